@@ -1,0 +1,50 @@
+# make dream     a deep dream of images/mountains.jpg in dreams/
+# make test      lint and all tests
+# make notebook  dream.ipynb in JupyterLab
+# make caffe     build Caffe and install it into the environment
+# make bench     the numbers that README.md quotes
+# make clean     remove the environment and what was dreamt
+PYTHON ?= python3
+BIN := .venv/bin
+# Smaller or other dreams: make dream DREAM="--width 300 --octaves 2"
+DREAM ?=
+OUT ?= dreams/mountains.jpg
+
+.PHONY: dream test notebook caffe bench clean
+
+dream: .venv/ready
+	@mkdir -p $(dir $(OUT))
+	$(BIN)/deepdream dream images/mountains.jpg -o $(OUT) --width 1024 --seed 0 $(DREAM)
+
+test: .venv/ready
+	$(BIN)/python -m pip install --quiet -e '.[test]'
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest --durations=15
+	$(MAKE) dream OUT=dreams/test.jpg DREAM="--width 320 --octaves 2 --iterations 4"
+
+notebook: .venv/ready
+	$(BIN)/python -m pip install --quiet -e '.[notebook]'
+	$(BIN)/jupyter lab dream.ipynb
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/bench.py
+
+caffe: .venv/bin/pip
+	$(BIN)/python tools/caffe/build.py
+
+.venv/ready: pyproject.toml $(wildcard tools/caffe/*.*) | .venv/bin/pip
+	$(BIN)/python -m pip install --quiet -e .
+	$(BIN)/python tools/caffe/build.py
+	@touch $@
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "deepdream needs Python 3.11 or newer; name yours: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  test `id -u` = 0 && apt-get update >/dev/null && apt-get install -y python3-venv >/dev/null; } || { \
+	  echo "Python's venv is missing; install it, then try again:"; echo "    sudo apt-get install -y python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+clean:
+	rm -rf .venv dreams

@@ -1,0 +1,146 @@
+"""The command line: deepdream dream | layers | models."""
+
+import argparse
+import re
+import sys
+import warnings
+from functools import partial
+from pathlib import Path
+
+from . import __version__
+from .errors import DreamError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the exit status is 0, 2 for something that was given wrong, 130 after Ctrl-C."""
+    args = _parser().parse_args(argv)
+    warnings.showwarning = lambda message, *_, **__: print(f"deepdream: {message}", file=sys.stderr)
+    try:
+        return args.run(args)
+    except DreamError as error:
+        print(f"deepdream: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("deepdream: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `deepdream layers | head`
+        sys.stdout = None
+        return 0
+
+
+def _dream(args) -> int:
+    from . import deepdream, guide_features, load_image, load_net, objective_guide, save_image
+    from .dream import visible
+    from .show import check_output, progress_bar
+
+    check_output(args.out)
+    image = load_image(args.image, args.width)
+    guide = load_image(args.guide) if args.guide else None
+    net = load_net(args.model)
+    end = args.layer or net.default_layer
+    if not end:
+        raise DreamError(
+            f"{net.model.name} has no default layer; choose one with --layer (`deepdream layers --model {args.model}`)"
+        )
+    params = {
+        "iter_n": args.iterations, "octave_n": args.octaves, "octave_scale": args.scale, "end": end,
+        "clip": not args.no_clip, "step_size": args.step, "jitter": args.jitter, "seed": args.seed,
+    }  # fmt: skip
+    settings = {"deepdream": __version__, "model": net.model.name, "image": Path(args.image).name}
+    settings |= {"width": image.shape[1], "guide": args.guide and Path(args.guide).name, **params}
+    if guide is not None:
+        params["objective"] = partial(objective_guide, guide_features=guide_features(net, guide, end))
+    on_step = progress_bar()
+    dream = deepdream(net, image, on_step=on_step, **params)
+    on_step.bar.close()
+    if stopped := params["iter_n"] > 0 and on_step.done < 1:
+        settings["stopped_at"] = on_step.done
+    save_image(args.out, visible(dream, params["clip"]), settings)
+    print(f"{args.out} (stopped at {on_step.done:.0%})" if stopped else args.out)
+    return 130 if stopped else 0
+
+
+def _layers(args) -> int:
+    from . import caffemodel, zoo
+
+    layers = zoo.layers(zoo.find(args.model))[1]
+    fields, climbable = caffemodel.receptive_fields(layers), caffemodel.climbable(layers)
+    rows = [("layer", "type", "output", "sees", "climb")]
+    for layer, _, tops, _ in caffemodel.walk(layers, args.size):
+        sees = "all" if fields[layer.name] == float("inf") else f"{fields[layer.name]:.0f}"
+        shape = " x ".join(map(str, tops[0][1:]))
+        rows.append((layer.name, layer.type, shape, sees, "yes" if layer.name in climbable else "-"))
+    for row in rows:
+        print("{:32} {:14} {:>20} {:>6}  {}".format(*row))
+    return 0
+
+
+def _models(args) -> int:
+    from . import zoo
+
+    if args.action == "get":
+        print(zoo.get(zoo.find(args.name or zoo.DEFAULT), again=True))
+        return 0
+    for name in zoo.names():
+        model = zoo.find(name)
+        where = (
+            model.file(".caffemodel")
+            or f"not here; {f'`deepdream models get {name}`' if model.source else model.by_hand()}"
+        )
+        print(f"{name}\n    {model.title}; default layer {model.default_layer}; licence: {model.licence}\n    {where}")
+    return 0
+
+
+def _size(text: str) -> tuple[int, int]:
+    """'1024x575' -> (height, width)"""
+    if not re.fullmatch("[1-9][0-9]*x[1-9][0-9]*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT, such as 1024x575")
+    width, height = map(int, text.split("x"))
+    return height, width
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` shows what is allowed\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser("deepdream", description="Deep dreams of photographs, with Caffe and GoogLeNet, as in 2015.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    model = "a network's name (`deepdream models`) or a folder with its files"
+
+    p = commands.add_parser("dream", help="dream a picture")
+    p.set_defaults(run=_dream)
+    p.add_argument("image", metavar="IN", help="the picture, in any common format")
+    p.add_argument("-o", "--out", required=True, help="where the dream goes, .jpg or .png; the settings travel in it")
+    p.add_argument("--model", help=f"{model}; GoogLeNet where its weights can be had, else SqueezeNet")
+    p.add_argument("--layer", metavar="NAME", help="layer to climb (`deepdream layers`); the network's default")
+    p.add_argument("--iterations", type=int, default=10, metavar="N", help="steps an octave, 10")
+    p.add_argument("--octaves", type=int, default=4, metavar="N", help="sizes to dream at, 4")
+    p.add_argument("--scale", type=float, default=1.4, metavar="X", help="from one octave to the next, 1.4")
+    p.add_argument(
+        "--step", type=float, default=1.5, metavar="X", help="mean change of a colour value in a step, 1.5 of 255"
+    )
+    p.add_argument("--jitter", type=int, default=32, metavar="PX", help="largest random shift before a step, 32 pixels")
+    p.add_argument("--no-clip", action="store_true", help="let colours leave 0..255, and scale the contrast at the end")
+    p.add_argument("--guide", metavar="IMAGE", help="dream of what is in this picture")
+    p.add_argument("--seed", type=int, metavar="N", help="the same number gives the same dream")
+    p.add_argument("--width", type=int, metavar="PX", help="resize the picture first")
+
+    p = commands.add_parser(
+        "layers", help="list a network's layers: shape, receptive field, whether a dream can climb it"
+    )
+    p.set_defaults(run=_layers)
+    p.add_argument("--model", default="bvlc_googlenet", help=f"{model}; bvlc_googlenet")
+    p.add_argument("--size", type=_size, metavar="WxH", help="size of the picture, such as 1024x575; the network's own")
+
+    p = commands.add_parser("models", help="list the networks and where their weights are, or get weights")
+    p.set_defaults(run=_models)
+    p.add_argument("action", nargs="?", choices=("list", "get"), default="list")
+    p.add_argument("name", nargs="?", help="the network to get, bvlc_googlenet")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""CaffeNet: a caffe.Net with a mean, labels and checks, whose backward pass computes only what a dream reads.
+
+Imports Caffe; reach it through `load_net`, which imports it late.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from functools import cached_property
+from pathlib import Path
+
+import caffe
+import numpy as np
+from caffe.proto import caffe_pb2
+
+from . import caffemodel, zoo
+from .errors import DreamError, unknown
+
+
+class CaffeNet(caffe.Net):
+    """A caffe.Net, so `blobs`, `params`, `forward(end=)`, `backward(start=)` are pycaffe's own, plus:
+
+    model: the zoo's Model; mean: (3, 1, 1) float32, BGR; labels: class names; default_layer; climbable: layer names.
+    `forward` and `backward` raise a DreamError where Caffe would abort the process.
+    """
+
+    def __init__(self, model: zoo.Model) -> None:
+        prototxt, self.layer_specs, weights = zoo.load(model)
+        self.model = model
+        self.mean = np.float32(model.mean).reshape(3, 1, 1)
+        self.default_layer = model.default_layer
+        self.climbable = caffemodel.climbable(self.layer_specs)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "dream.prototxt"
+            path.write_text(str(_dreaming(prototxt, self.layer_specs)))
+            if not model.digest:  # a network that nobody has tried
+                _try_out(path, prototxt)
+            caffe.Net.__init__(self, str(path), caffe.TEST)
+        for layer, blobs in weights.items():
+            for mine, blob in zip(self.params[layer], blobs):
+                mine.data[...] = blob
+        self._checked = None
+
+    @cached_property
+    def labels(self) -> list[str]:
+        return zoo.labels(self.model)
+
+    def check(self, end: str, height: int, width: int) -> None:
+        """Raise a DreamError unless layer `end` can be climbed from a picture of this size."""
+        if end not in self.climbable:
+            raise unknown("layer", end, self.climbable, "`deepdream layers` lists all of them")
+        caffemodel.check(self.layer_specs, end, height, width)
+
+    def forward(self, blobs=None, start=None, end=None, **kwargs):
+        self._check(end)
+        return super().forward(blobs, start, end, **kwargs)
+
+    def backward(self, diffs=None, start=None, end=None, **kwargs):
+        """The gradient of what layer `start` wrote, and of nothing else.
+
+        Caffe runs backward through every earlier layer, so a branch that does not lead to `start` would add whatever
+        an earlier pass left in its diffs; a dream would depend on the dreams before it.
+        """
+        self._check(start)
+        for blob in self._side_branches(start):
+            self.blobs[blob].diff[...] = 0
+        return super().backward(diffs, start, end, **kwargs)
+
+    def _side_branches(self, start):
+        """The blobs that are written before layer `start`, but read only after it."""
+        unread = set()
+        for name in self._layer_names:
+            unread = (unread - set(self.bottom_names[name])) | set(self.top_names[name])
+            if name == start:
+                break
+        return unread - set(self.top_names[name])
+
+    def _check(self, layer):
+        """As `check`, for any layer that runs, climbable or not, and the picture's size now; None is the last layer."""
+        key = (layer, *self.blobs["data"].shape[-2:])
+        if key != self._checked:  # it takes some milliseconds, and a dream asks for the same again and again
+            names = [spec.name for spec in self.layer_specs]
+            if layer is not None and layer not in self._layer_names:
+                raise unknown("layer", layer, names, "`deepdream layers` lists all of them")
+            caffemodel.check(self.layer_specs, layer if layer in names else names[-1], *key[1:])
+            self._checked = key
+
+
+def _dreaming(prototxt: Path, layers: list) -> caffe_pb2.NetParameter:
+    """The network so arranged that Caffe computes the gradient of the picture and none of the weights'.
+
+    `force_backward` would compute both. Instead no parameter learns, except a Bias layer in place on the picture:
+    for its sake the gradient travels all the way down. The loss weight is there because Caffe skips layers that
+    lead to no loss. The result is the same to the bit, for about two thirds of the time.
+    """
+    net = caffemodel.read_prototxt(prototxt, caffe_pb2.NetParameter())
+    net.force_backward = False
+    shapes = caffemodel.param_shapes(layers)
+    for layer in net.layer:
+        del layer.param[:]
+        layer.param.extend([caffe_pb2.ParamSpec(lr_mult=0)] * len(shapes.get(layer.name, [])))
+    net.layer[-1].loss_weight[:] = [1.0] * len(net.layer[-1].top)
+    bias = caffe_pb2.LayerParameter(name="data/bias", type="Bias", bottom=["data"], top=["data"])
+    bias.bias_param.num_axes = 1
+    bias.param.add(lr_mult=1)
+    rest = list(net.layer)
+    del net.layer[:]
+    net.layer.extend([rest[0], bias, *rest[1:]])
+    return net
+
+
+def _try_out(path: Path, prototxt: Path) -> None:
+    """Build the network in another process first: where Caffe aborts, that one dies, and we tell its last words."""
+    code = "import sys, caffe; caffe.Net(sys.argv[1], caffe.TEST)"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True,
+                          env=os.environ | {"GLOG_minloglevel": "2", "GLOG_logtostderr": "1"})  # fmt: skip
+    if done.returncode:
+        said = [
+            line.split("] ", 1)[-1] for line in done.stderr.splitlines() if "Check failed" in line
+        ] or done.stderr.splitlines()[-1:]
+        raise DreamError(f"Caffe refuses {prototxt}: {' '.join(said)}")

@@ -1,0 +1,132 @@
+"""The algorithm of Google's DeepDream notebook (2015), to the bit: github.com/google/deepdream, dream.ipynb."""
+
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import numpy as np
+
+from .errors import DreamError
+from .net import deprocess, preprocess
+from .objectives import objective_L2
+
+
+class Step(NamedTuple):
+    """What `on_step` hears after a step. `done` is the share of all work, 0..1; `image()` is the picture so far."""
+
+    octave: int
+    iteration: int
+    end: str
+    done: float
+    image: Callable[[], np.ndarray]
+
+
+def gradient(net, end: str, objective: Callable = objective_L2) -> np.ndarray:
+    """How the objective at layer `end` changes with the picture now in net.blobs['data']: (3, H, W) float32, a view."""
+    net.forward(end=end)
+    objective(net.blobs[end])
+    net.backward(start=end)
+    return net.blobs["data"].diff[0]
+
+
+def make_step(net, step_size: float = 1.5, end: str = "inception_4c/output", jitter: int = 32, clip: bool = True,
+              objective: Callable = objective_L2, rng=np.random) -> None:  # fmt: skip
+    """One step of gradient ascent on the picture in net.blobs['data'].
+
+    step_size: mean change of a colour value, of 255. jitter: largest random shift, in pixels. clip: stay in 0..255.
+    objective: fills the `diff` of layer `end`, see objectives.py. rng: draws the shifts, a RandomState or np.random.
+    """
+    src = net.blobs["data"]
+
+    ox, oy = rng.randint(-jitter, jitter + 1, 2)
+    src.data[0] = np.roll(np.roll(src.data[0], ox, -1), oy, -2)  # shift, so that no pixel always lies on the net's grid
+
+    g = gradient(net, end, objective)
+    strength = np.abs(g).mean()
+    if not strength > 0:
+        raise DreamError(f"layer {end!r} gives no direction to climb: its gradient is {strength}; try another layer")
+    src.data[:] += step_size / strength * g  # a step of the same length, however steep the slope
+
+    src.data[0] = np.roll(np.roll(src.data[0], -ox, -1), -oy, -2)  # shift back
+
+    if clip:
+        src.data[:] = np.clip(src.data, -net.mean, 255 - net.mean)
+
+
+def octaves(net, base_img: np.ndarray, octave_n: int = 4, octave_scale: float = 1.4) -> list[np.ndarray]:
+    """The picture at `octave_n` sizes, smallest first, each `octave_scale` times the one before: (3, h, w) float32."""
+    from scipy import ndimage as nd
+
+    bases = [preprocess(net, base_img)]
+    for _ in range(octave_n - 1):
+        bases.append(nd.zoom(bases[-1], (1, 1.0 / octave_scale, 1.0 / octave_scale), order=1))
+    return bases[::-1]
+
+
+def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, octave_scale: float = 1.4,
+              end: str = "inception_4c/output", clip: bool = True, on_step: Callable[[Step], object] | None = None,
+              seed: int | None = None, **step_params) -> np.ndarray:  # fmt: skip
+    """Dream: climb at each octave in turn, carrying the detail that was found up to the next.
+
+    base_img: (H, W, 3) float32, RGB, 0..255. iter_n: steps an octave. octave_n, octave_scale: see `octaves`.
+    on_step: called with a Step after each step. seed: draws the same shifts again; None goes on with NumPy's
+    global generator, as the original does. step_params: as for `make_step`.
+
+    Returns the picture, (H, W, 3) float32, RGB; beyond 0..255 where `clip` is off. Ctrl-C returns it as far as it
+    got. Raises DreamError for an unknown layer, a picture too small for it, or a number that makes no sense.
+    """
+    from scipy import ndimage as nd
+
+    _check_numbers(iter_n, octave_n, octave_scale, **step_params)
+    if seed is not None:
+        step_params["rng"] = np.random.RandomState(seed)
+    bases = octaves(net, base_img, octave_n, octave_scale)
+    for octave, base in enumerate(bases):
+        h, w = base.shape[-2:]
+        try:
+            net.check(end, h, w)
+        except DreamError as error:
+            raise DreamError(
+                f"{error}: that is octave {octave + 1} of {octave_n}; use fewer octaves, or a larger image"
+            ) from None
+    total = iter_n * sum(base.size for base in bases)
+    done = 0
+
+    src = net.blobs["data"]
+    detail = np.zeros_like(bases[0])  # what the network has added so far
+    try:
+        for octave, base in enumerate(bases):
+            h, w = base.shape[-2:]
+            if octave > 0:
+                h1, w1 = detail.shape[-2:]
+                detail = nd.zoom(detail, (1, 1.0 * h / h1, 1.0 * w / w1), order=1)
+            src.reshape(1, 3, h, w)
+            src.data[0] = base + detail
+            for i in range(iter_n):
+                make_step(net, end=end, clip=clip, **step_params)
+                detail = src.data[0] - base
+                done += base.size
+                if on_step:
+                    on_step(Step(octave, i, end, done / total, lambda: visible(deprocess(net, src.data[0]), clip)))
+    except KeyboardInterrupt:
+        h1, w1 = detail.shape[-2:]
+        h, w = bases[-1].shape[-2:]
+        return deprocess(net, bases[-1] + nd.zoom(detail, (1, 1.0 * h / h1, 1.0 * w / w1), order=1))
+    return deprocess(net, src.data[0])
+
+
+def visible(image: np.ndarray, clip: bool) -> np.ndarray:
+    """An unclipped dream scaled so that nearly all of it fits 0..255; a clipped one as it is."""
+    return image if clip else image * (255.0 / np.percentile(image, 99.98))
+
+
+def _check_numbers(iter_n, octave_n, octave_scale, step_size=1.5, jitter=32, **_):
+    for name, value, kind, fits, allowed in (
+        ("iter_n", iter_n, Integral, lambda n: n >= 0, "a whole number, 0 or more"),
+        ("octave_n", octave_n, Integral, lambda n: n >= 1, "a whole number, 1 or more"),
+        ("octave_scale", octave_scale, Real, lambda x: 1 < x < np.inf, "a number above 1, such as 1.4"),
+        ("step_size", step_size, Real, np.isfinite, "a number, such as 1.5"),
+        ("jitter", jitter, Integral, lambda n: n >= 0, "a whole number of pixels, 0 or more"),
+    ):
+        if not (isinstance(value, kind) and fits(value)):
+            raise DreamError(f"{name} is {value!r}; it must be {allowed}")

@@ -1,0 +1,159 @@
+"""Pictures in and out: load, save with settings, show in a notebook, watch a dream grow."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from .dream import Step
+from .errors import DreamError
+
+FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
+
+
+def load_image(path: str | Path, width: int | None = None) -> np.ndarray:
+    """Any picture that Pillow reads -> (H, W, 3) float32, RGB, 0..255; resized to `width` pixels where that is given.
+
+    Transparency is laid on white, 16 bits become 8, and a camera's rotation is applied.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        image = Image.open(path)
+        image.load()
+        image = ImageOps.exif_transpose(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
+        raise DreamError(f"cannot read the picture {path}: {reason}") from None
+    if image.mode.startswith(("I", "F")):
+        # 16-bit greyscale; Pillow would cut it off at 255. Where all fits in a byte it was 8 bits in a wide coat.
+        values = np.asarray(image, np.float32)
+        image = Image.fromarray(np.uint8(np.clip(values / (257 if values.max() > 255 else 1), 0, 255)))
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    image = image.convert("RGB")
+    if width is not None:
+        if not 1 <= width <= 65535:
+            raise DreamError(f"width is {width}; it must be a number of pixels from 1 to 65535")
+        image = image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS)
+    return np.float32(image)
+
+
+def to_image(a: np.ndarray):
+    """(H, W, 3) RGB, 0..255, clipped where beyond -> PIL.Image."""
+    from PIL import Image
+
+    return Image.fromarray(np.uint8(np.clip(a, 0, 255)))
+
+
+def save_image(path: str | Path, image: np.ndarray, settings: dict | None = None) -> None:
+    """Write an image (H, W, 3) as .jpg or .png, whole or not at all; `settings` travel in it, see `read_settings`."""
+    path = Path(path)
+    check_output(path)
+    note, options = json.dumps(settings or {}), {}
+    if FORMATS[path.suffix.lower()] == "PNG":
+        from PIL.PngImagePlugin import PngInfo
+
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt("deepdream", note)
+    else:
+        options |= {"quality": 95, "subsampling": 0, "comment": note.encode()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        to_image(image).save(temporary, FORMATS[path.suffix.lower()], **options)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DreamError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_output(path: str | Path) -> None:
+    """Raise a DreamError where `save_image` could not write: better before a dream than after it."""
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise DreamError(f"cannot write {path}: its name must end in {', '.join(FORMATS)}")
+    if path.is_dir():
+        raise DreamError(f"cannot write {path}: it is a folder")
+    if not path.parent.is_dir():
+        raise DreamError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise DreamError(f"cannot write {path}: the folder {path.parent} is read-only")
+
+
+def read_settings(path: str | Path) -> dict:
+    """The settings that `save_image` put into a picture; empty where there are none."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return json.loads(image.info.get("deepdream") or image.info.get("comment") or "{}")
+    except (OSError, SyntaxError) as error:
+        raise DreamError(f"cannot read the picture {path}: {error}") from None
+    except ValueError:
+        return {}  # somebody else's comment
+
+
+def showarray(a: np.ndarray, fmt: str = "jpeg") -> None:
+    """Show an image (H, W, 3) in the notebook."""
+    from IPython.display import Image, display
+
+    display(Image(_encode(a, fmt)))
+
+
+def live_view(every: float = 0.2) -> Callable[[Step], None]:
+    """An `on_step` for notebooks: one picture that changes in place, at most once in `every` seconds, and above it the
+    progress and the time left. Make a new one for each dream."""
+    from IPython.display import Image, Pretty, display
+
+    progress = progress_bar(StringIO())
+    started = drawn = time.monotonic()
+    handles = []
+
+    def on_step(step: Step) -> None:
+        nonlocal drawn
+        progress(step)
+        now = time.monotonic()
+        if handles and now - drawn < every and step.done < 1:
+            return
+        drawn = now
+        text = str(progress.bar) if step.done < 1 else f"{step.end}, {now - started:.1f} s"
+        shown = Pretty(text), Image(_encode(step.image(), "jpeg"))
+        if handles:
+            for handle, content in zip(handles, shown):
+                handle.update(content)
+        else:
+            handles.extend(display(content, display_id=True) for content in shown)
+
+    return on_step
+
+
+def progress_bar(file: TextIO | None = None) -> Callable[[Step], None]:
+    """An `on_step` that draws a bar with the time left, on a terminal or in `file`.
+
+    It carries `bar`, the tqdm, and `done`, how far it got."""
+    from tqdm import tqdm
+
+    def on_step(step: Step) -> None:
+        on_step.done = step.done
+        bar.set_description_str(f"octave {step.octave}, step {step.iteration}, {step.end} ", refresh=False)
+        bar.update(step.done - bar.n)
+
+    look = "{desc}{percentage:3.0f}%|{bar:30}| {elapsed} gone, {remaining} left"
+    bar = on_step.bar = tqdm(
+        total=1.0, file=file, bar_format=look, leave=False, disable=None if file is None else False
+    )
+    on_step.done = 0.0
+    return on_step
+
+
+def _encode(a, fmt):
+    data = BytesIO()
+    to_image(a).save(data, fmt)
+    return data.getvalue()

@@ -1,0 +1,67 @@
+"""Networks for the tests: a toy written on the spot, SqueezeNet (always), GoogLeNet where its weights are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepdream import caffemodel, load_net, zoo
+
+TOY = """
+name: "toy"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 24 dim: 32 } } }
+layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
+        convolution_param { num_output: 8 kernel_size: 5 stride: 2 pad: 2 } }
+layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
+layer { name: "pool1" type: "Pooling" bottom: "conv1" top: "pool1" pooling_param { kernel_size: 3 stride: 2 } }
+layer { name: "left" type: "Convolution" bottom: "pool1" top: "left"
+        convolution_param { num_output: 4 kernel_size: 1 } }
+layer { name: "right" type: "Convolution" bottom: "pool1" top: "right"
+        convolution_param { num_output: 6 kernel_size: 3 pad: 1 } }
+layer { name: "both" type: "Concat" bottom: "left" bottom: "right" top: "both" }
+layer { name: "fc" type: "InnerProduct" bottom: "both" top: "fc" inner_product_param { num_output: 5 } }
+layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
+"""
+
+
+def write_model(folder: Path, prototxt: str = TOY, toml: str = 'default_layer = "both"') -> Path:
+    """A model folder with random weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "deploy.prototxt").write_text(prototxt)
+    (folder / "model.toml").write_text(toml)
+    random = np.random.RandomState(0)
+    shapes = caffemodel.param_shapes(caffemodel.read_layers(folder / "deploy.prototxt"))
+    weights = {layer: [np.float32(random.normal(0, 0.1, s)) for s in blobs] for layer, blobs in shapes.items()}
+    caffemodel.write_weights(folder / "toy.caffemodel", weights)
+    return folder
+
+
+@pytest.fixture
+def toy(tmp_path):
+    return write_model(tmp_path / "toy")
+
+
+@pytest.fixture(scope="session")
+def squeezenet():
+    return load_net("squeezenet_v1.1")
+
+
+@pytest.fixture(scope="session")
+def googlenet():
+    if not zoo.find("bvlc_googlenet").file(".caffemodel"):
+        pytest.skip("GoogLeNet's weights are not here; `deepdream models get`, or set DEEPDREAM_MODELS")
+    return load_net("bvlc_googlenet")
+
+
+@pytest.fixture(params=["squeezenet", "googlenet"])
+def net(request):
+    """Each real network in turn."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def photo():
+    """A piece of the mountain photograph, (96, 144, 3)."""
+    from deepdream import load_image
+
+    return load_image(Path(__file__).parent.parent / "images" / "mountains.jpg", 240)[20:116, 40:184]

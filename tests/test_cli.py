@@ -1,0 +1,200 @@
+"""The command line as a person meets it: real processes, and nothing ever kills one."""
+
+import os
+import re
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TOY
+from PIL import Image
+
+import deepdream as dd
+
+ROOT = Path(__file__).parent.parent
+MOUNTAINS = ROOT / "images" / "mountains.jpg"
+
+
+def run(*args, **kwargs):
+    return subprocess.run(
+        [sys.executable, "-m", "deepdream", *map(str, args)], capture_output=True, text=True, **kwargs
+    )
+
+
+def dream(*args, **kwargs):
+    return run("dream", *args, "--iterations", 1, "--octaves", 2, "--seed", 0, **kwargs)
+
+
+def refused(done, says):
+    """One clear line, status 2, no signal."""
+    assert done.returncode == 2, done
+    assert re.search(says, done.stderr), done.stderr
+    assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr and not done.stdout
+
+
+@pytest.fixture
+def picture(tmp_path):
+    Image.fromarray(np.uint8(np.random.RandomState(0).uniform(0, 255, (60, 80, 3)))).save(tmp_path / "in.png")
+    return tmp_path / "in.png"
+
+
+def test_a_dream_from_end_to_end(tmp_path, picture, toy):
+    out = tmp_path / "out.png"
+    done = dream(picture, "-o", out, "--model", toy, "--guide", picture, "--no-clip", "--width", 70)
+    assert done.returncode == 0 and done.stdout == f"{out}\n", done
+    assert dd.load_image(out).shape == (52, 70, 3)
+    settings = dd.read_settings(out)
+    assert settings == {"deepdream": dd.__version__, "model": "toy", "image": "in.png", "width": 70, "guide": "in.png",
+                        "iter_n": 1, "octave_n": 2, "octave_scale": 1.4, "end": "both", "clip": False,
+                        "step_size": 1.5, "jitter": 32, "seed": 0}  # fmt: skip
+    again = tmp_path / "again.png"
+    dream(picture, "-o", again, "--model", toy, "--guide", picture, "--no-clip", "--width", 70)
+    assert again.read_bytes() == out.read_bytes()
+
+
+def test_squeezenet_dreams_a_photograph(tmp_path):
+    done = dream(MOUNTAINS, "-o", tmp_path / "d.jpg", "--model", "squeezenet_v1.1", "--width", 200)
+    assert done.returncode == 0 and done.stderr == "", done
+    assert dd.read_settings(tmp_path / "d.jpg")["end"] == "fire8/concat"
+
+
+def test_ctrl_c_keeps_the_picture_so_far(tmp_path, picture, toy):
+    command = [sys.executable, "-m", "deepdream", "dream", picture, "-o", tmp_path / "o.png", "--model", toy]
+    code = f"""if True:
+        import signal, sys, threading
+        from deepdream import __main__
+        threading.Timer(4, signal.raise_signal, [signal.SIGINT]).start()
+        sys.exit(__main__.main({list(map(str, [*command[3:], "--iterations", 1000000]))}))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130 and "stopped at" in done.stdout, done
+    assert 0 < dd.read_settings(tmp_path / "o.png")["stopped_at"] < 1
+
+
+def test_layers_lists_shapes_fields_and_what_can_be_climbed(toy):
+    done = run("layers", "--model", toy, "--size", "64x48")
+    lines = {line.split()[0]: line.split() for line in done.stdout.splitlines()}
+    assert lines["conv1"] == ["conv1", "Convolution", "8", "x", "24", "x", "32", "5", "yes"]
+    assert lines["both"] == ["both", "Concat", "10", "x", "12", "x", "16", "17", "yes"]
+    assert lines["relu1"][-1] == "-" and lines["data"][-1] == "-" and done.returncode == 0
+
+
+def test_layers_of_googlenet_need_no_weights(tmp_path):
+    env = os.environ | {"DEEPDREAM_MODELS": "", "XDG_CACHE_HOME": str(tmp_path)}
+    done = run("layers", env=env)
+    assert len(done.stdout.splitlines()) == 144 and "inception_4c/output" in done.stdout
+
+
+def test_models_lists_all_and_where():
+    done = run("models")
+    assert done.returncode == 0
+    for name in ("bvlc_googlenet", "squeezenet_v1.1", "places205_googlenet", "places365_googlenet"):
+        assert f"{name}\n" in done.stdout
+    assert "squeezenet_v1.1.caffemodel" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--layer", "boht"], "unknown layer 'boht'; did you mean 'both'"),
+        (["--layer", "fc"], "only a picture of 32x24"),
+        (["--model", "squeezenet"], "unknown model 'squeezenet'; did you mean 'squeezenet_v1.1'"),
+        (["--iterations", "-3"], "iter_n is -3"),
+        (["--octaves", "13"], "too small for layer 'both', which needs at least 3x3 pixels"),
+        (["--scale", "0.5"], "octave_scale is 0.5"),
+        (["--width", "-1"], "width is -1"),
+        (["--width", "wide"], "invalid int value: 'wide'"),
+        (["--guide", "absent.jpg"], r"cannot read the picture absent\.jpg: there is no such file"),
+    ],
+)
+def test_wrong_arguments(tmp_path, picture, toy, args, says):
+    given = ["dream", picture, "-o", tmp_path / "o.png", "--model", toy, "--iterations", 1, *args]
+    refused(run(*given), says)
+    assert not (tmp_path / "o.png").exists()
+
+
+def test_wrong_commands():
+    refused(run(), "COMMAND")
+    refused(run("daydream"), "invalid choice: 'daydream'")
+    refused(run("layers", "--size", "big"), "--size")
+    refused(run("layers", "--size", "3x3"), "nothing is left")
+    refused(run("models", "get", "googlenet"), "did you mean 'bvlc_googlenet'")
+    refused(run("models", "get", "places205_googlenet"), "get Places205-GoogLeNet from")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"nonsense"])
+def test_unreadable_pictures(tmp_path, toy, content):
+    if content is not None:
+        (tmp_path / "in.jpg").write_bytes(content)
+    refused(dream(tmp_path / "in.jpg", "-o", tmp_path / "o.png", "--model", toy), "cannot read the picture")
+
+
+def test_a_picture_too_small(tmp_path, toy):
+    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    refused(dream(tmp_path / "dot.png", "-o", tmp_path / "o.png", "--model", toy), "at least 3x3 pixels")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("layer {", "layer {{"),
+        ('type: "Concat"', 'type: "Konkat"'),
+        ("num_output: 8", "num_output: 0"),
+        ('type: "ReLU"', 'type: "LRN" lrn_param { local_size: 4 }'),
+        ("num_output: 8", 'num_output: 8 weight_filler { type: "quux" }'),
+        ("kernel_size: 1 }", "kernel_size: 1 axis: 7 }"),
+    ],
+)
+def test_wrong_prototxts(tmp_path, picture, toy, change):
+    """The last two pass our own checks: there Caffe's abort happens in another process and is told."""
+    (toy / "deploy.prototxt").write_text(TOY.replace(*change))
+    refused(dream(picture, "-o", tmp_path / "o.png", "--model", toy), "prototxt|layer|Caffe refuses")
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"\xff" * 500, lambda b: b"", None])
+def test_wrong_caffemodels(tmp_path, picture, toy, damage):
+    file = toy / "toy.caffemodel"
+    file.write_bytes(damage(file.read_bytes())) if damage else file.unlink()
+    refused(dream(picture, "-o", tmp_path / "o.png", "--model", toy), "caffemodel")
+
+
+@contextmanager
+def mounted(folder, options):
+    """A small file system of its own, which only root may make."""
+    folder.mkdir()
+    if (
+        os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], capture_output=True).returncode
+    ):
+        pytest.skip("mounting a file system needs root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk(tmp_path, picture, toy):
+    with mounted(tmp_path / "full", "size=8k"):
+        done = dream(picture, "-o", tmp_path / "full" / "o.png", "--model", toy)
+        refused(done, "cannot write .*No space left")
+        assert os.listdir(tmp_path / "full") == []
+
+
+def test_a_read_only_folder(tmp_path, picture, toy):
+    with mounted(tmp_path / "fixed", "ro"):
+        refused(dream(picture, "-o", tmp_path / "fixed" / "o.png", "--model", toy), "cannot write .*read-only")
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, picture):
+    (tmp_path / "file").write_text("in the way")
+    env = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "file")}
+    refused(dream(picture, "-o", tmp_path / "o.png", "--model", "squeezenet_v1.1", env=env), "XDG_CACHE_HOME")
+
+
+def test_without_caffe(tmp_path, picture, toy):
+    (tmp_path / "caffe.py").write_text("raise ImportError('libglog.so.1 is not there')")
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    refused(dream(picture, "-o", tmp_path / "o.png", "--model", toy, env=env), "libglog.so.1.*make caffe")

@@ -1,0 +1,233 @@
+"""The algorithm, against itself written out plainly on a stock Caffe net."""
+
+import signal
+import threading
+from functools import partial
+from itertools import pairwise
+
+import caffe
+import numpy as np
+import pytest
+import scipy.ndimage as nd
+
+import deepdream as dd
+from deepdream.dream import octaves
+
+END = {
+    "squeezenet_v1.1": {"before ReLU": "fire5/expand3x3", "guided": "fire5/concat"},
+    "bvlc_googlenet": {"before ReLU": "inception_3b/5x5_reduce", "guided": "inception_3b/output"},
+}
+
+
+def stock_net(net, tmp_path):
+    """The same network as pycaffe loads it by itself, `force_backward` on, as in 2015."""
+    path = tmp_path / "stock.prototxt"
+    path.write_text("force_backward: true\n" + net.model.file(".prototxt").read_text())
+    return caffe.Net(str(path), str(net.model.file(".caffemodel")), caffe.TEST)
+
+
+def plain_dream(
+    net, mean, img, end, objective, clip=True, iter_n=10, octave_n=4, octave_scale=1.4, jitter=32, step=1.5
+):
+    """The 2015 notebook's loop, written out."""
+    bases = [np.float32(np.rollaxis(img, 2)[::-1]) - mean]
+    for _ in range(octave_n - 1):
+        bases.append(nd.zoom(bases[-1], (1, 1.0 / octave_scale, 1.0 / octave_scale), order=1))
+    src, detail = net.blobs["data"], np.zeros_like(bases[-1])
+    for octave, base in enumerate(bases[::-1]):
+        h, w = base.shape[-2:]
+        if octave > 0:
+            detail = nd.zoom(detail, (1, 1.0 * h / detail.shape[1], 1.0 * w / detail.shape[2]), order=1)
+        src.reshape(1, 3, h, w)
+        src.data[0] = base + detail
+        for _ in range(iter_n):
+            ox, oy = np.random.randint(-jitter, jitter + 1, 2)
+            src.data[0] = np.roll(np.roll(src.data[0], ox, -1), oy, -2)
+            net.forward(end=end)
+            objective(net.blobs[end])
+            net.backward(start=end)
+            g = src.diff[0]
+            src.data[:] += step / np.abs(g).mean() * g
+            src.data[0] = np.roll(np.roll(src.data[0], -ox, -1), -oy, -2)
+            if clip:
+                src.data[:] = np.clip(src.data, -mean, 255 - mean)
+        detail = src.data[0] - base
+    return np.dstack((src.data[0] + mean)[::-1])
+
+
+def plain_guide(features):
+    def objective(dst):
+        x, y = dst.data[0].reshape(len(features), -1), features.reshape(len(features), -1)
+        dst.diff[0].reshape(len(features), -1)[:] = y[:, x.T.dot(y).argmax(1)]
+
+    return objective
+
+
+def plain_l2(dst):
+    dst.diff[:] = dst.data
+
+
+@pytest.mark.parametrize("case", ["default", "before ReLU", "guided", "unclipped"])
+def test_dream_equals_the_plain_algorithm_to_the_bit(net, photo, tmp_path, case):
+    end = END[net.model.name].get(case, net.default_layer)
+    ours, plain = {"iter_n": 3, "octave_n": 3}, {"iter_n": 3, "octave_n": 3, "objective": plain_l2}
+    if case == "unclipped":
+        ours["clip"] = plain["clip"] = False
+    if case == "guided":
+        features = dd.guide_features(net, photo[::-1, ::2], end)
+        ours["objective"] = partial(dd.objective_guide, guide_features=features)
+        plain["objective"] = plain_guide(features)
+    np.random.seed(0)
+    dream = dd.deepdream(net, photo, end=end, **ours)
+    np.random.seed(0)
+    expected = plain_dream(stock_net(net, tmp_path), net.mean, photo, end, **plain)
+    assert np.array_equal(dream, expected)
+    assert np.abs(dream - photo).mean() > 3
+
+
+def test_a_dream_does_not_depend_on_the_dreams_before_it(net, photo):
+    """Caffe's backward runs through side branches too, with whatever diffs an earlier pass left in them."""
+    early = END[net.model.name]["before ReLU"]
+    dream = partial(dd.deepdream, net, photo, seed=0, iter_n=2, octave_n=2)
+    fresh = dd.deepdream(dd.load_net(net.model.name), photo, seed=0, iter_n=2, octave_n=2, end=early)
+    dream(end=net.default_layer)
+    assert np.array_equal(dream(end=early), fresh)
+
+
+def test_gradient_agrees_with_finite_differences(toy):
+    net = dd.load_net(toy)
+    src = net.blobs["data"]
+    src.data[0] = x = np.random.RandomState(1).normal(0, 50, src.data.shape[1:])
+    g = dd.gradient(net, "both").copy()
+    direction = np.float32(np.random.RandomState(2).normal(0, 1, x.shape))
+
+    def value(at):
+        src.data[0] = at
+        net.forward(end="both")
+        return (np.float64(net.blobs["both"].data) ** 2).sum() / 2
+
+    slope = (value(x + 0.01 * direction) - value(x - 0.01 * direction)) / 0.02
+    assert abs(slope - (g * direction).sum()) < 2e-3 * abs(slope)
+
+
+def test_weight_gradients_are_not_computed(squeezenet, photo):
+    src = squeezenet.blobs["data"]
+    src.reshape(1, 3, 96, 144)
+    src.data[0] = dd.preprocess(squeezenet, photo)
+    dd.gradient(squeezenet, "fire5/concat")
+    assert all(
+        not blob.diff.any() for name, blobs in squeezenet.params.items() if name != "data/bias" for blob in blobs
+    )
+
+
+def test_preprocess_and_back(squeezenet, photo):
+    blob = dd.preprocess(squeezenet, photo)
+    assert blob.dtype == np.float32 and blob.shape == (3, 96, 144)
+    assert np.array_equal(blob[0], photo[..., 2] - 104)
+    assert np.allclose(dd.deprocess(squeezenet, blob), photo, atol=1e-4)
+
+
+def test_octaves_grow(squeezenet, photo):
+    assert [base.shape[1:] for base in octaves(squeezenet, photo, 3, 2.0)] == [(24, 36), (48, 72), (96, 144)]
+
+
+def test_seed_repeats_and_leaves_the_global_generator_alone(toy, photo):
+    net = dd.load_net(toy)
+    dream = partial(dd.deepdream, net, photo, end="both", iter_n=2, octave_n=2)
+    np.random.seed(7)
+    before = np.random.get_state()[1].copy()
+    first, again, other = dream(seed=1), dream(seed=1), dream(seed=2)
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert np.array_equal(np.random.get_state()[1], before)
+    np.random.seed(1)
+    assert np.array_equal(dream(), first)
+
+
+def test_on_step_hears_every_step_and_sees_the_picture(toy, photo):
+    steps, pictures = [], []
+
+    def on_step(step):
+        steps.append(step)
+        pictures.append(step.image())
+
+    dream = dd.deepdream(dd.load_net(toy), photo, end="both", iter_n=3, octave_n=2, on_step=on_step)
+    assert [(s.octave, s.iteration, s.end) for s in steps] == [(o, i, "both") for o in (0, 1) for i in (0, 1, 2)]
+    assert steps[-1].done == 1 and all(a.done < b.done for a, b in pairwise(steps))
+    assert [p.shape for p in pictures] == [(69, 103, 3)] * 3 + [(96, 144, 3)] * 3
+    assert np.array_equal(pictures[-1], dream)
+
+
+def test_on_step_scales_an_unclipped_picture(toy, photo):
+    seen = []
+    dd.deepdream(dd.load_net(toy), photo * 3, end="both", iter_n=1, octave_n=1, clip=False, on_step=seen.append)
+    assert np.percentile(seen[-1].image(), 99.98) == pytest.approx(255, rel=1e-3)
+
+
+@pytest.mark.parametrize("octave", [0, 1, 2])
+def test_ctrl_c_returns_the_picture_so_far(toy, photo, octave):
+    def stop(step):
+        if (step.octave, step.iteration) == (octave, 1):
+            raise KeyboardInterrupt
+
+    dream = dd.deepdream(dd.load_net(toy), photo, end="both", iter_n=3, octave_n=3, on_step=stop)
+    assert dream.shape == photo.shape
+    assert 0.1 < np.abs(dream - photo).mean() < 60
+
+
+def test_a_real_ctrl_c_during_a_step_leaves_no_shifted_picture(toy, photo):
+    """Whenever SIGINT comes, the picture is the photograph plus a little detail, never one rolled by the jitter."""
+    net = dd.load_net(toy)
+    for delay in np.random.RandomState(0).uniform(0.02, 0.3, 12):
+        timer = threading.Timer(delay, signal.raise_signal, [signal.SIGINT])
+        timer.start()
+        dream = dd.deepdream(net, photo, end="both", iter_n=2000, octave_n=2, step_size=0.001, jitter=60)
+        timer.join()
+        assert np.abs(dream - photo).mean() < 6, "that is a shifted picture"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"end": "bothh"}, "did you mean 'both'"),
+        ({"end": "relu1"}, "unknown layer 'relu1'"),
+        ({"end": "fc"}, "only a picture of 32x24"),
+        ({"iter_n": -1}, "iter_n is -1"),
+        ({"octave_n": 0}, "octave_n is 0"),
+        ({"octave_scale": 1.0}, "octave_scale is 1.0"),
+        ({"step_size": float("nan")}, "step_size is nan"),
+        ({"jitter": 1.5}, "jitter is 1.5"),
+        ({"iter_n": "ten"}, "iter_n is 'ten'"),
+        ({"octave_n": 12}, "fewer octaves"),
+        ({"objective": lambda dst: dst.diff.fill(0)}, "no direction"),
+    ],
+)
+def test_what_makes_no_sense_is_said(toy, photo, wrong, says):
+    with pytest.raises(dd.DreamError, match=says):
+        dd.deepdream(dd.load_net(toy), photo, **{"end": "both", "iter_n": 1} | wrong)
+
+
+@pytest.mark.parametrize("shape", [(10, 10), (10, 10, 4), (0, 5, 3), (3, 40, 40)])
+def test_what_is_no_image_is_said(toy, shape):
+    with pytest.raises(dd.DreamError, match=r"an image is an array \(height, width, 3\)"):
+        dd.deepdream(dd.load_net(toy), np.zeros(shape), end="both")
+
+
+@pytest.mark.parametrize("side", [1, 2, 5, 14])
+def test_a_small_image_is_told_the_smallest_size(googlenet, side):
+    with pytest.raises(dd.DreamError, match="at least 15x15 pixels"):
+        dd.deepdream(googlenet, np.zeros((side, side, 3)), octave_scale=3)
+
+
+def test_the_smallest_image_works(googlenet):
+    dd.deepdream(googlenet, np.random.RandomState(0).uniform(0, 255, (15, 15, 3)), octave_n=1, iter_n=1)
+
+
+def test_making_a_step_by_hand_on_a_wrong_size_does_not_abort(toy, googlenet):
+    """300x300 run to a fully connected layer aborts Caffe; here it is an exception."""
+    googlenet.blobs["data"].reshape(1, 3, 300, 300)
+    with pytest.raises(dd.DreamError, match="only a picture of 224x224"):
+        googlenet.forward(end="loss3/classifier")
+    with pytest.raises(dd.DreamError, match="only a picture of 224x224"):
+        googlenet.forward()
+    with pytest.raises(dd.DreamError, match="unknown layer"):
+        googlenet.backward(start="inception_9z/output")

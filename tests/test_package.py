@@ -1,0 +1,83 @@
+"""The repository around the code: a light import, a wheel that works elsewhere, a quiet Caffe."""
+
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+import deepdream as dd
+
+ROOT = Path(__file__).parent.parent
+
+
+def python(code, **kwargs):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, **kwargs)
+    return done.stdout, done.stderr
+
+
+def test_import_is_light():
+    heavy = ["caffe", "torch", "scipy", "PIL", "google.protobuf", "IPython", "pooch", "tqdm", "h5py", "requests"]
+    out, err = python(f"import sys, deepdream; print([m for m in {heavy} if m in sys.modules])")
+    assert (out, err) == ("[]\n", "")
+
+
+def test_public_names_exist_and_are_said():
+    assert all(getattr(dd, name).__doc__ for name in dd.__all__)
+
+
+def test_signatures_are_googles():
+    from inspect import signature
+
+    def defaults(function, n):
+        return [(p.name, p.default) for p in signature(function).parameters.values()][1:n]
+
+    assert defaults(dd.make_step, 6) == [
+        ("step_size", 1.5), ("end", "inception_4c/output"), ("jitter", 32), ("clip", True),
+        ("objective", dd.objective_L2),
+    ]  # fmt: skip
+    assert defaults(dd.deepdream, 7)[1:] == [
+        ("iter_n", 10), ("octave_n", 4), ("octave_scale", 1.4), ("end", "inception_4c/output"), ("clip", True),
+    ]  # fmt: skip
+
+
+def test_caffe_is_quiet_unless_asked(toy):
+    load = f"import deepdream; deepdream.load_net({str(toy)!r})"
+    assert python(load) == ("", "")
+    warn = f"import caffe; caffe.Net({str(toy / 'deploy.prototxt')!r}, {str(toy / 'toy.caffemodel')!r}, 1)"
+    assert "DEPRECATION" in python(warn)[1]
+    assert python(warn, env=os.environ | {"GLOG_minloglevel": "2"}) == ("", "")
+
+
+def test_caffe_carries_its_licence():
+    from importlib.metadata import files
+
+    licence = next(file for file in files("caffe") if file.name == "LICENSE")
+    assert "Redistributions in binary form" in licence.read_text()
+
+
+def test_the_wheel_works_outside_the_repository(tmp_path):
+    """Installed into an environment of its own, from a folder of its own; the heavy packages are borrowed."""
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT]
+    subprocess.run(build, check=True, capture_output=True)
+    wheel = next(tmp_path.glob("deepdream-*.whl"))
+    venv.create(tmp_path / "env", symlinks=True, with_pip=False)
+    site = next((tmp_path / "env").glob("lib/python*/site-packages"))
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, wheel]
+    subprocess.run(install, check=True, capture_output=True)
+    borrowed = Path(pytest.__file__).parent.parent
+    command = [tmp_path / "env" / "bin" / "python", "-m", "deepdream", "dream", ROOT / "images" / "flower.jpg"]
+    options = ["-o", tmp_path / "o.png", "--model", "squeezenet_v1.1", "--width", "100", "--iterations", "1"]
+    env = os.environ | {"PYTHONPATH": f"{site}:{borrowed}"}
+    run = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, env=env)
+    assert run.returncode == 0, run.stderr
+    assert dd.read_settings(tmp_path / "o.png")["model"] == "squeezenet_v1.1"
+    contents = {path.relative_to(site).as_posix() for path in (site / "deepdream" / "models").rglob("*.*")}
+    assert "deepdream/models/bvlc_googlenet/deploy.prototxt" in contents
+    assert not any(path.endswith(".caffemodel") for path in contents)
+
+
+def test_a_conda_environment_is_described():
+    assert "python=3.11" in (ROOT / "environment.yml").read_text()

@@ -1,0 +1,156 @@
+"""Pictures in and out, and the live view."""
+
+import json
+import os
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import deepdream as dd
+from deepdream.dream import Step
+
+GREY = np.linspace(0, 255, 12 * 10).reshape(10, 12)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "CMYK", "YCbCr", "HSV", "I;16", "I", "F"])
+def test_every_mode_of_pillow_comes_in(tmp_path, mode):
+    path = tmp_path / "picture.tiff"
+    if mode in ("I;16", "I"):
+        values = np.uint16(GREY * 257)
+        Image.fromarray(values if mode == "I;16" else np.int32(values)).save(path)
+    elif mode == "HSV":
+        path = tmp_path / "picture.png"
+        Image.fromarray(np.uint8(GREY)).convert("RGB").save(path)
+    elif mode in ("P", "LA"):
+        path = tmp_path / "picture.png"
+        Image.fromarray(np.uint8(GREY)).convert(mode).save(path)
+    elif mode == "F":
+        Image.fromarray(np.float32(GREY)).save(path)
+    else:
+        Image.fromarray(np.uint8(GREY)).convert("RGB").convert(mode).save(path)
+    image = dd.load_image(path)
+    assert image.shape == (10, 12, 3) and image.dtype == np.float32
+    if mode != "1":
+        assert np.abs(image - GREY[..., None]).max() <= 3
+
+
+def test_transparency_lies_on_white(tmp_path):
+    Image.new("RGBA", (4, 4), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert (dd.load_image(tmp_path / "clear.png") == 255).all()
+    palette = Image.new("P", (4, 4), 1)
+    palette.putpalette([0, 0, 0, 255, 0, 0])
+    palette.save(tmp_path / "palette.png", transparency=1)
+    assert (dd.load_image(tmp_path / "palette.png") == 255).all()
+
+
+def test_sixteen_bits_become_eight(tmp_path):
+    Image.fromarray(np.uint16([[0, 257, 25700, 65535]])).save(tmp_path / "deep.png")
+    assert dd.load_image(tmp_path / "deep.png")[0, :, 0].tolist() == [0, 1, 100, 255]
+
+
+def test_a_cameras_rotation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned a quarter
+    Image.new("RGB", (30, 20)).save(tmp_path / "turned.jpg", exif=exif)
+    assert dd.load_image(tmp_path / "turned.jpg").shape == (30, 20, 3)
+
+
+def test_width_resizes_in_proportion(tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "p.png")
+    assert dd.load_image(tmp_path / "p.png", width=90).shape == (60, 90, 3)
+    with pytest.raises(dd.DreamError, match="width is 0"):
+        dd.load_image(tmp_path / "p.png", width=0)
+
+
+@pytest.mark.parametrize(
+    "content", [None, b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "half a jpeg", "huge"]
+)
+def test_what_cannot_be_read_is_said(tmp_path, content):
+    path = tmp_path / "bad.jpg"
+    if content == "half a jpeg":
+        Image.effect_noise((300, 300), 90).save(path)
+        path.write_bytes(path.read_bytes()[:3000])
+    elif content == "huge":  # a header that promises 50,000 x 50,000
+        path = tmp_path / "huge.png"
+        Image.new("1", (1, 1)).save(path)
+        data = bytearray(path.read_bytes())
+        data[16:24] = (50000).to_bytes(4, "big") * 2
+        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+        path.write_bytes(data)
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(dd.DreamError, match=r"cannot read the picture .*(bad|huge)"):
+        dd.load_image(path)
+
+
+@pytest.mark.parametrize("name", ["dream.png", "dream.jpg", "DREAM.JPEG"])
+def test_settings_travel_in_the_picture(tmp_path, name):
+    settings = {"end": "both", "seed": None, "scale": 1.4, "image": "Mädchen.jpg"}
+    image = np.random.RandomState(0).uniform(-50, 300, (20, 30, 3))
+    dd.save_image(tmp_path / name, image, settings)
+    assert dd.read_settings(tmp_path / name) == settings
+    assert os.listdir(tmp_path) == [name]
+    if name.endswith("png"):
+        assert np.array_equal(dd.load_image(tmp_path / name), np.uint8(np.clip(image, 0, 255)))
+
+
+def test_a_picture_without_settings_has_none(tmp_path):
+    Image.new("RGB", (3, 3)).save(tmp_path / "p.jpg", comment=b"taken by me")
+    assert dd.read_settings(tmp_path / "p.jpg") == {}
+
+
+def test_where_nothing_can_be_written_is_said(tmp_path):
+    image = np.zeros((4, 4, 3))
+    (tmp_path / "folder.png").mkdir()
+    for path, says in [
+        (tmp_path / "a.gif", r"its name must end in \.jpg, \.jpeg, \.png"),
+        (tmp_path / "none" / "a.png", "there is no folder"),
+        (tmp_path / "folder.png", "it is a folder"),
+    ]:
+        with pytest.raises(dd.DreamError, match=says):
+            dd.save_image(path, image)
+
+
+def test_a_write_that_fails_midway_leaves_the_old_picture(tmp_path):
+    """A limit on file size stands for a full disk; the file is far larger than the limit."""
+    dd.save_image(tmp_path / "p.png", np.zeros((4, 4, 3)))
+    before = (tmp_path / "p.png").read_bytes()
+    code = """if True:
+        import resource, sys, numpy as np, deepdream as dd
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+        try:
+            dd.save_image(sys.argv[1], np.random.uniform(0, 255, (300, 300, 3)))
+        except dd.DreamError as error:
+            print(error)
+    """
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "p.png"], capture_output=True, text=True)
+    assert "cannot write" in done.stdout and "too large" in done.stdout, done
+    assert os.listdir(tmp_path) == ["p.png"] and (tmp_path / "p.png").read_bytes() == before
+
+
+def test_the_live_view_draws_in_one_place_and_seldom(monkeypatch):
+    import IPython.display
+
+    shown, updated = [], []
+
+    class Handle:
+        def update(self, content):
+            updated.append(content)
+
+    monkeypatch.setattr(IPython.display, "display", lambda content, display_id: shown.append(content) or Handle())
+    view = dd.live_view(every=1000)
+    rendered = []
+    for i in range(10):
+        view(Step(0, i, "both", (i + 1) / 10, lambda: rendered.append(1) or np.zeros((4, 6, 3))))
+    assert len(shown) == 2 and len(updated) == 2, "text and picture: shown once, changed once, at the end"
+    assert len(rendered) == 2, "a picture is made only when it is drawn"
+    assert updated[0].data.startswith("both, ")
+
+
+def test_notebook_metadata_is_json(tmp_path):
+    dd.save_image(tmp_path / "p.png", np.zeros((4, 4, 3)), {"a": [1, 2]})
+    assert json.loads(Image.open(tmp_path / "p.png").text["deepdream"]) == {"a": [1, 2]}

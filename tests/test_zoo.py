@@ -1,0 +1,183 @@
+"""Where weights come from: a real HTTP server on 127.0.0.1, a cache of its own, dead hosts."""
+
+import hashlib
+import os
+import shutil
+import threading
+import time
+import warnings
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_model
+
+import deepdream as dd
+from deepdream import caffemodel, zoo
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        self.server.asked.append(self.path)
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A folder, and the address that serves it; `asked` lists what was asked for."""
+    (tmp_path / "www").mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "www"))
+    server.asked = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield tmp_path / "www", f"http://127.0.0.1:{server.server_port}/", server.asked
+    server.shutdown()
+
+
+@pytest.fixture
+def remote(tmp_path, monkeypatch, served):
+    """A network called 'remote' in models/, whose weights are on the server only: (weights, toml writer)."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(zoo, "MODELS", tmp_path / "models")
+    folder = write_model(tmp_path / "models" / "remote")
+    shutil.move(folder / "toy.caffemodel", served[0] / "toy.caffemodel")
+    weights = caffemodel.read_weights(served[0] / "toy.caffemodel")
+
+    def write_toml(*sources):
+        text = f'default_layer = "both"\ndigest = "{caffemodel.weights_digest(weights)}"\n'
+        for source in sources:
+            text += "[[source]]\n" + "".join(f'{key} = "{value}"\n' for key, value in source.items())
+        (folder / "model.toml").write_text(text)
+
+    return weights, write_toml
+
+
+def official(served):
+    sha256 = hashlib.sha256((served[0] / "toy.caffemodel").read_bytes()).hexdigest()
+    return {"kind": "caffemodel", "url": served[1] + "toy.caffemodel", "sha256": sha256}
+
+
+def test_the_official_file_is_downloaded_once(remote, served):
+    remote[1](official(served))
+    path = zoo.get(zoo.find("remote"))
+    assert path == zoo.get(zoo.find("remote")) and served[2] == ["/toy.caffemodel"]
+    assert [file.name for file in path.parent.iterdir()] == ["remote.caffemodel"]
+    dd.load_net("remote")
+
+
+def test_the_mirror_of_raw_tensors_serves_when_the_official_host_is_down(remote, served):
+    weights, write_toml = remote
+    for layer, (filters, bias) in weights.items():
+        if filters.ndim == 4:
+            filters = filters.transpose(0, 2, 3, 1)
+        np.ascontiguousarray(filters).tofile(served[0] / f"{layer}_filter.bin")
+        bias.tofile(served[0] / f"{layer}_bias.bin")
+    write_toml(official(served) | {"url": "http://127.0.0.1:9/x"}, {"kind": "tensors", "url": served[1]})
+    dd.load_net("remote")
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-100], lambda b: b[:-9] + b"\0" * 9])
+def test_a_damaged_download_is_not_kept(remote, served, damage):
+    remote[1](official(served))
+    file = served[0] / "toy.caffemodel"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(dd.DreamError, match="weights of remote cannot be had"):
+        dd.load_net("remote")
+    assert not zoo.find("remote").file(".caffemodel")
+
+
+def test_other_weights_of_the_same_shapes_are_refused(remote, served):
+    weights, write_toml = remote
+    caffemodel.write_weights(served[0] / "toy.caffemodel", weights | {"left": [2 * b for b in weights["left"]]})
+    write_toml(official(served))
+    with pytest.raises(dd.DreamError, match="other weights than it should"):
+        dd.load_net("remote")
+
+
+def test_a_failure_is_remembered_for_an_hour(remote, served):
+    source = official(served) | {"url": served[1] + "absent.caffemodel"}
+    remote[1](source)
+    asked = []
+    for again in (False, False, False, True):
+        with pytest.raises(dd.DreamError, match=r"cannot be had .* answers 404"):
+            zoo.get(zoo.find("remote"), again=again)
+        asked.append(len(served[2]))
+    assert 0 < asked[0] == asked[1] == asked[2] < asked[3]
+    failed = next(Path(os.environ["XDG_CACHE_HOME"]).rglob("failed"))
+    os.utime(failed, (time.time() - 3601,) * 2)
+    remote[1](official(served))
+    assert zoo.get(zoo.find("remote")).exists() and not failed.exists()
+
+
+def test_folders_of_deepdream_models_are_searched(remote, served, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEEPDREAM_MODELS", os.pathsep.join([str(tmp_path / "none"), str(tmp_path / "more")]))
+    (tmp_path / "more" / "remote").mkdir(parents=True)
+    shutil.copy(served[0] / "toy.caffemodel", tmp_path / "more" / "remote" / "any-name.caffemodel")
+    dd.load_net("remote")
+    assert served[2] == []
+    shutil.copy(served[0] / "toy.caffemodel", tmp_path / "more" / "remote" / "another.caffemodel")
+    with pytest.raises(dd.DreamError, match=r"another.caffemodel and any-name.caffemodel; leave only one"):
+        dd.load_net("remote")
+
+
+def test_without_googlenet_squeezenet_dreams_and_says_so(tmp_path, monkeypatch):
+    """As on a machine that reaches only package registries: GoogLeNet's hosts are dead."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("DEEPDREAM_MODELS", raising=False)
+    if zoo.find(zoo.DEFAULT).file(".caffemodel"):
+        pytest.skip("GoogLeNet's weights lie in models/, so nothing falls back")
+    failed = tmp_path / "deepdream" / "models" / zoo.DEFAULT / "failed"
+    failed.parent.mkdir(parents=True)
+    failed.write_text("the weights of bvlc_googlenet cannot be had (no network)")
+    with pytest.warns(UserWarning, match=r"squeezenet_v1\.1, for the weights of .* get bvlc_googlenet") as notices:
+        net = dd.load_net()
+    assert len(notices) == 1 and "\n" not in str(notices[0].message)
+    assert net.model.name == "squeezenet_v1.1"
+
+
+def test_the_default_is_googlenet_without_a_notice(googlenet):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert dd.load_net().model.name == "bvlc_googlenet"
+
+
+@pytest.mark.parametrize("name", ["places205_googlenet", "places365_googlenet"])
+def test_networks_without_a_download_say_what_to_put_where(name):
+    with pytest.raises(dd.DreamError, match=f"{name} has no prototxt yet: get .* into .*{name}"):
+        dd.load_net(name)
+
+
+def test_an_unknown_model_names_the_closest():
+    with pytest.raises(dd.DreamError, match="did you mean 'bvlc_googlenet'"):
+        dd.load_net("bvlc_googlnet")
+
+
+def test_any_folder_is_a_model(toy):
+    net = dd.load_net(toy)
+    assert (net.model.name, net.default_layer, net.labels) == ("toy", "both", [])
+    (toy / "model.toml").unlink()
+    net = dd.load_net(str(toy))
+    assert net.default_layer is None and net.mean.ravel().tolist() == [104, 117, 123]
+
+
+@pytest.mark.parametrize("toml", ["mean = [1, 2]", "mean = 'grey'", "colour = 1", "mean = [1, 2"])
+def test_a_wrong_model_toml_is_said(toy, toml):
+    (toy / "model.toml").write_text(toml)
+    with pytest.raises(dd.DreamError, match=r"cannot read .*model\.toml"):
+        dd.load_net(toy)
+
+
+def test_labels_of_a_folder_and_of_imagenet(toy, squeezenet):
+    (toy / "names.txt").write_text("ant\nbee\n")
+    (toy / "model.toml").write_text('labels = "names.txt"')
+    assert dd.load_net(toy).labels == ["ant", "bee"]
+    assert len(squeezenet.labels) == 1000 and squeezenet.labels[954] == "banana"
+
+
+def test_a_real_network_knows_a_mountain(net):
+    """The converted weights classify: all the way through the files, the mean and the labels."""
+    image = dd.load_image(Path(__file__).parent.parent / "images" / "mountains.jpg", 480)[:227, 200:427]
+    side = net.layer_specs[0].input_param.shape[0].dim[-1]
+    net.blobs["data"].reshape(1, 3, side, side)
+    net.blobs["data"].data[0] = dd.preprocess(net, image[:side, :side])
+    assert "alp" in [net.labels[i] for i in net.forward()["prob"].ravel().argsort()[::-1][:5]]

@@ -1,0 +1,103 @@
+"""Writes models/*/deploy.prototxt from the tables of the two papers: python tools/prototxt.py
+
+GoogLeNet: Szegedy et al., "Going deeper with convolutions", table 1 (arxiv.org/abs/1409.4842).
+SqueezeNet v1.1: Iandola et al. (arxiv.org/abs/1602.07360), as revised in github.com/forresti/SqueezeNet.
+Layer and blob names are the originals', for weights are found by them.
+"""
+
+from pathlib import Path
+
+# name: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection
+INCEPTION = {
+    "3a": (64, 96, 128, 16, 32, 32),
+    "3b": (128, 128, 192, 32, 96, 64),
+    "4a": (192, 96, 208, 16, 48, 64),
+    "4b": (160, 112, 224, 24, 64, 64),
+    "4c": (128, 128, 256, 24, 64, 64),
+    "4d": (112, 144, 288, 32, 64, 64),
+    "4e": (256, 160, 320, 32, 128, 128),
+    "5a": (256, 160, 320, 32, 128, 128),
+    "5b": (384, 192, 384, 48, 128, 128),
+}
+# name: squeeze 1x1, expand (1x1 and 3x3 each)
+FIRE = {2: (16, 64), 3: (16, 64), 4: (32, 128), 5: (32, 128), 6: (48, 192), 7: (48, 192), 8: (64, 256), 9: (64, 256)}
+
+
+class Prototxt:
+    """Lines of a prototxt; each method adds one layer (a convolution with its ReLU) and returns its top's name."""
+
+    def __init__(self, name: str, side: int) -> None:
+        self.lines = [f'name: "{name}"']
+        self.layer("data", "Input", [], f"input_param {{ shape {{ dim: 10 dim: 3 dim: {side} dim: {side} }} }}")
+
+    def layer(self, name: str, type: str, bottoms: list[str], params: str = "", top: str | None = None) -> str:
+        names = "".join(f'  bottom: "{bottom}"\n' for bottom in bottoms) + f'  top: "{top or name}"\n'
+        self.lines.append(
+            f'layer {{\n  name: "{name}"\n  type: "{type}"\n{names}' + (f"  {params}\n" if params else "") + "}"
+        )
+        return top or name
+
+    def conv(self, name: str, bottom: str, outputs: int, kernel: int, relu: str, pad: int = 0, stride: int = 1) -> str:
+        extra = f" pad: {pad}" * bool(pad) + f" stride: {stride}" * (stride != 1)
+        self.layer(
+            name, "Convolution", [bottom], f"convolution_param {{ num_output: {outputs} kernel_size: {kernel}{extra} }}"
+        )
+        return self.layer(relu, "ReLU", [name], top=name)
+
+    def pool(self, name: str, bottom: str, params: str) -> str:
+        return self.layer(name, "Pooling", [bottom], f"pooling_param {{ {params} }}")
+
+
+def googlenet() -> str:
+    net = Prototxt("GoogLeNet", 224)
+    lrn = "lrn_param { local_size: 5 alpha: 0.0001 beta: 0.75 }"
+    x = net.conv("conv1/7x7_s2", "data", 64, 7, "conv1/relu_7x7", pad=3, stride=2)
+    x = net.pool("pool1/3x3_s2", x, "pool: MAX kernel_size: 3 stride: 2")
+    x = net.layer("pool1/norm1", "LRN", [x], lrn)
+    x = net.conv("conv2/3x3_reduce", x, 64, 1, "conv2/relu_3x3_reduce")
+    x = net.conv("conv2/3x3", x, 192, 3, "conv2/relu_3x3", pad=1)
+    x = net.layer("conv2/norm2", "LRN", [x], lrn)
+    x = net.pool("pool2/3x3_s2", x, "pool: MAX kernel_size: 3 stride: 2")
+    for module, (n1, n3r, n3, n5r, n5, proj) in INCEPTION.items():
+        if module in ("4a", "5a"):
+            x = net.pool(f"pool{int(module[0]) - 1}/3x3_s2", x, "pool: MAX kernel_size: 3 stride: 2")
+        name = f"inception_{module}/"
+        one = net.conv(name + "1x1", x, n1, 1, name + "relu_1x1")
+        three = net.conv(name + "3x3_reduce", x, n3r, 1, name + "relu_3x3_reduce")
+        three = net.conv(name + "3x3", three, n3, 3, name + "relu_3x3", pad=1)
+        five = net.conv(name + "5x5_reduce", x, n5r, 1, name + "relu_5x5_reduce")
+        five = net.conv(name + "5x5", five, n5, 5, name + "relu_5x5", pad=2)
+        pool = net.pool(name + "pool", x, "pool: MAX kernel_size: 3 stride: 1 pad: 1")
+        pool = net.conv(name + "pool_proj", pool, proj, 1, name + "relu_pool_proj")
+        x = net.layer(name + "output", "Concat", [one, three, five, pool])
+    x = net.pool("pool5/7x7_s1", x, "pool: AVE kernel_size: 7 stride: 1")
+    x = net.layer("pool5/drop_7x7_s1", "Dropout", [x], "dropout_param { dropout_ratio: 0.4 }", top=x)
+    x = net.layer("loss3/classifier", "InnerProduct", [x], "inner_product_param { num_output: 1000 }")
+    net.layer("prob", "Softmax", [x])
+    return "\n".join(net.lines) + "\n"
+
+
+def squeezenet() -> str:
+    net = Prototxt("SqueezeNet v1.1", 227)
+    x = net.conv("conv1", "data", 64, 3, "relu_conv1", stride=2)
+    x = net.pool("pool1", x, "pool: MAX kernel_size: 3 stride: 2")
+    for module, (squeeze, expand) in FIRE.items():
+        name = f"fire{module}/"
+        x = net.conv(name + "squeeze1x1", x, squeeze, 1, name + "relu_squeeze1x1")
+        one = net.conv(name + "expand1x1", x, expand, 1, name + "relu_expand1x1")
+        three = net.conv(name + "expand3x3", x, expand, 3, name + "relu_expand3x3", pad=1)
+        x = net.layer(name + "concat", "Concat", [one, three])
+        if module in (3, 5):
+            x = net.pool(f"pool{module}", x, "pool: MAX kernel_size: 3 stride: 2")
+    x = net.layer("drop9", "Dropout", [x], "dropout_param { dropout_ratio: 0.5 }", top=x)
+    x = net.conv("conv10", x, 1000, 1, "relu_conv10")
+    x = net.pool("pool10", x, "pool: AVE global_pooling: true")
+    net.layer("prob", "Softmax", [x])
+    return "\n".join(net.lines) + "\n"
+
+
+NETWORKS = {"bvlc_googlenet": googlenet, "squeezenet_v1.1": squeezenet}
+
+if __name__ == "__main__":
+    for folder, write in NETWORKS.items():
+        (Path(__file__).parent.parent / "models" / folder / "deploy.prototxt").write_text(write())
