@@ -92,7 +92,7 @@ def _dreaming(prototxt: Path, layers: list) -> caffe_pb2.NetParameter:
 
     `force_backward` would compute both. Instead no parameter learns, except a Bias layer in place on the picture:
     for its sake the gradient travels all the way down. The loss weight is there because Caffe skips layers that
-    lead to no loss. The result is the same to the bit, for about two thirds of the time.
+    lead to no loss. The result is the same to the bit, in less time.
     """
     net = caffemodel.read_prototxt(prototxt, caffe_pb2.NetParameter())
     net.force_backward = False
@@ -113,10 +113,9 @@ def _dreaming(prototxt: Path, layers: list) -> caffe_pb2.NetParameter:
 def _try_out(path: Path, prototxt: Path) -> None:
     """Build the network in another process first: where Caffe aborts, that one dies, and we tell its last words."""
     code = "import sys, caffe; caffe.Net(sys.argv[1], caffe.TEST)"
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True,
-                          env=os.environ | {"GLOG_minloglevel": "2", "GLOG_logtostderr": "1"})  # fmt: skip
+    env = os.environ | {"GLOG_minloglevel": "2", "GLOG_logtostderr": "1"}
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, env=env)
     if done.returncode:
-        said = [
-            line.split("] ", 1)[-1] for line in done.stderr.splitlines() if "Check failed" in line
-        ] or done.stderr.splitlines()[-1:]
-        raise DreamError(f"Caffe refuses {prototxt}: {' '.join(said)}")
+        said = done.stderr.splitlines() or [f"exit status {done.returncode}"]
+        checks = [line.split("] ", 1)[-1] for line in said if "Check failed" in line]
+        raise DreamError(f"Caffe refuses {prototxt}: {' '.join(checks or said[-1:])}")

@@ -81,14 +81,12 @@ def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, oc
     if seed is not None:
         step_params["rng"] = np.random.RandomState(seed)
     bases = octaves(net, base_img, octave_n, octave_scale)
-    for octave, base in enumerate(bases):
-        h, w = base.shape[-2:]
-        try:
-            net.check(end, h, w)
-        except DreamError as error:
-            raise DreamError(
-                f"{error}: that is octave {octave + 1} of {octave_n}; use fewer octaves, or a larger image"
-            ) from None
+    net.check(end, *bases[-1].shape[-2:])
+    try:
+        for base in bases:
+            net.check(end, *base.shape[-2:])
+    except DreamError as error:
+        raise DreamError(f"{error}; it is one of {octave_n} octaves: use fewer, or a larger image") from None
     total = iter_n * sum(base.size for base in bases)
     done = 0
 

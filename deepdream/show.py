@@ -4,9 +4,8 @@ import json
 import os
 import time
 from collections.abc import Callable
-from io import BytesIO, StringIO
+from io import BytesIO
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
@@ -108,47 +107,50 @@ def showarray(a: np.ndarray, fmt: str = "jpeg") -> None:
 
 
 def live_view(every: float = 0.2) -> Callable[[Step], None]:
-    """An `on_step` for notebooks: one picture that changes in place, at most once in `every` seconds, and above it the
-    progress and the time left. Make a new one for each dream."""
-    from IPython.display import Image, Pretty, display
+    """An `on_step` for notebooks: a progress bar with the time left, and the picture, changing in place.
 
-    progress = progress_bar(StringIO())
-    started = drawn = time.monotonic()
-    handles = []
+    It is drawn at most once in `every` seconds; at the end the finished picture replaces both. One for each dream.
+    """
+    import ipywidgets
+    from IPython.display import Image, Pretty, clear_output, display
+    from tqdm.notebook import tqdm
+
+    progress = progress_bar(tqdm, disable=False)
+    picture = ipywidgets.Image(format="jpeg")
+    display(picture)
+    started, drawn = time.monotonic(), 0.0
 
     def on_step(step: Step) -> None:
         nonlocal drawn
         progress(step)
         now = time.monotonic()
-        if handles and now - drawn < every and step.done < 1:
-            return
-        drawn = now
-        text = str(progress.bar) if step.done < 1 else f"{step.end}, {now - started:.1f} s"
-        shown = Pretty(text), Image(_encode(step.image(), "jpeg"))
-        if handles:
-            for handle, content in zip(handles, shown):
-                handle.update(content)
-        else:
-            handles.extend(display(content, display_id=True) for content in shown)
+        if step.done == 1:
+            # Widgets are gone when the notebook is read later; a plain picture stays.
+            progress.bar.close()
+            picture.close()
+            clear_output(wait=True)
+            display(Pretty(f"{step.end}, {now - started:.1f} s"), Image(_encode(step.image(), "jpeg")))
+        elif now - drawn >= every:
+            picture.value = _encode(step.image(), "jpeg")
+            drawn = now
 
     return on_step
 
 
-def progress_bar(file: TextIO | None = None) -> Callable[[Step], None]:
-    """An `on_step` that draws a bar with the time left, on a terminal or in `file`.
+def progress_bar(tqdm: type | None = None, disable: bool | None = None) -> Callable[[Step], None]:
+    """An `on_step` that draws a bar with the time left: on a terminal, or where the given `tqdm` draws.
 
     It carries `bar`, the tqdm, and `done`, how far it got."""
-    from tqdm import tqdm
+    if tqdm is None:
+        from tqdm import tqdm
 
     def on_step(step: Step) -> None:
         on_step.done = step.done
         bar.set_description_str(f"octave {step.octave}, step {step.iteration}, {step.end} ", refresh=False)
         bar.update(step.done - bar.n)
 
-    look = "{desc}{percentage:3.0f}%|{bar:30}| {elapsed} gone, {remaining} left"
-    bar = on_step.bar = tqdm(
-        total=1.0, file=file, bar_format=look, leave=False, disable=None if file is None else False
-    )
+    look = "{desc}{percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
+    bar = on_step.bar = tqdm(total=1.0, bar_format=look, ncols=100, leave=False, disable=disable)
     on_step.done = 0.0
     return on_step
 

@@ -13,6 +13,7 @@ from conftest import TOY
 from PIL import Image
 
 import deepdream as dd
+from deepdream import caffemodel
 
 ROOT = Path(__file__).parent.parent
 MOUNTAINS = ROOT / "images" / "mountains.jpg"
@@ -103,7 +104,7 @@ def test_models_lists_all_and_where():
         (["--layer", "fc"], "only a picture of 32x24"),
         (["--model", "squeezenet"], "unknown model 'squeezenet'; did you mean 'squeezenet_v1.1'"),
         (["--iterations", "-3"], "iter_n is -3"),
-        (["--octaves", "13"], "too small for layer 'both', which needs at least 3x3 pixels"),
+        (["--octaves", "13"], "too small for layer 'both', which needs at least 3x3 pixels; it is one of 13 octaves"),
         (["--scale", "0.5"], "octave_scale is 0.5"),
         (["--width", "-1"], "width is -1"),
         (["--width", "wide"], "invalid int value: 'wide'"),
@@ -159,6 +160,17 @@ def test_wrong_caffemodels(tmp_path, picture, toy, damage):
     file = toy / "toy.caffemodel"
     file.write_bytes(damage(file.read_bytes())) if damage else file.unlink()
     refused(dream(picture, "-o", tmp_path / "o.png", "--model", toy), "caffemodel")
+
+
+@pytest.mark.parametrize("left", [None, [(4, 8, 3, 3), (4,)], [(4, 8, 1, 1)], [(4, 8, 1, 1), (5,)]])
+def test_weights_that_are_missing_or_do_not_fit(tmp_path, picture, toy, left):
+    weights = caffemodel.read_weights(toy / "toy.caffemodel")
+    del weights["left"]
+    if left:
+        weights["left"] = [np.ones(shape, np.float32) for shape in left]
+    caffemodel.write_weights(toy / "toy.caffemodel", weights)
+    says = r"layer 'left' needs weights of the shapes \(4, 8, 1, 1\), \(4,\), but the file has"
+    refused(dream(picture, "-o", tmp_path / "o.png", "--model", toy), says)
 
 
 @contextmanager

@@ -134,21 +134,20 @@ def test_a_write_that_fails_midway_leaves_the_old_picture(tmp_path):
 
 def test_the_live_view_draws_in_one_place_and_seldom(monkeypatch):
     import IPython.display
+    import ipywidgets
 
-    shown, updated = [], []
-
-    class Handle:
-        def update(self, content):
-            updated.append(content)
-
-    monkeypatch.setattr(IPython.display, "display", lambda content, display_id: shown.append(content) or Handle())
+    shown, cleared, drawn, rendered = [], [], [], []
+    monkeypatch.setattr(IPython.display, "display", lambda *things: shown.extend(things))
+    monkeypatch.setattr(IPython.display, "clear_output", lambda wait: cleared.append(wait))
     view = dd.live_view(every=1000)
-    rendered = []
+    picture = next(thing for thing in shown if isinstance(thing, ipywidgets.Image))
+    picture.observe(lambda change: drawn.append(change.new), "value")
     for i in range(10):
         view(Step(0, i, "both", (i + 1) / 10, lambda: rendered.append(1) or np.zeros((4, 6, 3))))
-    assert len(shown) == 2 and len(updated) == 2, "text and picture: shown once, changed once, at the end"
-    assert len(rendered) == 2, "a picture is made only when it is drawn"
-    assert updated[0].data.startswith("both, ")
+    assert len(drawn) == 1 and drawn[0][:2] == b"\xff\xd8", "one JPEG in place, the others came too soon"
+    assert len(rendered) == 2, "a picture is made only when it is drawn: once on the way, once at the end"
+    assert cleared == [True]
+    assert isinstance(shown[-1], IPython.display.Image) and shown[-2].data.startswith("both, ")
 
 
 def test_notebook_metadata_is_json(tmp_path):

@@ -1,0 +1,63 @@
+"""dream.ipynb from the first cell to the last, small; and what is committed of it."""
+
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOK = nbformat.read(ROOT / "dream.ipynb", as_version=4)
+PICTURES = 8  # the photograph, two dreams, the last frame, the strip of frames, the guide, the guided dream
+
+
+def pictures(notebook):
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    return [output.data["image/jpeg"] for output in outputs if "image/jpeg" in output.get("data", {})]
+
+
+def run(tmp_path, **environ):
+    notebook = nbformat.from_dict(NOTEBOOK)
+    setting = next(cell for cell in notebook.cells if cell.source.startswith("WIDTH = "))
+    setting.source = "WIDTH = 160"
+    (tmp_path / "images").symlink_to(ROOT / "images")
+    return NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+
+
+def test_every_cell_runs(tmp_path):
+    done = run(tmp_path)
+    assert len(pictures(done)) == len(pictures(NOTEBOOK))
+    assert {path.name for path in tmp_path.iterdir()} == {"images", "dreams"}, "nothing else is left lying about"
+
+
+def test_it_runs_on_squeezenet(tmp_path, monkeypatch):
+    """As on a machine without GoogLeNet's weights."""
+    cache = tmp_path / "cache"
+    models = cache / "deepdream" / "models"
+    (models / "bvlc_googlenet").mkdir(parents=True)
+    (models / "bvlc_googlenet" / "failed").write_text("the weights of bvlc_googlenet cannot be had (no network)")
+    from deepdream import zoo
+
+    if (zoo.MODELS / "bvlc_googlenet" / "bvlc_googlenet.caffemodel").exists():
+        pytest.skip("GoogLeNet's weights lie in models/")
+    (models / "squeezenet_v1.1").symlink_to(zoo.get(zoo.find("squeezenet_v1.1")).parent)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.delenv("DEEPDREAM_MODELS", raising=False)
+    (tmp_path / "run").mkdir()
+    done = run(tmp_path / "run")
+    assert "SqueezeNet" in str(done.cells) and len(pictures(done)) == len(pictures(NOTEBOOK))
+
+
+def test_the_committed_pictures_are_large_and_from_googlenet():
+    import base64
+    from io import BytesIO
+
+    from PIL import Image
+
+    shown = [Image.open(BytesIO(base64.b64decode(data))) for data in pictures(NOTEBOOK)]
+    assert sum(picture.width == 1024 for picture in shown) >= 5
+    assert "GoogLeNet" in str(NOTEBOOK.cells[6].outputs + NOTEBOOK.cells[5].outputs)
+    assert all(cell.execution_count for cell in NOTEBOOK.cells if cell.cell_type == "code")
+    assert not [o for c in NOTEBOOK.cells if c.cell_type == "code" for o in c.outputs if o.output_type == "error"]
+    assert os.path.getsize(ROOT / "dream.ipynb") < 5e6
