@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tarfile
 import tempfile
 from pathlib import Path
 
@@ -76,8 +75,7 @@ def build(cache: Path) -> None:
         sdist = next(Path(folder).glob("*.tar.gz"))
         if hashlib.sha256(sdist.read_bytes()).hexdigest() != SHA256:
             sys.exit(f"caffe: {sdist.name} does not have the checksum {SHA256}; nothing was built")
-        with tarfile.open(sdist) as archive:
-            archive.extractall(folder, filter="data")
+        shutil.unpack_archive(sdist, folder)
         say("compiling, about 4 minutes on 2 cores; it happens once")
         source = next(path for path in Path(folder).iterdir() if path.is_dir())
         settings = ["-C", f"cmake.define.CAFFE_SOURCE={source}"]
