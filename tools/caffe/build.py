@@ -78,9 +78,9 @@ def build(cache: Path) -> None:
         shutil.unpack_archive(sdist, folder)
         say("compiling, about 4 minutes on 2 cores; it happens once")
         source = next(path for path in Path(folder).iterdir() if path.is_dir())
-        settings = ["-C", f"cmake.define.CAFFE_SOURCE={source}"]
+        settings = ["--config-settings", f"cmake.define.CAFFE_SOURCE={source}"]
         if CONDA:
-            settings += ["-C", f"cmake.define.CMAKE_PREFIX_PATH={CONDA}"]
+            settings += ["--config-settings", f"cmake.define.CMAKE_PREFIX_PATH={CONDA}"]
         pip("wheel", "--no-deps", "--wheel-dir", Path(folder) / "wheel", *settings, HERE)
         cache.mkdir(parents=True, exist_ok=True)
         wheel = next(Path(folder, "wheel").glob("*.whl"))
