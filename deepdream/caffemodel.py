@@ -331,8 +331,10 @@ def _pooling(layer, x):
     _need(pad[0] < kernel[0] and pad[1] < kernel[1], "pad must be smaller than kernel_size")
     out = []
     for x, k, s, q in zip(size, kernel, stride, pad):
-        o = math.ceil((x + 2 * q - k) / s) + 1
-        out.append(o - 1 if q and (o - 1) * s >= x + q else o)  # the last window must start inside the picture
+        o = (math.ceil if p.ceil_mode else math.floor)((x + 2 * q - k) / s) + 1
+        o -= any(pad) and (o - 1) * s >= x + q  # where it is padded, the last window starts inside the picture
+        _need((o - 1) * s < x + q, "stride is so much larger than kernel_size that a window lies outside")
+        out.append(o)
     return [(n, c, *out)], []
 
 
