@@ -76,7 +76,7 @@ def build(cache: Path) -> None:
         if hashlib.sha256(sdist.read_bytes()).hexdigest() != SHA256:
             sys.exit(f"caffe: {sdist.name} does not have the checksum {SHA256}; nothing was built")
         shutil.unpack_archive(sdist, folder)
-        say("compiling, about 4 minutes on 2 cores; it happens once")
+        say("compiling, about 2 minutes on 2 cores; it happens once")
         source = next(path for path in Path(folder).iterdir() if path.is_dir())
         settings = ["--config-settings", f"cmake.define.CAFFE_SOURCE={source}"]
         if CONDA:
