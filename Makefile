@@ -3,7 +3,7 @@
 # make notebook  dream.ipynb in JupyterLab
 # make caffe     build Caffe and install it into the environment
 # make bench     the numbers that README.md quotes
-# make clean     remove the environment and what was dreamt
+# make clean     remove the environment; dreams/ stays
 PYTHON ?= python3
 BIN := .venv/bin
 # Smaller or other dreams: make dream DREAM="--width 300 --octaves 2"
@@ -47,4 +47,4 @@ caffe: .venv/bin/pip
 	$(PYTHON) -m venv .venv
 
 clean:
-	rm -rf .venv dreams
+	rm -rf .venv

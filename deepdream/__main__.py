@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import signal
 import sys
 import warnings
 from functools import partial
@@ -19,6 +20,9 @@ def main(argv: list[str] | None = None) -> int:
         return args.run(args)
     except DreamError as error:
         print(f"deepdream: {error}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("deepdream: there is not enough memory; make the pictures smaller with --width", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("deepdream: stopped", file=sys.stderr)
@@ -53,25 +57,32 @@ def _dream(args) -> int:
     on_step = progress_bar()
     dream = deepdream(net, image, on_step=on_step, **params)
     on_step.bar.close()
-    if stopped := params["iter_n"] > 0 and on_step.done < 1:
+    if on_step.stopped:
+        if not on_step.done:
+            raise KeyboardInterrupt
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the picture is safe
         settings["stopped_at"] = on_step.done
     save_image(args.out, visible(dream, params["clip"]), settings)
-    print(f"{args.out} (stopped at {on_step.done:.0%})" if stopped else args.out)
-    return 130 if stopped else 0
+    print(f"{args.out} (stopped at {on_step.done:.0%})" if on_step.stopped else args.out)
+    return 130 if on_step.stopped else 0
 
 
 def _layers(args) -> int:
     from . import caffemodel, zoo
 
     layers = zoo.layers(zoo.find(args.model))[1]
-    fields, climbable = caffemodel.receptive_fields(layers), caffemodel.climbable(layers)
-    rows = [("layer", "type", "output", "sees", "climb")]
-    for layer, _, tops, _ in caffemodel.walk(layers, args.size):
-        sees = "all" if fields[layer.name] == float("inf") else f"{fields[layer.name]:.0f}"
-        shape = " x ".join(map(str, tops[0][1:]))
-        rows.append((layer.name, layer.type, shape, sees, "yes" if layer.name in climbable else "-"))
-    for row in rows:
-        print("{:32} {:14} {:>20} {:>6}  {}".format(*row))
+    fields, climbable, shapes = caffemodel.receptive_fields(layers), caffemodel.climbable(layers), {}
+    try:
+        for layer, _, tops, _ in caffemodel.walk(layers, args.size):
+            shapes[layer.name] = " x ".join(map(str, tops[0][1:]))
+    except DreamError:
+        pass  # the picture is too small for the rest
+    row = "{:32} {:14} {:>20} {:>6}  {}".format
+    print(row("layer", "type", "output", "sees", "climb"))
+    for layer in layers:
+        name, sees = layer.name, "all" if fields[layer.name] == float("inf") else f"{fields[layer.name]:.0f}"
+        climbs = name in climbable and caffemodel.fits(layers, name, args.size)
+        print(row(name, layer.type, shapes.get(name, "too small"), sees, "yes" if climbs else "-"))
     return 0
 
 
@@ -83,10 +94,11 @@ def _models(args) -> int:
         return 0
     for name in zoo.names():
         model = zoo.find(name)
-        where = (
-            model.file(".caffemodel")
-            or f"not here; {f'`deepdream models get {name}`' if model.source else model.by_hand()}"
-        )
+        get = f"`deepdream models get {name}`" if model.source else model.by_hand()
+        try:
+            where = model.file(".caffemodel") or f"not here; {get}"
+        except DreamError as error:
+            where = error
         print(f"{name}\n    {model.title}; default layer {model.default_layer}; licence: {model.licence}\n    {where}")
     return 0
 

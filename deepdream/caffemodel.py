@@ -8,8 +8,8 @@ pass in silence, is an exception before Caffe sees it.
 import hashlib
 import math
 import os
-import tempfile
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,7 +22,8 @@ from .errors import DreamError, unknown
 
 Shape = tuple[int, ...]
 Weights = dict[str, list[np.ndarray]]
-V1_NAMES = {"RELU": "ReLU", "LRN": "LRN", "TANH": "TanH", "ABSVAL": "AbsVal", "BNLL": "BNLL", "MVN": "MVN"}
+V1_NAMES = {"RELU": "ReLU", "LRN": "LRN", "TANH": "TanH"}  # those that are not just CamelCase of the old name
+INT_MAX = 2**31 - 1  # Caffe aborts on blobs with more values
 
 
 def read_prototxt(path: Path, net: Message | None = None) -> Message:
@@ -34,7 +35,7 @@ def read_prototxt(path: Path, net: Message | None = None) -> Message:
     lenient = net is None
     net = pb.NetParameter() if lenient else net
     try:
-        text_format.Parse(Path(path).read_text(), net, allow_unknown_field=lenient)
+        text_format.Parse(Path(path).read_text(encoding="utf-8-sig"), net, allow_unknown_field=lenient)
         upgrade(net)
     except (OSError, UnicodeDecodeError, text_format.ParseError, ValueError) as error:
         raise DreamError(f"cannot read {path} as a Caffe prototxt: {error}") from None
@@ -58,7 +59,7 @@ def read_layers(path: Path) -> list[Message]:
 
 
 def upgrade(net: Message) -> None:
-    """Give an old NetParameter (ours or Caffe's) today's form, in place: V1 `layers`, `input:` headers."""
+    """Give a NetParameter, ours or Caffe's, today's form: no V1 `layers`, no `input:` header, no training layers."""
     for old in net.layers:
         name = old.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[old.type].name
         new = net.layer.add(name=old.name, type=V1_NAMES.get(name) or name.title().replace("_", ""))
@@ -69,7 +70,7 @@ def upgrade(net: Message) -> None:
     dims += [net.input_dim[i : i + 4] for i in range(0, len(net.input_dim), 4)]
     if len(dims) != len(net.input):
         raise ValueError(f"{len(net.input)} inputs, but {len(dims)} input shapes")
-    layers = list(net.layer)
+    layers = [layer for layer in net.layer if {rule.phase for rule in layer.include if rule.HasField("phase")} != {0}]
     del net.layer[:]
     for name, dim in zip(net.input, dims):
         net.layer.add(name=name, type="Input", top=[name]).input_param.shape.add(dim=dim)
@@ -114,13 +115,12 @@ def write_weights(path: Path, weights: Weights) -> None:
         layer = net.layer.add(name=name)
         for blob in blobs:
             layer.blobs.add(data=blob.astype("<f4").tobytes()).shape.dim.extend(blob.shape)
-    with tempfile.NamedTemporaryFile(dir=Path(path).parent, delete=False) as file:
-        try:
-            file.write(net.SerializeToString())
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    os.replace(file.name, path)
+    part = Path(path).with_name(f".{os.getpid()}.part")
+    try:
+        part.write_bytes(net.SerializeToString())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def fit_weights(layers: list[Message], weights: Weights, source: Path) -> Weights:
@@ -191,6 +191,8 @@ def walk(
         for top, shape in zip(layer.top, tops):
             if min(shape, default=1) < 1:
                 raise DreamError(f"nothing is left of the picture at layer {layer.name!r}: its shape would be {shape}")
+            if max(math.prod(shape), columns(layer, bottoms, shape)) > INT_MAX:
+                raise DreamError(f"layer {layer.name!r} would hold more values than Caffe can count")
             if top in blobs and top not in layer.bottom:
                 raise DreamError(f"layer {layer.name!r} writes to {top!r}, which another layer writes to")
             blobs[top] = shape
@@ -211,29 +213,66 @@ def climbable(layers: list[Message]) -> list[str]:
 
 def check(layers: list[Message], end: str, height: int, width: int) -> None:
     """Raise a DreamError unless layer `end` can run on a picture of this size; it says the smallest that can."""
-    if _fits(layers, end, (height, width)):
-        return
-    if any(layer.type in ("InnerProduct", "Reshape") for layer, *_ in walk(layers, None, end)):
-        h, w = next(walk(layers))[2][0][-2:]
-        raise DreamError(
-            f"layer {end!r} is fully connected and takes only a picture of {w}x{h}, not {width}x{height}; "
-            f"choose an earlier layer, or that size and one octave"
-        )
-    high = 1
-    while not _fits(layers, end, (high, high)):
-        high *= 2
-    small = bisect_left(range(high), True, key=lambda side: side > 0 and _fits(layers, end, (side, side)))
-    raise DreamError(
-        f"a picture of {width}x{height} is too small for layer {end!r}, which needs at least {small}x{small} pixels"
-    )
-
-
-def _fits(layers, end, size):
-    """Whether a picture of this (height, width) reaches `end` with parameters as the prototxt's own size needs them."""
+    size = (height, width)
     try:
-        return all(params == own for (*_, params), (*_, own) in zip(walk(layers, size, end), walk(layers, None, end)))
+        _run(layers, end, size)
+    except DreamError as error:
+        small = _smallest(layers, end)
+        if min(size) < small:
+            advice = f"which needs at least {small}x{small} pixels"
+            raise DreamError(f"a picture of {width}x{height} is too small for layer {end!r}, {advice}") from None
+        h, w = next(walk(layers))[2][0][-2:]
+        sizes = f"on a picture of {width}x{height}, only on one of its own size, {w}x{h}"
+        raise DreamError(f"layer {end!r} cannot run {sizes}: {error}") from None
+
+
+def fits(layers: list[Message], end: str, size: tuple[int, int] | None) -> bool:
+    """Whether layer `end` can run on a picture of this (height, width)."""
+    try:
+        _run(layers, end, size)
     except DreamError:
         return False
+    return True
+
+
+def _run(layers, end, size):
+    for (layer, *_, params), (*_, own) in zip(walk(layers, size, end), walk(layers, None, end)):
+        if params != own:
+            raise DreamError(f"layer {layer.name!r} would need other weights")
+
+
+def _smallest(layers, end, most=4096):
+    """The side of the smallest square picture on which `end` can run; 0 where none up to `most` can."""
+    high = 1
+    while not fits(layers, end, (high, high)):
+        high *= 2
+        if high > most:
+            return 0
+    return bisect_left(range(high), True, key=lambda side: side > 0 and fits(layers, end, (side, side)))
+
+
+def columns(layer: Message, bottoms: list[Shape], top: Shape) -> int:
+    """How many values Caffe lays out in columns for a convolution to become a matrix product; 0 where it need not."""
+    if layer.type != "Convolution" or set(_pair(layer.convolution_param, "kernel_size", 0)) == {1}:
+        return 0
+    return bottoms[0][1] * math.prod(_pair(layer.convolution_param, "kernel_size", 0)) * math.prod(top[2:])
+
+
+def memory(layers: list[Message], end: str, height: int, width: int) -> int:
+    """About how many bytes Caffe needs to climb `end` from a picture of this size.
+
+    Each blob has data and diff, and a diff more for each of its readers where there are several; each convolution keeps
+    its columns, each maximum its place, each LRN its scale and what it sums.
+    """
+    readers = Counter(bottom for layer in layers for bottom in layer.bottom if bottom not in layer.top)
+    values = 0
+    for layer, bottoms, tops, _ in walk(layers, (height, width), end):
+        for name, shape in zip(layer.top, tops):
+            values += columns(layer, bottoms, shape)
+            values += math.prod(shape) * {"Pooling": 1, "LRN": 3}.get(layer.type, 0)
+            if name not in layer.bottom:
+                values += math.prod(shape) * (2 + (readers[name] if readers[name] > 1 else 0))
+    return 4 * values
 
 
 def receptive_fields(layers: list[Message]) -> dict[str, float]:
@@ -326,12 +365,13 @@ def _pooling(layer, x):
     n, c, *size = _image(x)
     if p.global_pooling:
         return [(n, c, 1, 1)], []
+    _need(p.pool != p.STOCHASTIC, "stochastic pooling is for training")
     kernel, stride, pad = (_pair(p, *arg) for arg in (("kernel_size", 0), ("stride", 1), ("pad", 0)))
     _need(min(*kernel, *stride) > 0, "kernel_size and stride must be above 0")
     _need(pad[0] < kernel[0] and pad[1] < kernel[1], "pad must be smaller than kernel_size")
     out = []
     for x, k, s, q in zip(size, kernel, stride, pad):
-        o = (math.ceil if p.ceil_mode else math.floor)((x + 2 * q - k) / s) + 1
+        o = (x + 2 * q - k + (s - 1) * p.ceil_mode) // s + 1
         o -= any(pad) and (o - 1) * s >= x + q  # where it is padded, the last window starts inside the picture
         _need((o - 1) * s < x + q, "stride is so much larger than kernel_size that a window lies outside")
         out.append(o)

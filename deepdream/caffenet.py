@@ -4,6 +4,7 @@ Imports Caffe; reach it through `load_net`, which imports it late.
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from caffe.proto import caffe_pb2
 
 from . import caffemodel, zoo
 from .errors import DreamError, unknown
+from .net import free_memory
 
 
 class CaffeNet(caffe.Net):
@@ -40,7 +42,7 @@ class CaffeNet(caffe.Net):
         for layer, blobs in weights.items():
             for mine, blob in zip(self.params[layer], blobs):
                 mine.data[...] = blob
-        self._checked = None
+        self._checked, self._held = None, 0
 
     @cached_property
     def labels(self) -> list[str]:
@@ -49,8 +51,13 @@ class CaffeNet(caffe.Net):
     def check(self, end: str, height: int, width: int) -> None:
         """Raise a DreamError unless layer `end` can be climbed from a picture of this size."""
         if end not in self.climbable:
-            raise unknown("layer", end, self.climbable, "`deepdream layers` lists all of them")
+            raise self._unknown(end, self.climbable)
         caffemodel.check(self.layer_specs, end, height, width)
+        need, free = caffemodel.memory(self.layer_specs, end, height, width), free_memory() + self._held
+        if need > free:
+            size = f"a picture of {width}x{height} needs about {need / 1e9:.1f} GB of memory for layer {end!r}"
+            cure = f"make it at most {int(width * (free / need) ** 0.5)} pixels wide"
+            raise DreamError(f"{size}, and {free / 1e9:.1f} GB are free; {cure}")
 
     def forward(self, blobs=None, start=None, end=None, **kwargs):
         self._check(end)
@@ -76,22 +83,29 @@ class CaffeNet(caffe.Net):
                 break
         return unread - set(self.top_names[name])
 
+    def _unknown(self, layer, allowed):
+        return unknown("layer", layer, allowed, f"`deepdream layers --model {self.model.name}` lists all of them")
+
     def _check(self, layer):
         """As `check`, for any layer that runs, climbable or not, and the picture's size now; None is the last layer."""
-        key = (layer, *self.blobs["data"].shape[-2:])
+        key = (layer, *self.blobs["data"].shape)
         if key != self._checked:  # it takes some milliseconds, and a dream asks for the same again and again
             names = [spec.name for spec in self.layer_specs]
             if layer is not None and layer not in self._layer_names:
-                raise unknown("layer", layer, names, "`deepdream layers` lists all of them")
-            caffemodel.check(self.layer_specs, layer if layer in names else names[-1], *key[1:])
+                raise self._unknown(layer, names)
+            if len(key) != 5 or key[2] != 3:
+                raise DreamError(f"'data' has the shape {key[1:]}; it must be (n, 3, height, width)")
+            end = layer if layer in names else names[-1]
+            caffemodel.check(self.layer_specs, end, *key[3:])
             self._checked = key
+            self._held = max(self._held, caffemodel.memory(self.layer_specs, end, *key[3:]))
 
 
 def _dreaming(prototxt: Path, layers: list) -> caffe_pb2.NetParameter:
     """The network so arranged that Caffe computes the gradient of the picture and none of the weights'.
 
     `force_backward` would compute both. Instead no parameter learns, except a Bias layer in place on the picture:
-    for its sake the gradient travels all the way down. The loss weight is there because Caffe skips layers that
+    for its sake the gradient travels all the way down. Every last blob has a loss weight, for Caffe skips layers that
     lead to no loss. The result is the same to the bit, in less time.
     """
     net = caffemodel.read_prototxt(prototxt, caffe_pb2.NetParameter())
@@ -100,7 +114,11 @@ def _dreaming(prototxt: Path, layers: list) -> caffe_pb2.NetParameter:
     for layer in net.layer:
         del layer.param[:]
         layer.param.extend([caffe_pb2.ParamSpec(lr_mult=0)] * len(shapes.get(layer.name, [])))
-    net.layer[-1].loss_weight[:] = [1.0] * len(net.layer[-1].top)
+    net.layer[0].input_param.shape[0].dim[0] = 1  # pictures come one at a time
+    read = set()
+    for layer in reversed(net.layer):
+        layer.loss_weight[:] = [float(top not in read) for top in layer.top]
+        read |= set(layer.bottom)
     bias = caffe_pb2.LayerParameter(name="data/bias", type="Bias", bottom=["data"], top=["data"])
     bias.bias_param.num_axes = 1
     bias.param.add(lr_mult=1)
@@ -111,11 +129,11 @@ def _dreaming(prototxt: Path, layers: list) -> caffe_pb2.NetParameter:
 
 
 def _try_out(path: Path, prototxt: Path) -> None:
-    """Build the network in another process first: where Caffe aborts, that one dies, and we tell its last words."""
-    code = "import sys, caffe; caffe.Net(sys.argv[1], caffe.TEST)"
+    """Run the network in another process first: where Caffe aborts, that one dies, and we tell its last words."""
+    code = "import sys, caffe; net = caffe.Net(sys.argv[1], caffe.TEST); net.forward(); net.backward()"
     env = os.environ | {"GLOG_minloglevel": "2", "GLOG_logtostderr": "1"}
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, env=env)
     if done.returncode:
         said = done.stderr.splitlines() or [f"exit status {done.returncode}"]
-        checks = [line.split("] ", 1)[-1] for line in said if "Check failed" in line]
+        checks = [line.split("] ", 1)[-1] for line in said if re.match(r"F\d+ ", line)]
         raise DreamError(f"Caffe refuses {prototxt}: {' '.join(checks or said[-1:])}")

@@ -12,13 +12,17 @@ from .objectives import objective_L2
 
 
 class Step(NamedTuple):
-    """What `on_step` hears after a step. `done` is the share of all work, 0..1; `image()` is the picture so far."""
+    """What `on_step` hears after a step, and once more where Ctrl-C stopped the dream.
+
+    `done` is the share of all work, 0..1; `image()` is the picture so far.
+    """
 
     octave: int
     iteration: int
     end: str
     done: float
     image: Callable[[], np.ndarray]
+    stopped: bool = False
 
 
 def gradient(net, end: str, objective: Callable = objective_L2) -> np.ndarray:
@@ -77,7 +81,7 @@ def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, oc
     """
     from scipy import ndimage as nd
 
-    _check_numbers(iter_n, octave_n, octave_scale, **step_params)
+    _check_numbers(iter_n, octave_n, octave_scale, seed, **step_params)
     if seed is not None:
         step_params["rng"] = np.random.RandomState(seed)
     bases = octaves(net, base_img, octave_n, octave_scale)
@@ -88,7 +92,7 @@ def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, oc
     except DreamError as error:
         raise DreamError(f"{error}; it is one of {octave_n} octaves: use fewer, or a larger image") from None
     total = iter_n * sum(base.size for base in bases)
-    done = 0
+    done = octave = i = 0
 
     src = net.blobs["data"]
     detail = np.zeros_like(bases[0])  # what the network has added so far
@@ -109,22 +113,33 @@ def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, oc
     except KeyboardInterrupt:
         h1, w1 = detail.shape[-2:]
         h, w = bases[-1].shape[-2:]
-        return deprocess(net, bases[-1] + nd.zoom(detail, (1, 1.0 * h / h1, 1.0 * w / w1), order=1))
+        image = deprocess(net, bases[-1] + nd.zoom(detail, (1, 1.0 * h / h1, 1.0 * w / w1), order=1))
+        if on_step:
+            on_step(Step(octave, i, end, done / total, lambda: visible(image, clip), stopped=True))
+        return image
     return deprocess(net, src.data[0])
 
 
 def visible(image: np.ndarray, clip: bool) -> np.ndarray:
     """An unclipped dream scaled so that nearly all of it fits 0..255; a clipped one as it is."""
-    return image if clip else image * (255.0 / np.percentile(image, 99.98))
+    brightest = 255.0 if clip else np.percentile(image, 99.98)
+    return image * (255.0 / brightest) if brightest > 0 and not clip else image
 
 
-def _check_numbers(iter_n, octave_n, octave_scale, step_size=1.5, jitter=32, **_):
+def _check_numbers(iter_n, octave_n, octave_scale, seed, step_size=1.5, jitter=32, **_):
     for name, value, kind, fits, allowed in (
         ("iter_n", iter_n, Integral, lambda n: n >= 0, "a whole number, 0 or more"),
-        ("octave_n", octave_n, Integral, lambda n: n >= 1, "a whole number, 1 or more"),
+        ("octave_n", octave_n, Integral, lambda n: 1 <= n <= 100, "a whole number, 1 to 100"),
         ("octave_scale", octave_scale, Real, lambda x: 1 < x < np.inf, "a number above 1, such as 1.4"),
         ("step_size", step_size, Real, np.isfinite, "a number, such as 1.5"),
-        ("jitter", jitter, Integral, lambda n: n >= 0, "a whole number of pixels, 0 or more"),
+        ("jitter", jitter, Integral, lambda n: 0 <= n < 2**31, "a whole number of pixels, 0 or more"),
+        (
+            "seed",
+            0 if seed is None else seed,
+            Integral,
+            lambda n: 0 <= n < 2**32,
+            "a whole number from 0 to 4294967295",
+        ),
     ):
         if not (isinstance(value, kind) and fits(value)):
             raise DreamError(f"{name} is {value!r}; it must be {allowed}")

@@ -23,7 +23,7 @@ def load_net(model: str | Path | None = None):
         model = zoo.DEFAULT
         try:
             zoo.get(zoo.find(model))
-        except DreamError as error:
+        except zoo.NotToBeHad as error:
             model = zoo.FALLBACK
             warnings.warn(f"dreaming with {model}, for {error}", stacklevel=2)
     found = zoo.find(model)
@@ -32,6 +32,20 @@ def load_net(model: str | Path | None = None):
     except ImportError as error:
         raise DreamError(f"Caffe cannot be imported ({error}); `make caffe` builds and installs it") from None
     return CaffeNet(found)
+
+
+def free_memory() -> int:
+    """How many bytes this process can still take."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    try:
+        from resource import RLIM_INFINITY, RLIMIT_AS, getrlimit
+
+        limit = getrlimit(RLIMIT_AS)[0]
+        return free if limit == RLIM_INFINITY else min(free, limit - psutil.Process().memory_info().vms)
+    except ImportError:  # Windows
+        return free
 
 
 def preprocess(net, img: np.ndarray) -> np.ndarray:

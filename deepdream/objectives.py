@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .errors import DreamError
 from .net import preprocess
 
 
@@ -18,6 +19,10 @@ def objective_guide(dst, guide_features: np.ndarray) -> None:
     x = dst.data[0].copy()
     y = guide_features
     ch = x.shape[0]
+    if len(y) != ch:
+        raise DreamError(
+            f"the guide has {len(y)} channels, the layer {ch}; take `guide_features` at the layer to climb"
+        )
     x = x.reshape(ch, -1)
     y = y.reshape(ch, -1)
     A = x.T.dot(y)  # (places here, places in the guide): the dot-products of their features

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +14,7 @@ from .dream import Step
 from .errors import DreamError
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
+MOST_PIXELS = 89_478_485  # where Pillow suspects a decompression bomb
 
 
 def load_image(path: str | Path, width: int | None = None) -> np.ndarray:
@@ -23,23 +25,33 @@ def load_image(path: str | Path, width: int | None = None) -> np.ndarray:
     from PIL import Image, ImageOps
 
     try:
-        image = Image.open(path)
-        image.load()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(path)
+            image.load()
         image = ImageOps.exif_transpose(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DreamError(f"cannot read the picture {path}: it has more than {MOST_PIXELS:,} pixels") from None
+    except (OSError, ValueError, SyntaxError) as error:
         reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
         raise DreamError(f"cannot read the picture {path}: {reason}") from None
-    if image.mode.startswith(("I", "F")):
-        # 16-bit greyscale; Pillow would cut it off at 255. Where all fits in a byte it was 8 bits in a wide coat.
+    if image.mode.startswith(("I", "F")):  # Pillow would cut these off at 255
         values = np.asarray(image, np.float32)
-        image = Image.fromarray(np.uint8(np.clip(values / (257 if values.max() > 255 else 1), 0, 255)))
+        if not np.isfinite(values).all():
+            raise DreamError(f"cannot read the picture {path}: some of its values are not numbers")
+        if image.mode.startswith("I;16") or values.max() > 255:
+            values = values / 257  # 16 bits
+        elif image.mode == "F" and values.max() <= 1:
+            values = values * 255
+        image = Image.fromarray(np.uint8(np.clip(values, 0, 255)))
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = image.convert("RGB")
     if width is not None:
-        if not 1 <= width <= 65535:
-            raise DreamError(f"width is {width}; it must be a number of pixels from 1 to 65535")
-        image = image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS)
+        height = max(1, round(image.height * width / image.width))
+        if width < 1 or width * height > MOST_PIXELS:
+            raise DreamError(f"width is {width}; it must be 1 or more, and the picture at most {MOST_PIXELS:,} pixels")
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
     return np.float32(image)
 
 
@@ -54,7 +66,7 @@ def save_image(path: str | Path, image: np.ndarray, settings: dict | None = None
     """Write an image (H, W, 3) as .jpg or .png, whole or not at all; `settings` travel in it, see `read_settings`."""
     path = Path(path)
     check_output(path)
-    note, options = json.dumps(settings or {}), {}
+    note, options = json.dumps(settings or {}, default=lambda value: value.item()), {}
     if FORMATS[path.suffix.lower()] == "PNG":
         from PIL.PngImagePlugin import PngInfo
 
@@ -62,7 +74,7 @@ def save_image(path: str | Path, image: np.ndarray, settings: dict | None = None
         options["pnginfo"].add_itxt("deepdream", note)
     else:
         options |= {"quality": 95, "subsampling": 0, "comment": note.encode()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = _part(path)
     try:
         to_image(image).save(temporary, FORMATS[path.suffix.lower()], **options)
         os.replace(temporary, path)
@@ -77,12 +89,19 @@ def check_output(path: str | Path) -> None:
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
         raise DreamError(f"cannot write {path}: its name must end in {', '.join(FORMATS)}")
-    if path.is_dir():
-        raise DreamError(f"cannot write {path}: it is a folder")
-    if not path.parent.is_dir():
-        raise DreamError(f"cannot write {path}: there is no folder {path.parent}; make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise DreamError(f"cannot write {path}: the folder {path.parent} is read-only")
+    try:
+        if path.is_dir():
+            raise DreamError(f"cannot write {path}: it is a folder")
+        if not path.parent.is_dir():
+            raise DreamError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+        _part(path).touch()
+        _part(path).unlink()
+    except OSError as error:
+        raise DreamError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".deepdream-{os.getpid()}.part")
 
 
 def read_settings(path: str | Path) -> dict:
@@ -92,7 +111,8 @@ def read_settings(path: str | Path) -> dict:
     try:
         with Image.open(path) as image:
             image.load()
-            return json.loads(image.info.get("deepdream") or image.info.get("comment") or "{}")
+            settings = json.loads(image.info.get("deepdream") or image.info.get("comment") or "{}")
+            return settings if isinstance(settings, dict) else {}
     except (OSError, SyntaxError) as error:
         raise DreamError(f"cannot read the picture {path}: {error}") from None
     except ValueError:
@@ -124,7 +144,7 @@ def live_view(every: float = 0.2) -> Callable[[Step], None]:
         nonlocal drawn
         progress(step)
         now = time.monotonic()
-        if step.done == 1:
+        if step.done == 1 or step.stopped:
             # Widgets are gone when the notebook is read later; a plain picture stays.
             progress.bar.close()
             picture.close()
@@ -140,18 +160,18 @@ def live_view(every: float = 0.2) -> Callable[[Step], None]:
 def progress_bar(tqdm: type | None = None, disable: bool | None = None) -> Callable[[Step], None]:
     """An `on_step` that draws a bar with the time left: on a terminal, or where the given `tqdm` draws.
 
-    It carries `bar`, the tqdm, and `done`, how far it got."""
+    It carries `bar`, the tqdm, `done`, how far it got, and `stopped`, whether Ctrl-C ended it."""
     if tqdm is None:
         from tqdm import tqdm
 
     def on_step(step: Step) -> None:
-        on_step.done = step.done
+        on_step.done, on_step.stopped = step.done, step.stopped
         bar.set_description_str(f"octave {step.octave}, step {step.iteration}, {step.end} ", refresh=False)
         bar.update(step.done - bar.n)
 
     look = "{desc}{percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
     bar = on_step.bar = tqdm(total=1.0, bar_format=look, ncols=100, leave=False, disable=disable)
-    on_step.done = 0.0
+    on_step.done, on_step.stopped = 0.0, False
     return on_step
 
 

@@ -28,6 +28,10 @@ DEFAULT, FALLBACK = "bvlc_googlenet", "squeezenet_v1.1"
 FORGET_AFTER = 3600  # seconds that a failed download is remembered
 
 
+class NotToBeHad(DreamError):  # noqa: N818
+    """None of a model's sources gives its weights."""
+
+
 @dataclass(frozen=True)
 class Model:
     """What a model.toml says. `mean` is BGR; a `source` says where weights come from, `digest` which they must be."""
@@ -47,7 +51,7 @@ class Model:
     def file(self, *suffixes: str) -> Path | None:
         """The one file with such a suffix in the first of its folders that has any."""
         for folder in self.folders:
-            found = sorted(path for path in folder.glob("*") if path.suffix in suffixes)
+            found = sorted(p for p in folder.glob("[!.]*") if p.suffix.lower() in suffixes)
             if len(found) > 1:
                 clash = " and ".join(path.name for path in found)
                 raise DreamError(f"{folder} holds {clash}; leave only one {suffixes[0]} there")
@@ -57,7 +61,7 @@ class Model:
 
     def by_hand(self) -> str:
         """What to do where the files can only be put there by a person."""
-        return f"{self.manual.strip()} into {self.folders[0]}"
+        return f"{self.manual.strip()} into {self.folders[-1 if MODELS.parent == HERE else 0]}"
 
 
 def names() -> list[str]:
@@ -69,18 +73,19 @@ def find(model: str | Path) -> Model:
     """The Model of this name, or in this folder (one .prototxt, one .caffemodel, perhaps a model.toml)."""
     name = str(model)
     if name in names():
-        extra = [Path(folder) / name for folder in os.environ.get("DEEPDREAM_MODELS", "").split(os.pathsep) if folder]
+        given = [Path(folder) for folder in os.environ.get("DEEPDREAM_MODELS", "").split(os.pathsep) if folder]
+        extra = [folder if folder.name == name else folder / name for folder in given]
         folder, folders = MODELS / name, [MODELS / name, *extra, _cache() / name]
-    elif Path(name).is_dir():
+    elif name and Path(name).is_dir():
         folder = Path(name).resolve()
         name, folders = folder.name, [folder]
     else:
         raise unknown("model", name, names(), "or the path of a folder with one .prototxt and one .caffemodel")
     toml = folder / "model.toml"
     try:
-        about = tomllib.loads(toml.read_text()) if toml.exists() else {}
+        about = tomllib.loads(toml.read_text(encoding="utf-8-sig")) if toml.exists() else {}
         found = Model(name, folders, **({"title": name} | about))
-        if np.float32(found.mean).shape != (3,):
+        if np.shape(found.mean) != (3,) or not np.isfinite(found.mean).all():
             raise ValueError(f"mean is {found.mean}; it must be three numbers, blue, green, red")
     except (OSError, ValueError, TypeError) as error:
         raise DreamError(f"cannot read {toml}: {error}") from None
@@ -101,7 +106,7 @@ def load(model: Model) -> tuple[Path, list[Message], Weights]:
     path = get(model)
     weights = fit_weights(found, read_weights(path), path)
     if model.digest and weights_digest(weights) != model.digest:
-        cure = f"delete it, then `deepdream models get {model.name}`"
+        cure = f"delete it, then `deepdream models get {model.name}`" if model.source else "put the right one there"
         raise DreamError(f"{path} does not hold the weights of {model.name} (their digest differs); {cure}")
     return prototxt, found, weights
 
@@ -114,7 +119,7 @@ def labels(model: Model) -> list[str]:
         return [get_1k_class_name(i) for i in range(1000)]
     if model.labels:
         try:
-            return (model.folders[0] / model.labels).read_text().splitlines()
+            return (model.folders[0] / model.labels).read_text(encoding="utf-8-sig").splitlines()
         except OSError as error:
             raise DreamError(f"cannot read the labels of {model.name}: {error}") from None
     return []
@@ -134,7 +139,7 @@ def get(model: Model, again: bool = False) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not again and failed.exists() and time.time() - failed.stat().st_mtime < FORGET_AFTER:
-            raise DreamError(f"{failed.read_text()}; `deepdream models get {model.name}` tries again")
+            raise NotToBeHad(f"{failed.read_text()}; `deepdream models get {model.name}` tries again")
         needed = layers(model)[1]
         reasons = []
         for source in model.source:
@@ -147,12 +152,12 @@ def get(model: Model, again: bool = False) -> Path:
                 write_weights(target, weights)
                 failed.unlink(missing_ok=True)
                 return target
-            except (OSError, ValueError, DreamError) as error:
-                reasons.append(f"{source['kind']}: {error}")
+            except (OSError, ValueError, KeyError, TypeError, DreamError) as error:
+                reasons.append(f"{source.get('kind')}: {error}")
         why = "; ".join(reasons)
         said = f"the weights of {model.name} cannot be had ({why}); if you have the file, put it into {folder}"
         failed.write_text(said)
-        raise DreamError(said)
+        raise NotToBeHad(said)
     except OSError as error:
         raise DreamError(f"cannot write to the cache: {error}; set XDG_CACHE_HOME to another folder") from None
 

@@ -183,12 +183,72 @@ def test_blobs_are_caffes_in_order(squeezenet):
         (("dim: 3 dim: 24", "dim: 1 dim: 24"), r"needs \(n, 3, height, width\)"),
         (('type: "Softmax"', 'type: "Softmax" softmax_param { axis: 9 }'), "Caffe refuses"),
         ((TOY, ""), "describes no layers"),
+        (
+            ("kernel_size: 3 stride: 2", "pool: STOCHASTIC kernel_size: 3 stride: 2"),
+            "stochastic pooling is for training",
+        ),
+        (("kernel_size: 1 }", "kernel_size: 1 engine: CUDNN }"), "Caffe refuses .*engine"),
     ],
 )
 def test_a_wrong_prototxt_is_an_exception(toy, change, says):
     (toy / "deploy.prototxt").write_text(TOY.replace(*change))
     with pytest.raises(DreamError, match=says):
         load_net(toy)
+
+
+@pytest.mark.parametrize("extra", ["Scale", "Bias"])
+def test_a_layer_whose_weights_depend_on_the_size_keeps_it(tmp_path, extra):
+    tied = TOY.replace('layer { name: "fc"', f'layer {{ name: "s" type: "{extra}" bottom: "left" top: "s" '
+                       f'{extra.lower()}_param {{ num_axes: 3 }} }}\nlayer {{ name: "fc"')  # fmt: skip
+    net = load_net(write_model(tmp_path / "tied", tied))
+    net.check("s", 24, 32)
+    for size in [(100, 100), (3, 3)]:
+        with pytest.raises(DreamError, match=r"only on one of its own size, 32x24: layer 's' would need other weights"):
+            net.check("s", *size)
+
+
+def test_sizes_of_which_only_some_fit_are_not_called_too_small(tmp_path):
+    """A convolution's floor and a pooling's ceil agree for one parity only."""
+    forked = """
+    layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 25 dim: 25 } } }
+    layer { name: "a" type: "Convolution" bottom: "data" top: "a"
+            convolution_param { num_output: 2 kernel_size: 3 stride: 2 } }
+    layer { name: "b" type: "Pooling" bottom: "data" top: "b" pooling_param { kernel_size: 3 stride: 2 } }
+    layer { name: "out" type: "Concat" bottom: "a" bottom: "b" top: "out" }
+    """
+    net = load_net(write_model(tmp_path / "forked", forked))
+    net.check("out", 25, 41)
+    with pytest.raises(DreamError, match="differ in more than axis 1"):
+        net.check("out", 575, 1024)
+
+
+def test_windows_files_and_training_layers_are_read(toy):
+    text = TOY.replace("\n", "\r\n") + 'layer { name: "drop" type: "Data" top: "label" include { phase: TRAIN } }'
+    (toy / "deploy.prototxt").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    (toy / "._deploy.prototxt").write_bytes(b"left by macOS")
+    (toy / "toy.caffemodel").rename(toy / "TOY.CAFFEMODEL")
+    assert np.abs(gradient(filled(load_net(toy)), "both")).mean() > 0
+
+
+def filled(net):
+    net.blobs["data"].data[...] = np.random.RandomState(0).normal(0, 60, net.blobs["data"].data.shape)
+    return net
+
+
+def test_the_memory_estimate_is_near_what_caffe_takes():
+    """What a process grows by with its first gradient, against the estimate."""
+    code = """if True:
+        import psutil, deepdream as dd
+        from deepdream import caffemodel
+        resident = lambda: psutil.Process().memory_info().rss
+        net = dd.load_net("squeezenet_v1.1")
+        before = resident()
+        net.blobs["data"].reshape(1, 3, 600, 900)
+        dd.gradient(net, "fire8/concat")
+        print(caffemodel.memory(net.layer_specs, "fire8/concat", 600, 900) / (resident() - before))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert 0.85 < float(done.stdout) < 1.25, done
 
 
 def test_wrong_weights_are_exceptions(toy, tmp_path):

@@ -83,6 +83,14 @@ def test_layers_lists_shapes_fields_and_what_can_be_climbed(toy):
     assert lines["relu1"][-1] == "-" and lines["data"][-1] == "-" and done.returncode == 0
 
 
+def test_layers_of_a_small_picture_are_listed_all_the_same():
+    lines = {line.split()[0]: line for line in run("layers", "--size", "200x112").stdout.splitlines()}
+    assert lines["inception_5b/output"].endswith("yes") and len(lines) == 144
+    assert "too small" in lines["prob"] and lines["prob"].endswith("-")
+    large = run("layers", "--size", "1024x575").stdout.splitlines()
+    assert large[-1].startswith("prob") and large[-1].endswith("-")
+
+
 def test_layers_of_googlenet_need_no_weights(tmp_path):
     env = os.environ | {"DEEPDREAM_MODELS": "", "XDG_CACHE_HOME": str(tmp_path)}
     done = run("layers", env=env)
@@ -101,11 +109,13 @@ def test_models_lists_all_and_where():
     ("args", "says"),
     [
         (["--layer", "boht"], "unknown layer 'boht'; did you mean 'both'"),
-        (["--layer", "fc"], "only a picture of 32x24"),
+        (["--layer", "fc"], "only on one of its own size, 32x24"),
         (["--model", "squeezenet"], "unknown model 'squeezenet'; did you mean 'squeezenet_v1.1'"),
         (["--iterations", "-3"], "iter_n is -3"),
         (["--octaves", "13"], "too small for layer 'both', which needs at least 3x3 pixels; it is one of 13 octaves"),
         (["--scale", "0.5"], "octave_scale is 0.5"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--model", ""], "unknown model ''"),
         (["--width", "-1"], "width is -1"),
         (["--width", "wide"], "invalid int value: 'wide'"),
         (["--guide", "absent.jpg"], r"cannot read the picture absent\.jpg: there is no such file"),
@@ -121,7 +131,6 @@ def test_wrong_commands():
     refused(run(), "COMMAND")
     refused(run("daydream"), "invalid choice: 'daydream'")
     refused(run("layers", "--size", "big"), "--size")
-    refused(run("layers", "--size", "3x3"), "nothing is left")
     refused(run("models", "get", "googlenet"), "did you mean 'bvlc_googlenet'")
     refused(run("models", "get", "places205_googlenet"), "get Places205-GoogLeNet from")
 
@@ -131,6 +140,25 @@ def test_unreadable_pictures(tmp_path, toy, content):
     if content is not None:
         (tmp_path / "in.jpg").write_bytes(content)
     refused(dream(tmp_path / "in.jpg", "-o", tmp_path / "o.png", "--model", toy), "cannot read the picture")
+
+
+def test_a_picture_too_large_for_the_memory(tmp_path, toy):
+    """Caffe aborts the process when an allocation fails; here a limit stands for a small machine."""
+    Image.new("RGB", (4000, 3000), "grey").save(tmp_path / "phone.png")
+    command = [
+        sys.executable,
+        "-m",
+        "deepdream",
+        "dream",
+        tmp_path / "phone.png",
+        "-o",
+        tmp_path / "o.png",
+        "--model",
+        toy,
+    ]
+    limited = ["bash", "-c", 'ulimit -v 2000000 && exec "$@"', "bash", *map(str, command)]
+    done = subprocess.run(limited, capture_output=True, text=True, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"})
+    refused(done, r"a picture of 4000x3000 needs about [0-9.]+ GB .* make it at most [0-9]+ pixels wide")
 
 
 def test_a_picture_too_small(tmp_path, toy):
@@ -197,7 +225,7 @@ def test_a_full_disk(tmp_path, picture, toy):
 
 def test_a_read_only_folder(tmp_path, picture, toy):
     with mounted(tmp_path / "fixed", "ro"):
-        refused(dream(picture, "-o", tmp_path / "fixed" / "o.png", "--model", toy), "cannot write .*read-only")
+        refused(dream(picture, "-o", tmp_path / "fixed" / "o.png", "--model", toy), "cannot write .*Read-only")
 
 
 def test_a_cache_that_cannot_be_written(tmp_path, picture):

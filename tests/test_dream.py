@@ -9,6 +9,7 @@ import caffe
 import numpy as np
 import pytest
 import scipy.ndimage as nd
+from conftest import TOY, write_model
 
 import deepdream as dd
 from deepdream.dream import octaves
@@ -121,6 +122,23 @@ def test_weight_gradients_are_not_computed(squeezenet, photo):
     )
 
 
+def test_every_head_of_a_network_can_be_climbed(tmp_path):
+    """As with stock Caffe's force_backward, to the bit, whichever layer comes last in the file."""
+    heads = TOY.replace(
+        'layer { name: "fc"', 'layer { name: "aux" type: "TanH" bottom: "pool1" top: "aux" }\nlayer { name: "fc"'
+    )
+    heads += 'layer { name: "late" type: "Power" bottom: "left" top: "late" power_param { scale: 2 } }'
+    net = dd.load_net(write_model(tmp_path / "toy", heads))
+    stock = stock_net(net, tmp_path)
+    for each in (net, stock):
+        each.blobs["data"].data[...] = np.random.RandomState(0).normal(0, 60, (1, 3, 24, 32))
+    for end in ("prob", "both", "aux", "left", "late"):
+        for name in stock.blobs:
+            stock.blobs[name].diff[...] = 0
+        expected = dd.gradient(stock, end).copy()
+        assert expected.any() and np.array_equal(dd.gradient(net, end), expected)
+
+
 def test_preprocess_and_back(squeezenet, photo):
     blob = dd.preprocess(squeezenet, photo)
     assert blob.dtype == np.float32 and blob.shape == (3, 96, 144)
@@ -166,13 +184,17 @@ def test_on_step_scales_an_unclipped_picture(toy, photo):
 
 @pytest.mark.parametrize("octave", [0, 1, 2])
 def test_ctrl_c_returns_the_picture_so_far(toy, photo, octave):
+    heard = []
+
     def stop(step):
-        if (step.octave, step.iteration) == (octave, 1):
+        heard.append(step)
+        if (step.octave, step.iteration, step.stopped) == (octave, 1, False):
             raise KeyboardInterrupt
 
     dream = dd.deepdream(dd.load_net(toy), photo, end="both", iter_n=3, octave_n=3, on_step=stop)
     assert dream.shape == photo.shape
     assert 0.1 < np.abs(dream - photo).mean() < 60
+    assert heard[-1].stopped and np.array_equal(heard[-1].image(), dream)
 
 
 def test_a_real_ctrl_c_during_a_step_leaves_no_shifted_picture(toy, photo):
@@ -191,7 +213,7 @@ def test_a_real_ctrl_c_during_a_step_leaves_no_shifted_picture(toy, photo):
     [
         ({"end": "bothh"}, r"did you mean 'both'\? [^;]*$"),
         ({"end": "relu1"}, "unknown layer 'relu1'"),
-        ({"end": "fc"}, "only a picture of 32x24"),
+        ({"end": "fc"}, "only on one of its own size, 32x24"),
         ({"iter_n": -1}, "iter_n is -1"),
         ({"octave_n": 0}, "octave_n is 0"),
         ({"octave_scale": 1.0}, "octave_scale is 1.0"),
@@ -199,6 +221,12 @@ def test_a_real_ctrl_c_during_a_step_leaves_no_shifted_picture(toy, photo):
         ({"jitter": 1.5}, "jitter is 1.5"),
         ({"iter_n": "ten"}, "iter_n is 'ten'"),
         ({"octave_n": 12}, "one of 12 octaves"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**32}, "seed is 4294967296"),
+        ({"seed": "a"}, "seed is 'a'"),
+        ({"jitter": 10**20}, "jitter is 1000"),
+        ({"octave_n": 10**6}, "octave_n is 1000000"),
+        ({"objective": partial(dd.objective_guide, guide_features=np.ones((3, 2, 2)))}, "the guide has 3 channels"),
         ({"objective": lambda dst: dst.diff.fill(0)}, "no direction"),
     ],
 )
@@ -223,12 +251,19 @@ def test_the_smallest_image_works(googlenet):
     dd.deepdream(googlenet, np.random.RandomState(0).uniform(0, 255, (15, 15, 3)), octave_n=1, iter_n=1)
 
 
-def test_making_a_step_by_hand_on_a_wrong_size_does_not_abort(toy, googlenet):
+def test_passes_by_hand_on_a_wrong_size_do_not_abort(googlenet):
     """300x300 run to a fully connected layer aborts Caffe; here it is an exception."""
     googlenet.blobs["data"].reshape(1, 3, 300, 300)
-    with pytest.raises(dd.DreamError, match="only a picture of 224x224"):
+    with pytest.raises(dd.DreamError, match="only on one of its own size, 224x224"):
         googlenet.forward(end="loss3/classifier")
-    with pytest.raises(dd.DreamError, match="only a picture of 224x224"):
+    with pytest.raises(dd.DreamError, match="only on one of its own size, 224x224"):
         googlenet.forward()
+    with pytest.raises(dd.DreamError, match="more values than Caffe can count"):
+        googlenet.check("conv1/7x7_s2", 7500, 8000)
+    for shape in [(1, 1, 100, 100), (3, 100, 100)]:
+        googlenet.blobs["data"].reshape(*shape)
+        with pytest.raises(dd.DreamError, match=r"must be \(n, 3, height, width\)"):
+            googlenet.forward(end="inception_3a/output")
+    googlenet.blobs["data"].reshape(1, 3, 224, 224)
     with pytest.raises(dd.DreamError, match="unknown layer"):
         googlenet.backward(start="inception_9z/output")

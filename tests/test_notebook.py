@@ -21,7 +21,7 @@ def pictures(notebook):
     return [output.data["image/jpeg"] for output in outputs if "image/jpeg" in output.get("data", {})]
 
 
-def run(tmp_path, **environ):
+def run(tmp_path):
     notebook = nbformat.from_dict(NOTEBOOK)
     setting = next(cell for cell in notebook.cells if cell.source.startswith("WIDTH = "))
     setting.source = "WIDTH = 160"

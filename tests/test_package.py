@@ -77,7 +77,3 @@ def test_the_wheel_works_outside_the_repository(tmp_path):
     contents = {path.relative_to(site).as_posix() for path in (site / "deepdream" / "models").rglob("*.*")}
     assert "deepdream/models/bvlc_googlenet/deploy.prototxt" in contents
     assert not any(path.endswith(".caffemodel") for path in contents)
-
-
-def test_a_conda_environment_is_described():
-    assert "python=3.11" in (ROOT / "environment.yml").read_text()

@@ -52,6 +52,19 @@ def test_sixteen_bits_become_eight(tmp_path):
     assert dd.load_image(tmp_path / "deep.png")[0, :, 0].tolist() == [0, 1, 100, 255]
 
 
+def test_sixteen_bits_stay_dark_where_they_are_dark(tmp_path):
+    Image.fromarray(np.uint16([[0, 200]])).save(tmp_path / "dark.png")
+    assert dd.load_image(tmp_path / "dark.png").max() == 0
+
+
+def test_floats_from_0_to_1_are_seen(tmp_path):
+    Image.fromarray(np.float32([[0, 0.5, 1]])).save(tmp_path / "float.tiff")
+    assert dd.load_image(tmp_path / "float.tiff")[0, :, 0].tolist() == [0, 127, 255]
+    Image.fromarray(np.float32([[0, np.nan]])).save(tmp_path / "nan.tiff")
+    with pytest.raises(dd.DreamError, match="not numbers"):
+        dd.load_image(tmp_path / "nan.tiff")
+
+
 def test_a_cameras_rotation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned a quarter
@@ -115,6 +128,13 @@ def test_where_nothing_can_be_written_is_said(tmp_path):
             dd.save_image(path, image)
 
 
+def test_long_names_and_numpy_settings(tmp_path):
+    dd.save_image(tmp_path / ("x" * 250 + ".png"), np.zeros((4, 4, 3)), {"step": np.float32(1.5)})
+    assert dd.read_settings(next(tmp_path.iterdir())) == {"step": 1.5}
+    with pytest.raises(dd.DreamError, match="File name too long"):
+        dd.save_image(tmp_path / ("x" * 252 + ".png"), np.zeros((4, 4, 3)))
+
+
 def test_a_write_that_fails_midway_leaves_the_old_picture(tmp_path):
     """A limit on file size stands for a full disk; the file is far larger than the limit."""
     dd.save_image(tmp_path / "p.png", np.zeros((4, 4, 3)))
@@ -148,6 +168,9 @@ def test_the_live_view_draws_in_one_place_and_seldom(monkeypatch):
     assert len(rendered) == 2, "a picture is made only when it is drawn: once on the way, once at the end"
     assert cleared == [True]
     assert isinstance(shown[-1], IPython.display.Image) and shown[-2].data.startswith("both, ")
+    stopped = dd.live_view()
+    stopped(Step(0, 3, "both", 0.3, lambda: np.zeros((4, 6, 3)), stopped=True))
+    assert isinstance(shown[-1], IPython.display.Image) and cleared == [True, True], "Ctrl-C leaves a plain picture"
 
 
 def test_notebook_metadata_is_json(tmp_path):

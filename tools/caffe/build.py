@@ -26,6 +26,8 @@ DEBIAN = [
     "libopenblas-dev",
 ]
 CONDA = os.environ.get("CONDA_PREFIX", "")
+if Path(sys.base_prefix) != Path(CONDA):  # another Python than that of the active environment
+    CONDA = ""
 
 
 def main() -> None:
