@@ -40,7 +40,7 @@ def _dream(args) -> int:
     check_output(args.out)
     image = load_image(args.image, args.width)
     guide = load_image(args.guide) if args.guide else None
-    net = load_net(args.model)
+    net = load_net(args.model, args.engine, args.device, args.dtype)
     end = args.layer or net.default_layer
     if not end:
         raise DreamError(
@@ -127,6 +127,9 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("image", metavar="IN", help="the picture, in any common format")
     p.add_argument("-o", "--out", required=True, help="where the dream goes, .jpg or .png; the settings travel in it")
     p.add_argument("--model", help=f"{model}; GoogLeNet where its weights can be had, else SqueezeNet")
+    p.add_argument("--engine", help="caffe or torch; DEEPDREAM_ENGINE, else Caffe where it is installed")
+    p.add_argument("--device", help="for torch: cpu, cuda, mps; cpu")
+    p.add_argument("--dtype", help="for torch: float32 or bfloat16; float32")
     p.add_argument("--layer", metavar="NAME", help="layer to climb (`deepdream layers`); the network's default")
     p.add_argument("--iterations", type=int, default=10, metavar="N", help="steps an octave, 10")
     p.add_argument("--octaves", type=int, default=4, metavar="N", help="sizes to dream at, 4")

@@ -8,31 +8,25 @@ import re
 import subprocess
 import sys
 import tempfile
-from functools import cached_property
 from pathlib import Path
 
 import caffe
-import numpy as np
 from caffe.proto import caffe_pb2
 
 from . import caffemodel, zoo
-from .errors import DreamError, unknown
-from .net import free_memory
+from .errors import DreamError
+from .net import DreamNet
 
 
-class CaffeNet(caffe.Net):
-    """A caffe.Net, so `blobs`, `params`, `forward(end=)`, `backward(start=)` are pycaffe's own, plus:
+class CaffeNet(DreamNet, caffe.Net):
+    """A caffe.Net, so `blobs`, `params`, `forward(end=)`, `backward(start=)` are pycaffe's own.
 
-    model: the zoo's Model; mean: (3, 1, 1) float32, BGR; labels: class names; default_layer; climbable: layer names.
     `forward` and `backward` raise a DreamError where Caffe would abort the process.
     """
 
     def __init__(self, model: zoo.Model) -> None:
-        prototxt, self.layer_specs, weights = zoo.load(model)
-        self.model = model
-        self.mean = np.float32(model.mean).reshape(3, 1, 1)
-        self.default_layer = model.default_layer
-        self.climbable = caffemodel.climbable(self.layer_specs)
+        weights = self.adopt(model)
+        prototxt = model.file(*zoo.PROTOTXT)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "dream.prototxt"
             path.write_text(str(_dreaming(prototxt, self.layer_specs)))
@@ -42,22 +36,6 @@ class CaffeNet(caffe.Net):
         for layer, blobs in weights.items():
             for mine, blob in zip(self.params[layer], blobs):
                 mine.data[...] = blob
-        self._checked, self._held = None, 0
-
-    @cached_property
-    def labels(self) -> list[str]:
-        return zoo.labels(self.model)
-
-    def check(self, end: str, height: int, width: int) -> None:
-        """Raise a DreamError unless layer `end` can be climbed from a picture of this size."""
-        if end not in self.climbable:
-            raise self._unknown(end, self.climbable)
-        caffemodel.check(self.layer_specs, end, height, width)
-        need, free = caffemodel.memory(self.layer_specs, end, height, width), free_memory() + self._held
-        if need > free:
-            size = f"a picture of {width}x{height} needs about {need / 1e9:.1f} GB of memory for layer {end!r}"
-            cure = f"make it at most {int(width * (free / need) ** 0.5)} pixels wide"
-            raise DreamError(f"{size}, and {free / 1e9:.1f} GB are free; {cure}")
 
     def forward(self, blobs=None, start=None, end=None, **kwargs):
         self._check(end)
@@ -83,22 +61,10 @@ class CaffeNet(caffe.Net):
                 break
         return unread - set(self.top_names[name])
 
-    def _unknown(self, layer, allowed):
-        return unknown("layer", layer, allowed, f"`deepdream layers --model {self.model.name}` lists all of them")
-
     def _check(self, layer):
-        """As `check`, for any layer that runs, climbable or not, and the picture's size now; None is the last layer."""
-        key = (layer, *self.blobs["data"].shape)
-        if key != self._checked:  # it takes some milliseconds, and a dream asks for the same again and again
-            names = [spec.name for spec in self.layer_specs]
-            if layer is not None and layer not in self._layer_names:
-                raise self._unknown(layer, names)
-            if len(key) != 5 or key[2] != 3:
-                raise DreamError(f"'data' has the shape {key[1:]}; it must be (n, 3, height, width)")
-            end = layer if layer in names else names[-1]
-            caffemodel.check(self.layer_specs, end, *key[3:])
-            self._checked = key
-            self._held = max(self._held, caffemodel.memory(self.layer_specs, end, *key[3:]))
+        if layer is not None and layer not in self._layer_names:
+            raise self._unknown(layer, [spec.name for spec in self.layer_specs])
+        super()._check(layer)
 
 
 def _dreaming(prototxt: Path, layers: list) -> caffe_pb2.NetParameter:

@@ -1,6 +1,7 @@
 """The algorithm of Google's DeepDream notebook (2015), to the bit: github.com/google/deepdream, dream.ipynb."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -26,11 +27,11 @@ class Step(NamedTuple):
 
 
 def gradient(net, end: str, objective: Callable = objective_L2) -> np.ndarray:
-    """How the objective at layer `end` changes with the picture now in net.blobs['data']: (3, H, W) float32, a view."""
+    """How the objective at layer `end` changes with the picture now in net.blobs['data']: (3, H, W), a view."""
     net.forward(end=end)
     objective(net.blobs[end])
     net.backward(start=end)
-    return net.blobs["data"].diff[0]
+    return net.image_diff
 
 
 def make_step(net, step_size: float = 1.5, end: str = "inception_4c/output", jitter: int = 32, clip: bool = True,
@@ -40,21 +41,21 @@ def make_step(net, step_size: float = 1.5, end: str = "inception_4c/output", jit
     step_size: mean change of a colour value, of 255. jitter: largest random shift, in pixels. clip: stay in 0..255.
     objective: fills the `diff` of layer `end`, see objectives.py. rng: draws the shifts, a RandomState or np.random.
     """
-    src = net.blobs["data"]
+    image, roll = net.image, net.xp.roll
 
-    ox, oy = rng.randint(-jitter, jitter + 1, 2)
-    src.data[0] = np.roll(np.roll(src.data[0], ox, -1), oy, -2)  # shift, so that no pixel always lies on the net's grid
+    ox, oy = map(int, rng.randint(-jitter, jitter + 1, 2))
+    image[:] = roll(image, (oy, ox), (-2, -1))  # shift, so that no pixel always lies on the net's grid
 
     g = gradient(net, end, objective)
-    strength = np.abs(g).mean()
+    strength = abs(g).mean()
     if not strength > 0:
         raise DreamError(f"layer {end!r} gives no direction to climb: its gradient is {strength}; try another layer")
-    src.data[:] += step_size / strength * g  # a step of the same length, however steep the slope
+    image += step_size / strength * g  # a step of the same length, however steep the slope
 
-    src.data[0] = np.roll(np.roll(src.data[0], -ox, -1), -oy, -2)  # shift back
+    image[:] = roll(image, (-oy, -ox), (-2, -1))  # shift back
 
     if clip:
-        src.data[:] = np.clip(src.data, -net.mean, 255 - net.mean)
+        image[:] = image.clip(*net.limits)
 
 
 def octaves(net, base_img: np.ndarray, octave_n: int = 4, octave_scale: float = 1.4) -> list[np.ndarray]:
@@ -93,6 +94,7 @@ def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, oc
         raise DreamError(f"{error}; it is one of {octave_n} octaves: use fewer, or a larger image") from None
     total = iter_n * sum(base.size for base in bases)
     done = octave = i = 0
+    safe = None  # what Ctrl-C leaves: a base, and the picture after the last whole step on it
 
     src = net.blobs["data"]
     detail = np.zeros_like(bases[0])  # what the network has added so far
@@ -106,11 +108,17 @@ def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, oc
             src.data[0] = base + detail
             for i in range(iter_n):
                 make_step(net, end=end, clip=clip, **step_params)
-                detail = src.data[0] - base
+                safe = base, deepcopy(net.image)
                 done += base.size
                 if on_step:
                     on_step(Step(octave, i, end, done / total, lambda: visible(deprocess(net, src.data[0]), clip)))
+            detail = src.data[0] - base
     except KeyboardInterrupt:
+        if safe:
+            base, picture = safe
+            src.reshape(1, *base.shape)
+            net.image[:] = picture
+            detail = src.data[0] - base
         h1, w1 = detail.shape[-2:]
         h, w = bases[-1].shape[-2:]
         image = deprocess(net, bases[-1] + nd.zoom(detail, (1, 1.0 * h / h1, 1.0 * w / w1), order=1))

@@ -1,24 +1,108 @@
 """The one door to a network, and the way between pictures and its `data` blob."""
 
+import os
 import warnings
+from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from .errors import DreamError
+from .errors import DreamError, unknown
+
+ENGINES = {
+    "caffe": "`make caffe` builds and installs it",
+    "torch": "`pip install torch` installs it",
+}
 
 
-def load_net(model: str | Path | None = None):
+class DreamNet:
+    """What every engine's network has beside pycaffe's `blobs`, `params`, `forward` and `backward`.
+
+    model: the zoo's Model; layer_specs: its layers; mean: (3, 1, 1) float32, BGR; default_layer; climbable: layer
+    names; labels: class names. For the ascent, in the engine's own arrays, which `xp` (numpy or torch) calculates
+    with: image and image_diff, (3, h, w), the picture and its gradient; limits, what pixels stay between.
+    """
+
+    xp = np
+
+    def adopt(self, model):
+        """Take over what the model says, and return its weights."""
+        from . import caffemodel, zoo
+
+        _, self.layer_specs, weights = zoo.load(model)
+        self.model, self.default_layer = model, model.default_layer
+        self.mean = np.float32(model.mean).reshape(3, 1, 1)
+        self.climbable = caffemodel.climbable(self.layer_specs)
+        self.limits = -self.mean, 255 - self.mean
+        self._checked, self._held = None, 0
+        return weights
+
+    @property
+    def image(self) -> np.ndarray:
+        return self.blobs["data"].data[0]
+
+    @property
+    def image_diff(self) -> np.ndarray:
+        return self.blobs["data"].diff[0]
+
+    @cached_property
+    def labels(self) -> list[str]:
+        from . import zoo
+
+        return zoo.labels(self.model)
+
+    def check(self, end: str, height: int, width: int) -> None:
+        """Raise a DreamError unless layer `end` can be climbed from a picture of this size."""
+        from . import caffemodel
+
+        if end not in self.climbable:
+            raise self._unknown(end, self.climbable)
+        caffemodel.check(self.layer_specs, end, height, width)
+        need, free = caffemodel.memory(self.layer_specs, end, height, width), free_memory() + self._held
+        if need > free:
+            size = f"a picture of {width}x{height} needs about {need / 1e9:.1f} GB of memory for layer {end!r}"
+            cure = f"make it at most {int(width * (free / need) ** 0.5)} pixels wide"
+            raise DreamError(f"{size}, and {free / 1e9:.1f} GB are free; {cure}")
+
+    def _unknown(self, layer, allowed):
+        return unknown("layer", layer, allowed, f"`deepdream layers --model {self.model.name}` lists all of them")
+
+    def _check(self, layer):
+        """As `check`, for any layer that runs, climbable or not, and the picture's size now; None is the last layer."""
+        from . import caffemodel
+
+        key = (layer, *self.blobs["data"].shape)
+        if key != self._checked:  # it takes some milliseconds, and a dream asks for the same again and again
+            if len(key) != 5 or key[2] != 3:
+                raise DreamError(f"'data' has the shape {key[1:]}; it must be (n, 3, height, width)")
+            names = [spec.name for spec in self.layer_specs]
+            end = layer if layer in names else names[-1]
+            caffemodel.check(self.layer_specs, end, *key[3:])
+            self._checked = key
+            self._held = max(self._held, caffemodel.memory(self.layer_specs, end, *key[3:]))
+
+
+def load_net(model: str | Path | None = None, engine: str | None = None, device: str | None = None,
+             dtype: str | None = None):  # fmt: skip
     """A network ready to dream.
 
     model: a name from models/ ('bvlc_googlenet', 'squeezenet_v1.1'), or a folder with one .prototxt, one .caffemodel
         and perhaps a model.toml. None takes GoogLeNet where its weights are present or can be downloaded, else
         SqueezeNet, with a warning that says how to get GoogLeNet.
+    engine: 'caffe' or 'torch'; None means DEEPDREAM_ENGINE, else Caffe where it is installed, else PyTorch.
+    device, dtype: for torch, 'cpu', 'cuda', 'mps'; 'float32' or 'bfloat16' (faster, a little less exact).
 
-    Raises DreamError where the model, its files or Caffe are missing or damaged.
+    Raises DreamError where the model, its files, the engine or the device are missing or damaged.
     """
     from . import zoo
 
+    engine = engine or os.environ.get("DEEPDREAM_ENGINE") or next(filter(find_spec, ENGINES), "caffe")
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ENGINES, "DEEPDREAM_ENGINE or the argument says which")
+    if engine == "caffe" and (device not in (None, "cpu") or dtype not in (None, "float32")):
+        raise DreamError(f"Caffe runs on the CPU in float32, not on {device or 'cpu'} in {dtype or 'float32'}; "
+                         f"take engine 'torch'")  # fmt: skip
     if model is None:
         model = zoo.DEFAULT
         try:
@@ -28,9 +112,13 @@ def load_net(model: str | Path | None = None):
             warnings.warn(f"dreaming with {model}, for {error}", stacklevel=2)
     found = zoo.find(model)
     try:
+        if engine == "torch":
+            from .torchnet import TorchNet
+
+            return TorchNet(found, device, dtype)
         from .caffenet import CaffeNet
     except ImportError as error:
-        raise DreamError(f"Caffe cannot be imported ({error}); `make caffe` builds and installs it") from None
+        raise DreamError(f"the engine {engine!r} cannot be imported ({error}); {ENGINES[engine]}") from None
     return CaffeNet(found)
 
 

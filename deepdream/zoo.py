@@ -25,6 +25,7 @@ from .errors import DreamError, unknown
 HERE = Path(__file__).parent
 MODELS = HERE / "models" if (HERE / "models").is_dir() else HERE.parent / "models"  # in a wheel, or in the repository
 DEFAULT, FALLBACK = "bvlc_googlenet", "squeezenet_v1.1"
+PROTOTXT = (".prototxt", ".protxt")
 FORGET_AFTER = 3600  # seconds that a failed download is remembered
 
 
@@ -94,7 +95,7 @@ def find(model: str | Path) -> Model:
 
 def layers(model: Model) -> tuple[Path, list[Message]]:
     """(prototxt, the layers it describes, checked)."""
-    prototxt = model.file(".prototxt", ".protxt")
+    prototxt = model.file(*PROTOTXT)
     if not prototxt:
         raise DreamError(f"{model.name} has no prototxt yet: {model.by_hand()}")
     return prototxt, read_layers(prototxt)
