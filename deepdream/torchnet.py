@@ -211,7 +211,40 @@ def _convolution(layer, weights, x):
     p = layer.convolution_param
     stride, pad, dilation = (_pair(p, *arg) for arg in (("stride", 1), ("pad", 0), ("dilation", 1)))
     filters, bias = (*weights, None)[:2]
+    kernel = tuple(filters.shape[2:])
+    square = all(h == w for h, w in (kernel, stride, pad, dilation))
+    if square and x.shape[1] <= 4 and stride[0] > 1 and dilation[0] == p.group == 1 and pad[0] < kernel[0]:
+        return _StridedOnPicture.apply(x, filters, bias, stride[0], pad[0])
     return F.conv2d(x.to(filters.dtype), filters, bias, stride, pad, dilation, p.group)
+
+
+class _StridedOnPicture(torch.autograd.Function):
+    """A convolution with a stride on few channels. Its gradient, slow in PyTorch, is here one convolution without a
+    stride that makes each pixel's s x s sub-pixels as channels, which are then put in their places."""
+
+    @staticmethod
+    def forward(ctx, x, filters, bias, s, pad):
+        ctx.save_for_backward(filters)
+        ctx.args = s, pad, x.shape[2:], x.dtype
+        # In bfloat16 the picture is worth float32: the first layer's rounding is most of the gradient's error.
+        return F.conv2d(x, filters.to(x.dtype), None if bias is None else bias.to(x.dtype), s, pad).to(filters.dtype)
+
+    @staticmethod
+    def backward(ctx, g):
+        (filters,) = ctx.saved_tensors
+        s, pad, (height, width), dtype = ctx.args
+        f, c, k, _ = filters.shape
+        # Sub-pixel i of pixel Y is reached by output Y + d through the tap i + pad - s * d, for d from low to high.
+        low, high = -((k - 1 - pad) // s), (s - 1 + pad) // s
+        n = high - low + 1
+        left = pad + s - k - s * low
+        right = s * n - k - left
+        phases = F.pad(filters.flip(2, 3), (left, right, left, right)).reshape(f, c, n, s, n, s).flip(3, 5)
+        phases = _layout(phases.permute(1, 3, 5, 0, 2, 4).reshape(c * s * s, f, n, n))
+        margin = max(-low, -(-height // s) + high - g.shape[2], -(-width // s) + high - g.shape[3])
+        fine = F.pixel_shuffle(F.conv2d(g, phases, padding=margin), s)
+        first = s * (margin + low)
+        return _layout(fine[:, :, first : first + height, first : first + width].to(dtype)), None, None, None, None
 
 
 def _deconvolution(layer, weights, x):
