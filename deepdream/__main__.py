@@ -50,7 +50,7 @@ def _dream(args) -> int:
         "iter_n": args.iterations, "octave_n": args.octaves, "octave_scale": args.scale, "end": end,
         "clip": not args.no_clip, "step_size": args.step, "jitter": args.jitter, "seed": args.seed,
     }  # fmt: skip
-    settings = {"deepdream": __version__, "model": net.model.name, "image": Path(args.image).name}
+    settings = {"deepdream": __version__, "model": net.model.name, **net.engine, "image": Path(args.image).name}
     settings |= {"width": image.shape[1], "guide": args.guide and Path(args.guide).name, **params}
     if guide is not None:
         params["objective"] = partial(objective_guide, guide_features=guide_features(net, guide, end))

@@ -24,6 +24,8 @@ class CaffeNet(DreamNet, caffe.Net):
     `forward` and `backward` raise a DreamError where Caffe would abort the process.
     """
 
+    engine = {"engine": "caffe"}  # noqa: RUF012, what a picture's settings say
+
     def __init__(self, model: zoo.Model) -> None:
         weights = self.adopt(model)
         prototxt = model.file(*zoo.PROTOTXT)

@@ -20,8 +20,9 @@ class DreamNet:
     """What every engine's network has beside pycaffe's `blobs`, `params`, `forward` and `backward`.
 
     model: the zoo's Model; layer_specs: its layers; mean: (3, 1, 1) float32, BGR; default_layer; climbable: layer
-    names; labels: class names. For the ascent, in the engine's own arrays, which `xp` (numpy or torch) calculates
-    with: image and image_diff, (3, h, w), the picture and its gradient; limits, what pixels stay between.
+    names; labels: class names; engine: what a picture's settings say of it. For the ascent, in the engine's own
+    arrays, which `xp` (numpy or torch) calculates with: image and image_diff, (3, h, w), the picture and its
+    gradient; limits, what pixels stay between.
     """
 
     xp = np

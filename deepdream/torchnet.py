@@ -85,6 +85,7 @@ class TorchNet(DreamNet):
 
     def __init__(self, model: zoo.Model, device: str | None = None, dtype: str | None = None) -> None:
         self.device, self.dtype = _device(device or "cpu"), _dtype(dtype or "float32")
+        self.engine = {"engine": "torch", "device": str(self.device), "dtype": str(self.dtype).removeprefix("torch.")}
         weights = self.adopt(model)
         keep_memory()
         self.params = OrderedDict()
@@ -226,8 +227,7 @@ class _StridedOnPicture(torch.autograd.Function):
     def forward(ctx, x, filters, bias, s, pad):
         ctx.save_for_backward(filters)
         ctx.args = s, pad, x.shape[2:], x.dtype
-        # In bfloat16 the picture is worth float32: the first layer's rounding is most of the gradient's error.
-        return F.conv2d(x, filters.to(x.dtype), None if bias is None else bias.to(x.dtype), s, pad).to(filters.dtype)
+        return F.conv2d(x.to(filters.dtype), filters, bias, s, pad)
 
     @staticmethod
     def backward(ctx, g):

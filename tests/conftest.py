@@ -32,7 +32,7 @@ def write_model(folder: Path, prototxt: str = TOY, toml: str = 'default_layer = 
     random = np.random.RandomState(0)
     shapes = caffemodel.param_shapes(caffemodel.read_layers(folder / "deploy.prototxt"))
     weights = {layer: [np.float32(random.normal(0, 0.1, s)) for s in blobs] for layer, blobs in shapes.items()}
-    caffemodel.write_weights(folder / "toy.caffemodel", weights)
+    caffemodel.write_weights(folder / "toy.caffemodel", weights or {"unused": [np.zeros(1)]})
     return folder
 
 

@@ -1,0 +1,322 @@
+"""The PyTorch engine against Caffe: each layer type alone, whole networks, and dreams against Caffe's noise floor."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+
+import caffe
+import numpy as np
+import pytest
+from conftest import TOY, write_model
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import deepdream as dd
+from deepdream import caffemodel
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'deepdream[torch]'")
+from deepdream import torchnet  # noqa: E402
+
+SIZES = st.integers(5, 12)
+FEW = st.integers(1, 4)
+CONVOLUTION = ("num_output: {outputs} kernel_h: {kernel} kernel_w: {kernel2} stride: {stride} pad: {pad} "
+               "bias_term: {bias} dilation: {dilation}")  # fmt: skip
+POOL = "pool: {pool} kernel_h: {kernel} kernel_w: {kernel2} stride: {pool_stride} pad: {pool_pad}"
+LRN = "local_size: {odd} alpha: {alpha} beta: {beta} k: {k} norm_region: {region}"
+METHOD, AXIS = {"pool": st.sampled_from(["MAX", "AVE"])}, {"axis": st.integers(1, 3)}
+ACROSS = {"region": st.sampled_from(["ACROSS_CHANNELS", "WITHIN_CHANNEL"]), "beta": st.sampled_from([0.75, 0.5, 1.2])}
+WINDOW = {"odd": st.sampled_from([1, 3, 5]), "k": st.sampled_from([1, 2]), "alpha": st.floats(0.001, 2)}
+# type: (text of its parameter, {name: what hypothesis draws}, how many bottoms)
+CASES = {
+    "Convolution": (f"convolution_param {{{{ {CONVOLUTION} group: {{group}} }}}}", {}, 1),
+    "Deconvolution": (f"convolution_param {{{{ {CONVOLUTION} group: {{group}} }}}}", {}, 1),
+    "InnerProduct": ("inner_product_param {{ num_output: {outputs} bias_term: {bias} transpose: {flag} }}", {}, 1),
+    "Pooling": (f"pooling_param {{{{ {POOL} }}}}", METHOD, 1),
+    "Pooling (global)": ("pooling_param {{ pool: {pool} global_pooling: true }}", METHOD, 1),
+    "LRN": (f"lrn_param {{{{ {LRN} }}}}", ACROSS | WINDOW, 1),
+    "ReLU": ("relu_param {{ negative_slope: {slope} }}", {"slope": st.sampled_from([0, 0.1, 0.5])}, 1),
+    "PReLU": ("prelu_param {{ channel_shared: {flag} }}", {}, 1),
+    "ELU": ("elu_param {{ alpha: {alpha} }}", {"alpha": st.floats(0.1, 2)}, 1),
+    "Sigmoid": ("", {}, 1),
+    "TanH": ("", {}, 1),
+    "Concat": ("concat_param {{ axis: {axis} }}", AXIS, 2),
+    "Slice": ("slice_param {{ axis: {axis} slice_point: {point} }}", AXIS | {"point": st.integers(1, 2)}, 1),
+    "Split": ("", {}, 1),
+    "Eltwise": ("eltwise_param {{ operation: {op} {coeff} }}", {"op": st.sampled_from(["SUM", "PROD", "MAX"])}, 2),
+    "BatchNorm": ("batch_norm_param {{ eps: 0.001 }}", {}, 1),
+    "Scale": ("scale_param {{ axis: {axis} num_axes: 1 bias_term: {bias} }}", AXIS, 1),
+    "Bias": ("bias_param {{ axis: {axis} num_axes: 1 }}", AXIS, 1),
+    "Power": ("power_param {{ power: {power} scale: 0.3 shift: 2 }}", {"power": st.sampled_from([1, 2, 3])}, 1),
+    "Flatten": ("flatten_param {{ axis: {axis} }}", AXIS, 1),
+    "Reshape": ("reshape_param {{ shape {{ dim: 0 dim: -1 dim: 3 }} }}", {}, 1),
+    "Dropout": ("", {}, 1),
+    "Softmax": ("softmax_param {{ axis: {axis} }}", AXIS, 1),
+}
+
+
+def layer(name, kind, bottoms, tops, text=""):
+    ends = "".join(f'bottom: "{b}" ' for b in bottoms) + "".join(f'top: "{t}" ' for t in tops)
+    return f'layer {{ name: "{name}" type: "{kind}" {ends}{text} }}\n'
+
+
+def picture(height, width):
+    return layer(
+        "data", "Input", [], ["data"], f"input_param {{ shape {{ dim: 1 dim: 3 dim: {height} dim: {width} }} }}"
+    )
+
+
+def relative(ours, theirs):
+    return np.linalg.norm(np.float64(ours) - theirs) / max(np.linalg.norm(np.float64(theirs)), 1e-12)
+
+
+def test_every_type_that_is_known_is_compared():
+    assert {name.split(" ")[0] for name in CASES} == set(torchnet.TYPES) == set(caffemodel.TYPES) - {"Input"}
+
+
+@pytest.mark.parametrize("kind", CASES)
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_each_type_is_caffes(tmp_path, kind, data):
+    """One layer alone, random parameters and sizes: forward and the gradient to its bottom within 1e-5."""
+    text, own, bottoms = CASES[kind]
+    draw, truth = data.draw, st.sampled_from(["true", "false"])
+    group, kernel, kernel2, pad = draw(st.sampled_from([1, 3])), draw(FEW), draw(FEW), draw(st.integers(0, 3))
+    drawn = {"group": group, "outputs": group * draw(FEW), "kernel": kernel, "kernel2": kernel2, "pad": pad}
+    drawn |= {"stride": draw(FEW), "dilation": draw(st.integers(1, 2)), "bias": draw(truth), "flag": draw(truth)}
+    drawn |= {"pool_pad": min(pad, kernel - 1, kernel2 - 1), "pool_stride": draw(st.integers(1, min(kernel, kernel2)))}
+    drawn |= {"coeff": ""} | {name: draw(strategy) for name, strategy in own.items()}
+    if drawn.get("op") == "SUM":
+        drawn["coeff"] = "coeff: 0.5 coeff: -2"
+    height, width = data.draw(SIZES), data.draw(SIZES)
+    if kind == "Deconvolution":  # Caffe would abort where padding leaves nothing
+        drawn["pad"] = 0
+    below = ["first", "second"][:bottoms]
+    prototxt = picture(height, width)
+    for name, scale in zip(below, (1.5, 0.5)):
+        prototxt += layer(name, "Power", ["data"], [name], f"power_param {{ scale: {scale} shift: 1 }}")
+    tops = ["it", "other"] if kind in ("Slice", "Split") else ["it"]
+    prototxt += layer("it", kind.split(" ")[0], below, tops, text.format(**drawn))
+    try:
+        folder = write_model(tmp_path / "one", prototxt)
+    except dd.DreamError:
+        return  # nothing is left of the picture: refused before any engine sees it
+    if kind == "BatchNorm":  # variances are positive
+        weights = caffemodel.read_weights(folder / "toy.caffemodel")
+        weights["it"][1], weights["it"][2] = np.abs(weights["it"][1]) + 0.1, np.float32([2.0])
+        caffemodel.write_weights(folder / "toy.caffemodel", weights)
+    (folder / "stock.txt").write_text("force_backward: true\n" + prototxt)
+    stock = caffe.Net(str(folder / "stock.txt"), caffe.TEST, weights=str(folder / "toy.caffemodel"))
+    net = dd.load_net(folder, "torch")
+    x = np.random.RandomState(0).normal(0, 1, (1, 3, height, width))
+    g = np.random.RandomState(1).normal(0, 1, stock.blobs["it"].data.shape)
+    for each in (stock, net):
+        each.blobs["data"].data[...] = x
+        each.forward(end="it")
+        each.blobs["it"].diff[...] = g
+        each.backward(start="it")
+    assert relative(net.blobs["it"].data, stock.blobs["it"].data) <= 1e-5
+    assert relative(net.blobs["data"].diff, stock.blobs["data"].diff) <= 1e-5
+    assert net.blobs["it"].data.shape == stock.blobs["it"].data.shape
+
+
+@pytest.fixture(scope="module")
+def engines():
+    """(network, its twin on PyTorch) by name."""
+    cache = {}
+
+    def pair(net):
+        name = net.model.name
+        cache[name] = cache.get(name) or dd.load_net(name, "torch")
+        return cache[name]
+
+    return pair
+
+
+def at(net, photo, end):
+    """The photograph in the network, run to `end`; its gradient, as float32."""
+    net.blobs["data"].reshape(1, 3, *photo.shape[:2])
+    net.blobs["data"].data[0] = dd.preprocess(net, photo)
+    dd.gradient(net, end)
+    return net.blobs["data"].diff[0].copy()
+
+
+def test_every_layer_that_can_be_climbed_agrees(net, photo, engines):
+    """Values within 1e-5. Gradients typically so too, and within 1e-2 where a maximum or a ReLU switches."""
+    twin, errors = engines(net), {}
+    for end in net.climbable:
+        if caffemodel.fits(net.layer_specs, end, photo.shape[:2]):
+            expected = at(net, photo, end)
+            errors[end] = relative(at(twin, photo, end), expected)
+            assert relative(twin.blobs[end].data, net.blobs[end].data) <= 1e-5, end
+            assert errors[end] <= 1e-2, end
+    assert np.median(list(errors.values())) <= 1e-5 and len(errors) > 25
+
+
+def test_bfloat16_points_the_same_way(net, photo):
+    fast = dd.load_net(net.model.name, "torch", dtype="bfloat16")
+    for end in (net.default_layer, net.climbable[10]):
+        g, h = at(net, photo, end), at(fast, photo, end)
+        assert (g * h).sum() >= 0.95 * np.linalg.norm(g) * np.linalg.norm(h)
+    assert fast.blobs[end].data.dtype == np.float32
+
+
+def psnr(a, b):
+    a, b = np.clip(a, 0, 255), np.clip(b, 0, 255)
+    return 10 * np.log10(255**2 / np.mean((a - b) ** 2))
+
+
+@pytest.mark.parametrize(("dtype", "decibels"), [("float32", 1.5), ("bfloat16", 2.5)])
+def test_dreams_are_as_near_as_the_noise_floor(net, photo, dtype, decibels):
+    """Dreams are chaotic: Caffe against Caffe with a thousandth of noise in the input is as near as can be."""
+    dream = partial(dd.deepdream, end=net.default_layer, seed=0, iter_n=5, octave_n=3)
+    expected = dream(net, photo)
+    noise = [np.random.RandomState(i).normal(0, 0.001, photo.shape) for i in range(3)]
+    floor = np.median([psnr(dream(net, np.float32(photo + n)), expected) for n in noise])
+    twin = dd.load_net(net.model.name, "torch", dtype=dtype)
+    assert psnr(dream(twin, photo), expected) >= floor - decibels
+
+
+def test_blobs_params_and_shapes_are_caffes(net, engines):
+    twin = engines(net)
+    theirs = {name: tuple(blob.shape) for name, blob in net.blobs.items() if "_split_" not in name}
+    fresh = dd.load_net(net.model.name, "torch")
+    assert list(fresh.blobs) == list(theirs)
+    stock = caffe.Net(str(net.model.file(".prototxt")), caffe.TEST)
+    assert {n: b.shape[1:] for n, b in fresh.blobs.items()} == {n: tuple(stock.blobs[n].shape)[1:] for n in fresh.blobs}
+    for name, blobs in twin.params.items():
+        for ours, theirs in zip(blobs, net.params[name]):
+            assert np.array_equal(ours.data, theirs.data)
+
+
+def test_arrays_share_memory_with_the_tensors(toy):
+    net = dd.load_net(toy, "torch")
+    net.blobs["data"].data[0] = 7
+    assert (net.image == 7).all()
+    net.forward(end="both")
+    assert np.shares_memory(net.blobs["both"].data, net.blobs["both"].tensor("data").numpy())
+    flat = net.blobs["both"].diff[0].reshape(10, -1)  # as objective_guide writes it
+    flat[:] = 3
+    assert (net.blobs["both"].diff == 3).all()
+
+
+def test_the_value_before_the_relu_is_what_end_means(toy):
+    net = dd.load_net(toy, "torch")
+    net.blobs["data"].data[...] = np.random.RandomState(0).normal(0, 60, (1, 3, 24, 32))
+    assert net.forward(end="conv1")["conv1"].min() < 0
+    assert net.forward(end="relu1")["conv1"].min() == 0
+
+
+def test_partial_passes_are_pycaffes(toy):
+    """From the middle to the middle, forward and backward, with what was written in between."""
+    answers = []
+    for engine in ("caffe", "torch"):
+        net = dd.load_net(toy, engine)
+        net.blobs["data"].data[...] = np.random.RandomState(0).normal(0, 60, (1, 3, 24, 32))
+        net.forward(end="conv1")
+        net.blobs["conv1"].data[...] *= 2
+        net.forward(start="relu1", end="pool1")
+        net.blobs["pool1"].diff[...] = net.blobs["pool1"].data
+        net.backward(start="pool1", end="pool1")
+        middle = net.blobs["conv1"].diff.copy()
+        net.backward(start="relu1", end="conv1")
+        answers.append((net.blobs["pool1"].data.copy(), middle, net.blobs["data"].diff.copy()))
+    for theirs, ours in zip(*answers):
+        assert theirs.any() and relative(ours, theirs) < 1e-5
+
+
+def test_one_forward_serves_several_backwards(toy):
+    net = dd.load_net(toy, "torch")
+    net.blobs["data"].data[...] = np.random.RandomState(0).normal(0, 60, (1, 3, 24, 32))
+    alone = {end: dd.gradient(net, end).clone() for end in ("left", "right", "both")}
+    net.forward(end="both")
+    for end in ("both", "left", "right"):
+        net.blobs[end].diff[...] = net.blobs[end].data
+        net.backward(start=end)
+        assert torch.equal(net.image_diff, alone[end])
+
+
+def test_no_gradient_of_a_weight_is_computed(toy):
+    net = dd.load_net(toy, "torch")
+    net.forward(end="both")
+    assert not any(t.requires_grad for blobs in net._weights.values() for t in blobs)
+
+
+def test_a_first_layer_with_a_stride_has_caffes_gradient(tmp_path):
+    """Sub-pixels: strides, kernels and paddings of which some divide and some do not, on odd sizes."""
+    sizes = [(23, 30), (22, 19), (31, 37), (9, 9), (10, 14)]
+    for size, (stride, kernel, pad) in zip(sizes, [(2, 7, 3), (3, 5, 1), (4, 11, 0), (2, 2, 0), (3, 2, 1)]):
+        p = f"convolution_param {{ num_output: 5 kernel_size: {kernel} stride: {stride} pad: {pad} }}"
+        text = picture(*size) + layer("c", "Convolution", ["data"], ["c"], p)
+        folder = write_model(tmp_path / f"{stride}{kernel}", text, "")
+        pair = [dd.load_net(folder, engine) for engine in ("torch", "caffe")]
+        for net in pair:
+            net.blobs["data"].data[...] = np.random.RandomState(0).normal(0, 60, net.blobs["data"].data.shape)
+        for net in pair:
+            dd.gradient(net, "c")
+        ours, theirs = (net.blobs["data"].diff for net in pair)
+        assert relative(ours, theirs) < 1e-5, (stride, kernel, pad)
+
+
+def test_torch_is_imported_only_when_asked():
+    code = "import sys, deepdream as dd; dd.load_net('squeezenet_v1.1', 'caffe'); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_the_engine_is_chosen(toy, monkeypatch):
+    assert type(dd.load_net(toy)).__name__ == "CaffeNet"
+    monkeypatch.setenv("DEEPDREAM_ENGINE", "torch")
+    assert type(dd.load_net(toy)).__name__ == "TorchNet"
+    assert type(dd.load_net(toy, "caffe")).__name__ == "CaffeNet"
+    monkeypatch.delenv("DEEPDREAM_ENGINE")
+    monkeypatch.setattr("deepdream.net.find_spec", lambda name: name == "torch")
+    assert type(dd.load_net(toy)).__name__ == "TorchNet"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"engine": "tensorflow"}, "unknown engine 'tensorflow'; allowed: caffe, torch"),
+        ({"engine": "torhc"}, "did you mean 'torch'"),
+        ({"engine": "torch", "device": "tpu"}, "device 'tpu' is not there; this machine's PyTorch has cpu"),
+        ({"engine": "torch", "dtype": "float16"}, "dtype is 'float16'; it must be 'float32' or 'bfloat16'"),
+        ({"engine": "caffe", "device": "cuda"}, "Caffe runs on the CPU in float32, not on cuda"),
+        ({"engine": "caffe", "dtype": "bfloat16"}, "not on cpu in bfloat16"),
+    ],
+)
+def test_what_is_not_there_is_said(toy, wrong, says):
+    with pytest.raises(dd.DreamError, match=says):
+        dd.load_net(toy, **wrong)
+
+
+def test_without_torch(tmp_path, toy):
+    (tmp_path / "torch.py").write_text("raise ImportError('no such thing')")
+    code = f"import deepdream as dd\ntry: dd.load_net({str(toy)!r}, 'torch')\nexcept dd.DreamError as e: print(e)"
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert "'torch' cannot be imported (no such thing); `pip install torch` installs it" in done.stdout
+
+
+def test_backward_before_forward_is_said(toy):
+    net = dd.load_net(toy, "torch")
+    with pytest.raises(dd.DreamError, match="has not run"):
+        net.backward(start="both")
+    with pytest.raises(dd.DreamError, match="unknown layer 'boht'; did you mean 'both'"):
+        net.forward(end="boht")
+
+
+def test_an_unknown_layer_type_names_the_layer(toy):
+    (toy / "deploy.prototxt").write_text(TOY.replace('type: "Softmax"', 'type: "Softmaxx"'))
+    with pytest.raises(dd.DreamError, match="layer 'prob': 'Softmaxx'; did you mean 'Softmax'"):
+        dd.load_net(toy, "torch")
+
+
+def test_the_command_line_takes_an_engine(tmp_path, toy):
+    out = tmp_path / "o.png"
+    dd.save_image(tmp_path / "in.png", np.random.RandomState(0).uniform(0, 255, (40, 50, 3)))
+    command = [sys.executable, "-m", "deepdream", "dream", tmp_path / "in.png", "-o", out, "--model", toy]
+    options = ["--engine", "torch", "--dtype", "bfloat16", "--iterations", "1", "--octaves", "1"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True)
+    assert done.returncode == 0, done
+    settings = dd.read_settings(out)
+    assert (settings["engine"], settings["dtype"]) == ("torch", "bfloat16")
