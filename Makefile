@@ -8,6 +8,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Smaller or other dreams: make dream DREAM="--width 300 --octaves 2"
 DREAM ?=
+# The fast engine, for tests and benchmarks
+TORCH ?= torch==2.13.0
 OUT ?= dreams/mountains.jpg
 
 .PHONY: dream test notebook caffe bench clean
@@ -17,7 +19,8 @@ dream: .venv/ready
 	$(BIN)/deepdream dream images/mountains.jpg -o $(OUT) --width 1024 --seed 0 $(DREAM)
 
 test: .venv/ready
-	$(BIN)/python -m pip install --quiet -e '.[test]'
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet -e '.[test,torch]'
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest --durations=15
@@ -28,6 +31,7 @@ notebook: .venv/ready
 	$(BIN)/jupyter lab dream.ipynb
 
 bench: .venv/ready
+	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python benchmarks/bench.py
 
 caffe: .venv/bin/pip

@@ -1,15 +1,17 @@
 """The numbers that README.md quotes: python benchmarks/bench.py [--rounds N] [--json FILE]
 
-One gradient at 1024x575 to the network's default layer, each contender in turn in every round, medians over the
-rounds, ratios first. Seconds depend on the machine; the ratios hardly do.
+GoogLeNet (else SqueezeNet), 1024x575, default layer: one gradient, the whole default dream, and the peak memory, of
+the plain 2015 algorithm on stock Caffe and of each engine. Every round runs each contender once, in turn; medians;
+ratios first, for seconds depend on the machine.
 """
 
 import argparse
 import json
+import subprocess
 import sys
-import tempfile
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -17,37 +19,41 @@ import numpy as np
 
 import deepdream as dd
 
-
-def stock_net(net):
-    """The same network as pycaffe loads it by itself, `force_backward` on, as in 2015."""
-    import caffe
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "stock.prototxt"
-        path.write_text("force_backward: true\n" + net.model.file(".prototxt").read_text())
-        return caffe.Net(str(path), caffe.TEST, weights=str(net.model.file(".caffemodel")))
+ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT / "tests"))
+STOCK = "stock Caffe, 2015"
+ENGINES = {"CaffeNet": ("caffe",), "TorchNet float32": ("torch",), "TorchNet bfloat16": ("torch", None, "bfloat16")}
 
 
-def plain_gradient(net, end):
-    net.forward(end=end)
-    net.blobs[end].diff[:] = net.blobs[end].data
-    net.backward(start=end)
-    return net.blobs["data"].diff[0]
+def contender(name: str, image: np.ndarray):
+    """(the network with the picture in it, a gradient to call, a dream to call)."""
+    net = dd.load_net(None, *ENGINES.get(name, ("caffe",)))
+    end = net.default_layer
+    if name == STOCK:
+        from plain import plain_dream, plain_gradient, stock_net
+
+        stock = stock_net(net)
+        calls = partial(plain_gradient, stock, end), partial(plain_dream, stock, net.mean, image, end)
+    else:
+        stock, calls = net, (partial(dd.gradient, net, end), partial(dd.deepdream, net, image, end=end))
+    stock.blobs["data"].reshape(1, 3, *image.shape[:2])
+    stock.blobs["data"].data[0] = dd.preprocess(net, image)
+    return net, *calls
 
 
-def in_turn(contenders: dict, rounds: int) -> dict[str, float]:
-    """{name: median seconds}, each called once in every round; the first round warms up and does not count."""
-    times = {name: [] for name in contenders}
-    for _ in range(rounds + 1):
-        for name, call in contenders.items():
+def in_turn(calls: dict, rounds: int) -> dict[str, float]:
+    """{name: median seconds}, each called once in every round."""
+    times = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
             start = time.perf_counter()
             call()
             times[name].append(time.perf_counter() - start)
-    return {name: median(seconds[1:]) for name, seconds in times.items()}
+    return {name: median(seconds) for name, seconds in times.items()}
 
 
-def python_share(net, image, end) -> float:
-    """What the package adds to the time inside Caffe, over the steps of a dream, as a share of that time."""
+def python_share(net, image) -> float:
+    """What the package adds to the time inside Caffe over a dream's steps, as a share of that time."""
     inside = 0.0
 
     def timed(call):
@@ -61,43 +67,57 @@ def python_share(net, image, end) -> float:
 
     net._forward, net._backward = timed(net._forward), timed(net._backward)
     start = time.perf_counter()
-    dd.deepdream(net, image, end=end, on_step=lambda step: None)
+    dd.deepdream(net, image, end=net.default_layer, on_step=lambda step: None)
     total = time.perf_counter() - start
     del net._forward, net._backward
     return total / inside - 1
 
 
+def peak_memory(name: str) -> float:
+    """The most that a process of its own has resident over one gradient, in GB."""
+    out = subprocess.run([sys.executable, __file__, "--peak", name], capture_output=True, text=True, check=True).stdout
+    return float(out)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7, help="of gradients; a third of that of dreams")
     parser.add_argument("--json", type=Path, help="write the numbers here, too")
+    parser.add_argument("--peak", metavar="NAME", help=argparse.SUPPRESS)
     args = parser.parse_args()
     warnings.showwarning = lambda message, *_, **__: print(message, file=sys.stderr)
+    image = dd.load_image(ROOT / "images" / "mountains.jpg")
+    if args.peak:
+        contender(args.peak, image)[1]()
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        print(int(status["VmHWM"].split()[0]) / 1e6)
+        return
 
-    image = dd.load_image(Path(__file__).parent.parent / "images" / "mountains.jpg")
-    net = dd.load_net()
-    end = net.default_layer
-    stock = stock_net(net)
-    for each in (net, stock):
-        each.blobs["data"].reshape(1, 3, *image.shape[:2])
-        each.blobs["data"].data[0] = dd.preprocess(net, image)
-    assert np.array_equal(plain_gradient(stock, end), dd.gradient(net, end)), "the two do not compute the same"
-
-    seconds = in_turn(
-        {"stock": lambda: plain_gradient(stock, end), "CaffeNet": lambda: dd.gradient(net, end)}, args.rounds
-    )
+    names = [STOCK, *ENGINES]
+    memory = {name: peak_memory(name) for name in names}
+    nets, gradients, dreams = (dict(zip(names, parts))
+                               for parts in zip(*(contender(name, image) for name in names)))  # fmt: skip
+    assert np.array_equal(gradients[STOCK](), gradients["CaffeNet"]()), "the two do not compute the same"
+    in_turn(gradients, 1)  # to warm up
+    gradient, dream = in_turn(gradients, args.rounds), in_turn(dreams, max(1, args.rounds // 3))
     result = {
-        "network": net.model.name,
-        "ratio": {name: seconds["stock"] / value for name, value in seconds.items()},
-        "seconds_a_gradient": seconds,
-        "python_added": python_share(net, image, end),
-    }
-    print(f"{net.model.name}, one gradient at {image.shape[1]}x{image.shape[0]} to {end}, median of {args.rounds}")
-    for name, value in seconds.items():
-        print(f"  {name:10} {result['ratio'][name]:5.2f} times the speed of stock Caffe   {value:6.3f} s")
-    print(f"default dream: the package adds {result['python_added']:.1%} to the time inside Caffe")
+        name: {"gradient_ratio": gradient[STOCK] / gradient[name], "dream_ratio": dream[STOCK] / dream[name],
+               "gradient_s": gradient[name], "dream_s": dream[name], "peak_gb": memory[name]}
+        for name in names
+    }  # fmt: skip
+    added = python_share(nets["CaffeNet"], image)
+
+    net = nets["CaffeNet"]
+    print(f"{net.model.name}, {image.shape[1]}x{image.shape[0]}, {net.default_layer}; times as fast as {STOCK}:\n")
+    print(f"{'':20} {'gradient':>9} {'dream':>9} {'gradient':>12} {'dream':>9} {'peak memory':>12}")
+    for name, r in result.items():
+        print(f"{name:20} {r['gradient_ratio']:8.2f}x {r['dream_ratio']:8.2f}x {r['gradient_s']:10.3f} s "
+              f"{r['dream_s']:7.1f} s {r['peak_gb']:9.2f} GB")  # fmt: skip
+    print(f"\nOver a dream, CaffeNet's Python adds {added:.1%} to the time inside Caffe.")
     if args.json:
-        args.json.write_text(json.dumps(result, indent=1))
+        args.json.write_text(
+            json.dumps({"network": net.model.name, "python_added": added, "engines": result}, indent=1)
+        )
 
 
 if __name__ == "__main__":

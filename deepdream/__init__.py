@@ -6,8 +6,8 @@
     save_image('dream.jpg', dream)
 
 A map of the package: dream.py is the algorithm, objectives.py what it climbs, net.py the door to a network,
-caffenet.py that network in Caffe, caffemodel.py its files, zoo.py where they come from, show.py pictures in and
-out, __main__.py the command line.
+caffenet.py that network in Caffe, torchnet.py the same in PyTorch, caffemodel.py its files, zoo.py where they come
+from, show.py pictures in and out, __main__.py the command line.
 """
 
 from .dream import Step, deepdream, gradient, make_step, octaves

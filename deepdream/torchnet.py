@@ -8,6 +8,7 @@ Imports torch; reach it through `load_net`, which imports it late.
 """
 
 import ctypes
+import math
 import sys
 from collections import OrderedDict
 from collections.abc import Callable
@@ -84,9 +85,12 @@ class TorchNet(DreamNet):
     xp = torch
 
     def __init__(self, model: zoo.Model, device: str | None = None, dtype: str | None = None) -> None:
-        self.device, self.dtype = _device(device or "cpu"), _dtype(dtype or "float32")
+        self.device = _device(device or "cpu")
+        self.dtype = _dtype(dtype or "float32", self.device)
         self.engine = {"engine": "torch", "device": str(self.device), "dtype": str(self.dtype).removeprefix("torch.")}
         weights = self.adopt(model)
+        if self.device.type != "cpu":
+            self._held = math.inf  # the host's memory is no limit
         keep_memory()
         self.params = OrderedDict()
         self._weights = {}
@@ -179,10 +183,15 @@ def _device(name):
     return torch.device(name)
 
 
-def _dtype(name):
+def _dtype(name, device):
     if name not in ("float32", "bfloat16"):
         raise DreamError(f"dtype is {name!r}; it must be 'float32' or 'bfloat16'")
-    return getattr(torch, name)
+    try:
+        ones = torch.ones(1, 1, 3, 3, dtype=getattr(torch, name), device=device)
+        F.max_pool2d(F.conv2d(ones, ones, padding=1), 2)
+    except RuntimeError as error:
+        raise DreamError(f"dtype {name!r} does not work on device {str(device)!r} ({error}); take 'float32'") from None
+    return ones.dtype
 
 
 def keep_memory() -> None:

@@ -29,8 +29,13 @@ def run(tmp_path):
     return NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
 
 
-def test_every_cell_runs(tmp_path):
+@pytest.mark.parametrize("engine", ["caffe", "torch"])
+def test_every_cell_runs(tmp_path, monkeypatch, engine):
+    if engine == "torch":
+        pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'deepdream[torch]'")
+    monkeypatch.setenv("DEEPDREAM_ENGINE", engine)
     done = run(tmp_path)
+    assert f"engine: {engine}" in str(done.cells)
     assert len(pictures(done)) == len(pictures(NOTEBOOK))
     assert {path.name for path in tmp_path.iterdir()} == {"images", "dreams"}, "nothing else is left lying about"
 
