@@ -282,8 +282,9 @@ class _AcrossChannels(torch.autograd.Function):
         # The sum over a window of channels is a 1x1 convolution with a banded matrix.
         i = torch.arange(x.shape[1], device=x.device)
         band = ((i[:, None] - i).abs() <= n // 2).to(x.dtype)[:, :, None, None]
-        s = F.conv2d(x * x, band).mul_(alpha / n).add_(k)
-        scale = s.rsqrt().mul_(s.rsqrt().sqrt_()) if beta == 0.75 else s.pow(-beta)
+        s = F.conv2d(x * x, band * (alpha / n), x.new_full((x.shape[1],), k))
+        root = s.rsqrt()
+        scale = root.sqrt().mul_(root) if beta == 0.75 else s.pow(-beta)
         ctx.save_for_backward(x, s, scale, band)
         ctx.factor = 2 * alpha * beta / n
         return x * scale
@@ -292,8 +293,8 @@ class _AcrossChannels(torch.autograd.Function):
     def backward(ctx, g):
         x, s, scale, band = ctx.saved_tensors
         g = g * scale
-        others = F.conv2d((g * x).div_(s), band).mul_(x)
-        return g.sub_(others, alpha=ctx.factor), None, None, None, None
+        others = F.conv2d((g * x).div_(s), band)
+        return g.addcmul_(others, x, value=-ctx.factor), None, None, None, None
 
 
 def _lrn(layer, weights, x):
