@@ -98,7 +98,9 @@ def load_net(model: str | Path | None = None, engine: str | None = None, device:
     """
     from . import zoo
 
-    engine = engine or os.environ.get("DEEPDREAM_ENGINE") or next(filter(find_spec, ENGINES), "caffe")
+    engine = engine or os.environ.get("DEEPDREAM_ENGINE") or next(filter(find_spec, ENGINES), None)
+    if engine is None:
+        raise DreamError(f"neither Caffe ({ENGINES['caffe']}) nor PyTorch ({ENGINES['torch']}) is here; one is needed")
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES, "DEEPDREAM_ENGINE or the argument says which")
     if engine == "caffe" and (device not in (None, "cpu") or dtype not in (None, "float32")):
@@ -132,7 +134,7 @@ def free_memory() -> int:
         from resource import RLIM_INFINITY, RLIMIT_AS, getrlimit
 
         limit = getrlimit(RLIMIT_AS)[0]
-        return free if limit == RLIM_INFINITY else min(free, limit - psutil.Process().memory_info().vms)
+        return free if limit == RLIM_INFINITY else max(0, min(free, limit - psutil.Process().memory_info().vms))
     except ImportError:  # Windows
         return free
 

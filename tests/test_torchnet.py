@@ -271,6 +271,9 @@ def test_the_engine_is_chosen(toy, monkeypatch):
     monkeypatch.delenv("DEEPDREAM_ENGINE")
     monkeypatch.setattr("deepdream.net.find_spec", lambda name: name == "torch")
     assert type(dd.load_net(toy)).__name__ == "TorchNet"
+    monkeypatch.setattr("deepdream.net.find_spec", lambda name: None)
+    with pytest.raises(dd.DreamError, match=r"neither Caffe .*make caffe.* nor PyTorch .*pip install torch"):
+        dd.load_net(toy)
 
 
 @pytest.mark.parametrize(
