@@ -2,7 +2,8 @@
 
 GoogLeNet (else SqueezeNet), 1024x575, default layer: one gradient, the whole default dream, and the peak memory, of
 the plain 2015 algorithm on stock Caffe and of each engine. Every round runs each contender once, in turn; medians;
-ratios first, for seconds depend on the machine.
+ratios first, for seconds depend on the machine. All share one process, so that what TorchNet tells the allocator holds
+for Caffe, too.
 """
 
 import argparse

@@ -21,7 +21,9 @@ def main(argv: list[str] | None = None) -> int:
     except DreamError as error:
         print(f"deepdream: {error}", file=sys.stderr)
         return 2
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):  # PyTorch's word for it
+            raise
         print("deepdream: there is not enough memory; make the pictures smaller with --width", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

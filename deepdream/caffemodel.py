@@ -161,7 +161,7 @@ def walk(
     `size` is the (height, width) of the picture; None means the prototxt's own.
     """
     blobs: dict[str, Shape] = {}
-    names = set()
+    names, read = set(), set()
     for layer in layers:
         if layer.type not in TYPES:
             raise unknown(
@@ -195,7 +195,10 @@ def walk(
                 raise DreamError(f"layer {layer.name!r} would hold more values than Caffe can count")
             if top in blobs and top not in layer.bottom:
                 raise DreamError(f"layer {layer.name!r} writes to {top!r}, which another layer writes to")
+            if top in read:
+                raise DreamError(f"layer {layer.name!r} changes {top!r} in place after another layer has read it")
             blobs[top] = shape
+        read = (read - set(layer.top)) | (set(layer.bottom) - set(layer.top))
         yield layer, bottoms, tops, params
         if layer.name == end:
             return

@@ -26,8 +26,11 @@ class Step(NamedTuple):
     stopped: bool = False
 
 
-def gradient(net, end: str, objective: Callable = objective_L2) -> np.ndarray:
-    """How the objective at layer `end` changes with the picture now in net.blobs['data']: (3, H, W), a view."""
+def gradient(net, end: str, objective: Callable = objective_L2):
+    """How the objective at layer `end` changes with the picture now in net.blobs['data']: (3, H, W).
+
+    A view, in the engine's own array: NumPy's or torch's. net.blobs['data'].diff[0] is NumPy's with any engine.
+    """
     net.forward(end=end)
     objective(net.blobs[end])
     net.backward(start=end)
@@ -47,6 +50,7 @@ def make_step(net, step_size: float = 1.5, end: str = "inception_4c/output", jit
     image[:] = roll(image, (oy, ox), (-2, -1))  # shift, so that no pixel always lies on the net's grid
 
     g = gradient(net, end, objective)
+    image = net.image  # anew, for an objective may have looked at the picture and so moved it between host and device
     strength = abs(g).mean()
     if not strength > 0:
         raise DreamError(f"layer {end!r} gives no direction to climb: its gradient is {strength}; try another layer")

@@ -98,11 +98,24 @@ def load_net(model: str | Path | None = None, engine: str | None = None, device:
     """
     from . import zoo
 
-    engine = engine or os.environ.get("DEEPDREAM_ENGINE") or next(filter(find_spec, ENGINES), None)
-    if engine is None:
-        raise DreamError(f"neither Caffe ({ENGINES['caffe']}) nor PyTorch ({ENGINES['torch']}) is here; one is needed")
-    if engine not in ENGINES:
-        raise unknown("engine", engine, ENGINES, "DEEPDREAM_ENGINE or the argument says which")
+    asked = engine or os.environ.get("DEEPDREAM_ENGINE")
+    if asked and asked not in ENGINES:
+        raise unknown("engine", asked, ENGINES, "DEEPDREAM_ENGINE or the argument says which")
+    reasons = []
+    for engine in [asked] if asked else filter(find_spec, ENGINES):
+        try:
+            if engine == "torch":
+                from .torchnet import TorchNet as Net
+            else:
+                from .caffenet import CaffeNet as Net
+            break
+        except ImportError as error:
+            reasons.append(f"the engine {engine!r} cannot be imported ({error}); {ENGINES[engine]}")
+    else:
+        neither = f"neither Caffe ({ENGINES['caffe']}) nor PyTorch ({ENGINES['torch']}) is here; one is needed"
+        raise DreamError("; ".join(reasons) or neither)
+    if reasons:
+        warnings.warn(f"dreaming with {engine}, for {reasons[0]}", stacklevel=2)
     if engine == "caffe" and (device not in (None, "cpu") or dtype not in (None, "float32")):
         raise DreamError(f"Caffe runs on the CPU in float32, not on {device or 'cpu'} in {dtype or 'float32'}; "
                          f"take engine 'torch'")  # fmt: skip
@@ -114,15 +127,7 @@ def load_net(model: str | Path | None = None, engine: str | None = None, device:
             model = zoo.FALLBACK
             warnings.warn(f"dreaming with {model}, for {error}", stacklevel=2)
     found = zoo.find(model)
-    try:
-        if engine == "torch":
-            from .torchnet import TorchNet
-
-            return TorchNet(found, device, dtype)
-        from .caffenet import CaffeNet
-    except ImportError as error:
-        raise DreamError(f"the engine {engine!r} cannot be imported ({error}); {ENGINES[engine]}") from None
-    return CaffeNet(found)
+    return Net(found, device, dtype) if engine == "torch" else Net(found)
 
 
 def free_memory() -> int:

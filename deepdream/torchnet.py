@@ -11,7 +11,8 @@ import ctypes
 import math
 import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from functools import reduce
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from . import caffemodel_pb2 as pb
 from . import zoo
+from .caffemodel import TYPES as SHAPES
 from .caffemodel import _axis, _pair, walk
 from .errors import DreamError
 from .net import DreamNet
@@ -29,7 +31,9 @@ class Blob:
     """pycaffe's Blob: `shape`, `reshape(n, c, h, w)`, and the NumPy arrays `data` and `diff`.
 
     The arrays share memory with the tensors where that can be, in float32 on the CPU. Elsewhere they are copies, which
-    travel back when the network needs them next, as Caffe's own do between host and GPU.
+    travel back when the network needs them next, as Caffe's own do between host and GPU. Take them anew after each
+    pass, and index all four axes: the channels of a pixel lie side by side, so a flat view would be a copy. After a
+    backward pass the diffs of a Concat's bottoms are parts of its top's.
     """
 
     def __init__(self, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> None:
@@ -56,6 +60,7 @@ class Blob:
         if which == "data":
             self.shape = tuple(tensor.shape)
             self._tensors.pop("diff", None)
+            self._copies.pop("diff", None)
 
     def _array(self, which: str) -> np.ndarray:
         if which in self._copies:
@@ -75,10 +80,29 @@ class Blob:
         return self._array("diff")
 
 
+class Arrays(Mapping):
+    """What a pass answers: the arrays of some blobs by name, fetched from the device only when they are looked at."""
+
+    def __init__(self, blobs: Mapping[str, Blob], which: str, names: list[str]) -> None:
+        self._blobs, self._which, self._names = blobs, which, list(names)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(name)
+        return getattr(self._blobs[name], self._which)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 class TorchNet(DreamNet):
     """A Caffe network on PyTorch that answers as pycaffe does: `blobs`, `params`, `forward(end=)`, `backward(start=)`.
 
-    device: 'cpu', 'cuda', 'mps', ...; dtype: 'float32' or 'bfloat16', that of everything but the picture.
+    device: 'cpu', 'cuda', 'mps'; dtype: 'float32' or 'bfloat16', that of everything but the picture. `params` are the
+    weights themselves in float32 on the CPU, else what they were made from.
     Raises DreamError where the device or the type is not to be had.
     """
 
@@ -95,7 +119,7 @@ class TorchNet(DreamNet):
         self.params = OrderedDict()
         self._weights = {}
         for layer, arrays in weights.items():
-            tensors = [torch.tensor(array, dtype=torch.float32) for array in arrays]
+            tensors = [_layout(torch.tensor(array, dtype=torch.float32)) for array in arrays]
             self.params[layer] = [Blob(t.shape, torch.device("cpu"), torch.float32) for t in tensors]
             for blob, tensor in zip(self.params[layer], tensors):
                 blob.put("data", tensor)
@@ -118,7 +142,7 @@ class TorchNet(DreamNet):
     def image_diff(self) -> Tensor:
         return self.blobs["data"].tensor("diff")[0]
 
-    def forward(self, start: str | None = None, end: str | None = None) -> dict[str, np.ndarray]:
+    def forward(self, start: str | None = None, end: str | None = None) -> Mapping[str, np.ndarray]:
         """Run the layers from `start` through `end`; the answer is what the last one wrote."""
         self._check(end)
         first, last = self._range(start, end)
@@ -137,9 +161,9 @@ class TorchNet(DreamNet):
             self._tape[i] = leaves, tops
             for name, top in zip(layer.top, tops):
                 self.blobs[name].put("data", top.data)
-        return {name: self.blobs[name].data for name in self.layer_specs[last].top}
+        return Arrays(self.blobs, "data", self.layer_specs[last].top)
 
-    def backward(self, start: str | None = None, end: str | None = None) -> dict[str, np.ndarray]:
+    def backward(self, start: str | None = None, end: str | None = None) -> Mapping[str, np.ndarray]:
         """Carry the diff of what layer `start` wrote down through `end`; the answer is the diff of what `end` read."""
         self._check(start)
         last, first = self._range(end, start)
@@ -163,7 +187,7 @@ class TorchNet(DreamNet):
             for name, diff in zip(layer.bottom, found):
                 diffs[name] = diffs[name] + diff if name in diffs else diff
                 self.blobs[name].put("diff", diffs[name])
-        return {name: self.blobs[name].diff for name in self.layer_specs[last].bottom or self.layer_specs[last].top}
+        return Arrays(self.blobs, "diff", self.layer_specs[last].bottom or self.layer_specs[last].top)
 
     def _range(self, start, end):
         for name in (start, end):
@@ -177,10 +201,15 @@ def _layout(tensor):
 
 
 def _device(name):
-    there = ["cpu"] + [kind for kind in ("cuda", "mps", "xpu") if getattr(torch, kind).is_available()]
-    if name.split(":")[0] not in there:
-        raise DreamError(f"device {name!r} is not there; this machine's PyTorch has {', '.join(there)}")
-    return torch.device(name)
+    there = ["cpu"] + ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available()
+    try:
+        device = torch.device(name)
+        if device.type in there:
+            torch.empty(1, device=device)
+            return device
+    except RuntimeError:
+        pass  # no such word, or no such number
+    raise DreamError(f"device {str(name)!r} is not there; this machine's PyTorch has {', '.join(there)}")
 
 
 def _dtype(name, device):
@@ -267,8 +296,13 @@ def _pooling(layer, weights, x):
     p = layer.pooling_param
     average = p.pool == pb.PoolingParameter.AVE
     if p.global_pooling:
-        return x.mean((2, 3), keepdim=True) if average else x.amax((2, 3), keepdim=True)
+        return x.mean((2, 3), keepdim=True) if average else F.max_pool2d(x, x.shape[2:])
     kernel, stride, pad = (_pair(p, *arg) for arg in (("kernel_size", 0), ("stride", 1), ("pad", 0)))
+    if any(2 * q > k for q, k in zip(pad, kernel)):  # more than PyTorch pads by itself
+        height, width = SHAPES["Pooling"](layer, tuple(x.shape))[0][0][2:]
+        x = F.pad(x, (pad[1], pad[1], pad[0], pad[0]), value=0 if average else -math.inf)
+        pool = F.avg_pool2d if average else F.max_pool2d
+        return pool(x, kernel, stride, ceil_mode=p.ceil_mode)[:, :, :height, :width].clone()
     if average:
         return F.avg_pool2d(x, kernel, stride, pad, p.ceil_mode)
     return F.max_pool2d(x, kernel, stride, pad, ceil_mode=p.ceil_mode)
@@ -311,14 +345,14 @@ def _inner_product(layer, weights, x):
 
 
 def _prelu(layer, weights, x):
-    return F.prelu(x, weights[0].reshape(-1))
+    return F.prelu(x, weights[0].reshape(-1).to(x.dtype))
 
 
 def _batch_norm(layer, weights, x):
     p = layer.batch_norm_param
     if p.HasField("use_global_stats") and not p.use_global_stats:
         return F.batch_norm(x, None, None, training=True, eps=p.eps)
-    mean, variance, count = weights
+    mean, variance, count = (blob.to(x.dtype) for blob in weights)
     factor = 1 / count if count != 0 else 0 * count
     return F.batch_norm(x, mean * factor, variance * factor, eps=p.eps)
 
@@ -342,7 +376,7 @@ def _bias(layer, weights, x, *bias):
 def _eltwise(layer, weights, *xs):
     p = layer.eltwise_param
     if p.operation == p.SUM:
-        return sum(c * x for c, x in zip(p.coeff or [1] * len(xs), xs))
+        return reduce(torch.add, [x if c == 1 else c * x for c, x in zip(p.coeff or [1] * len(xs), xs)])
     result = xs[0]
     for x in xs[1:]:
         result = result * x if p.operation == p.PROD else torch.where(result > x, result, x)
@@ -373,8 +407,6 @@ def _flatten(layer, weights, x):
 
 
 def _reshape(layer, weights, x):
-    from .caffemodel import TYPES as SHAPES
-
     return x.reshape(SHAPES["Reshape"](layer, tuple(x.shape))[0][0]).clone()
 
 

@@ -237,4 +237,5 @@ def test_a_cache_that_cannot_be_written(tmp_path, picture):
 def test_without_caffe(tmp_path, picture, toy):
     (tmp_path / "caffe.py").write_text("raise ImportError('libglog.so.1 is not there')")
     env = os.environ | {"PYTHONPATH": str(tmp_path)}
-    refused(dream(picture, "-o", tmp_path / "o.png", "--model", toy, env=env), "libglog.so.1.*make caffe")
+    done = dream(picture, "-o", tmp_path / "o.png", "--model", toy, "--engine", "caffe", env=env)
+    refused(done, "libglog.so.1.*make caffe")

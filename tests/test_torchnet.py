@@ -236,6 +236,91 @@ def test_one_forward_serves_several_backwards(toy):
         assert torch.equal(net.image_diff, alone[end])
 
 
+def test_arrays_that_travel(toy, photo, monkeypatch):
+    """As on a GPU, where arrays are copies: an objective that looks at the picture changes nothing, and no pass copies
+    the picture or its gradient to the host by itself."""
+
+    def objective(dst):
+        assert np.isfinite(net.blobs["data"].data).all()
+        dst.diff[:] = dst.data
+
+    dream = partial(dd.deepdream, base_img=photo, end="both", seed=0, iter_n=3, octave_n=2)
+    net = dd.load_net(toy, "torch")
+    expected = dream(net)
+    travels = []
+
+    def copying(blob, which):
+        if which not in blob._copies:
+            travels.append((blob, which))
+            blob._copies[which] = blob.tensor(which).detach().clone()
+        return blob._copies[which].numpy()
+
+    monkeypatch.setattr(torchnet.Blob, "_array", copying)
+    assert np.array_equal(dream(net), expected)
+    assert (net.blobs["data"], "diff") not in travels
+    assert travels.count((net.blobs["data"], "data")) <= 6, "once or twice an octave"
+    assert np.array_equal(dream(net, objective=objective), expected)
+
+
+def test_bfloat16_forgets_the_diffs_of_another_size(toy, photo):
+    net = dd.load_net(toy, "torch", dtype="bfloat16")
+    for side in (60, 90):
+        dd.deepdream(net, photo[:side, :side], end="both", iter_n=1, octave_n=2)
+        assert np.isfinite(net.blobs["both"].diff).all()
+
+
+def test_writing_to_params_counts(toy):
+    outputs = []
+    for engine in ("caffe", "torch"):
+        net = dd.load_net(toy, engine)
+        net.blobs["data"].data[...] = np.random.RandomState(0).normal(0, 60, (1, 3, 24, 32))
+        for blob in net.params["conv1"]:
+            blob.data[...] *= 2
+        outputs.append(net.forward(end="both")["both"].copy())
+    assert relative(outputs[1], outputs[0]) < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["BatchNorm", "PReLU", "Scale"])
+def test_bfloat16_takes_any_first_layer(tmp_path, kind):
+    text = picture(20, 20) + layer("a", kind, ["data"], ["a"])
+    text += layer("c", "Convolution", ["a"], ["c"], "convolution_param { num_output: 4 kernel_size: 3 }")
+    net = dd.load_net(write_model(tmp_path / "n", text), "torch", dtype="bfloat16")
+    for blob in net._weights["a"]:
+        blob.abs_().add_(0.1)
+    net.blobs["data"].data[...] = np.random.RandomState(0).normal(0, 60, (1, 3, 20, 20))
+    assert dd.gradient(net, "c").abs().mean() > 0
+
+
+@pytest.mark.parametrize("method", ["MAX", "AVE"])
+@pytest.mark.parametrize(("kernel", "pad", "stride"), [(3, 2, 1), (3, 2, 3), (4, 3, 2), (5, 4, 4)])
+def test_pooling_pads_as_far_as_caffe_does(tmp_path, method, kernel, pad, stride):
+    p = f"pooling_param {{ pool: {method} kernel_size: {kernel} pad: {pad} stride: {stride} }}"
+    folder = write_model(tmp_path / "n", picture(9, 12) + layer("p", "Pooling", ["data"], ["p"], p), "")
+    pair = [dd.load_net(folder, engine) for engine in ("torch", "caffe")]
+    for net in pair:
+        net.blobs["data"].data[...] = np.random.RandomState(0).normal(0, 60, (1, 3, 9, 12))
+        dd.gradient(net, "p")
+    for which in ("p", "data"):
+        assert relative(pair[0].blobs[which].data, pair[1].blobs[which].data) < 1e-5
+    assert relative(pair[0].blobs["data"].diff, pair[1].blobs["data"].diff) < 1e-5
+
+
+def test_what_was_read_is_not_changed_in_place(tmp_path):
+    """Caffe refuses it, and autograd would be wrong."""
+    text = picture(9, 9) + layer("c", "Power", ["data"], ["c"]) + layer("r", "Power", ["c"], ["r"])
+    (tmp_path / "deploy.prototxt").write_text(text + layer("relu", "ReLU", ["c"], ["c"]))
+    with pytest.raises(dd.DreamError, match="layer 'relu' changes 'c' in place after another layer has read it"):
+        caffemodel.read_layers(tmp_path / "deploy.prototxt")
+
+
+def test_a_broken_caffe_gives_way_to_torch(tmp_path, toy):
+    (tmp_path / "caffe.py").write_text("raise ImportError('libglog.so.1 is not there')")
+    code = f"import deepdream as dd; print(type(dd.load_net({str(toy)!r})).__name__)"
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.stdout == "TorchNet\n" and "libglog.so.1 is not there" in done.stderr
+
+
 def test_no_gradient_of_a_weight_is_computed(toy):
     net = dd.load_net(toy, "torch")
     net.forward(end="both")
@@ -282,6 +367,7 @@ def test_the_engine_is_chosen(toy, monkeypatch):
         ({"engine": "tensorflow"}, "unknown engine 'tensorflow'; allowed: caffe, torch"),
         ({"engine": "torhc"}, "did you mean 'torch'"),
         ({"engine": "torch", "device": "tpu"}, "device 'tpu' is not there; this machine's PyTorch has cpu"),
+        ({"engine": "torch", "device": "cpu:x"}, "device 'cpu:x' is not there"),
         ({"engine": "torch", "dtype": "float16"}, "dtype is 'float16'; it must be 'float32' or 'bfloat16'"),
         ({"engine": "caffe", "device": "cuda"}, "Caffe runs on the CPU in float32, not on cuda"),
         ({"engine": "caffe", "dtype": "bfloat16"}, "not on cpu in bfloat16"),
