@@ -63,12 +63,18 @@ def test_squeezenet_dreams_a_photograph(tmp_path):
 
 
 def test_ctrl_c_keeps_the_picture_so_far(tmp_path, picture, toy):
-    command = [sys.executable, "-m", "deepdream", "dream", picture, "-o", tmp_path / "o.png", "--model", toy]
+    args = ["dream", picture, "-o", tmp_path / "o.png", "--model", toy, "--iterations", 50]
     code = f"""if True:
-        import signal, sys, threading
-        from deepdream import __main__
-        threading.Timer(4, signal.raise_signal, [signal.SIGINT]).start()
-        sys.exit(__main__.main({list(map(str, [*command[3:], "--iterations", 1000000]))}))
+        import signal, sys
+        from deepdream import __main__, dream
+        steps, make_step = [], dream.make_step
+        def stop_after_three(*args, **kwargs):
+            make_step(*args, **kwargs)
+            steps.append(1)
+            if len(steps) == 4:
+                signal.raise_signal(signal.SIGINT)
+        dream.make_step = stop_after_three
+        sys.exit(__main__.main({list(map(str, args))}))
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 130 and "stopped at" in done.stdout, done

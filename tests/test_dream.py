@@ -161,8 +161,13 @@ def test_a_real_ctrl_c_during_a_step_leaves_no_shifted_picture(toy, photo):
     net = dd.load_net(toy)
     for delay in np.random.RandomState(0).uniform(0.02, 0.3, 12):
         timer = threading.Timer(delay, signal.raise_signal, [signal.SIGINT])
-        timer.start()
-        dream = dd.deepdream(net, photo, end="both", iter_n=2000, octave_n=2, step_size=0.001, jitter=60)
+
+        def start(step, timer=timer):
+            if step.octave == step.iteration == 0 and not step.stopped:
+                timer.start()
+
+        how = {"iter_n": 2000, "octave_n": 2, "step_size": 0.001, "jitter": 60, "on_step": start}
+        dream = dd.deepdream(net, photo, end="both", **how)
         timer.join()
         assert np.abs(dream - photo).mean() < 6, "that is a shifted picture"
 
