@@ -68,12 +68,12 @@ def test_ctrl_c_keeps_the_picture_so_far(tmp_path, picture, toy):
         import signal, sys
         from deepdream import __main__, dream
         steps, make_step = [], dream.make_step
-        def stop_after_three(*args, **kwargs):
+        def stop_at_the_fourth(*args, **kwargs):
             make_step(*args, **kwargs)
             steps.append(1)
             if len(steps) == 4:
                 signal.raise_signal(signal.SIGINT)
-        dream.make_step = stop_after_three
+        dream.make_step = stop_at_the_fourth
         sys.exit(__main__.main({list(map(str, args))}))
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
