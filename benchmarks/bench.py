@@ -33,12 +33,12 @@ def contender(name: str, image: np.ndarray):
     if name == STOCK:
         from plain import plain_dream, plain_gradient, stock_net
 
-        stock = stock_net(net)
-        calls = partial(plain_gradient, stock, end), partial(plain_dream, stock, net.mean, image, end)
+        runner = stock_net(net)
+        calls = partial(plain_gradient, runner, end), partial(plain_dream, runner, net.mean, image, end)
     else:
-        stock, calls = net, (partial(dd.gradient, net, end), partial(dd.deepdream, net, image, end=end))
-    stock.blobs["data"].reshape(1, 3, *image.shape[:2])
-    stock.blobs["data"].data[0] = dd.preprocess(net, image)
+        runner, calls = net, (partial(dd.gradient, net, end), partial(dd.deepdream, net, image, end=end))
+    runner.blobs["data"].reshape(1, 3, *image.shape[:2])
+    runner.blobs["data"].data[0] = dd.preprocess(net, image)
     return net, *calls
 
 

@@ -72,7 +72,7 @@ def _dream(args) -> int:
 def _layers(args) -> int:
     from . import caffemodel, zoo
 
-    layers = zoo.layers(zoo.find(args.model))[1]
+    layers = zoo.layers(zoo.find(args.model))
     fields, climbable, shapes = caffemodel.receptive_fields(layers), caffemodel.climbable(layers), {}
     try:
         for layer, _, tops, _ in caffemodel.walk(layers, args.size):

@@ -256,9 +256,10 @@ def _smallest(layers, end, most=4096):
 
 def columns(layer: Message, bottoms: list[Shape], top: Shape) -> int:
     """How many values Caffe lays out in columns for a convolution to become a matrix product; 0 where it need not."""
-    if layer.type != "Convolution" or set(_pair(layer.convolution_param, "kernel_size", 0)) == {1}:
+    if layer.type != "Convolution":
         return 0
-    return bottoms[0][1] * math.prod(_pair(layer.convolution_param, "kernel_size", 0)) * math.prod(top[2:])
+    kernel = math.prod(_pair(layer.convolution_param, "kernel_size", 0))
+    return bottoms[0][1] * kernel * math.prod(top[2:]) if kernel > 1 else 0
 
 
 def memory(layers: list[Message], end: str, height: int, width: int) -> int:

@@ -84,15 +84,13 @@ def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, oc
     Returns the picture, (H, W, 3) float32, RGB; beyond 0..255 where `clip` is off. Ctrl-C returns it as far as it
     got. Raises DreamError for an unknown layer, a picture too small for it, or a number that makes no sense.
     """
-    from scipy import ndimage as nd
-
     _check_numbers(iter_n, octave_n, octave_scale, seed, **step_params)
     if seed is not None:
         step_params["rng"] = np.random.RandomState(seed)
     bases = octaves(net, base_img, octave_n, octave_scale)
     net.check(end, *bases[-1].shape[-2:])
     try:
-        for base in bases:
+        for base in bases[:-1]:
             net.check(end, *base.shape[-2:])
     except DreamError as error:
         raise DreamError(f"{error}; it is one of {octave_n} octaves: use fewer, or a larger image") from None
@@ -106,8 +104,7 @@ def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, oc
         for octave, base in enumerate(bases):
             h, w = base.shape[-2:]
             if octave > 0:
-                h1, w1 = detail.shape[-2:]
-                detail = nd.zoom(detail, (1, 1.0 * h / h1, 1.0 * w / w1), order=1)
+                detail = _enlarge(detail, h, w)
             src.reshape(1, 3, h, w)
             src.data[0] = base + detail
             for i in range(iter_n):
@@ -123,13 +120,18 @@ def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, oc
             src.reshape(1, *base.shape)
             net.image[:] = picture
             detail = src.data[0] - base
-        h1, w1 = detail.shape[-2:]
-        h, w = bases[-1].shape[-2:]
-        image = deprocess(net, bases[-1] + nd.zoom(detail, (1, 1.0 * h / h1, 1.0 * w / w1), order=1))
+        image = deprocess(net, bases[-1] + _enlarge(detail, *bases[-1].shape[-2:]))
         if on_step:
             on_step(Step(octave, i, end, done / total, lambda: visible(image, clip), stopped=True))
         return image
     return deprocess(net, src.data[0])
+
+
+def _enlarge(detail, h, w):
+    from scipy import ndimage as nd
+
+    h1, w1 = detail.shape[-2:]
+    return nd.zoom(detail, (1, 1.0 * h / h1, 1.0 * w / w1), order=1)
 
 
 def visible(image: np.ndarray, clip: bool) -> np.ndarray:

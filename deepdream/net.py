@@ -31,7 +31,7 @@ class DreamNet:
         """Take over what the model says, and return its weights."""
         from . import caffemodel, zoo
 
-        _, self.layer_specs, weights = zoo.load(model)
+        self.layer_specs, weights = zoo.load(model)
         self.model, self.default_layer = model, model.default_layer
         self.mean = np.float32(model.mean).reshape(3, 1, 1)
         self.climbable = caffemodel.climbable(self.layer_specs)

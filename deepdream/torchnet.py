@@ -131,8 +131,7 @@ class TorchNet(DreamNet):
                 self.blobs.setdefault(top, Blob((1, *shape[1:]), self.device, kind))
         self._index = {layer.name: i for i, layer in enumerate(self.layer_specs)}
         self._tape: list[tuple[list[Tensor], list[Tensor]] | None] = [None] * len(self.layer_specs)
-        low = torch.from_numpy(-self.mean).to(self.device)
-        self.limits = low, 255 + low
+        self.limits = tuple(torch.from_numpy(limit).to(self.device) for limit in self.limits)
 
     @property
     def image(self) -> Tensor:
@@ -151,7 +150,7 @@ class TorchNet(DreamNet):
             if layer.type == "Input":
                 continue
             bottoms = [self.blobs[name].tensor("data") for name in layer.bottom]
-            if _is_plain_relu(layer) and layer.bottom[0] == layer.top[0]:
+            if _is_relu_in_place(layer):
                 bottoms[0].data.clamp_min_(0)  # in place; `data`, for autograd need not hear of it (see `backward`)
                 continue
             leaves = [bottom.detach().requires_grad_() for bottom in bottoms]
@@ -166,16 +165,16 @@ class TorchNet(DreamNet):
     def backward(self, start: str | None = None, end: str | None = None) -> Mapping[str, np.ndarray]:
         """Carry the diff of what layer `start` wrote down through `end`; the answer is the diff of what `end` read."""
         self._check(start)
-        last, first = self._range(end, start)
-        tops = self.layer_specs[first].top
-        diffs = {name: self.blobs[name].tensor("diff") for name in tops}
+        last, first = self._range(end, start)  # from the first to run, which is the later in the file, down to the last
+        diffs = {name: self.blobs[name].tensor("diff") for name in self.layer_specs[first].top}
         for i in range(first, last - 1, -1):
             layer = self.layer_specs[i]
-            given = [(top, diffs.pop(name)) for top, name in enumerate(layer.top) if name in diffs]
-            if not given or layer.type == "Input":
-                diffs.update((layer.top[top], diff) for top, diff in given)
+            if layer.type == "Input":
                 continue
-            if _is_plain_relu(layer) and layer.bottom[0] == layer.top[0]:
+            given = [(top, diffs.pop(name)) for top, name in enumerate(layer.top) if name in diffs]
+            if not given:
+                continue  # a side branch
+            if _is_relu_in_place(layer):
                 after = self.blobs[layer.top[0]].tensor("data")
                 found = [torch.ops.aten.threshold_backward(given[0][1], after, 0)]
             else:
@@ -237,8 +236,8 @@ def keep_memory() -> None:
 # Each function below is one layer type: (layer, its weights, *bottoms) -> top, or tops. Autograd does the rest.
 
 
-def _is_plain_relu(layer):
-    return layer.type == "ReLU" and layer.relu_param.negative_slope == 0
+def _is_relu_in_place(layer):
+    return layer.type == "ReLU" and layer.relu_param.negative_slope == 0 and layer.bottom[0] == layer.top[0]
 
 
 def _relu(layer, weights, x):

@@ -93,23 +93,23 @@ def find(model: str | Path) -> Model:
     return found
 
 
-def layers(model: Model) -> tuple[Path, list[Message]]:
-    """(prototxt, the layers it describes, checked)."""
+def layers(model: Model) -> list[Message]:
+    """The layers that the model's prototxt describes, checked."""
     prototxt = model.file(*PROTOTXT)
     if not prototxt:
         raise DreamError(f"{model.name} has no prototxt yet: {model.by_hand()}")
-    return prototxt, read_layers(prototxt)
+    return read_layers(prototxt)
 
 
-def load(model: Model) -> tuple[Path, list[Message], Weights]:
-    """(prototxt, its layers, their weights), got where they are missing, and verified."""
-    prototxt, found = layers(model)
+def load(model: Model) -> tuple[list[Message], Weights]:
+    """(the layers, their weights), got where they are missing, and verified."""
+    found = layers(model)
     path = get(model)
     weights = fit_weights(found, read_weights(path), path)
     if model.digest and weights_digest(weights) != model.digest:
         cure = f"delete it, then `deepdream models get {model.name}`" if model.source else "put the right one there"
         raise DreamError(f"{path} does not hold the weights of {model.name} (their digest differs); {cure}")
-    return prototxt, found, weights
+    return found, weights
 
 
 def labels(model: Model) -> list[str]:
@@ -141,7 +141,7 @@ def get(model: Model, again: bool = False) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         if not again and failed.exists() and time.time() - failed.stat().st_mtime < FORGET_AFTER:
             raise NotToBeHad(f"{failed.read_text()}; `deepdream models get {model.name}` tries again")
-        needed = layers(model)[1]
+        needed = layers(model)
         reasons = []
         for source in model.source:
             try:

@@ -25,7 +25,7 @@ def test_the_prototxts_are_what_the_generator_writes():
 
 
 def test_real_weights_have_the_known_digests(net):
-    _, _, weights = zoo.load(net.model)
+    _, weights = zoo.load(net.model)
     assert caffemodel.weights_digest(weights) == net.model.digest
 
 
