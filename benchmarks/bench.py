@@ -1,9 +1,12 @@
-"""The numbers that README.md quotes: python benchmarks/bench.py [--rounds N] [--json FILE]
+"""The numbers that README.md quotes: python benchmarks/bench.py [--rounds N] [--json FILE] [--draw]
 
 GoogLeNet (else SqueezeNet), 1024x575, default layer: one gradient, the whole default dream, and the peak memory, of
 the plain 2015 algorithm on stock Caffe and of each engine. Every round runs each contender once, in turn; medians;
 ratios first, for seconds depend on the machine. All share one process, so that what TorchNet tells the allocator holds
 for Caffe, too.
+
+--draw: six classes from noise instead, by each engine and by the recipe of auduno/deepdraw on stock Caffe: seconds, the
+probability that GoogLeNet gives the class, and the rank that SqueezeNet does, which has drawn nothing.
 """
 
 import argparse
@@ -74,6 +77,35 @@ def python_share(net, image) -> float:
     return total / inside - 1
 
 
+DRAWN = ["banana", "dumbbell", "starfish", "ant", "parachute", "anemone fish"]
+
+
+def drawings() -> None:
+    """Draw each class with each engine in turn, and print what the two networks think of it; see dreams/draw-*.png."""
+    from plain import opinion, plain_draw, stock_net
+
+    from deepdream.objectives import class_number
+
+    nets = {name: dd.load_net("bvlc_googlenet", *ENGINES.get(name, ("caffe",))) for name in (STOCK, *ENGINES)}
+    google, other = nets["CaffeNet"], dd.load_net("squeezenet_v1.1", "caffe")
+    stock = stock_net(google)
+    pictures = {name: [] for name in nets}
+    print(f"{'':20} {'':14} {'seconds':>8} {'GoogLeNet':>10} {'SqueezeNet':>11}")
+    for label in DRAWN:
+        i = class_number(google, label)
+        for name, net in nets.items():
+            start = time.perf_counter()
+            picture = plain_draw(stock, google.mean, i) if name == STOCK else dd.draw(net, i)
+            seconds = time.perf_counter() - start
+            pictures[name].append(picture)
+            p, rank = opinion(google, picture, i)[0], opinion(other, picture, i)[1]
+            print(f"{name:20} {label:14} {seconds:8.1f} {p:10.4f} {'rank':>6} {rank:4}", flush=True)
+    for name, drawn in pictures.items():
+        path = ROOT / "dreams" / f"draw-{name.split(',')[0].replace(' ', '-')}.png"
+        path.parent.mkdir(exist_ok=True)
+        dd.save_image(path, dd.sheet(drawn, DRAWN))
+
+
 def peak_memory(name: str) -> float:
     """The most that a process of its own has resident over one gradient, in GB."""
     out = subprocess.run([sys.executable, __file__, "--peak", name], capture_output=True, text=True, check=True).stdout
@@ -84,6 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7, help="of gradients; a third of that of dreams")
     parser.add_argument("--json", type=Path, help="write the numbers here, too")
+    parser.add_argument("--draw", action="store_true", help="time and judge drawings instead")
     parser.add_argument("--peak", metavar="NAME", help=argparse.SUPPRESS)
     args = parser.parse_args()
     warnings.showwarning = lambda message, *_, **__: print(message, file=sys.stderr)
@@ -93,6 +126,9 @@ def main() -> None:
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
         print(int(status["VmHWM"].split()[0]) / 1e6)
         return
+
+    if args.draw:
+        return drawings()
 
     names = [STOCK, *ENGINES]
     memory = {name: peak_memory(name) for name in names}

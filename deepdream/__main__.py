@@ -1,4 +1,4 @@
-"""The command line: deepdream dream | layers | models."""
+"""The command line: deepdream dream | draw | layers | models."""
 
 import argparse
 import re
@@ -35,16 +35,21 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dream(args) -> int:
-    from . import deepdream, guide_features, load_image, load_net, objective_guide, save_image
+    from . import deepdream, guide_features, load_image, load_net, objective_guide
     from .dream import visible
+    from .objectives import parse
     from .show import check_output, progress_bar
 
     check_output(args.out)
+    if args.objective and (args.layer or args.guide):
+        raise DreamError("--objective names its own layers and guides; leave out --layer and --guide")
+    objective = parse(args.objective) if args.objective else None
     image = load_image(args.image, args.width)
     guide = load_image(args.guide) if args.guide else None
+    mask = load_image(args.mask) if args.mask else None
     net = load_net(args.model, args.engine, args.device, args.dtype)
     end = args.layer or net.default_layer
-    if not end:
+    if not (end or objective):
         raise DreamError(
             f"{net.model.name} has no default layer; choose one with --layer (`deepdream layers --model {args.model}`)"
         )
@@ -52,20 +57,56 @@ def _dream(args) -> int:
         "iter_n": args.iterations, "octave_n": args.octaves, "octave_scale": args.scale, "end": end,
         "clip": not args.no_clip, "step_size": args.step, "jitter": args.jitter, "seed": args.seed,
     }  # fmt: skip
+    further = {"tile": args.tile, "smooth": args.smooth, "keep_color": args.keep_color}
+    params |= {name: value for name, value in further.items() if value}
     settings = {"deepdream": __version__, "model": net.model.name, **net.engine, "image": Path(args.image).name}
     settings |= {"width": image.shape[1], "guide": args.guide and Path(args.guide).name, **params}
+    if mask is not None:
+        params["mask"], settings["mask"] = mask, Path(args.mask).name
+    if objective:
+        del settings["end"]
+        params["objective"], settings["objective"] = objective, str(objective)
     if guide is not None:
         params["objective"] = partial(objective_guide, guide_features=guide_features(net, guide, end))
     on_step = progress_bar()
     dream = deepdream(net, image, on_step=on_step, **params)
+    return _save(args.out, visible(dream, params["clip"]), settings, on_step)
+
+
+def _draw(args) -> int:
+    from . import draw, load_net, sheet
+    from .objectives import wanted
+    from .show import check_output, progress_bar
+
+    check_output(args.out)
+    objectives = [wanted(what) for what in args.what]
+    net = load_net(args.model, args.engine, args.device, args.dtype)
+    for objective in objectives:
+        objective.bound(net)  # all are known before the first is drawn
+    pictures = []
+    for objective in objectives:
+        on_step = progress_bar()
+        pictures.append(draw(net, objective, steps=args.steps, seed=args.seed, on_step=on_step))
+        if on_step.stopped:
+            break
+    settings = {"deepdream": __version__, "model": net.model.name, **net.engine}
+    settings |= {"draw": list(map(str, objectives)), "steps": args.steps, "seed": args.seed}
+    drawing = sheet(pictures, args.what) if len(args.what) > 1 else pictures[0]
+    return _save(args.out, drawing, settings, on_step)
+
+
+def _save(out, image, settings, on_step) -> int:
+    """Save the picture, whether it was finished or Ctrl-C stopped it; the exit status."""
+    from . import save_image
+
     on_step.bar.close()
     if on_step.stopped:
         if not on_step.done:
             raise KeyboardInterrupt
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the picture is safe
         settings["stopped_at"] = on_step.done
-    save_image(args.out, visible(dream, params["clip"]), settings)
-    print(f"{args.out} (stopped at {on_step.done:.0%})" if on_step.stopped else args.out)
+    save_image(out, image, settings)
+    print(f"{out} (stopped at {on_step.done:.0%})" if on_step.stopped else out)
     return 130 if on_step.stopped else 0
 
 
@@ -124,14 +165,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     model = "a network's name (`deepdream models`) or a folder with its files"
 
+    def network(p):
+        p.add_argument("--model", help=f"{model}; GoogLeNet where its weights can be had, else SqueezeNet")
+        p.add_argument("--engine", help="caffe or torch; DEEPDREAM_ENGINE, else Caffe where it is installed")
+        p.add_argument("--device", help="for torch: cpu, cuda, mps; cpu")
+        p.add_argument("--dtype", help="for torch: float32 or bfloat16; float32")
+
     p = commands.add_parser("dream", help="dream a picture")
     p.set_defaults(run=_dream)
     p.add_argument("image", metavar="IN", help="the picture, in any common format")
     p.add_argument("-o", "--out", required=True, help="where the dream goes, .jpg or .png; the settings travel in it")
-    p.add_argument("--model", help=f"{model}; GoogLeNet where its weights can be had, else SqueezeNet")
-    p.add_argument("--engine", help="caffe or torch; DEEPDREAM_ENGINE, else Caffe where it is installed")
-    p.add_argument("--device", help="for torch: cpu, cuda, mps; cpu")
-    p.add_argument("--dtype", help="for torch: float32 or bfloat16; float32")
+    network(p)
     p.add_argument("--layer", metavar="NAME", help="layer to climb (`deepdream layers`); the network's default")
     p.add_argument("--iterations", type=int, default=10, metavar="N", help="steps an octave, 10")
     p.add_argument("--octaves", type=int, default=4, metavar="N", help="sizes to dream at, 4")
@@ -144,6 +188,23 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--guide", metavar="IMAGE", help="dream of what is in this picture")
     p.add_argument("--seed", type=int, metavar="N", help="the same number gives the same dream")
     p.add_argument("--width", type=int, metavar="PX", help="resize the picture first")
+    p.add_argument("--objective", metavar="SUM", help="what to climb in place of a layer, such as "
+                   "\"L2('inception_4c/output') + 900 * channel('inception_4d/output', 42)\"; of L2(layer), "
+                   "guide(layer, image), channel(layer, i), unit(layer, i, x, y) and logit(class)")  # fmt: skip
+    p.add_argument("--mask", metavar="IMAGE", help="dream only where this picture is light")
+    p.add_argument("--keep-color", action="store_true", help="change only how light each pixel is, not its colour")
+    p.add_argument("--smooth", type=float, default=0.0, metavar="PX", help="blur the gradient, against grain: try 1; 0")
+    p.add_argument("--tile", type=int, metavar="PX", help="send the picture through the network in tiles of this size; "
+                   "only where half of the free memory, or DEEPDREAM_MEMORY (1.5GB), does not suffice")  # fmt: skip
+
+    p = commands.add_parser("draw", help="draw what the network means by a class, from noise")
+    p.set_defaults(run=_draw)
+    p.add_argument("what", nargs="+", metavar="WHAT", help="a class, by name or number ('anemone fish'), or an "
+                   "objective, as for `dream`; several make a sheet")  # fmt: skip
+    p.add_argument("-o", "--out", required=True, help="where the picture goes, .jpg or .png; the settings travel in it")
+    network(p)
+    p.add_argument("--steps", type=int, default=300, metavar="N", help="300")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="another number draws another one; 0")
 
     p = commands.add_parser(
         "layers", help="list a network's layers: shape, receptive field, whether a dream can climb it"

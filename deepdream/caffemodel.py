@@ -238,6 +238,12 @@ def fits(layers: list[Message], end: str, size: tuple[int, int] | None) -> bool:
     return True
 
 
+def top_shape(layers: list[Message], end: str, height: int, width: int) -> Shape:
+    """The shape of the blob that layer `end` makes of a picture of this size."""
+    *_, (_, _, tops, _) = walk(layers, (height, width), end)
+    return tops[0]
+
+
 def _run(layers, end, size):
     for (layer, *_, params), (*_, own) in zip(walk(layers, size, end), walk(layers, None, end)):
         if params != own:
@@ -281,7 +287,21 @@ def memory(layers: list[Message], end: str, height: int, width: int) -> int:
 
 def receptive_fields(layers: list[Message]) -> dict[str, float]:
     """{layer name: side in pixels of what one value of its top sees}; infinite where that is the whole picture."""
-    seen: dict[str, tuple[float, float]] = {}  # blob: (receptive field, pixels between neighbours)
+    return {name: field for name, (field, _) in _fields(layers).items()}
+
+
+def grid(layers: list[Message], end: str) -> tuple[int, float]:
+    """(by how many pixels a picture can move so that every blob through layer `end` moves along, by whole values;
+    how many pixels lie between two neighbours of that layer's own blob)."""
+    fields = _fields(layers)
+    before = [layer.name for layer in layers]
+    jumps = [fields[name][1] for name in before[: before.index(end) + 1]]
+    return math.lcm(*(int(jump) for jump in jumps if jump >= 1)), jumps[-1]
+
+
+def _fields(layers):
+    """{layer name: (its receptive field, pixels between neighbouring values)}"""
+    seen: dict[str, tuple[float, float]] = {}  # by blob
     fields = {}
     for layer in layers:
         field, jump = map(max, zip(*(seen[bottom] for bottom in layer.bottom))) if layer.bottom else (1, 1)
@@ -300,7 +320,7 @@ def receptive_fields(layers: list[Message]) -> dict[str, float]:
         elif layer.type in ("InnerProduct", "Pooling"):
             field = math.inf
         seen.update((top, (field, jump)) for top in layer.top)
-        fields[layer.name] = field
+        fields[layer.name] = field, jump
     return fields
 
 

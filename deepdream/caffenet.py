@@ -39,6 +39,10 @@ class CaffeNet(DreamNet, caffe.Net):
             for mine, blob in zip(self.params[layer], blobs):
                 mine.data[...] = blob
 
+    @property
+    def order(self) -> list[str]:
+        return list(self._layer_names)
+
     def forward(self, blobs=None, start=None, end=None, **kwargs):
         self._check(end)
         return super().forward(blobs, start, end, **kwargs)
@@ -65,7 +69,7 @@ class CaffeNet(DreamNet, caffe.Net):
 
     def _check(self, layer):
         if layer is not None and layer not in self._layer_names:
-            raise self._unknown(layer, [spec.name for spec in self.layer_specs])
+            raise self.unknown(layer, [spec.name for spec in self.layer_specs])
         super()._check(layer)
 
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from .errors import DreamError
 from .net import deprocess, preprocess
-from .objectives import objective_L2
+from .objectives import Objective, objective_L2, parts
 
 
 class Step(NamedTuple):
     """What `on_step` hears after a step, and once more where Ctrl-C stopped the dream.
 
-    `done` is the share of all work, 0..1; `image()` is the picture so far.
+    `end` is the layer, or the Objective in words; `done` the share of all work, 0..1; `image()` the picture so far.
     """
 
     octave: int
@@ -26,37 +26,74 @@ class Step(NamedTuple):
     stopped: bool = False
 
 
-def gradient(net, end: str, objective: Callable = objective_L2):
+def gradient(net, end: str, objective: Callable | Objective = objective_L2):
     """How the objective at layer `end` changes with the picture now in net.blobs['data']: (3, H, W).
 
-    A view, in the engine's own array: NumPy's or torch's. net.blobs['data'].diff[0] is NumPy's with any engine.
+    An Objective names its own layers. A view, in the engine's own array: NumPy's or torch's; net.blobs['data'].diff[0]
+    is NumPy's with any engine.
     """
-    net.forward(end=end)
-    objective(net.blobs[end])
-    net.backward(start=end)
+    from .tiles import Tiles
+
+    if isinstance(net, Tiles):
+        return net.gradient(parts(objective, end, net.net), climb)
+    return climb(net, parts(objective, end, net))
+
+
+def climb(net, parts: dict[str, Callable]):
+    """The gradient of the sum of `parts`, {layer: a function that fills `dst.diff`}: one pass up, one down for each."""
+    diffs = {}
+    for layer, dst in net.stops(parts):
+        parts[layer](dst)
+        diffs[layer] = dst.diff if len(parts) == 1 else dst.diff.copy()
+    net.backward(start=layer)
+    if len(parts) > 1:  # a pass down overwrites the diffs that it meets, so each layer has one of its own
+        total = deepcopy(net.image_diff)
+        for other in list(diffs)[:-1]:
+            net.blobs[other].diff[:] = diffs[other]
+            net.backward(start=other)
+            total += net.image_diff
+        net.image_diff[:] = total
     return net.image_diff
 
 
 def make_step(net, step_size: float = 1.5, end: str = "inception_4c/output", jitter: int = 32, clip: bool = True,
-              objective: Callable = objective_L2, rng=np.random) -> None:  # fmt: skip
+              objective: Callable | Objective = objective_L2, rng=np.random, smooth: float = 0.0, mask=None,
+              keep_color: bool = False) -> None:  # fmt: skip
     """One step of gradient ascent on the picture in net.blobs['data'].
 
     step_size: mean change of a colour value, of 255. jitter: largest random shift, in pixels. clip: stay in 0..255.
     objective: fills the `diff` of layer `end`, see objectives.py. rng: draws the shifts, a RandomState or np.random.
+    smooth: sigma in pixels of a Gaussian over the gradient, against grain. mask: (H, W), 0..1, in the engine's own
+    array: how much each pixel takes part. keep_color: change only how light a pixel is.
     """
-    image, roll = net.image, net.xp.roll
+    image, roll, axes = net.image, net.xp.roll, (-2, -1)
 
     ox, oy = map(int, rng.randint(-jitter, jitter + 1, 2))
-    image[:] = roll(image, (oy, ox), (-2, -1))  # shift, so that no pixel always lies on the net's grid
+    shifted = roll(image, (oy, ox), axes)  # so that no pixel always lies on the net's grid
+    image[:] = shifted
+    net.shift = oy, ox  # Ctrl-C comes only with a call, so never between these two lines
 
     g = gradient(net, end, objective)
     image = net.image  # anew, for an objective may have looked at the picture and so moved it between host and device
-    strength = abs(g).mean()
+    if smooth:
+        g = net.blurred(g, smooth)
+    if keep_color:
+        g = g.mean(0)[None]
+    if mask is not None:
+        g = g * roll(mask, (oy, ox), axes)
+    strength = abs(g).mean() / (1 if mask is None else mask.mean())
     if not strength > 0:
-        raise DreamError(f"layer {end!r} gives no direction to climb: its gradient is {strength}; try another layer")
-    image += step_size / strength * g  # a step of the same length, however steep the slope
+        what = objective if isinstance(objective, Objective) else f"layer {end!r}"
+        raise DreamError(f"{what} gives no direction to climb: its gradient is {strength}; try another layer")
+    step = step_size / strength * g  # a step of the same length, however steep the slope
+    if keep_color and clip:  # no further than the first colour to reach an end
+        low, high = net.limits
+        step = step.clip(net.xp.amax(low - image, 0), net.xp.amin(high - image, 0))
+    image += step
 
-    image[:] = roll(image, (-oy, -ox), (-2, -1))  # shift back
+    shifted = roll(image, (-oy, -ox), axes)  # shift back
+    image[:] = shifted
+    net.shift = 0, 0
 
     if clip:
         image[:] = image.clip(*net.limits)
@@ -74,55 +111,63 @@ def octaves(net, base_img: np.ndarray, octave_n: int = 4, octave_scale: float = 
 
 def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, octave_scale: float = 1.4,
               end: str = "inception_4c/output", clip: bool = True, on_step: Callable[[Step], object] | None = None,
-              seed: int | None = None, **step_params) -> np.ndarray:  # fmt: skip
+              seed: int | None = None, tile: int | None = None, halo: int | None = None, mask: np.ndarray | None = None,
+              **step_params) -> np.ndarray:  # fmt: skip
     """Dream: climb at each octave in turn, carrying the detail that was found up to the next.
 
     base_img: (H, W, 3) float32, RGB, 0..255. iter_n: steps an octave. octave_n, octave_scale: see `octaves`.
     on_step: called with a Step after each step. seed: draws the same shifts again; None goes on with NumPy's
-    global generator, as the original does. step_params: as for `make_step`.
+    global generator, as the original does. tile, halo: in pixels, see tiles.py; without, a picture goes through the
+    network in tiles only where it would take more than half of the free memory, or than DEEPDREAM_MEMORY. mask: (h, w)
+    or (h, w, 3), 0..255 or 0..1, of any size; the dream grows where it is light. step_params: as for `make_step`.
 
     Returns the picture, (H, W, 3) float32, RGB; beyond 0..255 where `clip` is off. Ctrl-C returns it as far as it
     got. Raises DreamError for an unknown layer, a picture too small for it, or a number that makes no sense.
     """
+    from .tiles import fit
+
     _check_numbers(iter_n, octave_n, octave_scale, seed, **step_params)
     if seed is not None:
         step_params["rng"] = np.random.RandomState(seed)
+    objective = step_params.get("objective")
+    mask = None if mask is None else _grey(mask)
     bases = octaves(net, base_img, octave_n, octave_scale)
-    net.check(end, *bases[-1].shape[-2:])
-    try:
-        for base in bases[:-1]:
-            net.check(end, *base.shape[-2:])
-    except DreamError as error:
-        raise DreamError(f"{error}; it is one of {octave_n} octaves: use fewer, or a larger image") from None
+    layers = parts(objective, end, net)
+    net = fit(net, layers, [base.shape[-2:] for base in bases], tile, halo, isinstance(objective, Objective))
+    label = str(objective) if isinstance(objective, Objective) else end
     total = iter_n * sum(base.size for base in bases)
     done = octave = i = 0
-    safe = None  # what Ctrl-C leaves: a base, and the picture after the last whole step on it
 
-    src = net.blobs["data"]
-    detail = np.zeros_like(bases[0])  # what the network has added so far
+    src, below = net.blobs["data"], None
     try:
-        for octave, base in enumerate(bases):
+        for octave in range(octave_n):
+            base = bases.pop(0)
             h, w = base.shape[-2:]
+            detail = np.zeros_like(base)  # what the network has added so far
             if octave > 0:
-                detail = _enlarge(detail, h, w)
+                detail = _enlarge(src.data[0] - below, h, w)
+            if mask is not None:
+                light = _resized(mask, h, w)
+                detail *= light > 0
+                step_params["mask"] = net.array(light)
             src.reshape(1, 3, h, w)
             src.data[0] = base + detail
+            net.shift = 0, 0
+            below = base if bases else None  # what lies below the picture; of the last, nobody will ask
+            del base, detail  # a large picture is held no longer than need be
             for i in range(iter_n):
                 make_step(net, end=end, clip=clip, **step_params)
-                safe = base, deepcopy(net.image)
-                done += base.size
+                done += 3 * h * w
                 if on_step:
-                    on_step(Step(octave, i, end, done / total, lambda: visible(deprocess(net, src.data[0]), clip)))
-            detail = src.data[0] - base
+                    on_step(Step(octave, i, label, done / total, lambda: visible(deprocess(net, src.data[0]), clip)))
     except KeyboardInterrupt:
-        if safe:
-            base, picture = safe
-            src.reshape(1, *base.shape)
-            net.image[:] = picture
-            detail = src.data[0] - base
-        image = deprocess(net, bases[-1] + _enlarge(detail, *bases[-1].shape[-2:]))
+        picture = preprocess(net, base_img)
+        if done:
+            so_far = np.roll(src.data[0], [-shift for shift in net.shift], (-2, -1))
+            picture = so_far if below is None else picture + _enlarge(so_far - below, *picture.shape[-2:])
+        image = deprocess(net, picture)
         if on_step:
-            on_step(Step(octave, i, end, done / total, lambda: visible(image, clip), stopped=True))
+            on_step(Step(octave, i, label, done / total, lambda: visible(image, clip), stopped=True))
         return image
     return deprocess(net, src.data[0])
 
@@ -134,19 +179,40 @@ def _enlarge(detail, h, w):
     return nd.zoom(detail, (1, 1.0 * h / h1, 1.0 * w / w1), order=1)
 
 
+def _grey(mask):
+    """A mask as given -> (h, w) float32, 0..1."""
+    grey = np.asarray(mask, np.float32)
+    grey = grey.mean(2) if grey.ndim == 3 and grey.shape[2] == 3 else grey
+    if grey.ndim != 2 or not grey.size or not np.isfinite(grey).all():
+        raise DreamError(
+            f"a mask is a grey picture, (height, width) or (height, width, 3); this one is {np.shape(mask)}"
+        )
+    grey = (grey / 255 if grey.max() > 1 else grey).clip(0, 1)
+    if not grey.any():
+        raise DreamError("the mask is black all over; the dream grows where a mask is light")
+    return grey
+
+
+def _resized(grey, h, w):
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(grey).resize((w, h), Image.Resampling.BILINEAR))
+
+
 def visible(image: np.ndarray, clip: bool) -> np.ndarray:
     """An unclipped dream scaled so that nearly all of it fits 0..255; a clipped one as it is."""
     brightest = 255.0 if clip else np.percentile(image, 99.98)
     return image * (255.0 / brightest) if brightest > 0 and not clip else image
 
 
-def _check_numbers(iter_n, octave_n, octave_scale, seed, step_size=1.5, jitter=32, **_):
+def _check_numbers(iter_n, octave_n, octave_scale, seed, step_size=1.5, jitter=32, smooth=0.0, **_):
     for name, value, kind, fits, allowed in (
         ("iter_n", iter_n, Integral, lambda n: n >= 0, "a whole number, 0 or more"),
         ("octave_n", octave_n, Integral, lambda n: 1 <= n <= 100, "a whole number, 1 to 100"),
         ("octave_scale", octave_scale, Real, lambda x: 1 < x < np.inf, "a number above 1, such as 1.4"),
         ("step_size", step_size, Real, np.isfinite, "a number, such as 1.5"),
         ("jitter", jitter, Integral, lambda n: 0 <= n < 2**31, "a whole number of pixels, 0 or more"),
+        ("smooth", smooth, Real, lambda x: 0 <= x < np.inf, "a number of pixels, 0 or more"),
         (
             "seed",
             0 if seed is None else seed,

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,12 +21,13 @@ class DreamNet:
     """What every engine's network has beside pycaffe's `blobs`, `params`, `forward` and `backward`.
 
     model: the zoo's Model; layer_specs: its layers; mean: (3, 1, 1) float32, BGR; default_layer; climbable: layer
-    names; labels: class names; engine: what a picture's settings say of it. For the ascent, in the engine's own
-    arrays, which `xp` (numpy or torch) calculates with: image and image_diff, (3, h, w), the picture and its
-    gradient; limits, what pixels stay between.
+    names; own_size: (h, w), that of its prototxt; labels: class names; engine: what a picture's settings say of it. For
+    the ascent, in the engine's own arrays, which `xp` (numpy or torch) calculates with: image and image_diff,
+    (3, h, w), the picture and its gradient; limits, what pixels stay between.
     """
 
     xp = np
+    shift = 0, 0  # by how much make_step has rolled the picture, in pixels down and right, at this very moment
 
     def adopt(self, model):
         """Take over what the model says, and return its weights."""
@@ -35,6 +37,7 @@ class DreamNet:
         self.model, self.default_layer = model, model.default_layer
         self.mean = np.float32(model.mean).reshape(3, 1, 1)
         self.climbable = caffemodel.climbable(self.layer_specs)
+        self.own_size = next(caffemodel.walk(self.layer_specs))[2][0][2:]
         self.limits = -self.mean, 255 - self.mean
         self._checked, self._held = None, 0
         return weights
@@ -47,26 +50,60 @@ class DreamNet:
     def image_diff(self) -> np.ndarray:
         return self.blobs["data"].diff[0]
 
+    def array(self, a: np.ndarray):
+        """A NumPy array as one of the engine's own."""
+        return a
+
+    def blurred(self, a, sigma: float):
+        """A Gaussian over the last two axes; sigma in pixels."""
+        from scipy import ndimage as nd
+
+        return nd.gaussian_filter(a, sigma, axes=(-2, -1))
+
     @cached_property
     def labels(self) -> list[str]:
         from . import zoo
 
         return zoo.labels(self.model)
 
+    @property
+    def order(self) -> list[str]:
+        """The layers as they run, those of the engine's own making among them."""
+        return [spec.name for spec in self.layer_specs]
+
+    def stops(self, layers: Iterable[str]) -> Iterator[tuple]:
+        """One forward pass that stops at each of the layers, in network order: yields (layer, its blob).
+
+        At a stop the blob is as that layer left it; a later one may change it in place, as a ReLU does.
+        """
+        order, start = self.order, None
+        for layer in layers:
+            if layer not in order:
+                raise self.unknown(layer, self.climbable)
+        for i in sorted(map(order.index, layers)):
+            self.forward(start=start, end=order[i])
+            yield order[i], self.blobs[order[i]]
+            start = order[min(i + 1, len(order) - 1)]
+
     def check(self, end: str, height: int, width: int) -> None:
         """Raise a DreamError unless layer `end` can be climbed from a picture of this size."""
         from . import caffemodel
 
         if end not in self.climbable:
-            raise self._unknown(end, self.climbable)
+            raise self.unknown(end, self.climbable)
         caffemodel.check(self.layer_specs, end, height, width)
-        need, free = caffemodel.memory(self.layer_specs, end, height, width), free_memory() + self._held
+        need, free = caffemodel.memory(self.layer_specs, end, height, width), self.free_memory()
         if need > free:
             size = f"a picture of {width}x{height} needs about {need / 1e9:.1f} GB of memory for layer {end!r}"
             cure = f"make it at most {int(width * (free / need) ** 0.5)} pixels wide"
             raise DreamError(f"{size}, and {free / 1e9:.1f} GB are free; {cure}")
 
-    def _unknown(self, layer, allowed):
+    def free_memory(self) -> float:
+        """How many bytes a pass may take: what is free, and what this network's blobs hold already."""
+        return free_memory() + self._held
+
+    def unknown(self, layer: str, allowed: Iterable[str]) -> DreamError:
+        """The DreamError for a layer that is none of those allowed."""
         return unknown("layer", layer, allowed, f"`deepdream layers --model {self.model.name}` lists all of them")
 
     def _check(self, layer):

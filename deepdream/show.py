@@ -1,6 +1,7 @@
 """Pictures in and out: load, save with settings, show in a notebook, watch a dream grow."""
 
 import json
+import math
 import os
 import time
 import warnings
@@ -117,6 +118,26 @@ def read_settings(path: str | Path) -> dict:
         raise DreamError(f"cannot read the picture {path}: {error}") from None
     except ValueError:
         return {}  # somebody else's comment
+
+
+def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = None) -> np.ndarray:
+    """Pictures (H, W, 3) side by side on white, each with its label below it: one picture more. Nearly square, or with
+    as many columns as are asked for."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    gap, line = max(2, width // 40), max(14, width // 12)
+    columns = columns or math.ceil(len(pictures) ** 0.5)
+    rows = math.ceil(len(pictures) / columns)
+    canvas = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + line + gap) + gap), "white")
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(line * 0.7)
+    for i, (picture, label) in enumerate(zip(pictures, labels)):
+        x, y = gap + i % columns * (width + gap), gap + i // columns * (height + line + gap)
+        canvas.paste(to_image(picture), (x, y))
+        while pen.textlength(label, font) > width:
+            label = label.rstrip("…")[:-1] + "…"
+        pen.text((x + width / 2, y + height + line / 2), label, "black", font, "mm")
+    return np.float32(canvas)
 
 
 def showarray(a: np.ndarray, fmt: str = "jpeg") -> None:

@@ -141,6 +141,12 @@ class TorchNet(DreamNet):
     def image_diff(self) -> Tensor:
         return self.blobs["data"].tensor("diff")[0]
 
+    def array(self, a: np.ndarray) -> Tensor:
+        return torch.tensor(a, device=self.device)
+
+    def blurred(self, a: Tensor, sigma: float) -> Tensor:
+        return self.array(super().blurred(a.cpu().numpy(), sigma))
+
     def forward(self, start: str | None = None, end: str | None = None) -> Mapping[str, np.ndarray]:
         """Run the layers from `start` through `end`; the answer is what the last one wrote."""
         self._check(end)
@@ -191,7 +197,7 @@ class TorchNet(DreamNet):
     def _range(self, start, end):
         for name in (start, end):
             if name is not None and name not in self._index:
-                raise self._unknown(name, self._index)
+                raise self.unknown(name, self._index)
         return self._index[start] if start else 0, self._index[end] if end else len(self._index) - 1
 
 

@@ -1,4 +1,4 @@
-"""The oracle: 2015's algorithm written out, on a network as pycaffe loads it by itself."""
+"""The oracle: 2015's algorithms written out, on a network as pycaffe loads it by itself."""
 
 import tempfile
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import caffe
 import numpy as np
 import scipy.ndimage as nd
+from PIL import Image
 
 
 def stock_net(net):
@@ -49,3 +50,38 @@ def plain_dream(net, mean, img, end, objective=objective_L2, clip=True, iter_n=1
                 src.data[:] = np.clip(src.data, -mean, 255 - mean)
         detail = src.data[0] - base
     return np.dstack((src.data[0] + mean)[::-1])
+
+
+def plain_draw(net, mean, i, layer="loss3/classifier", seed=0):
+    """A class from noise by the recipe of auduno/deepdraw for GoogLeNet, of 2015."""
+    rng, low, high = np.random.RandomState(seed), -mean, 255 - mean
+
+    def one_hot(dst):
+        dst.diff[:] = 0
+        dst.diff[0, i] = 1
+
+    x = np.float32(rng.normal(200, 8, (3, 224, 224))) - mean
+    for steps, enlarge, sigmas, sizes in ((190, 1, (2.5, 0.78), (11, 11)), (450, 1.2, (0.936, 0.4), (6, 3))):
+        x = nd.zoom(x, (1, enlarge, enlarge), order=1)
+        for step in range(steps):
+            oy, ox = rng.randint(0, x.shape[1] - 224 + 1, 2)
+            window = x[:, oy : oy + 224, ox : ox + 224]
+            net.blobs["data"].reshape(1, 3, 224, 224)
+            net.blobs["data"].data[0] = window
+            g = plain_gradient(net, layer, one_hot)
+            sigma, size = (a + (b - a) * step / steps for a, b in (sigmas, sizes))
+            window += size / np.abs(g).mean() * g
+            x = nd.gaussian_filter(np.clip(x, low, high), (0, sigma, sigma))
+    return np.dstack((x + mean)[::-1])
+
+
+def opinion(net, picture, i):
+    """(probability of class i in this picture, its rank from 1)"""
+    height, width = net.own_size
+    picture = np.uint8(np.clip(picture, 0, 255))
+    image = np.float32(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
+    net.blobs["data"].reshape(1, 3, height, width)
+    net.blobs["data"].data[0] = np.rollaxis(image, 2)[::-1] - net.mean
+    net.forward()
+    p = net.blobs["prob"].data.ravel()
+    return float(p[i]), int((p > p[i]).sum()) + 1

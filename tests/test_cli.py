@@ -124,6 +124,12 @@ def test_models_lists_all_and_where():
         (["--model", ""], "unknown model ''"),
         (["--width", "-1"], "width is -1"),
         (["--width", "wide"], "invalid int value: 'wide'"),
+        (["--objective", "L2('boht')"], "unknown layer 'boht'; did you mean 'both'"),
+        (["--objective", "L2(both)"], "cannot read .*'both' has no meaning in it"),
+        (["--objective", "L2('both')", "--layer", "both"], "leave out --layer"),
+        (["--tile", "7"], "tile is 7; layer 'both' needs tiles of at least"),
+        (["--smooth", "-2"], "smooth is -2"),
+        (["--mask", "absent.jpg"], r"cannot read the picture absent\.jpg"),
         (["--guide", "absent.jpg"], r"cannot read the picture absent\.jpg: there is no such file"),
     ],
 )
@@ -137,6 +143,9 @@ def test_wrong_commands():
     refused(run(), "COMMAND")
     refused(run("daydream"), "invalid choice: 'daydream'")
     refused(run("layers", "--size", "big"), "--size")
+    refused(run("draw", "banana split", "-o", "x.png", "--model", "squeezenet_v1.1"), "unknown class .*'banana'")
+    refused(run("draw", "banana", "-o", "x.gif"), r"must end in \.jpg")
+    refused(run("draw", "-o", "x.png"), "WHAT")
     refused(run("models", "get", "googlenet"), "did you mean 'bvlc_googlenet'")
     refused(run("models", "get", "places205_googlenet"), "get Places205-GoogLeNet from")
 
@@ -148,23 +157,42 @@ def test_unreadable_pictures(tmp_path, toy, content):
     refused(dream(tmp_path / "in.jpg", "-o", tmp_path / "o.png", "--model", toy), "cannot read the picture")
 
 
-def test_a_picture_too_large_for_the_memory(tmp_path, toy):
-    """Caffe aborts the process when an allocation fails; here a limit stands for a small machine."""
+def test_a_picture_too_large_for_one_pass(tmp_path, toy):
+    """Caffe aborts the process when an allocation fails; here a limit stands for a small machine. Tiles fit into it."""
     Image.new("RGB", (4000, 3000), "grey").save(tmp_path / "phone.png")
-    command = [
-        sys.executable,
-        "-m",
-        "deepdream",
-        "dream",
-        tmp_path / "phone.png",
-        "-o",
-        tmp_path / "o.png",
-        "--model",
-        toy,
-    ]
-    limited = ["bash", "-c", 'ulimit -v 2000000 && exec "$@"', "bash", *map(str, command)]
-    done = subprocess.run(limited, capture_output=True, text=True, env=os.environ | {"OPENBLAS_NUM_THREADS": "1"})
-    refused(done, r"a picture of 4000x3000 needs about [0-9.]+ GB .* make it at most [0-9]+ pixels wide")
+    command = [sys.executable, "-m", "deepdream", "dream", tmp_path / "phone.png", "-o", tmp_path / "o.jpg"]
+    command += ["--model", toy, "--octaves", 1, "--iterations", 1]
+    limited = ["bash", "-c", 'ulimit -v 2500000 && exec "$@"', "bash", *map(str, command)]
+    env = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(limited, capture_output=True, text=True, env=env)
+    assert done.returncode == 0 and dd.load_image(tmp_path / "o.jpg").shape == (3000, 4000, 3), done
+    done = subprocess.run(limited, capture_output=True, text=True, env=env | {"DEEPDREAM_MEMORY": "1k"})
+    refused(done, r"a budget of 0 MB is too small for even one tile of layer 'both'.*DEEPDREAM_MEMORY")
+
+
+def test_objective_mask_and_colour_on_the_command_line(tmp_path, picture, toy):
+    out = tmp_path / "o.png"
+    objective = "0.5 * L2('both') + 3 * channel('conv1', 2)"
+    more = ["--objective", objective, "--mask", picture, "--keep-color", "--smooth", 1, "--tile", 40]
+    done = dream(picture, "-o", out, "--model", toy, *more)
+    assert done.returncode == 0, done
+    settings = dd.read_settings(out)
+    assert settings["objective"] == objective and settings["mask"] == "in.png" and "end" not in settings
+    assert settings["keep_color"] is True and settings["smooth"] == 1 and settings["tile"] == 40
+
+
+def test_drawings(tmp_path, toy):
+    one, two = tmp_path / "one.png", tmp_path / "two.jpg"
+    common = ["--model", toy, "--steps", 3, "--seed", 5]
+    done = run("draw", "3", "-o", one, *common)
+    assert done.returncode == 0 and done.stdout == f"{one}\n", done
+    assert dd.load_image(one).shape == (32, 43, 3)
+    settings = dd.read_settings(one)
+    assert (settings["draw"], settings["steps"], settings["seed"]) == (["logit(3)"], 3, 5)
+    done = run("draw", "3", "channel('both', 2)", "2 * L2('conv1')", "-o", two, *common)
+    assert done.returncode == 0, done
+    height, width, _ = dd.load_image(two).shape
+    assert height > 64 and width > 86, "a sheet"
 
 
 def test_a_picture_too_small(tmp_path, toy):

@@ -231,3 +231,84 @@ def test_passes_by_hand_on_a_wrong_size_do_not_abort(googlenet):
     googlenet.blobs["data"].reshape(1, 3, 224, 224)
     with pytest.raises(dd.DreamError, match="unknown layer"):
         googlenet.backward(start="inception_9z/output")
+
+
+ENGINES = pytest.mark.parametrize("engine", ["caffe", "torch"])
+
+
+def load(model, engine):
+    if engine == "torch":
+        pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'deepdream[torch]'")
+    return dd.load_net(model, engine)
+
+
+@ENGINES
+@pytest.mark.parametrize("tile", [None, 40])
+def test_a_mask_keeps_the_dream_where_it_is_light(toy, photo, engine, tile):
+    mask = np.zeros((48, 72), np.uint8)  # half the picture's size
+    mask[:, 30:] = 128
+    mask[:, 50:] = 255
+    how = {"end": "both", "iter_n": 3, "octave_n": 3, "seed": 0, "tile": tile}
+    dream = dd.deepdream(load(toy, engine), photo, mask=mask, **how)
+    change = np.abs(dream - photo).mean((0, 2))
+    assert not change[:58].any(), "black is the photograph, to the bit"
+    # Half of what white gives, with a soft edge between the two; half the light moves half as far.
+    assert 0.3 < change[65:95].mean() / change[105:].mean() < 0.8
+    again = dd.deepdream(load(toy, engine), photo, mask=mask[..., None].repeat(3, 2) / 255.0, **how)
+    assert np.array_equal(dream, again), "0..1, and colour planes, mean the same"
+
+
+def test_a_white_mask_is_no_mask(toy, photo):
+    net = dd.load_net(toy)
+    dream = partial(dd.deepdream, net, photo, end="both", iter_n=2, octave_n=2, seed=0)
+    assert np.array_equal(dream(), dream(mask=np.full((7, 5), True)))
+
+
+@ENGINES
+@pytest.mark.parametrize("tile", [None, 40])
+def test_keep_color_changes_only_the_light(toy, photo, engine, tile):
+    how = {"end": "both", "iter_n": 6, "octave_n": 2, "step_size": 8, "tile": tile, "keep_color": True}
+    dream = dd.deepdream(load(toy, engine), photo, **how)
+    change = dream - photo
+    assert np.abs(change).mean() > 5 and dream.min() >= -1e-3 and dream.max() <= 255.001
+    assert np.abs(change - change.mean(2, keepdims=True)).max() < 1e-3, "red, green and blue move together"
+
+
+@ENGINES
+def test_smooth_takes_the_grain_off_the_gradient(squeezenet, photo, engine):
+    net = squeezenet if engine == "caffe" else load("squeezenet_v1.1", engine)
+    grain = []
+    for sigma in (0, 1, 3):
+        dream = dd.deepdream(net, photo, end="fire3/concat", iter_n=2, octave_n=1, seed=0, smooth=sigma)
+        change = dream - photo
+        assert np.abs(change).mean() > 1
+        grain.append(np.abs(np.diff(change, axis=1)).mean() / np.abs(change).mean())
+    assert grain[0] > 1.3 * grain[1] > 1.3 * grain[2]
+
+
+@ENGINES
+def test_a_smoothed_step_is_the_gaussian_of_the_gradient(toy, engine):
+    from scipy import ndimage as nd
+
+    net = load(toy, engine)
+    src = net.blobs["data"]
+    src.data[0] = x = np.random.RandomState(1).normal(0, 20, (3, 24, 32)).astype(np.float32)
+    dd.gradient(net, "both")
+    g = nd.gaussian_filter(net.blobs["data"].diff[0], (0, 2, 2))
+    dd.make_step(net, end="both", jitter=0, smooth=2, step_size=2)
+    assert np.abs(net.blobs["data"].data[0] - (x + 2 * g / np.abs(g).mean())).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"mask": np.zeros((9, 9))}, "the mask is black all over"),
+        ({"mask": np.ones(9)}, r"a mask is a grey picture.*\(9,\)"),
+        ({"mask": np.full((9, 9), np.nan)}, "a mask is a grey picture"),
+        ({"smooth": -1}, "smooth is -1; it must be a number of pixels, 0 or more"),
+        ({"smooth": float("inf")}, "smooth is inf"),
+    ],
+)
+def test_masks_and_sigmas_that_cannot_be(toy, photo, wrong, says):
+    with pytest.raises(dd.DreamError, match=says):
+        dd.deepdream(dd.load_net(toy), photo, end="both", iter_n=1, octave_n=1, **wrong)

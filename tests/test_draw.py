@@ -1,0 +1,105 @@
+"""Drawing from noise: what comes out is what was asked for, also to a network that did not draw it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TOY, write_model
+from plain import opinion
+
+import deepdream as dd
+from deepdream.objectives import class_number
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_googlenet_and_squeezenet_know_a_starfish_that_googlenet_drew(googlenet, squeezenet):
+    picture = dd.draw(googlenet, "starfish", steps=120)
+    assert picture.shape == (300, 300, 3) and picture.min() >= 0 and picture.max() <= 255
+    starfish = class_number(googlenet, "starfish")
+    p, rank = opinion(googlenet, picture, starfish)
+    assert p > 0.95 and rank == 1
+    assert opinion(squeezenet, picture, starfish)[1] <= 5
+
+
+@pytest.mark.parametrize("engine", ["caffe", "torch"])
+def test_squeezenet_draws_what_it_was_asked_for(engine):
+    if engine == "torch":
+        pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'deepdream[torch]'")
+    net = dd.load_net("squeezenet_v1.1", engine)
+    for name in ("banana", "starfish"):
+        assert opinion(net, dd.draw(net, name, steps=60), class_number(net, name))[0] > 0.9
+
+
+def test_a_channel_wakes_up(squeezenet):
+    """Far beyond what it makes of a photograph."""
+    objective, src = dd.channel("fire5/concat", 20), squeezenet.blobs["data"]
+    values = []
+    for picture in (dd.load_image(ROOT / "images" / "flower.jpg", 400), dd.draw(squeezenet, objective, steps=40)):
+        src.reshape(1, 3, 227, 227)
+        src.data[0] = dd.preprocess(squeezenet, picture[:227, :227])
+        values.append(objective.value(squeezenet))
+    assert values[1] > 5 * values[0]
+
+
+def test_a_seed_repeats(toy):
+    net = dd.load_net(toy)
+    first, again, other = (dd.draw(net, 3, steps=5, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def test_on_step_hears_every_step_and_ctrl_c_keeps_the_picture(toy):
+    heard = []
+
+    def on_step(step):
+        heard.append(step)
+        if step.iteration == 2 and not step.stopped:
+            raise KeyboardInterrupt
+
+    picture = dd.draw(dd.load_net(toy), dd.L2("both"), steps=5, on_step=on_step)
+    assert [(step.iteration, step.stopped) for step in heard] == [(0, False), (1, False), (2, False), (2, True)]
+    assert {(step.octave, step.end) for step in heard} == {(0, "L2('both')")}
+    assert np.array_equal(heard[-1].image(), picture) and picture.shape == (32, 43, 3)
+
+
+def test_a_feature_that_sleeps_is_woken_by_more_noise(tmp_path):
+    """Its ReLU passes nothing until the picture is bright somewhere."""
+    sleepy = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 24 dim: 24 } } }
+                layer { name: "dim" type: "Power" bottom: "data" top: "dim" power_param { shift: -40 } }
+                layer { name: "woken" type: "ReLU" bottom: "dim" top: "woken" }
+                layer { name: "never" type: "Power" bottom: "data" top: "never" power_param { scale: 0 } }"""
+    net = dd.load_net(write_model(tmp_path / "sleepy", sleepy, ""))
+    assert dd.draw(net, dd.channel("woken", 0), steps=60).std() > 20
+    with pytest.raises(dd.DreamError, match=r"channel\('never', 0\) gives no direction to climb, not even from noise"):
+        dd.draw(net, dd.channel("never", 0), steps=3)
+
+
+@pytest.mark.parametrize(
+    ("what", "wrong", "says"),
+    [
+        ("bananna", {}, "unknown class 'bananna'; did you mean 'banana'"),
+        (1000, {}, "the number of a class of squeezenet_v1.1 is 1000; it must be a whole number from 0 to 999"),
+        ("channel('fire5/concat', 999)", {}, "channel of layer 'fire5/concat' is 999"),
+        (dd.L2("fire5"), {}, "unknown layer 'fire5'"),
+        ("banana", {"steps": 0}, "steps is 0"),
+        ("banana", {"seed": -1}, "seed is -1"),
+    ],
+)
+def test_what_cannot_be_drawn(squeezenet, what, wrong, says):
+    with pytest.raises(dd.DreamError, match=says):
+        dd.draw(squeezenet, what, **wrong)
+
+
+def test_a_sheet_has_all_pictures_and_labels():
+    pictures = [np.full((40, 60, 3), value, np.float32) for value in (10, 60, 110, 160, 210)]
+    sheet = dd.sheet(pictures, ["one", "two", "three", "four", "a label that is much too long for its picture"])
+    assert sheet.shape[1] > 3 * 60 and sheet.shape[0] > 2 * 40
+    for picture in pictures:
+        assert (sheet == picture[0, 0]).all(2).sum() >= 40 * 60
+    assert (sheet[50:60] < 60).any(), "the labels are black"
+
+
+def test_toy_has_no_head_of_its_own(tmp_path):
+    """A network that ends before any class still draws channels."""
+    net = dd.load_net(write_model(tmp_path / "toy", TOY[: TOY.index('layer { name: "fc"')]))
+    assert dd.draw(net, dd.channel("both", 1), steps=3).shape == (32, 43, 3)

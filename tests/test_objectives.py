@@ -1,0 +1,195 @@
+"""Objectives: each against finite differences of its own value, sums against sums, words against what was written."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from conftest import write_model
+
+import deepdream as dd
+from deepdream import L2, channel, guide, logit, unit
+from deepdream.objectives import class_number, parse
+
+GUIDE = np.random.RandomState(3).uniform(0, 255, (20, 28, 3))
+TERMS = {
+    "L2": L2("both"),
+    "before its ReLU": L2("conv1"),
+    "guide": guide("both", GUIDE),
+    "channel": channel("both", 3),
+    "unit": unit("conv1", 5, 11, 4),
+    "logit": logit(2),
+    "a sum": 0.7 * L2("both") - 30 * channel("both", 3),
+    "layers": L2("conv1") / 50 + 2 * L2("pool1") - 0.5 * unit("both", 1, 2, 3) + guide("left", GUIDE),
+}
+
+
+@pytest.fixture(params=["caffe", "torch"])
+def net(request, toy):
+    if request.param == "torch":
+        pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'deepdream[torch]'")
+    (toy / "labels.txt").write_text("ant, emmet\nanemone fish\ncrane\nfire ant\ncrane, tower crane\n")
+    (toy / "model.toml").write_text('default_layer = "both"\nlabels = "labels.txt"')
+    net = dd.load_net(toy, request.param)
+    net.blobs["data"].data[...] = np.random.RandomState(1).normal(0, 50, (1, 3, 24, 32))
+    return net
+
+
+def gradient(net, objective):
+    dd.gradient(net, "", objective)
+    return net.blobs["data"].diff[0].copy()
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_gradient_agrees_with_finite_differences_of_the_value(net, term):
+    objective, src = TERMS[term], net.blobs["data"]
+    x = src.data[0].copy()
+    g = gradient(net, objective)
+    direction = np.random.RandomState(2).normal(0, 1, x.shape) + g / np.abs(g).mean()
+    values = []
+    for step in (0.02, -0.02):
+        net.blobs["data"].data[0] = x + step * direction
+        values.append(objective.value(net))
+    assert (values[0] - values[1]) / 0.04 == pytest.approx((g * direction).sum(), rel=1e-3)
+
+
+def test_sums_agree_with_sums(net):
+    a, b, c = L2("conv1"), channel("both", 3), guide("both", GUIDE)
+    total = gradient(net, 0.01 * a - 2 * (b + c / 4) + sum([b, b]))
+    expected = 0.01 * gradient(net, a) - 0.5 * gradient(net, c)
+    assert np.abs(total - expected).max() < 1e-5 * np.abs(expected).max()
+    assert np.array_equal(net.blobs["data"].diff[0], gradient(net, c)), "the last gradient stays in the blob"
+
+
+def test_L2_and_guide_dream_as_the_plain_functions_do(net, photo):
+    features = dd.guide_features(net, GUIDE, "both")
+    plain = partial(dd.objective_guide, guide_features=features)
+    dream = partial(dd.deepdream, net, photo, iter_n=2, octave_n=2, seed=0)
+    assert np.array_equal(dream(objective=L2("both")), dream(end="both"))
+    assert np.array_equal(dream(objective=guide("both", GUIDE)), dream(end="both", objective=plain))
+    assert np.array_equal(dream(objective=-4 * L2("both")), dream(end="both", step_size=-1.5))
+
+
+def test_a_guide_leaves_the_picture_in_the_network_alone(net):
+    before = net.blobs["data"].data.copy()
+    gradient(net, guide("both", GUIDE))
+    assert np.array_equal(net.blobs["data"].data, before)
+
+
+def test_a_sum_climbs_and_a_negative_weight_steers_away(net):
+    for sign in (1, -1):
+        values = []
+        for _ in range(10):
+            values.append(channel("both", 3).value(net))
+            dd.make_step(net, step_size=1, jitter=0, objective=sign * channel("both", 3))
+        assert sign * (values[-1] - values[0]) > 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0.7 * L2('inception_4c/output') + 0.3 * channel('inception_4d/output', 42)",
+        "-L2('a')",
+        "L2('a') - 2 * (channel('b', 1) + unit('c', 1, 2, 3))",
+        "(L2('a') + L2('b')) * 2",
+        "-(L2('a') - L2('b')) / 4",
+        "guide('inception_3b/output', 'flower.jpg') - (L2('a') - logit('anemone fish'))",
+        "1e-05 * logit(954)",
+    ],
+)
+def test_it_reads_as_it_was_written(text):
+    here = {"L2": L2, "channel": channel, "unit": unit, "guide": guide, "logit": logit}
+    assert str(eval(text, here)) == str(parse(text)) == repr(parse(text)) == text
+
+
+def test_weights_are_those_that_were_written():
+    weights = [weight for weight, _ in (2 * (L2("a") - L2("b") / 4) - np.float32(3) * -L2("c")).terms]
+    assert weights == [2, -0.5, 3]
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [lambda a: a * a, lambda a: a + 1, lambda a: 1 / a, lambda a: a - "b", lambda a: a * [1], lambda a: 2 - a],
+)
+def test_what_has_no_meaning_is_a_type_error(nonsense):
+    with pytest.raises(TypeError):
+        nonsense(L2("both"))
+
+
+WORDS = ["", "L2('a'", "L2", "3", "L2('a') * L2('b')", "L2()", "L2('a').terms", "eval('1')", "L2(l='a')", "L2('a') / 0",
+         "L2('a') if 1 else L2('b')", "__import__('os')"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", WORDS)
+def test_words_that_write_no_objective(text):
+    with pytest.raises(dd.DreamError, match=r"an objective is a sum such as .* of L2, guide, channel, unit, logit$"):
+        parse(text)
+
+
+def test_classes_are_found_by_name(net, googlenet):
+    assert [class_number(net, name) for name in ("ant", "EMMET", "anemone_fish", " fire  ant", 2)] == [0, 0, 1, 3, 2]
+    assert class_number(googlenet, "banana") == 954
+    for name in ("banana", "dumbbell", "starfish", "ant", "parachute", "anemone fish"):
+        assert name in googlenet.labels[class_number(googlenet, name)]
+
+
+@pytest.mark.parametrize(
+    ("objective", "says"),
+    [
+        (logit("anemonefish"), "unknown class 'anemonefish'; did you mean 'anemone fish'"),
+        (logit("tower"), "unknown class 'tower'; did you mean|allowed: tower crane"),
+        (logit("crane"), r"'crane' names 2 classes of toy; give the number of one: \[2, 4\]"),
+        (logit(5), "the number of a class of toy is 5; it must be a whole number from 0 to 4"),
+        (channel("both", 10), "channel of layer 'both' is 10; it must be a whole number from 0 to 9"),
+        (channel("both", -1), "channel of layer 'both' is -1"),
+        (channel("both", 1.0), r"channel of layer 'both' is 1\.0"),
+        (channel("boht", 1), "unknown layer 'boht'; did you mean 'both'"),
+        (unit("both", 1, 36, 0), "x in layer 'both' at this size is 36; it must be a whole number from 0 to 35"),
+        (unit("both", 1, 0, 24), "y in layer 'both' at this size is 24; it must be a whole number from 0 to 23"),
+        (unit("fc", 1, 0, 0), r"layer 'fc' has no places, only 5 channels; take channel\('fc', 1\)"),
+        (guide("both", "absent.jpg"), r"cannot read the picture absent\.jpg"),
+        (channel("both", 3) - channel("both", 3), r"channel\('both', 3\) - channel\('both', 3\) gives no direction"),
+    ],
+)
+@pytest.mark.parametrize("tile", [None, 40])
+def test_errors_not_crashes(net, photo, objective, says, tile):
+    with pytest.raises(dd.DreamError, match=says):
+        dd.deepdream(net, photo, objective=objective, octave_n=1, iter_n=1, tile=tile)
+    with pytest.raises(dd.DreamError, match="weight"):
+        float("nan") * objective
+
+
+@pytest.mark.parametrize("width", [90, 300, 224])
+def test_a_class_is_climbed_in_windows_of_the_networks_size(googlenet, width):
+    """Run at 300x300, this layer would abort Caffe."""
+    image = np.random.RandomState(0).uniform(100, 150, (150, width, 3)).astype(np.float32)
+    dream = dd.deepdream(googlenet, image, objective=logit("starfish"), octave_n=2, iter_n=3, seed=0)
+    assert np.abs(dream - image).mean() > 1
+    assert (np.abs(dream - image).reshape(150, width, 3).mean(2) > 0).mean() > 0.99, "every part of it takes part"
+
+
+def test_a_class_in_one_window_is_the_class(googlenet):
+    """Where the picture has the network's own size, windows or not makes no difference."""
+    from deepdream.tiles import Tiles
+
+    x = np.random.RandomState(0).normal(0, 20, (3, 224, 224)).astype(np.float32)
+    tiles = Tiles(googlenet, None, ["loss3/classifier"], googlenet.own_size)
+    gradients = []
+    for net in (googlenet, tiles):
+        net.blobs["data"].reshape(1, *x.shape)
+        net.blobs["data"].data[0] = x
+        gradients.append(gradient(net, logit("banana")))
+    assert gradients[0].any() and np.array_equal(*gradients)
+
+
+def test_a_network_without_softmax_gives_its_last_layer(tmp_path):
+    from deepdream.objectives import scores
+
+    bare = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
+              layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
+                      inner_product_param { num_output: 5 } }"""
+    net = dd.load_net(write_model(tmp_path / "bare", bare, ""))
+    assert scores(net) == "fc"
+    with pytest.raises(dd.DreamError, match="bare has no names for its classes; give the number"):
+        logit("ant").bound(net)
+    with pytest.raises(dd.DreamError, match="channel of layer 'fc' is 5"):
+        gradient(net, logit(5))

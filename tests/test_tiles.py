@@ -1,0 +1,179 @@
+"""Tiles against the whole picture, and what they are for: memory."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_model
+
+import deepdream as dd
+from deepdream import caffemodel
+from deepdream.objectives import parts
+from deepdream.tiles import Tiles, budget, fit
+
+ROOT = Path(__file__).parent.parent
+
+
+def gradients(net, objective, end, x, **tile):
+    """Of the whole picture, and in tiles."""
+    tiles = fit(net, parts(objective, end, net), [x.shape[1:]], **tile)
+    assert isinstance(tiles, Tiles)
+    found = []
+    for each in (net, tiles):
+        each.blobs["data"].reshape(1, *x.shape)
+        each.blobs["data"].data[0] = x
+        dd.gradient(each, end, objective)
+        found.append(each.blobs["data"].diff[0].copy())
+    return found
+
+
+def error(whole, tiled):
+    return np.abs(tiled - whole).mean() / np.abs(whole).mean()
+
+
+@pytest.mark.parametrize("engine", ["caffe", "torch"])
+@pytest.mark.parametrize(("end", "tile"), [("conv1/7x7_s2", 64), ("conv2/3x3", 96), ("inception_3a/output", 240)])
+def test_with_the_receptive_field_as_halo_the_gradient_is_that_of_the_whole(googlenet, engine, end, tile):
+    if engine == "torch":
+        pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'deepdream[torch]'")
+    net = googlenet if engine == "caffe" else dd.load_net("bvlc_googlenet", "torch")
+    x = dd.preprocess(net, dd.load_image(ROOT / "images" / "mountains.jpg", 290))
+    field = int(caffemodel.receptive_fields(net.layer_specs)[end])
+    for halo in (field, field // 2):  # half of it is enough where the layers pad as much as they take away
+        assert error(*gradients(net, dd.objective_L2, end, x, tile=tile, halo=halo)) < 1e-5
+
+
+def test_every_objective_in_tiles(squeezenet):
+    x = dd.preprocess(squeezenet, dd.load_image(ROOT / "images" / "mountains.jpg", 300))
+    some = dd.load_image(ROOT / "images" / "flower.jpg", 100)
+    objective = dd.L2("fire2/concat") + 3 * dd.channel("fire3/concat", 7) - dd.guide("fire3/concat", some)
+    objective += 1e5 * dd.unit("fire3/concat", 5, 30, 15)
+    assert error(*gradients(squeezenet, objective, "", x, tile=200, halo=64)) < 1e-5
+
+
+def test_networks_that_pad_nothing(tmp_path):
+    """There a tile has fewer values than pixels would say, so the halo grows until none is missing."""
+    bare = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 64 dim: 64 } } }
+              layer { name: "a" type: "Convolution" bottom: "data" top: "a"
+                      convolution_param { num_output: 4 kernel_size: 11 stride: 3 } }
+              layer { name: "p" type: "Pooling" bottom: "a" top: "p" pooling_param { kernel_size: 3 stride: 2 } }
+              layer { name: "b" type: "Convolution" bottom: "p" top: "b"
+                      convolution_param { num_output: 5 kernel_size: 5 dilation: 2 } }
+              layer { name: "up" type: "Deconvolution" bottom: "b" top: "up"
+                      convolution_param { num_output: 3 kernel_size: 4 stride: 2 pad: 1 } }"""
+    net = dd.load_net(write_model(tmp_path / "bare", bare, ""))
+    x = np.random.RandomState(0).normal(0, 50, (3, 251, 303)).astype(np.float32)
+    for end, field in (("a", 11), ("p", 17), ("b", 65), ("up", 77)):
+        assert error(*gradients(net, dd.objective_L2, end, x, tile=200, halo=field)) < 1e-5
+        assert error(*gradients(net, dd.objective_L2, end, x, tile=200)) < 0.1
+
+
+def test_the_default_halo_is_as_good_as_the_docs_say(googlenet):
+    x = dd.preprocess(googlenet, dd.load_image(ROOT / "images" / "mountains.jpg", 800))
+    assert error(*gradients(googlenet, dd.objective_L2, "inception_4c/output", x, tile=512)) < 0.01
+
+
+def test_a_dream_in_tiles_is_nearly_the_dream(squeezenet, photo):
+    """Two steps at a low layer, where the tiles are exact."""
+    how = {"end": "fire2/concat", "iter_n": 2, "octave_n": 1, "seed": 0}
+    whole = dd.deepdream(squeezenet, photo, **how)
+    tiled = dd.deepdream(squeezenet, photo, tile=72, halo=20, **how)
+    assert np.abs(tiled - whole).mean() < 1e-3 and not np.array_equal(whole, photo)
+
+
+def test_no_seams(googlenet):
+    """Across the borders of the tiles the picture changes as much as across any other line."""
+    image = dd.load_image(ROOT / "images" / "mountains.jpg", 800)
+    end = "inception_4c/output"
+    how = {"end": end, "iter_n": 4, "octave_n": 1, "jitter": 0}  # so that the borders stay where they are
+    dream = dd.deepdream(googlenet, image, tile=384, **how)
+    from deepdream.tiles import _cuts
+
+    tiles = fit(googlenet, [end], [image.shape[:2]], 384)
+    for axis in (0, 1):
+        change = np.abs(np.diff(dream - image, axis=axis)).mean((1 - axis, 2))
+        borders = [cut.first - 1 for cut in _cuts(image.shape[axis], *tiles.tiling)[1:]]
+        assert len(borders) >= 2
+        near = np.mean([change[b - 3 : b + 4] for b in borders])
+        at = np.mean([change[b] for b in borders])
+        assert abs(at / near - 1) < 0.05, (axis, at, near)
+
+
+def test_tiles_come_when_the_budget_is_small(squeezenet, monkeypatch):
+    octaves, end = [(400, 600), (800, 1200)], ["fire8/concat"]
+    assert fit(squeezenet, end, octaves) is squeezenet
+    monkeypatch.setenv("DEEPDREAM_MEMORY", "300MB")
+    tiles = fit(squeezenet, end, octaves)
+    core, halo, _ = tiles.tiling
+    assert core + 2 * halo <= 512
+    monkeypatch.setenv("DEEPDREAM_MEMORY", "60 MB")
+    core, halo, _ = fit(squeezenet, end, octaves).tiling
+    assert core + 2 * halo < 400
+    assert caffemodel.memory(squeezenet.layer_specs, end[0], core + 2 * halo, core + 2 * halo) <= 60e6
+    monkeypatch.setenv("DEEPDREAM_MEMORY", "100k")
+    with pytest.raises(dd.DreamError, match="a budget of 0 MB is too small for even one tile of layer 'fire8/concat'"):
+        fit(squeezenet, end, octaves)
+
+
+@pytest.mark.parametrize(("given", "bytes"), [("1000000", 1e6), ("1.5GB", 1.5e9), ("2 gib", 2**31), (".5m", 5e5)])
+def test_budgets(squeezenet, monkeypatch, given, bytes):
+    monkeypatch.setenv("DEEPDREAM_MEMORY", given)
+    monkeypatch.setattr(squeezenet, "free_memory", lambda: 1e12)
+    assert budget(squeezenet) == bytes
+
+
+@pytest.mark.parametrize("given", ["much", "-1", "1.5 parsecs", "GB"])
+def test_no_budgets(squeezenet, monkeypatch, photo, given):
+    monkeypatch.setenv("DEEPDREAM_MEMORY", given)
+    with pytest.raises(dd.DreamError, match=r"DEEPDREAM_MEMORY is .*such as 1500000000 or 1\.5GB"):
+        dd.deepdream(squeezenet, photo, end="fire2/concat", iter_n=1, octave_n=1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"tile": 0}, "tile is 0; it must be a whole number"),
+        ({"tile": 1.5}, "tile is 1.5"),
+        ({"tile": 128, "halo": -1}, "halo is -1"),
+        ({"tile": 20}, "tile is 20; layer 'fire8/concat' needs tiles of at least 48 pixels"),
+        ({"tile": 128, "halo": 64}, "needs tiles of at least 144 pixels"),
+    ],
+)
+def test_tiles_that_cannot_be(squeezenet, photo, wrong, says):
+    with pytest.raises(dd.DreamError, match=says):
+        dd.deepdream(squeezenet, photo, end="fire8/concat", iter_n=1, octave_n=1, **wrong)
+
+
+def test_ctrl_c_in_tiles_leaves_no_shifted_picture(squeezenet, photo):
+    calls = []
+
+    def interrupted(dst):
+        dst.diff[:] = dst.data
+        calls.append(1)
+        if len(calls) == 20:
+            raise KeyboardInterrupt
+
+    how = {"end": "fire2/concat", "octave_n": 2, "jitter": 60, "step_size": 0.1, "tile": 64}
+    dream = dd.deepdream(squeezenet, photo, objective=interrupted, **how)
+    assert 0 < np.abs(dream - photo).mean() < 2
+
+
+def test_a_large_picture_in_little_memory():
+    """4096x2300, which at once would take 17 GB: the peak of a process that makes two steps an octave."""
+    if not dd.zoo.find("bvlc_googlenet").file(".caffemodel"):
+        pytest.skip("GoogLeNet's weights are not here")
+    code = """if True:
+        import numpy as np, deepdream as dd
+        from PIL import Image
+        net = dd.load_net("bvlc_googlenet")
+        image = np.asarray(Image.open("images/mountains.jpg").resize((4096, 2300)))
+        dream = dd.deepdream(net, image, iter_n=1)
+        assert dream.shape == image.shape and np.abs(dream - image).mean() > 1
+        print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+    """
+    env = os.environ | {"DEEPDREAM_MEMORY": "1GB"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 1.5e6, "kB of resident memory"
