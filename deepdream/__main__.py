@@ -189,7 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, metavar="N", help="the same number gives the same dream")
     p.add_argument("--width", type=int, metavar="PX", help="resize the picture first")
     p.add_argument("--objective", metavar="SUM", help="what to climb in place of a layer, such as "
-                   "\"L2('inception_4c/output') + 900 * channel('inception_4d/output', 42)\"; of L2(layer), "
+                   "\"L2('inception_4c/output') + 8000 * channel('inception_4c/output', 237)\"; of L2(layer), "
                    "guide(layer, image), channel(layer, i), unit(layer, i, x, y) and logit(class)")  # fmt: skip
     p.add_argument("--mask", metavar="IMAGE", help="dream only where this picture is light")
     p.add_argument("--keep-color", action="store_true", help="change only how light each pixel is, not its colour")

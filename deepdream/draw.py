@@ -16,7 +16,7 @@ import numpy as np
 from .dream import Step, gradient
 from .errors import DreamError
 from .net import deprocess
-from .objectives import Objective, wanted
+from .objectives import Objective, parts, wanted
 
 # The first of two numbers belongs to the first step, the second to the last.
 MARGIN = 1.34  # side of the picture over that of the network's own
@@ -63,7 +63,8 @@ def draw(net, what: str | int | Objective, steps: int = 300, seed: int = 0,
             rows, columns = (_window(rng, n, side, scale) for n, side in zip(net.own_size, size))
             src.reshape(1, 3, *net.own_size)
             src.data[0] = [rows @ colour @ columns.T for colour in x]
-            gradient(net, "", what)
+            if not gradient(net, "", what).any():
+                _waking(net, what)
             g = np.stack([rows.T @ colour @ columns for colour in src.diff[0]])
             g = np.float32(np.fft.irfft2(np.fft.rfft2(g) * prior, s=size))
             g = (1 - COLOUR) * g + COLOUR * g.sum(0)
@@ -72,8 +73,8 @@ def draw(net, what: str | int | Objective, steps: int = 300, seed: int = 0,
                 alive = True
                 x = x + _between(STEP, at) / strength * g
                 x = nd.gaussian_filter(x.clip(-net.mean, 255 - net.mean), _between(BLUR, at), axes=(1, 2))
-            else:  # a feature that nothing in the picture wakes has no slope
-                x += np.float32(rng.normal(0, 8, x.shape))
+            else:
+                x += np.float32(rng.normal(0, 8, x.shape))  # perhaps something wakes by chance
             if on_step:
                 on_step(Step(0, i, str(what), (i + 1) / steps, picture))
     except KeyboardInterrupt:
@@ -83,6 +84,25 @@ def draw(net, what: str | int | Objective, steps: int = 300, seed: int = 0,
     if not alive:
         raise DreamError(f"{what} gives no direction to climb, not even from noise; try another")
     return picture()
+
+
+def _waking(net, objective):
+    """As `gradient`, for features asleep: their ReLU passes nothing, so there is no slope, but there is one below it.
+
+    In Inception and Fire modules the layer is a Concat of convolutions, each with a ReLU in place; a pass down that
+    starts at the convolution leaves the ReLU out.
+    """
+    total, types = 0, {spec.name: spec for spec in net.layer_specs}
+    for layer, dst in list(net.stops(climbed := parts(objective, "", net))):
+        climbed[layer](dst)
+        bottoms = types[layer].bottom if types[layer].type == "Concat" else [layer]
+        ends = np.cumsum([net.blobs[bottom].shape[1] for bottom in bottoms])
+        for bottom, diff in zip(bottoms, np.split(dst.diff.copy(), ends[:-1], 1)):
+            if bottom in types:
+                net.blobs[bottom].diff[:] = diff
+                net.backward(start=bottom)
+                total = total + net.blobs["data"].diff[0]
+    net.blobs["data"].diff[0] = total
 
 
 def _between(ends, at):

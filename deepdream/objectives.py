@@ -1,7 +1,7 @@
 """What to climb. An objective fills `dst.diff` with the gradient of a number that should rise, given `dst.data`.
 
 Two of Google's are plain functions of one layer. The rest are Objectives: each knows its layer, and they add and scale
-like numbers (a habit of lucid's), `L2('inception_4c/output') - 900 * channel('inception_4d/output', 42)`. Weights
+like numbers (a habit of lucid's), `L2('inception_4c/output') - 8000 * channel('inception_4c/output', 237)`. Weights
 multiply the gradients as they are: on a photograph, L2's is 1,000 to 3,000 times as strong as a channel's beside it.
 """
 
@@ -287,5 +287,5 @@ def parse(text: str) -> Objective:
         return objective
     except (SyntaxError, TypeError, ValueError, ZeroDivisionError, RecursionError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else error
-        form = "an objective is a sum such as \"L2('inception_4c/output') - 500 * channel('inception_4d/output', 42)\""
+        form = "an objective is a sum such as \"L2('inception_4c/output') + 8000 * channel('inception_4c/output', 237)\""
         raise DreamError(f"cannot read {text!r}: {reason}; {form}, of {', '.join(TERMS)}") from None

@@ -62,16 +62,31 @@ def test_on_step_hears_every_step_and_ctrl_c_keeps_the_picture(toy):
     assert np.array_equal(heard[-1].image(), picture) and picture.shape == (32, 43, 3)
 
 
-def test_a_feature_that_sleeps_is_woken_by_more_noise(tmp_path):
-    """Its ReLU passes nothing until the picture is bright somewhere."""
-    sleepy = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 24 dim: 24 } } }
-                layer { name: "dim" type: "Power" bottom: "data" top: "dim" power_param { shift: -40 } }
-                layer { name: "woken" type: "ReLU" bottom: "dim" top: "woken" }
-                layer { name: "never" type: "Power" bottom: "data" top: "never" power_param { scale: 0 } }"""
-    net = dd.load_net(write_model(tmp_path / "sleepy", sleepy, ""))
-    assert dd.draw(net, dd.channel("woken", 0), steps=60).std() > 20
-    with pytest.raises(dd.DreamError, match=r"channel\('never', 0\) gives no direction to climb, not even from noise"):
-        dd.draw(net, dd.channel("never", 0), steps=3)
+@pytest.mark.parametrize("engine", ["caffe", "torch"])
+def test_features_asleep_are_woken(engine):
+    """Nothing in the noise wakes these channels, so their ReLU leaves them no slope."""
+    if engine == "torch":
+        pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'deepdream[torch]'")
+    net, layer = dd.load_net("squeezenet_v1.1", engine), "fire9/concat"
+
+    def strongest(picture):
+        net.blobs["data"].reshape(1, 3, *picture.shape[:2])
+        net.blobs["data"].data[0] = dd.preprocess(net, picture)
+        net.forward(end=layer)
+        return net.blobs[layer].data[0].max((1, 2))
+
+    noise = np.random.RandomState(0).normal(0, 8, (304, 304, 3)) + net.mean.ravel()[::-1]
+    asleep = np.flatnonzero(strongest(noise) == 0)
+    assert len(asleep) > 20
+    for i in asleep[:: len(asleep) // 5]:
+        assert strongest(dd.draw(net, dd.channel(layer, int(i)), steps=15))[i] > 0
+
+
+def test_what_never_wakes_is_said(tmp_path):
+    dead = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 24 dim: 24 } } }
+              layer { name: "dead" type: "Power" bottom: "data" top: "dead" power_param { scale: 0 } }"""
+    with pytest.raises(dd.DreamError, match=r"channel\('dead', 0\) gives no direction to climb, not even from noise"):
+        dd.draw(dd.load_net(write_model(tmp_path / "dead", dead, "")), dd.channel("dead", 0), steps=3)
 
 
 @pytest.mark.parametrize(
