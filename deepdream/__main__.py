@@ -24,7 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):  # PyTorch's word for it
             raise
-        print("deepdream: there is not enough memory; make the pictures smaller with --width", file=sys.stderr)
+        cure = "; make the pictures smaller with --width" if hasattr(args, "width") else ""
+        print(f"deepdream: there is not enough memory{cure}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("deepdream: stopped", file=sys.stderr)
@@ -41,12 +42,11 @@ def _dream(args) -> int:
     from .show import check_output, progress_bar
 
     check_output(args.out)
-    if args.objective and (args.layer or args.guide):
+    if args.objective is not None and (args.layer or args.guide):
         raise DreamError("--objective names its own layers and guides; leave out --layer and --guide")
-    objective = parse(args.objective) if args.objective else None
+    objective = None if args.objective is None else parse(args.objective)
     image = load_image(args.image, args.width)
     guide = load_image(args.guide) if args.guide else None
-    mask = load_image(args.mask) if args.mask else None
     net = load_net(args.model, args.engine, args.device, args.dtype)
     end = args.layer or net.default_layer
     if not (end or objective):
@@ -57,12 +57,12 @@ def _dream(args) -> int:
         "iter_n": args.iterations, "octave_n": args.octaves, "octave_scale": args.scale, "end": end,
         "clip": not args.no_clip, "step_size": args.step, "jitter": args.jitter, "seed": args.seed,
     }  # fmt: skip
-    further = {"tile": args.tile, "smooth": args.smooth, "keep_color": args.keep_color}
-    params |= {name: value for name, value in further.items() if value}
+    further = {"tile": args.tile, "smooth": args.smooth or None, "keep_color": args.keep_color or None}
+    params |= {name: value for name, value in further.items() if value is not None}
     settings = {"deepdream": __version__, "model": net.model.name, **net.engine, "image": Path(args.image).name}
     settings |= {"width": image.shape[1], "guide": args.guide and Path(args.guide).name, **params}
-    if mask is not None:
-        params["mask"], settings["mask"] = mask, Path(args.mask).name
+    if args.mask:
+        params["mask"], settings["mask"] = args.mask, Path(args.mask).name
     if objective:
         del settings["end"]
         params["objective"], settings["objective"] = objective, str(objective)
@@ -70,7 +70,8 @@ def _dream(args) -> int:
         params["objective"] = partial(objective_guide, guide_features=guide_features(net, guide, end))
     on_step = progress_bar()
     dream = deepdream(net, image, on_step=on_step, **params)
-    return _save(args.out, visible(dream, params["clip"]), settings, on_step)
+    on_step.bar.close()
+    return _save(args.out, visible(dream, params["clip"]), settings, on_step.done if on_step.stopped else None)
 
 
 def _draw(args) -> int:
@@ -82,32 +83,38 @@ def _draw(args) -> int:
     objectives = [wanted(what) for what in args.what]
     net = load_net(args.model, args.engine, args.device, args.dtype)
     for objective in objectives:
-        objective.bound(net)  # all are known before the first is drawn
-    pictures = []
+        objective.bound(net)  # a class or channel that is not there is said before the first is drawn
+    pictures, stopped_at = [], None
     for objective in objectives:
         on_step = progress_bar()
-        pictures.append(draw(net, objective, steps=args.steps, seed=args.seed, on_step=on_step))
+        picture = draw(net, objective, steps=args.steps, seed=args.seed, on_step=on_step)
+        on_step.bar.close()
+        if on_step.stopped:
+            stopped_at = (len(pictures) + on_step.done) / len(objectives)
+        if on_step.done:
+            pictures.append(picture)
         if on_step.stopped:
             break
     settings = {"deepdream": __version__, "model": net.model.name, **net.engine}
-    settings |= {"draw": list(map(str, objectives)), "steps": args.steps, "seed": args.seed}
-    drawing = sheet(pictures, args.what) if len(args.what) > 1 else pictures[0]
-    return _save(args.out, drawing, settings, on_step)
+    settings |= {"draw": list(map(str, objectives[: len(pictures)])), "steps": args.steps, "seed": args.seed}
+    drawing = sheet(pictures, args.what) if len(pictures) > 1 else pictures[0] if pictures else None
+    return _save(args.out, drawing, settings, stopped_at)
 
 
-def _save(out, image, settings, on_step) -> int:
-    """Save the picture, whether it was finished or Ctrl-C stopped it; the exit status."""
+def _save(out, image, settings, stopped_at) -> int:
+    """Save the picture, finished, or as far as it was where Ctrl-C stopped it; the exit status."""
     from . import save_image
 
-    on_step.bar.close()
-    if on_step.stopped:
-        if not on_step.done:
-            raise KeyboardInterrupt
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the picture is safe
-        settings["stopped_at"] = on_step.done
-    save_image(out, image, settings)
-    print(f"{out} (stopped at {on_step.done:.0%})" if on_step.stopped else out)
-    return 130 if on_step.stopped else 0
+    if stopped_at is None:
+        save_image(out, image, settings)
+        print(out)
+        return 0
+    if not stopped_at:
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the picture is safe
+    save_image(out, image, settings | {"stopped_at": stopped_at})
+    print(f"{out} (stopped at {stopped_at:.0%})")
+    return 130
 
 
 def _layers(args) -> int:
@@ -190,7 +197,8 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--width", type=int, metavar="PX", help="resize the picture first")
     p.add_argument("--objective", metavar="SUM", help="what to climb in place of a layer, such as "
                    "\"L2('inception_4c/output') + 8000 * channel('inception_4c/output', 237)\"; of L2(layer), "
-                   "guide(layer, image), channel(layer, i), unit(layer, i, x, y) and logit(class)")  # fmt: skip
+                   "guide(layer, image), channel(layer, i), unit(layer, i, x, y) and logit(class); "
+                   "--objective=... where it begins with a minus")  # fmt: skip
     p.add_argument("--mask", metavar="IMAGE", help="dream only where this picture is light")
     p.add_argument("--keep-color", action="store_true", help="change only how light each pixel is, not its colour")
     p.add_argument("--smooth", type=float, default=0.0, metavar="PX", help="blur the gradient, against grain: try 1; 0")

@@ -10,6 +10,7 @@ at it through a window of random place and scale, and it starts out blurred, lar
 """
 
 from collections.abc import Callable
+from numbers import Integral
 
 import numpy as np
 
@@ -37,11 +38,11 @@ def draw(net, what: str | int | Objective, steps: int = 300, seed: int = 0,
     """
     from scipy import ndimage as nd
 
-    if not (isinstance(steps, int) and steps > 0):
+    if not (isinstance(steps, Integral) and steps > 0):
         raise DreamError(f"steps is {steps!r}; it must be a whole number above 0")
-    if not (isinstance(seed, int) and 0 <= seed < 2**32):
+    if not (isinstance(seed, Integral) and 0 <= seed < 2**32):
         raise DreamError(f"seed is {seed!r}; it must be a whole number from 0 to 4294967295")
-    what = wanted(what)
+    steps, what = int(steps), wanted(what)
     src = net.blobs["data"]
     for layer in what.bound(net):
         net.check(layer, *net.own_size)
@@ -63,13 +64,13 @@ def draw(net, what: str | int | Objective, steps: int = 300, seed: int = 0,
             rows, columns = (_window(rng, n, side, scale) for n, side in zip(net.own_size, size))
             src.reshape(1, 3, *net.own_size)
             src.data[0] = [rows @ colour @ columns.T for colour in x]
-            if not gradient(net, "", what).any():
+            if not gradient(net, None, what).any():
                 _waking(net, what)
             g = np.stack([rows.T @ colour @ columns for colour in src.diff[0]])
             g = np.float32(np.fft.irfft2(np.fft.rfft2(g) * prior, s=size))
             g = (1 - COLOUR) * g + COLOUR * g.sum(0)
             strength = abs(g).mean()
-            if strength > 0:
+            if np.finfo(np.float32).tiny < strength < np.inf:
                 alive = True
                 x = x + _between(STEP, at) / strength * g
                 x = nd.gaussian_filter(x.clip(-net.mean, 255 - net.mean), _between(BLUR, at), axes=(1, 2))
@@ -92,16 +93,19 @@ def _waking(net, objective):
     In Inception and Fire modules the layer is a Concat of convolutions, each with a ReLU in place; a pass down that
     starts at the convolution leaves the ReLU out.
     """
-    total, types = 0, {spec.name: spec for spec in net.layer_specs}
-    for layer, dst in list(net.stops(climbed := parts(objective, "", net))):
-        climbed[layer](dst)
-        bottoms = types[layer].bottom if types[layer].type == "Concat" else [layer]
+    total, specs, fills = 0, {spec.name: spec for spec in net.layer_specs}, parts(objective, None, net)
+    for layer, dst in net.stops(fills):
+        fills[layer](dst)
+        spec = specs[layer]
+        by_channel = spec.type == "Concat" and spec.concat_param.axis == 1
+        bottoms = [bottom for bottom in spec.bottom if bottom in specs] if by_channel else [layer]
         ends = np.cumsum([net.blobs[bottom].shape[1] for bottom in bottoms])
+        if ends[-1] != dst.data.shape[1]:  # a bottom that no layer of that name writes
+            bottoms, ends = [layer], [0]
         for bottom, diff in zip(bottoms, np.split(dst.diff.copy(), ends[:-1], 1)):
-            if bottom in types:
-                net.blobs[bottom].diff[:] = diff
-                net.backward(start=bottom)
-                total = total + net.blobs["data"].diff[0]
+            net.blobs[bottom].diff[:] = diff
+            net.backward(start=bottom)
+            total = total + net.blobs["data"].diff[0]
     net.blobs["data"].diff[0] = total
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from copy import deepcopy
 from numbers import Integral, Real
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from .errors import DreamError
 from .net import deprocess, preprocess
-from .objectives import Objective, objective_L2, parts
+from .objectives import Objective, objective_L2, parse, parts
 
 
 class Step(NamedTuple):
@@ -26,27 +27,27 @@ class Step(NamedTuple):
     stopped: bool = False
 
 
-def gradient(net, end: str, objective: Callable | Objective = objective_L2):
+def gradient(net, end: str | None, objective: Callable | Objective = objective_L2):
     """How the objective at layer `end` changes with the picture now in net.blobs['data']: (3, H, W).
 
-    An Objective names its own layers. A view, in the engine's own array: NumPy's or torch's; net.blobs['data'].diff[0]
-    is NumPy's with any engine.
+    An Objective names its own layers, whatever `end` is. A view, in the engine's own array, NumPy's or torch's;
+    net.blobs['data'].diff[0] is NumPy's with any engine.
     """
-    from .tiles import Tiles
+    from .tiles import Tiles  # late, for it reads Caffe's files
 
     if isinstance(net, Tiles):
         return net.gradient(parts(objective, end, net.net), climb)
     return climb(net, parts(objective, end, net))
 
 
-def climb(net, parts: dict[str, Callable]):
-    """The gradient of the sum of `parts`, {layer: a function that fills `dst.diff`}: one pass up, one down for each."""
+def climb(net, fills: dict[str, Callable]):
+    """The gradient of the sum of `fills`, {layer: a function that fills `dst.diff`}: one pass up, one down for each."""
     diffs = {}
-    for layer, dst in net.stops(parts):
-        parts[layer](dst)
-        diffs[layer] = dst.diff if len(parts) == 1 else dst.diff.copy()
+    for layer, dst in net.stops(fills):
+        fills[layer](dst)
+        diffs[layer] = dst.diff if len(fills) == 1 else dst.diff.copy()
     net.backward(start=layer)
-    if len(parts) > 1:  # a pass down overwrites the diffs that it meets, so each layer has one of its own
+    if len(fills) > 1:  # a pass down overwrites the diffs that it meets, so each layer has one of its own
         total = deepcopy(net.image_diff)
         for other in list(diffs)[:-1]:
             net.blobs[other].diff[:] = diffs[other]
@@ -69,30 +70,30 @@ def make_step(net, step_size: float = 1.5, end: str = "inception_4c/output", jit
     image, roll, axes = net.image, net.xp.roll, (-2, -1)
 
     ox, oy = map(int, rng.randint(-jitter, jitter + 1, 2))
-    shifted = roll(image, (oy, ox), axes)  # so that no pixel always lies on the net's grid
-    image[:] = shifted
-    net.shift = oy, ox  # Ctrl-C comes only with a call, so never between these two lines
+    image[:] = roll(image, (oy, ox), axes)  # shift, so that no pixel always lies on the net's grid
+    net.shift = oy, ox  # Ctrl-C comes with a call, so never between these two lines
 
     g = gradient(net, end, objective)
     image = net.image  # anew, for an objective may have looked at the picture and so moved it between host and device
-    if smooth:
-        g = net.blurred(g, smooth)
     if keep_color:
         g = g.mean(0)[None]
+    if smooth:
+        g = net.blurred(g, smooth)
     if mask is not None:
         g = g * roll(mask, (oy, ox), axes)
     strength = abs(g).mean() / (1 if mask is None else mask.mean())
-    if not strength > 0:
+    if not np.finfo(np.float32).tiny < strength < np.inf:
         what = objective if isinstance(objective, Objective) else f"layer {end!r}"
-        raise DreamError(f"{what} gives no direction to climb: its gradient is {strength}; try another layer")
+        where = "" if mask is None else " where the mask is light"
+        raise DreamError(f"{what} gives no direction to climb{where}: its gradient is {strength}; try another layer")
     step = step_size / strength * g  # a step of the same length, however steep the slope
     if keep_color and clip:  # no further than the first colour to reach an end
         low, high = net.limits
         step = step.clip(net.xp.amax(low - image, 0), net.xp.amin(high - image, 0))
     image += step
+    del step  # large pictures are short of memory
 
-    shifted = roll(image, (-oy, -ox), axes)  # shift back
-    image[:] = shifted
+    image[:] = roll(image, (-oy, -ox), axes)  # shift back
     net.shift = 0, 0
 
     if clip:
@@ -118,8 +119,9 @@ def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, oc
     base_img: (H, W, 3) float32, RGB, 0..255. iter_n: steps an octave. octave_n, octave_scale: see `octaves`.
     on_step: called with a Step after each step. seed: draws the same shifts again; None goes on with NumPy's
     global generator, as the original does. tile, halo: in pixels, see tiles.py; without, a picture goes through the
-    network in tiles only where it would take more than half of the free memory, or than DEEPDREAM_MEMORY. mask: (h, w)
-    or (h, w, 3), 0..255 or 0..1, of any size; the dream grows where it is light. step_params: as for `make_step`.
+    network in tiles only where it would take more than half of the free memory, or than DEEPDREAM_MEMORY. mask: a path,
+    or (h, w) or (h, w, 3), whole numbers 0..255 or fractions 0..1, of any size; the dream grows where it is light.
+    step_params: as for `make_step`; an objective may be in words, see `objectives.parse`.
 
     Returns the picture, (H, W, 3) float32, RGB; beyond 0..255 where `clip` is off. Ctrl-C returns it as far as it
     got. Raises DreamError for an unknown layer, a picture too small for it, or a number that makes no sense.
@@ -129,16 +131,24 @@ def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, oc
     _check_numbers(iter_n, octave_n, octave_scale, seed, **step_params)
     if seed is not None:
         step_params["rng"] = np.random.RandomState(seed)
-    objective = step_params.get("objective")
+    objective = step_params.get("objective", objective_L2)
+    if isinstance(objective, str):
+        objective = step_params["objective"] = parse(objective)
     mask = None if mask is None else _grey(mask)
     bases = octaves(net, base_img, octave_n, octave_scale)
-    layers = parts(objective, end, net)
-    net = fit(net, layers, [base.shape[-2:] for base in bases], tile, halo, isinstance(objective, Objective))
+    net = fit(
+        net,
+        parts(objective, end, net),
+        [base.shape[-2:] for base in bases],
+        tile,
+        halo,
+        isinstance(objective, Objective),
+    )
     label = str(objective) if isinstance(objective, Objective) else end
     total = iter_n * sum(base.size for base in bases)
     done = octave = i = 0
 
-    src, below = net.blobs["data"], None
+    src, start, below = net.blobs["data"], None, None
     try:
         for octave in range(octave_n):
             base = bases.pop(0)
@@ -150,11 +160,12 @@ def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, oc
                 light = _resized(mask, h, w)
                 detail *= light > 0
                 step_params["mask"] = net.array(light)
+            detail += base
+            start, below = detail, base if bases else None  # what lies below the last picture, nobody will ask
+            del base, detail  # large pictures are short of memory
             src.reshape(1, 3, h, w)
-            src.data[0] = base + detail
-            net.shift = 0, 0
-            below = base if bases else None  # what lies below the picture; of the last, nobody will ask
-            del base, detail  # a large picture is held no longer than need be
+            src.data[0] = start
+            net.shift, start = (0, 0), None
             for i in range(iter_n):
                 make_step(net, end=end, clip=clip, **step_params)
                 done += 3 * h * w
@@ -163,8 +174,12 @@ def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, oc
     except KeyboardInterrupt:
         picture = preprocess(net, base_img)
         if done:
-            so_far = np.roll(src.data[0], [-shift for shift in net.shift], (-2, -1))
-            picture = so_far if below is None else picture + _enlarge(so_far - below, *picture.shape[-2:])
+            so_far = np.roll(src.data[0], [-n for n in net.shift], (-2, -1)) if start is None else start
+            if below is None:
+                picture = so_far
+            else:
+                detail = _enlarge(so_far - below, *picture.shape[-2:])
+                picture += detail if mask is None else detail * (_resized(mask, *picture.shape[-2:]) > 0)
         image = deprocess(net, picture)
         if on_step:
             on_step(Step(octave, i, label, done / total, lambda: visible(image, clip), stopped=True))
@@ -181,16 +196,19 @@ def _enlarge(detail, h, w):
 
 def _grey(mask):
     """A mask as given -> (h, w) float32, 0..1."""
-    grey = np.asarray(mask, np.float32)
-    grey = grey.mean(2) if grey.ndim == 3 and grey.shape[2] == 3 else grey
-    if grey.ndim != 2 or not grey.size or not np.isfinite(grey).all():
-        raise DreamError(
-            f"a mask is a grey picture, (height, width) or (height, width, 3); this one is {np.shape(mask)}"
-        )
-    grey = (grey / 255 if grey.max() > 1 else grey).clip(0, 1)
+    if isinstance(mask, (str, Path)):
+        from .show import load_image
+
+        mask = np.uint8(load_image(mask))
+    mask = np.asarray(mask)
+    grey = mask.mean(2) if mask.ndim == 3 and mask.shape[2] == 3 else mask
+    if grey.ndim != 2 or not grey.size or mask.dtype.kind not in "buif":
+        raise DreamError(f"a mask is a grey picture, (height, width) or (height, width, 3); this one is {mask.shape}")
+    if not (grey.min() >= 0 and grey.max() <= 255):
+        raise DreamError(f"the mask's values go from {grey.min()} to {grey.max()}; they must lie in 0..255, or 0..1")
     if not grey.any():
         raise DreamError("the mask is black all over; the dream grows where a mask is light")
-    return grey
+    return np.float32(grey / 255 if mask.dtype.kind in "ui" or grey.max() > 1 else grey)
 
 
 def _resized(grey, h, w):
@@ -210,7 +228,7 @@ def _check_numbers(iter_n, octave_n, octave_scale, seed, step_size=1.5, jitter=3
         ("iter_n", iter_n, Integral, lambda n: n >= 0, "a whole number, 0 or more"),
         ("octave_n", octave_n, Integral, lambda n: 1 <= n <= 100, "a whole number, 1 to 100"),
         ("octave_scale", octave_scale, Real, lambda x: 1 < x < np.inf, "a number above 1, such as 1.4"),
-        ("step_size", step_size, Real, np.isfinite, "a number, such as 1.5"),
+        ("step_size", step_size, Real, lambda x: abs(x) <= 1000, "a number from -1000 to 1000, such as 1.5"),
         ("jitter", jitter, Integral, lambda n: 0 <= n < 2**31, "a whole number of pixels, 0 or more"),
         ("smooth", smooth, Real, lambda x: 0 <= x < np.inf, "a number of pixels, 0 or more"),
         (

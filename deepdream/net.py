@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,7 +71,13 @@ class DreamNet:
         """The layers as they run, those of the engine's own making among them."""
         return [spec.name for spec in self.layer_specs]
 
-    def stops(self, layers: Iterable[str]) -> Iterator[tuple]:
+    def channels(self, layer: str) -> int:
+        """How many channels the blob of a layer has."""
+        from . import caffemodel
+
+        return caffemodel.top_shape(self.layer_specs, layer, *self.own_size)[1]
+
+    def stops(self, layers: Collection[str]) -> Iterator[tuple]:
         """One forward pass that stops at each of the layers, in network order: yields (layer, its blob).
 
         At a stop the blob is as that layer left it; a later one may change it in place, as a ReLU does.
@@ -185,6 +191,8 @@ def preprocess(net, img: np.ndarray) -> np.ndarray:
     """(H, W, 3) RGB, 0..255 -> (3, H, W) float32 BGR minus the network's mean."""
     if np.ndim(img) != 3 or np.shape(img)[2] != 3 or 0 in np.shape(img):
         raise DreamError(f"an image is an array (height, width, 3), RGB; this one is {np.shape(img)}; see `load_image`")
+    if not np.isfinite(img).all():
+        raise DreamError("some of the image's values are not numbers, or not finite")
     return np.float32(np.rollaxis(np.asarray(img), 2)[::-1]) - net.mean
 
 

@@ -1,11 +1,12 @@
 """What to climb. An objective fills `dst.diff` with the gradient of a number that should rise, given `dst.data`.
 
 Two of Google's are plain functions of one layer. The rest are Objectives: each knows its layer, and they add and scale
-like numbers (a habit of lucid's), `L2('inception_4c/output') - 8000 * channel('inception_4c/output', 237)`. Weights
+like numbers (a habit of lucid's), `L2('inception_4c/output') + 8000 * channel('inception_4c/output', 237)`. Weights
 multiply the gradients as they are: on a photograph, L2's is 1,000 to 3,000 times as strong as a channel's beside it.
 """
 
 import ast
+import math
 import operator
 from collections.abc import Callable
 from functools import partial
@@ -45,11 +46,11 @@ def objective_guide(dst, guide_features: np.ndarray) -> None:
 
 def guide_features(net, image: np.ndarray, end: str) -> np.ndarray:
     """What layer `end` makes of a guide image (H, W, 3): (channels, h, w) float32."""
-    h, w = image.shape[:2]
-    net.check(end, h, w)
+    picture = preprocess(net, image)
+    net.check(end, *picture.shape[1:])
     src, dst = net.blobs["data"], net.blobs[end]
-    src.reshape(1, 3, h, w)
-    src.data[0] = preprocess(net, image)
+    src.reshape(1, *picture.shape)
+    src.data[0] = picture
     net.forward(end=end)
     return dst.data[0].copy()
 
@@ -57,14 +58,16 @@ def guide_features(net, image: np.ndarray, end: str) -> np.ndarray:
 class Objective:
     """A number to climb: a weighted sum of terms. It adds, subtracts, scales by numbers, and reads as it was written.
 
-    terms: (weight, bind) each. bind: a function of the net that tells (layer, rise). rise: a function of `dst`, the
-    layer's Blob or a Part of it, that answers (value, gradient), the gradient being that at dst.data[0].
+    terms: (weight, bind) each. bind: a function of the net that tells (layer, slope, degree). slope: a function of
+    `dst`, the layer's Blob or a Part of it, that answers the term's gradient at dst.data[0]. degree: 2 for a square,
+    else 1; the term's value is data . slope / degree (Euler's theorem on homogeneous functions).
     """
 
     __array_ufunc__ = None  # so that `numpy.float64(2) * objective` is ours to answer
 
     def __init__(self, text: str, terms: list[tuple[float, Callable]], is_sum: bool = False) -> None:
         self.text, self.terms, self.is_sum = text, terms, is_sum
+        self._bound = WeakKeyDictionary()
 
     def __str__(self) -> str:
         return self.text
@@ -100,89 +103,89 @@ class Objective:
     def _scaled(self, weight, text):
         if not isinstance(weight, Real):
             return NotImplemented
-        if not np.isfinite(weight):
-            raise DreamError(f"the weight of {self} is {weight}; it must be a finite number")
-        return Objective(text, [(float(weight) * each, bind) for each, bind in self.terms])
+        try:
+            weights = [float(weight) * each for each, _ in self.terms]
+        except OverflowError:
+            weights = [math.inf]
+        if not all(map(math.isfinite, weights)):
+            raise DreamError(f"a weight in {text[:80]} is not a finite number")
+        return Objective(text, [(weight, bind) for weight, (_, bind) in zip(weights, self.terms)])
 
     def _factor(self):
         return f"({self})" if self.is_sum else str(self)
 
-    def bound(self, net) -> dict[str, list[tuple[float, Callable]]]:
-        """{layer: [(weight, rise), ...]} for this network; a DreamError for a layer or class that it lacks."""
-        layers = {}
-        for weight, bind in self.terms:
-            layer, rise = bind(net)
-            if layer not in net.climbable:
-                raise net.unknown(layer, net.climbable)
-            layers.setdefault(layer, []).append((weight, rise))
-        return layers
+    def bound(self, net) -> dict[str, list[tuple[float, Callable, int]]]:
+        """{layer: [(weight, slope, degree), ...]} for this network; a DreamError for a layer or class that it lacks."""
+        if net not in self._bound:
+            layers = {}
+            for weight, bind in self.terms:
+                layer, slope, degree = bind(net)
+                layers.setdefault(layer, []).append((weight, slope, degree))
+            self._bound[net] = layers
+        return self._bound[net]
 
     def value(self, net) -> float:
         """The number itself, of the picture now in net.blobs['data']."""
         layers = self.bound(net)
-        return float(sum(weight * rise(dst)[0] for layer, dst in net.stops(layers) for weight, rise in layers[layer]))
+        return float(
+            sum(
+                weight / degree * np.multiply(dst.data[0], slope(dst), dtype=np.float64).sum()
+                for layer, dst in net.stops(layers)
+                for weight, slope, degree in layers[layer]
+            )
+        )
 
 
-def parts(objective: Callable | Objective, end: str, net) -> dict[str, Callable]:
+def parts(objective: Callable | Objective, end: str | None, net) -> dict[str, Callable]:
     """{layer: a function that fills `dst.diff`}: an Objective's own layers, or `end` for a plain function."""
     if not isinstance(objective, Objective):
+        if not callable(objective):
+            raise DreamError(f"objective is {objective!r}; it must be a function that fills dst.diff, or an Objective")
         return {end: objective}
 
     def fill(dst, terms):
-        dst.diff[:] = 0
-        for weight, rise in terms:
-            dst.diff[0] += weight * rise(dst)[1]
+        (weight, slope, _), *others = terms
+        np.multiply(slope(dst), weight, out=dst.diff[0])
+        for weight, slope, _ in others:
+            dst.diff[0] += weight * slope(dst)
 
     return {layer: partial(fill, terms=terms) for layer, terms in objective.bound(net).items()}
 
 
-def _term(text, bind):
+def _term(layer, slope, text, channel=None, degree=1):
+    """An Objective of one term. layer and channel: what they are, or a function of the net that tells it."""
+
+    def bind(net):
+        name = layer(net) if callable(layer) else layer
+        if name not in net.climbable:
+            raise net.unknown(name, net.climbable)
+        if channel is None:
+            return name, slope, degree
+        i = channel(net) if callable(channel) else channel
+        _in_range(f"channel of layer {name!r}", i, net.channels(name))
+        return name, partial(slope, layer=name, i=i), degree
+
     return Objective(text, [(1.0, bind)])
 
 
 def L2(layer: str) -> Objective:
     """Whatever the layer sees, more of it: half the sum of squares. The same dream as with `objective_L2`."""
-
-    def rise(dst):
-        x = dst.data[0]
-        return np.square(x, dtype=np.float64).sum() / 2, x
-
-    return _term(f"L2({layer!r})", lambda net: (layer, rise))
-
-
-def guide(layer: str, image: np.ndarray | str | Path) -> Objective:
-    """More of what is in the guide, an image (H, W, 3) or its path: the sum over places of the best match's product."""
-    shown = f"<image {'x'.join(map(str, np.shape(image)))}>" if isinstance(image, np.ndarray) else repr(str(image))
-    features = WeakKeyDictionary()
-
-    def bind(net):
-        if net not in features:
-            from .show import load_image
-
-            picture = image if isinstance(image, np.ndarray) else load_image(image)
-            src = net.blobs["data"]
-            before = src.data.copy()
-            features[net] = guide_features(net, picture, layer)
-            src.reshape(*before.shape)
-            src.data[:] = before
-        return layer, partial(rise, guide_features=features[net])
-
-    def rise(dst, guide_features):
-        wanted = SimpleNamespace(data=dst.data, diff=np.empty_like(dst.data, order="C"))
-        objective_guide(wanted, guide_features)
-        return np.multiply(dst.data, wanted.diff, dtype=np.float64).sum(), wanted.diff[0]
-
-    return _term(f"guide({layer!r}, {shown})", bind)
+    return _term(str(layer), lambda dst: dst.data[0], f"L2({str(layer)!r})", degree=2)
 
 
 def channel(layer: str, i: int) -> Objective:
     """One feature of the layer, everywhere: the sum over places of channel i, from 0."""
-    return _term(f"channel({layer!r}, {i})", lambda net: (layer, partial(_channel, layer=layer, i=i)))
+    return _term(str(layer), _channel, f"channel({str(layer)!r}, {i})", _plain(i))
 
 
 def unit(layer: str, i: int, x: int, y: int) -> Objective:
-    """One feature at one place: the value of channel i at (x, y) of the layer's own grid, from its upper left."""
-    return _term(f"unit({layer!r}, {i}, {x}, {y})", lambda net: (layer, partial(_unit, layer=layer, i=i, x=x, y=y)))
+    """One feature at one place: the value of channel i at (x, y) of the layer's own grid, from its upper left.
+
+    The grid belongs to one size of the picture and stays in place only without jitter: take octave_n=1, jitter=0.
+    """
+    return _term(
+        str(layer), partial(_unit, x=_plain(x), y=_plain(y)), f"unit({str(layer)!r}, {i}, {x}, {y})", _plain(i)
+    )
 
 
 def logit(label: str | int) -> Objective:
@@ -190,20 +193,41 @@ def logit(label: str | int) -> Objective:
 
     A network that takes pictures of only one size sees a larger one through windows of that size.
     """
+    label = str(label) if isinstance(label, str) else _plain(label)
+    return _term(scores, _channel, f"logit({label!r})", lambda net: class_number(net, label))
+
+
+def guide(layer: str, image: np.ndarray | str | Path) -> Objective:
+    """More of what is in the guide, an image (H, W, 3) or its path: the sum over places of the best match's product."""
+    shown = repr(str(image)) if isinstance(image, (str, Path)) else f"<image {'x'.join(map(str, np.shape(image)))}>"
 
     def bind(net):
-        layer = scores(net)
-        return layer, partial(_channel, layer=layer, i=class_number(net, label))
+        from .show import load_image
 
-    return _term(f"logit({label!r})", bind)
+        if layer not in net.climbable:
+            raise net.unknown(layer, net.climbable)
+        src = net.blobs["data"]
+        before = src.data.copy()
+        try:
+            picture = load_image(image) if isinstance(image, (str, Path)) else image
+            features = guide_features(net, picture, layer)
+        finally:
+            src.reshape(*before.shape)
+            src.data[:] = before
+        return layer, partial(slope, features=features), 1
+
+    def slope(dst, features):
+        best = SimpleNamespace(data=dst.data, diff=np.empty_like(dst.data, order="C"))
+        objective_guide(best, features)
+        return best.diff[0]
+
+    return Objective(f"guide({str(layer)!r}, {shown})", [(1.0, bind)])
 
 
 def _channel(dst, layer, i):
-    x = dst.data[0]
-    _in_range(f"channel of layer {layer!r}", i, len(x))
-    g = np.zeros_like(x)
+    g = np.zeros_like(dst.data[0])
     g[i] = 1
-    return x[i].sum(dtype=np.float64), g
+    return g
 
 
 def _unit(dst, layer, i, x, y):
@@ -211,26 +235,28 @@ def _unit(dst, layer, i, x, y):
     if data.ndim != 3:
         raise DreamError(f"layer {layer!r} has no places, only {len(data)} channels; take channel({layer!r}, {i})")
     top, left, height, width = getattr(dst, "place", (0, 0, *data.shape[1:]))
-    _in_range(f"channel of layer {layer!r}", i, len(data))
-    _in_range(f"x in layer {layer!r} at this size", x, width)
-    _in_range(f"y in layer {layer!r} at this size", y, height)
+    _in_range(f"x in layer {layer!r} at this octave's size", x, width)
+    _in_range(f"y in layer {layer!r} at this octave's size", y, height)
     g = np.zeros_like(data)
-    here = g[i, max(0, y - top) :, max(0, x - left) :]
-    if y < top or x < left or not here.size:  # in another part
-        return 0.0, g
-    here[0, 0] = 1
-    return float(data[i, y - top, x - left]), g
+    if top <= y < top + data.shape[1] and left <= x < left + data.shape[2]:  # in this part
+        g[i, y - top, x - left] = 1
+    return g
+
+
+def _plain(i):
+    """NumPy's integers as Python's, which neither overflow nor look odd in words."""
+    return int(i) if isinstance(i, Integral) and not isinstance(i, bool) else i
 
 
 def _in_range(what, i, n):
-    if not (isinstance(i, Integral) and 0 <= i < n):
+    if not (isinstance(i, Integral) and not isinstance(i, bool) and 0 <= i < n):
         raise DreamError(f"{what} is {i!r}; it must be a whole number from 0 to {n - 1}")
 
 
 def scores(net) -> str:
     """The layer whose blob holds the classes' values before the softmax; the last layer where there is no softmax."""
-    tops = [layer.bottom[0] for layer in net.layer_specs if layer.type == "Softmax"] or net.layer_specs[-1].top
-    return tops[-1]
+    blobs = [layer.bottom[0] for layer in net.layer_specs if layer.type == "Softmax"] or net.layer_specs[-1].top
+    return blobs[-1]
 
 
 def class_number(net, label: str | int) -> int:
@@ -241,24 +267,26 @@ def class_number(net, label: str | int) -> int:
         return label  # where classes have no names, the blob will tell
     if not net.labels:
         raise DreamError(f"{net.model.name} has no names for its classes; give the number of one instead of {label!r}")
-    wanted = " ".join(label.lower().replace("_", " ").split())
+    given = " ".join(label.lower().replace("_", " ").split())
     names = [(name.strip(), i) for i, names in enumerate(net.labels) for name in [names, *names.split(",")]]
-    numbers = sorted({i for name, i in names if name.lower() == wanted})
+    numbers = sorted({i for name, i in names if name.lower() == given})
     if len(numbers) == 1:
         return numbers[0]
     if numbers:
+        which = "; ".join(f"{i}: {net.labels[i]}" for i in numbers)
         raise DreamError(
-            f"{label!r} names {len(numbers)} classes of {net.model.name}; give the number of one: {numbers}"
+            f"{label!r} names {len(numbers)} classes of {net.model.name}; give the number of one ({which})"
         )
-    known = [name for name, _ in names if "," not in name]
-    raise unknown("class", label, [name for name in known if wanted and wanted in name.lower()] or known,
+    known = list(dict.fromkeys(name for name, _ in names if "," not in name))
+    raise unknown("class", label, [name for name in known if given and given in name.lower()] or known,
                   f"{net.model.name} has {len(net.labels)} classes")  # fmt: skip
 
 
 def wanted(what: str | int | Objective) -> Objective:
     """An Objective, given that, or in words (see `parse`), or a class by name or number."""
     if isinstance(what, str):
-        return parse(what) if "(" in what else logit(int(what) if what.isdigit() else what)
+        what = what.strip()
+        return parse(what) if "(" in what else logit(int(what) if what.isdecimal() else what)
     return what if isinstance(what, Objective) else logit(what)
 
 
@@ -267,11 +295,13 @@ TERMS = {term.__name__: term for term in (L2, guide, channel, unit, logit)}
 
 
 def parse(text: str) -> Objective:
-    """The objective that `text` writes, such as "L2('conv2') - 3 * channel('conv3', 7)"; what `str` of it reads."""
+    """The objective that `text` writes, such as "L2('conv2') - 3 * channel('conv3', 7)"."""
 
     def build(node):
         if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-            return OPERATORS[type(node.op)](build(node.left), build(node.right))
+            sides = build(node.left), build(node.right)
+            if str not in map(type, sides):
+                return OPERATORS[type(node.op)](*sides)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             return -build(node.operand)
         if isinstance(node, ast.Call) and not node.keywords and getattr(node.func, "id", None) in TERMS:
@@ -285,7 +315,9 @@ def parse(text: str) -> Objective:
         if not isinstance(objective, Objective):
             raise TypeError("it has no term")
         return objective
-    except (SyntaxError, TypeError, ValueError, ZeroDivisionError, RecursionError) as error:
-        reason = error.msg if isinstance(error, SyntaxError) else error
-        form = "an objective is a sum such as \"L2('inception_4c/output') + 8000 * channel('inception_4c/output', 237)\""
-        raise DreamError(f"cannot read {text!r}: {reason}; {form}, of {', '.join(TERMS)}") from None
+    except (SyntaxError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
+        reason = getattr(error, "msg", error) or type(error).__name__
+        form = (
+            "an objective is a sum such as \"L2('inception_4c/output') + 8000 * channel('inception_4c/output', 237)\""
+        )
+        raise DreamError(f"cannot read {text[:200]!r}: {reason}; {form}, of {', '.join(TERMS)}") from None

@@ -134,7 +134,8 @@ def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = N
     for i, (picture, label) in enumerate(zip(pictures, labels)):
         x, y = gap + i % columns * (width + gap), gap + i // columns * (height + line + gap)
         canvas.paste(to_image(picture), (x, y))
-        while pen.textlength(label, font) > width:
+        label = " ".join(label.split())
+        while pen.textlength(label, font) > width and label != "…":
             label = label.rstrip("…")[:-1] + "…"
         pen.text((x + width / 2, y + height + line / 2), label, "black", font, "mm")
     return np.float32(canvas)

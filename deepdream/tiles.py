@@ -2,7 +2,9 @@
 
 Each value of a layer's blob is climbed in one tile only, the one whose core it lies in; a halo of pixels around the
 core gives it the surroundings that it sees. With half the layer's receptive field as halo the sum is the gradient of
-the whole picture. The default is a third, rounded up to the layer's grid: HALO_ERROR
+the whole picture, if its layers pad as much as they take away. The default is a third, rounded up to the layer's grid,
+and at most a quarter of a tile that was asked for. On GoogLeNet at 1024x575 (conv2 to inception_5b, a photograph and a
+dream) mean |error| is then at most 0.9 % of mean |gradient|, 0.4 % for the default layer.
 """
 
 import math
@@ -32,6 +34,10 @@ class Part(NamedTuple):
     diff: np.ndarray
     place: tuple[int, int, int, int]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
 
 class Cut(NamedTuple):
     """A tile along one axis, in pixels: what the network is shown, low..high, and the core in it, first..last."""
@@ -48,19 +54,20 @@ def fit(net, layers: Collection[str], octaves: list[tuple[int, int]], tile: int 
 
     tile, halo: side of a tile, and the margin in it, in pixels. Where no tile is given, there are tiles only if a pass
     over the largest octave would not fit into the `budget`. windows: whether a layer that takes pictures of only one
-    size, as a classifier's do, may climb in windows of that size.
+    size, as a classifier's do, may climb in windows of that size. (In tiles, one that sees everything always does.)
     """
     specs, fields = net.layer_specs, caffemodel.receptive_fields(net.layer_specs)
     for name, value, least, such in (("tile", tile, 1, SIDE), ("halo", halo, 0, SIDE // 4)):
         if value is not None and not (isinstance(value, Integral) and value >= least):
             raise DreamError(f"{name} is {value!r}; it must be a whole number of pixels, such as {such}")
+    tile, halo = (value if value is None else int(value) for value in (tile, halo))
     for layer in layers:
         if layer not in net.climbable:
             raise net.unknown(layer, net.climbable)
     own = net.own_size
-    local = [
-        layer for layer in layers if fields[layer] < math.inf and len(caffemodel.top_shape(specs, layer, *own)) == 4
-    ]
+    twice = [2 * n for n in own]
+    local = [layer for layer in layers if fields[layer] < math.inf and caffemodel.fits(specs, layer, twice)
+             and len(caffemodel.top_shape(specs, layer, *own)) == 4]  # fmt: skip
     one_size = [layer for layer in layers if windows and layer not in local
                 and not all(caffemodel.fits(specs, layer, size) for size in octaves)]  # fmt: skip
     for size in octaves[::-1]:
@@ -72,15 +79,18 @@ def fit(net, layers: Collection[str], octaves: list[tuple[int, int]], tile: int 
             except DreamError as error:
                 hint = f"; it is one of {len(octaves)} octaves: use fewer, or a larger image"
                 raise DreamError(f"{error}{hint if size != octaves[-1] else ''}") from None
-    allowed = budget(net)
-    too_large = tile < max(octaves[-1]) if tile else _need(net, layers, *octaves[-1]) > allowed
+    allowed, whole = budget(net), set(layers) - set(one_size)
+    too_large = tile < max(octaves[-1]) if tile else _need(net, whole, *octaves[-1]) > allowed
+    if not too_large:
+        for layer in whole:
+            net.check(layer, *octaves[-1])
     if not one_size and not too_large:
         return net
     if too_large:
         one_size = [layer for layer in layers if layer not in local]
     for layer in one_size:
         net.check(layer, *own)
-    return Tiles(net, _tiling(net, local, tile, halo, allowed) if too_large and local else None, one_size, own)
+    return Tiles(net, _tiling(net, local, tile, halo, allowed) if too_large and local else None, one_size)
 
 
 def budget(net) -> float:
@@ -96,7 +106,7 @@ def budget(net) -> float:
 
 def _need(net, layers, height, width):
     try:
-        return max(caffemodel.memory(net.layer_specs, layer, height, width) for layer in layers)
+        return max((caffemodel.memory(net.layer_specs, layer, height, width) for layer in layers), default=0)
     except DreamError:
         return math.inf  # more values than Caffe can count
 
@@ -121,10 +131,12 @@ def _tiling(net, layers, tile, halo, allowed):
     if tile is not None:
         if not margins(tile):
             least = next(side for side in count(grid, grid) if margins(side))
-            raise DreamError(f"tile is {tile}; layer {names} needs tiles of at least {least} pixels")
+            margin = "" if halo is None else f" with a halo of {halo}"
+            raise DreamError(f"tile is {tile}; layer {names} needs tiles of at least {least} pixels{margin}")
         for layer in layers:
             net.check(layer, tile, tile)
         return *margins(tile), grid
+    least = 0, math.inf
     for side in range(max(SIDE, 4 * third, 4 * (halo or 0)), 0, -grid):
         need = _need(net, layers, side, side)
         if margins(side) and need <= allowed:
@@ -137,18 +149,17 @@ def _tiling(net, layers, tile, halo, allowed):
 
 def _reaches(specs, layer, core, halo):
     """Whether the blob of a tile holds all values of the core, as it may not where a network pads little."""
-    jump = caffemodel.grid(specs, layer)[1]
+    grid, jump = caffemodel.grid(specs, layer)
+    sides = grid, core, core + halo
     try:
-        return all(
-            min(caffemodel.top_shape(specs, layer, n + halo, n + halo)[2:]) >= n / jump for n in (core, core + halo)
-        )
+        return all(min(caffemodel.top_shape(specs, layer, n + halo, n + halo)[2:]) >= n / jump for n in sides)
     except DreamError:
         return False
 
 
 def _cuts(length, core, halo, grid):
-    """Tiles along one axis, as even as the grid allows."""
-    blocks = -(-length // grid)
+    """Tiles along one axis, as even as the grid allows; the last takes what is left over."""
+    blocks = max(1, length // grid)
     n = -(-blocks // (core // grid))
     edges = [blocks * i // n * grid for i in range(n)] + [length]
     return [Cut(max(0, a - halo), a, b, min(length, b + halo)) for a, b in pairwise(edges)]
@@ -172,11 +183,12 @@ class Tiles(DreamNet):
     """Stands for a network in `make_step` and `deepdream` where a picture does not go through it at once.
 
     tiling: (core, halo, grid) of the tiles; None lets the whole picture through. one_size: the layers to climb in
-    windows of the network's `own` size instead, side by side; each adds its own value.
+    windows of the network's own size instead, side by side and no further over each other than need be; each adds its
+    own value.
     """
 
-    def __init__(self, net, tiling: tuple[int, int, int] | None, one_size: list[str], own: tuple[int, int]) -> None:
-        self.net, self.tiling, self.one_size, self.own = net, tiling, one_size, own
+    def __init__(self, net, tiling: tuple[int, int, int] | None, one_size: list[str]) -> None:
+        self.net, self.tiling, self.one_size = net, tiling, one_size
         self.mean, self.limits = net.mean, (-net.mean, 255 - net.mean)
         self.blobs = {"data": Picture()}
 
@@ -205,7 +217,7 @@ class Tiles(DreamNet):
                 yield cuts, {layer: partial(core, cuts) for layer, core in cores.items()}
         windows = {layer: f for layer, f in parts.items() if layer in self.one_size}
         if windows:
-            for cuts in product(*map(_windows, size, self.own)):
+            for cuts in product(*map(_windows, size, self.net.own_size)):
                 yield cuts, windows
 
     def _core(self, layer, f, lasts):

@@ -125,6 +125,8 @@ def test_models_lists_all_and_where():
         (["--width", "-1"], "width is -1"),
         (["--width", "wide"], "invalid int value: 'wide'"),
         (["--objective", "L2('boht')"], "unknown layer 'boht'; did you mean 'both'"),
+        (["--objective", ""], "cannot read ''"),
+        (["--tile", "0"], "tile is 0"),
         (["--objective", "L2(both)"], "cannot read .*'both' has no meaning in it"),
         (["--objective", "L2('both')", "--layer", "both"], "leave out --layer"),
         (["--tile", "7"], "tile is 7; layer 'both' needs tiles of at least"),
@@ -193,6 +195,29 @@ def test_drawings(tmp_path, toy):
     assert done.returncode == 0, done
     height, width, _ = dd.load_image(two).shape
     assert height > 64 and width > 86, "a sheet"
+    refused(run("draw", "3", "channel('both', 99)", "-o", tmp_path / "x.png", *common), "channel of layer 'both' is 99")
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_ctrl_c_keeps_the_drawings_so_far(tmp_path, toy):
+    args = ["draw", "3", "2", "1", "-o", tmp_path / "o.png", "--model", toy, "--steps", 4]
+    code = f"""if True:
+        import signal, sys
+        from deepdream import __main__
+        import deepdream.draw
+        draw, calls = sys.modules["deepdream.draw"], []
+        gradient = draw.gradient
+        def stop_at_the_ninth(*args):
+            calls.append(1)
+            if len(calls) == 9:
+                signal.raise_signal(signal.SIGINT)
+            return gradient(*args)
+        draw.gradient = stop_at_the_ninth
+        sys.exit(__main__.main({list(map(str, args))}))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130 and "stopped at 67%" in done.stdout, done
+    assert dd.read_settings(tmp_path / "o.png")["draw"] == ["logit(3)", "logit(2)"]
 
 
 def test_a_picture_too_small(tmp_path, toy):

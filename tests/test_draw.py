@@ -46,6 +46,7 @@ def test_a_seed_repeats(toy):
     net = dd.load_net(toy)
     first, again, other = (dd.draw(net, 3, steps=5, seed=seed) for seed in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert np.array_equal(first, dd.draw(net, np.int64(3), steps=np.int64(5), seed=np.int64(1)))
 
 
 def test_on_step_hears_every_step_and_ctrl_c_keeps_the_picture(toy):
@@ -96,6 +97,9 @@ def test_what_never_wakes_is_said(tmp_path):
         (1000, {}, "the number of a class of squeezenet_v1.1 is 1000; it must be a whole number from 0 to 999"),
         ("channel('fire5/concat', 999)", {}, "channel of layer 'fire5/concat' is 999"),
         (dd.L2("fire5"), {}, "unknown layer 'fire5'"),
+        ("²", {}, "unknown class '²'"),
+        ("1000", {}, "the number of a class of squeezenet_v1.1 is 1000"),
+        (1e-44 * dd.channel("fire5/concat", 3), {"steps": 2}, "gives no direction to climb"),
         ("banana", {"steps": 0}, "steps is 0"),
         ("banana", {"seed": -1}, "seed is -1"),
     ],
@@ -112,6 +116,7 @@ def test_a_sheet_has_all_pictures_and_labels():
     for picture in pictures:
         assert (sheet == picture[0, 0]).all(2).sum() >= 40 * 60
     assert (sheet[50:60] < 60).any(), "the labels are black"
+    assert dd.sheet([np.zeros((5, 5, 3))], ["two\nlines"]).shape[2] == 3
 
 
 def test_toy_has_no_head_of_its_own(tmp_path):

@@ -182,6 +182,7 @@ def test_a_real_ctrl_c_during_a_step_leaves_no_shifted_picture(toy, photo):
         ({"octave_n": 0}, "octave_n is 0"),
         ({"octave_scale": 1.0}, "octave_scale is 1.0"),
         ({"step_size": float("nan")}, "step_size is nan"),
+        ({"step_size": 1e38, "clip": False}, r"step_size is 1e\+38; it must be a number from -1000 to 1000"),
         ({"jitter": 1.5}, "jitter is 1.5"),
         ({"iter_n": "ten"}, "iter_n is 'ten'"),
         ({"octave_n": 12}, "one of 12 octaves"),
@@ -264,6 +265,48 @@ def test_a_white_mask_is_no_mask(toy, photo):
     assert np.array_equal(dream(), dream(mask=np.full((7, 5), True)))
 
 
+def test_a_mask_may_be_a_file_and_ctrl_c_keeps_to_it(toy, photo, tmp_path):
+    mask = np.zeros((96, 144, 3), np.uint8)
+    mask[:, 80:] = 255
+    dd.save_image(tmp_path / "mask.png", mask)
+
+    def stop(step):
+        if step.octave == 1 and not step.stopped:
+            raise KeyboardInterrupt
+
+    how = {"end": "both", "iter_n": 2, "octave_n": 3, "seed": 0}
+    for on_step in (None, stop):
+        dream = dd.deepdream(dd.load_net(toy), photo, mask=tmp_path / "mask.png", on_step=on_step, **how)
+        change = np.abs(dream - photo).mean((0, 2))
+        assert not change[:80].any() and change[80:].all()
+
+
+def test_ctrl_c_between_two_octaves_keeps_the_picture(toy, photo, monkeypatch):
+    """Whichever array is being made just then."""
+    from deepdream.tiles import Picture
+
+    reshape, calls = Picture.reshape, []
+
+    def interrupted(self, *shape):
+        calls.append(shape)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        reshape(self, *shape)
+
+    monkeypatch.setattr(Picture, "reshape", interrupted)
+    dream = dd.deepdream(dd.load_net(toy), photo, end="both", iter_n=2, octave_n=3, tile=30, jitter=30)
+    assert 0.1 < np.abs(dream - photo).mean() < 10
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_picture_that_is_not_finite_is_refused(toy, photo, value):
+    """It would corrupt Caffe's memory: a maximum of NaN lies nowhere."""
+    bad = photo.copy()
+    bad[3, 4, 1] = value
+    with pytest.raises(dd.DreamError, match="values are not numbers, or not finite"):
+        dd.deepdream(dd.load_net(toy), bad, end="both", iter_n=1, octave_n=1)
+
+
 @ENGINES
 @pytest.mark.parametrize("tile", [None, 40])
 def test_keep_color_changes_only_the_light(toy, photo, engine, tile):
@@ -304,7 +347,13 @@ def test_a_smoothed_step_is_the_gaussian_of_the_gradient(toy, engine):
     [
         ({"mask": np.zeros((9, 9))}, "the mask is black all over"),
         ({"mask": np.ones(9)}, r"a mask is a grey picture.*\(9,\)"),
-        ({"mask": np.full((9, 9), np.nan)}, "a mask is a grey picture"),
+        ({"mask": np.full((9, 9), np.nan)}, "the mask's values go from nan to nan"),
+        (
+            {"mask": np.full((9, 9), 30000, np.uint16)},
+            "the mask's values go from 30000 to 30000; they must lie in 0..255",
+        ),
+        ({"mask": np.array("mask")}, "a mask is a grey picture"),
+        ({"mask": "absent.png"}, r"cannot read the picture absent\.png"),
         ({"smooth": -1}, "smooth is -1; it must be a number of pixels, 0 or more"),
         ({"smooth": float("inf")}, "smooth is inf"),
     ],
