@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .errors import DreamError
-from .net import deprocess, preprocess
+from .net import check_image, deprocess, preprocess
 from .objectives import Objective, objective_L2, parse, parts
 
 
@@ -135,15 +135,12 @@ def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, oc
     if isinstance(objective, str):
         objective = step_params["objective"] = parse(objective)
     mask = None if mask is None else _grey(mask)
+    check_image(base_img)
+    sizes = [np.shape(base_img)[:2]]
+    for _ in range(octave_n - 1):
+        sizes.insert(0, tuple(round(n * (1.0 / octave_scale)) for n in sizes[0]))
+    net = fit(net, parts(objective, end, net), sizes, tile, halo, isinstance(objective, Objective))
     bases = octaves(net, base_img, octave_n, octave_scale)
-    net = fit(
-        net,
-        parts(objective, end, net),
-        [base.shape[-2:] for base in bases],
-        tile,
-        halo,
-        isinstance(objective, Objective),
-    )
     label = str(objective) if isinstance(objective, Objective) else end
     total = iter_n * sum(base.size for base in bases)
     done = octave = i = 0

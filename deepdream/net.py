@@ -54,6 +54,9 @@ class DreamNet:
         """A NumPy array as one of the engine's own."""
         return a
 
+    def expect(self, tiles: bool) -> None:
+        """Hear whether pictures will come in tiles or whole, and arrange memory for it."""
+
     def blurred(self, a, sigma: float):
         """A Gaussian over the last two axes; sigma in pixels."""
         from scipy import ndimage as nd
@@ -187,12 +190,17 @@ def free_memory() -> int:
         return free
 
 
-def preprocess(net, img: np.ndarray) -> np.ndarray:
-    """(H, W, 3) RGB, 0..255 -> (3, H, W) float32 BGR minus the network's mean."""
+def check_image(img: np.ndarray) -> None:
+    """Raise a DreamError for what is not an image (H, W, 3) of finite numbers: from NaN, Caffe would write anywhere."""
     if np.ndim(img) != 3 or np.shape(img)[2] != 3 or 0 in np.shape(img):
         raise DreamError(f"an image is an array (height, width, 3), RGB; this one is {np.shape(img)}; see `load_image`")
     if not np.isfinite(img).all():
         raise DreamError("some of the image's values are not numbers, or not finite")
+
+
+def preprocess(net, img: np.ndarray) -> np.ndarray:
+    """(H, W, 3) RGB, 0..255 -> (3, H, W) float32 BGR minus the network's mean."""
+    check_image(img)
     return np.float32(np.rollaxis(np.asarray(img), 2)[::-1]) - net.mean
 
 

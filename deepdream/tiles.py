@@ -81,6 +81,7 @@ def fit(net, layers: Collection[str], octaves: list[tuple[int, int]], tile: int 
                 raise DreamError(f"{error}{hint if size != octaves[-1] else ''}") from None
     allowed, whole = budget(net), set(layers) - set(one_size)
     too_large = tile < max(octaves[-1]) if tile else _need(net, whole, *octaves[-1]) > allowed
+    net.expect(tiles=too_large)
     if not too_large:
         for layer in whole:
             net.check(layer, *octaves[-1])

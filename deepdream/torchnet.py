@@ -147,6 +147,9 @@ class TorchNet(DreamNet):
     def blurred(self, a: Tensor, sigma: float) -> Tensor:
         return self.array(super().blurred(a.cpu().numpy(), sigma))
 
+    def expect(self, tiles: bool) -> None:
+        keep_memory(pictures=not tiles)
+
     def forward(self, start: str | None = None, end: str | None = None) -> Mapping[str, np.ndarray]:
         """Run the layers from `start` through `end`; the answer is what the last one wrote."""
         self._check(end)
@@ -228,12 +231,16 @@ def _dtype(name, device):
     return ones.dtype
 
 
-def keep_memory() -> None:
-    """Have glibc keep freed memory for the next step: else each one maps its large blobs anew, page by page."""
+def keep_memory(pictures: bool = True) -> None:
+    """Have glibc keep freed memory for the next step: else each one maps its large blobs anew, page by page.
+
+    Without `pictures` blocks above 32 MB are given back: in tiles, they are pictures, and no blobs.
+    """
     if sys.platform == "linux":
         try:
             libc = ctypes.CDLL("libc.so.6")
-            libc.mallopt(-4, 0)  # M_MMAP_MAX: no block is mapped by itself
+            libc.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: above it, blocks are mapped one by one,
+            libc.mallopt(-4, 0 if pictures else 65536)  # M_MMAP_MAX: so many at most
             libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
         except (OSError, AttributeError):
             pass  # another libc; it is only slower
