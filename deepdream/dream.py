@@ -150,9 +150,8 @@ def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, oc
         for octave in range(octave_n):
             base = bases.pop(0)
             h, w = base.shape[-2:]
-            detail = np.zeros_like(base)  # what the network has added so far
-            if octave > 0:
-                detail = _enlarge(src.data[0] - below, h, w)
+            # What the network has added so far
+            detail = _enlarge(src.data[0] - below, h, w) if octave > 0 else np.zeros_like(base)
             if mask is not None:
                 light = _resized(mask, h, w)
                 detail *= light > 0
