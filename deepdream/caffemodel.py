@@ -7,7 +7,6 @@ pass in silence, is an exception before Caffe sees it.
 
 import hashlib
 import math
-import os
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
 from . import caffemodel_pb2 as pb
-from .errors import DreamError, unknown
+from .errors import DreamError, unknown, whole
 
 Shape = tuple[int, ...]
 Weights = dict[str, list[np.ndarray]]
@@ -115,12 +114,8 @@ def write_weights(path: Path, weights: Weights) -> None:
         layer = net.layer.add(name=name)
         for blob in blobs:
             layer.blobs.add(data=blob.astype("<f4").tobytes()).shape.dim.extend(blob.shape)
-    part = Path(path).with_name(f".{os.getpid()}.part")
-    try:
+    with whole(Path(path)) as part:
         part.write_bytes(net.SerializeToString())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def fit_weights(layers: list[Message], weights: Weights, source: Path) -> Weights:

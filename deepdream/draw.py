@@ -15,7 +15,7 @@ from numbers import Integral
 import numpy as np
 
 from .dream import Step, gradient
-from .errors import DreamError
+from .errors import DreamError, check_number, check_seed
 from .net import deprocess
 from .objectives import Objective, parts, wanted
 
@@ -38,10 +38,8 @@ def draw(net, what: str | int | Objective, steps: int = 300, seed: int = 0,
     """
     from scipy import ndimage as nd
 
-    if not (isinstance(steps, Integral) and steps > 0):
-        raise DreamError(f"steps is {steps!r}; it must be a whole number above 0")
-    if not (isinstance(seed, Integral) and 0 <= seed < 2**32):
-        raise DreamError(f"seed is {seed!r}; it must be a whole number from 0 to 4294967295")
+    check_number("steps", steps, Integral, lambda n: n > 0, "a whole number above 0")
+    check_seed(seed)
     steps, what = int(steps), wanted(what)
     src = net.blobs["data"]
     for layer in what.bound(net):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .errors import DreamError
+from .errors import DreamError, check_number, check_seed
 from .net import check_image, deprocess, preprocess
 from .objectives import Objective, objective_L2, parse, parts
 
@@ -227,13 +227,6 @@ def _check_numbers(iter_n, octave_n, octave_scale, seed, step_size=1.5, jitter=3
         ("step_size", step_size, Real, lambda x: abs(x) <= 1000, "a number from -1000 to 1000, such as 1.5"),
         ("jitter", jitter, Integral, lambda n: 0 <= n < 2**31, "a whole number of pixels, 0 or more"),
         ("smooth", smooth, Real, lambda x: 0 <= x < np.inf, "a number of pixels, 0 or more"),
-        (
-            "seed",
-            0 if seed is None else seed,
-            Integral,
-            lambda n: 0 <= n < 2**32,
-            "a whole number from 0 to 4294967295",
-        ),
     ):
-        if not (isinstance(value, kind) and fits(value)):
-            raise DreamError(f"{name} is {value!r}; it must be {allowed}")
+        check_number(name, value, kind, fits, allowed)
+    check_seed(seed)

@@ -1,7 +1,11 @@
 """What goes wrong, in one clear sentence: what was given, what is allowed, what to do."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
+from numbers import Integral
+from pathlib import Path
 
 
 class DreamError(Exception):
@@ -17,3 +21,32 @@ def unknown(what: str, given: str, allowed: Iterable[str], advice: str) -> Dream
     else:
         hint = "allowed: " + ", ".join(allowed[:12]) + (", ..." if len(allowed) > 12 else "")
     return DreamError(f"unknown {what} {str(given)!r}; {hint} ({advice})")
+
+
+def check_number(name: str, value, kind: type, fits: Callable[..., bool], allowed: str) -> None:
+    """Raise a `DreamError` unless `value` is of this kind (numbers.Integral, numbers.Real) and fits."""
+    if isinstance(value, bool) or not (isinstance(value, kind) and fits(value)):
+        raise DreamError(f"{name} is {value!r}; it must be {allowed}")
+
+
+def check_seed(seed: int | None) -> None:
+    """Raise a `DreamError` for what NumPy's RandomState does not take; None is left to the caller."""
+    if seed is not None:
+        check_number("seed", seed, Integral, lambda n: 0 <= n < 2**32, "a whole number from 0 to 4294967295")
+
+
+@contextmanager
+def whole(path: Path, folder: Path | None = None) -> Iterator[Path]:
+    """A temporary path that becomes `path` once all is written, and is gone when something fails.
+
+    It lies beside `path`, or in `folder`, which must be on the same disk. An OSError becomes a `DreamError`.
+    """
+    part = (folder or path.parent) / f".deepdream-{os.getpid()}.part{path.suffix}"
+    try:
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        raise DreamError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)

@@ -2,17 +2,17 @@
 
 import json
 import math
-import os
 import time
 import warnings
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 
 from .dream import Step
-from .errors import DreamError
+from .errors import DreamError, whole
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 MOST_PIXELS = 89_478_485  # where Pillow suspects a decompression bomb
@@ -75,14 +75,8 @@ def save_image(path: str | Path, image: np.ndarray, settings: dict | None = None
         options["pnginfo"].add_itxt("deepdream", note)
     else:
         options |= {"quality": 95, "subsampling": 0, "comment": note.encode()}
-    temporary = _part(path)
-    try:
-        to_image(image).save(temporary, FORMATS[path.suffix.lower()], **options)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DreamError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as part:
+        to_image(image).save(part, FORMATS[path.suffix.lower()], **options)
 
 
 def check_output(path: str | Path) -> None:
@@ -95,14 +89,10 @@ def check_output(path: str | Path) -> None:
             raise DreamError(f"cannot write {path}: it is a folder")
         if not path.parent.is_dir():
             raise DreamError(f"cannot write {path}: there is no folder {path.parent}; make it first")
-        _part(path).touch()
-        _part(path).unlink()
+        with TemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
         raise DreamError(f"cannot write {path}: {error.strerror or error}") from None
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(f".deepdream-{os.getpid()}.part")
 
 
 def read_settings(path: str | Path) -> dict:

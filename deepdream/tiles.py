@@ -8,6 +8,7 @@ dream) mean |error| is then at most 0.9 % of mean |gradient|, 0.4 % for the defa
 """
 
 import math
+import operator
 import os
 import re
 from collections.abc import Callable, Collection
@@ -19,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import caffemodel
-from .errors import DreamError
+from .errors import DreamError, check_number
 from .net import DreamNet
 
 SIDE = 512  # of a tile, in pixels, where the layer does not ask for more
@@ -58,8 +59,10 @@ def fit(net, layers: Collection[str], octaves: list[tuple[int, int]], tile: int 
     """
     specs, fields = net.layer_specs, caffemodel.receptive_fields(net.layer_specs)
     for name, value, least, such in (("tile", tile, 1, SIDE), ("halo", halo, 0, SIDE // 4)):
-        if value is not None and not (isinstance(value, Integral) and value >= least):
-            raise DreamError(f"{name} is {value!r}; it must be a whole number of pixels, such as {such}")
+        if value is not None:
+            check_number(
+                name, value, Integral, partial(operator.le, least), f"a whole number of pixels, such as {such}"
+            )
     tile, halo = (value if value is None else int(value) for value in (tile, halo))
     for layer in layers:
         if layer not in net.climbable:

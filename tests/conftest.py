@@ -36,6 +36,13 @@ def write_model(folder: Path, prototxt: str = TOY, toml: str = 'default_layer = 
     return folder
 
 
+def load(model, engine):
+    """`load_net`, or a skip where the engine is PyTorch and is not there."""
+    if engine == "torch":
+        pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'deepdream[torch]'")
+    return load_net(model, engine)
+
+
 @pytest.fixture
 def toy(tmp_path):
     return write_model(tmp_path / "toy")

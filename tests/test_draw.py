@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TOY, write_model
+from conftest import TOY, load, write_model
 from plain import opinion
 
 import deepdream as dd
@@ -24,9 +24,7 @@ def test_googlenet_and_squeezenet_know_a_starfish_that_googlenet_drew(googlenet,
 
 @pytest.mark.parametrize("engine", ["caffe", "torch"])
 def test_squeezenet_draws_what_it_was_asked_for(engine):
-    if engine == "torch":
-        pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'deepdream[torch]'")
-    net = dd.load_net("squeezenet_v1.1", engine)
+    net = load("squeezenet_v1.1", engine)
     for name in ("banana", "starfish"):
         assert opinion(net, dd.draw(net, name, steps=60), class_number(net, name))[0] > 0.9
 
@@ -66,9 +64,7 @@ def test_on_step_hears_every_step_and_ctrl_c_keeps_the_picture(toy):
 @pytest.mark.parametrize("engine", ["caffe", "torch"])
 def test_features_asleep_are_woken(engine):
     """Nothing in the noise wakes these channels, so their ReLU leaves them no slope."""
-    if engine == "torch":
-        pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'deepdream[torch]'")
-    net, layer = dd.load_net("squeezenet_v1.1", engine), "fire9/concat"
+    net, layer = load("squeezenet_v1.1", engine), "fire9/concat"
 
     def strongest(picture):
         net.blobs["data"].reshape(1, 3, *picture.shape[:2])

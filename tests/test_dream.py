@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conftest import TOY, write_model
+from conftest import TOY, load, write_model
 from plain import plain_dream, plain_gradient, stock_net
 
 import deepdream as dd
@@ -235,12 +235,6 @@ def test_passes_by_hand_on_a_wrong_size_do_not_abort(googlenet):
 
 
 ENGINES = pytest.mark.parametrize("engine", ["caffe", "torch"])
-
-
-def load(model, engine):
-    if engine == "torch":
-        pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'deepdream[torch]'")
-    return dd.load_net(model, engine)
 
 
 @ENGINES

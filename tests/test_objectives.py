@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from conftest import write_model
+from conftest import load, write_model
 
 import deepdream as dd
 from deepdream import L2, channel, guide, logit, unit
@@ -26,11 +26,9 @@ TERMS = {
 
 @pytest.fixture(params=["caffe", "torch"])
 def net(request, toy):
-    if request.param == "torch":
-        pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'deepdream[torch]'")
     (toy / "labels.txt").write_text("ant, emmet\nanemone fish\ncrane\nfire ant\ncrane, tower crane\n")
     (toy / "model.toml").write_text('default_layer = "both"\nlabels = "labels.txt"')
-    net = dd.load_net(toy, request.param)
+    net = load(toy, request.param)
     net.blobs["data"].data[...] = np.random.RandomState(1).normal(0, 50, (1, 3, 24, 32))
     return net
 

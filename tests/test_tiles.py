@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_model
+from conftest import load, write_model
 
 import deepdream as dd
 from deepdream import caffemodel
@@ -38,9 +38,7 @@ def error(whole, tiled):
 @pytest.mark.parametrize("engine", ["caffe", "torch"])
 @pytest.mark.parametrize(("end", "tile"), [("conv1/7x7_s2", 64), ("conv2/3x3", 96), ("inception_3a/output", 240)])
 def test_with_the_receptive_field_as_halo_the_gradient_is_that_of_the_whole(googlenet, engine, end, tile):
-    if engine == "torch":
-        pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'deepdream[torch]'")
-    net = googlenet if engine == "caffe" else dd.load_net("bvlc_googlenet", "torch")
+    net = googlenet if engine == "caffe" else load("bvlc_googlenet", "torch")
     x = dd.preprocess(net, dd.load_image(ROOT / "images" / "mountains.jpg", 290))
     field = int(caffemodel.receptive_fields(net.layer_specs)[end])
     for halo in (field, field // 2):  # half of it is enough where the layers pad as much as they take away
