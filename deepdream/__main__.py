@@ -1,7 +1,11 @@
-"""The command line: deepdream dream | draw | layers | models."""
+"""The command line: deepdream dream | draw | zoom | journey | video | replay | layers | models."""
 
 import argparse
+import hashlib
+import os
 import re
+import secrets
+import shlex
 import signal
 import sys
 import warnings
@@ -11,10 +15,16 @@ from pathlib import Path
 from . import __version__
 from .errors import DreamError
 
+INPUTS = "image", "source", "guide", "mask"  # arguments that are files
+KNOBS = "iter_n", "octave_n", "octave_scale", "step_size", "jitter", "smooth", "keep_color", "mask", "tile"
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit status is 0, 2 for something that was given wrong, 130 after Ctrl-C."""
-    args = _parser().parse_args(argv)
+    parser, _ = _parsers()
+    args, args.more = parser.parse_known_args(argv)
+    if args.more and args.command != "replay":
+        parser.error(f"unrecognized arguments: {' '.join(args.more)}")
     warnings.showwarning = lambda message, *_, **__: print(f"deepdream: {message}", file=sys.stderr)
     try:
         return args.run(args)
@@ -27,8 +37,8 @@ def main(argv: list[str] | None = None) -> int:
         cure = "; make the pictures smaller with --width" if hasattr(args, "width") else ""
         print(f"deepdream: there is not enough memory{cure}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("deepdream: stopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"deepdream: stopped{stop}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `deepdream layers | head`
         sys.stdout = None
@@ -36,42 +46,169 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dream(args) -> int:
-    from . import deepdream, guide_features, load_image, load_net, objective_guide
+    from . import deepdream, load_image
     from .dream import visible
-    from .objectives import parse
     from .show import check_output, progress_bar
 
     check_output(args.out)
-    if args.objective is not None and (args.layer or args.guide):
-        raise DreamError("--objective names its own layers and guides; leave out --layer and --guide")
-    objective = None if args.objective is None else parse(args.objective)
     image = load_image(args.image, args.width)
+    net, params = _net_and_params(args)
+    if args.seed is None:
+        args.seed = secrets.randbelow(2**32)  # told in the picture, so that it can be made again
+    settings = _settings(args, net, width=image.shape[1])
+    on_step = progress_bar()
+    dream = deepdream(net, image, clip=args.clip, seed=args.seed, on_step=on_step, **params)
+    on_step.bar.close()
+    return _save(args.out, visible(dream, args.clip), settings, on_step.done if on_step.stopped else None)
+
+
+def _net_and_params(args):
+    """The network, and what `deepdream` is given besides the picture."""
+    from . import guide_features, load_image, load_net, objective_guide
+    from .objectives import parse
+
+    params = {name: getattr(args, name) for name in KNOBS}
+    if args.command == "journey":  # it has layers of its own
+        return load_net(args.model, args.engine, args.device, args.dtype), params
+    if args.objective is not None:
+        if args.end or args.guide:
+            raise DreamError("--objective names its own layers and guides; leave out --layer and --guide")
+        params["objective"] = parse(args.objective)
     guide = load_image(args.guide) if args.guide else None
     net = load_net(args.model, args.engine, args.device, args.dtype)
-    end = args.layer or net.default_layer
-    if not (end or objective):
-        raise DreamError(
-            f"{net.model.name} has no default layer; choose one with --layer (`deepdream layers --model {args.model}`)"
-        )
-    params = {
-        "iter_n": args.iterations, "octave_n": args.octaves, "octave_scale": args.scale, "end": end,
-        "clip": not args.no_clip, "step_size": args.step, "jitter": args.jitter, "seed": args.seed,
-    }  # fmt: skip
-    further = {"tile": args.tile, "smooth": args.smooth or None, "keep_color": args.keep_color or None}
-    params |= {name: value for name, value in further.items() if value is not None}
-    settings = {"deepdream": __version__, "model": net.model.name, **net.engine, "image": Path(args.image).name}
-    settings |= {"width": image.shape[1], "guide": args.guide and Path(args.guide).name, **params}
-    if args.mask:
-        params["mask"], settings["mask"] = args.mask, Path(args.mask).name
-    if objective:
-        del settings["end"]
-        params["objective"], settings["objective"] = objective, str(objective)
+    if args.objective is None:
+        args.end = params["end"] = args.end or net.default_layer
+        if not args.end:
+            layers = f"`deepdream layers --model {args.model}`"
+            raise DreamError(f"{net.model.name} has no default layer; choose one with --layer ({layers})")
     if guide is not None:
-        params["objective"] = partial(objective_guide, guide_features=guide_features(net, guide, end))
-    on_step = progress_bar()
-    dream = deepdream(net, image, on_step=on_step, **params)
-    on_step.bar.close()
-    return _save(args.out, visible(dream, params["clip"]), settings, on_step.done if on_step.stopped else None)
+        params["objective"] = partial(objective_guide, guide_features=guide_features(net, guide, args.end))
+    return net, params
+
+
+def _zoom(args) -> int:
+    from . import load_image, zoom
+    from .film import check_film
+
+    check_film(args.out, args.fps)
+    image = load_image(args.image, args.width)
+    net, params = _net_and_params(args)
+
+    def make(done, frame=image):
+        return zoom(net, frame, args.frames, args.scale, args.rotate, args.shift, args.seed, done, **params)
+
+    return _film(args, make, params, _settings(args, net, width=image.shape[1]), args.frames)
+
+
+def _journey(args) -> int:
+    from . import journey, load_image
+    from .film import check_film
+    from .movie import stations
+
+    check_film(args.out, args.fps)
+    image = load_image(args.image, args.width) if args.image else None
+    net, params = _net_and_params(args)
+    layers = args.layers.split(",") if args.layers and args.layers != "all" else args.layers
+    layers = [layer.strip() for layer in stations(net, layers)]
+
+    def make(done, frame=image):
+        way = layers, args.frames_per_layer, args.cross_fade, frame, args.size
+        return journey(net, *way, args.scale, args.rotate, args.shift, args.seed, done, **params)
+
+    settings = _settings(args, net, layers=",".join(layers), size="{1}x{0}".format(*args.size))
+    return _film(args, make, params, settings, len(layers) * args.frames_per_layer)
+
+
+def _film(args, make, params, settings, frames) -> int:
+    """Make a film of what `make`, a function of how many frames are done and the last of them, yields."""
+    from .film import make_film
+    from .show import film_bar
+
+    def states(done, *last):
+        for frame in make(done, *last):
+            yield (frame,)  # all that the next one needs
+
+    with film_bar(frames) as (params["on_step"], on_frame):
+        make_film(args.out, states, settings, frames, args.fps, restart=args.restart, on_frame=on_frame)
+    print(args.out)
+    return 0
+
+
+def _video(args) -> int:
+    from . import dream_video
+    from .film import check_film, film_about
+    from .show import film_bar
+
+    check_film(args.out)
+    _, announced, _ = film_about(args.source)
+    net, params = _net_and_params(args)
+    last = args.stop if args.stop and args.stop < announced else announced
+    with film_bar(len(range(args.start, last, max(1, args.stride)))) as (params["on_step"], on_frame):
+        dream_video(net, args.source, args.out, args.start, args.stop, args.stride, args.width, args.blend, args.seed,
+                    _settings(args, net), args.restart, on_frame, **params)  # fmt: skip
+    print(args.out)
+    return 0
+
+
+def _replay(args) -> int:
+    from . import read_settings
+
+    settings = read_settings(args.file)
+    if "deepdream" not in settings:
+        raise DreamError(f"{args.file} carries no settings of deepdream; only what it made itself can be replayed")
+    if not args.out:
+        out = Path(args.file).parent if "frame" in settings and os.path.isfile(args.file) else args.file
+        print(shlex.join(["deepdream", *command(settings), "-o", str(out), *args.more]))
+        return 0
+    for name in filter(settings.get, INPUTS):
+        given = Path(settings[name])
+        places = given, Path(args.file).parent / given, Path(args.file).parent / given.name
+        settings[name] = next((str(place) for place in places if place.is_file()), None)
+        if settings[name] is None:
+            raise DreamError(f"{args.file} was made from {given}, which is not here; put that beside it")
+        if settings.get("sha256", {}).get(name) not in (None, _sha256(settings[name])):
+            warnings.warn(f"{settings[name]} is not the same as what {args.file} was made from", stacklevel=2)
+    return main([*command(settings), "-o", args.out, *args.more])
+
+
+def command(settings: dict) -> list[str]:
+    """The words of the command line that makes a picture or film with these settings, all but `-o OUT`."""
+    name = settings.get("command", "draw" if "draw" in settings else "dream")
+    words, options = [name], []
+    for action in _parsers()[1][name]._actions:
+        value = settings.get(action.dest)
+        if value is None or value == action.default or action.dest == "out":
+            continue
+        values = [str(v) for v in (value if isinstance(value, list) else [value])]
+        if not action.option_strings:
+            words += values
+        elif action.nargs == 0:
+            options.append(action.option_strings[0])
+        elif action.nargs is None and values[0].startswith("-"):
+            options.append(f"{action.option_strings[0]}={values[0]}")
+        else:
+            options += [action.option_strings[0], *values]
+    return words + options
+
+
+def _settings(args, net, **resolved) -> dict:
+    """What a picture or film carries: every argument, from which `command` writes the line again.
+
+    Of files elsewhere only the name is told, for pictures are published, and folders have the names of people.
+    """
+    given = {name: value for name, value in (vars(args) | resolved).items() if value is not None}
+    for name in ("run", "out", "more", "restart"):
+        given.pop(name, None)
+    files = {name: given[name] for name in INPUTS if name in given}
+    given |= {name: file if not os.path.isabs(file) else Path(file).name for name, file in files.items()}
+    given["model"] = args.model if os.path.isdir(args.model or "") and not os.path.isabs(args.model) else net.model.name
+    digests = {"sha256": {name: _sha256(file) for name, file in files.items()}} if files else {}
+    return {"deepdream": __version__, **given, **net.engine, **digests}
+
+
+def _sha256(file):
+    with open(file, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _draw(args) -> int:
@@ -80,7 +217,7 @@ def _draw(args) -> int:
     from .show import check_output, progress_bar
 
     check_output(args.out)
-    objectives = [wanted(what) for what in args.what]
+    objectives = [wanted(what) for what in args.draw]
     net = load_net(args.model, args.engine, args.device, args.dtype)
     for objective in objectives:
         objective.bound(net)  # a class or channel that is not there is said before the first is drawn
@@ -95,9 +232,8 @@ def _draw(args) -> int:
             pictures.append(picture)
         if on_step.stopped:
             break
-    settings = {"deepdream": __version__, "model": net.model.name, **net.engine}
-    settings |= {"draw": list(map(str, objectives[: len(pictures)])), "steps": args.steps, "seed": args.seed}
-    drawing = sheet(pictures, args.what) if len(pictures) > 1 else pictures[0] if pictures else None
+    settings = _settings(args, net, draw=args.draw[: len(pictures)])
+    drawing = sheet(pictures, args.draw) if len(pictures) > 1 else pictures[0] if pictures else None
     return _save(args.out, drawing, settings, stopped_at)
 
 
@@ -166,66 +302,127 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` shows what is allowed\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser, and that of each command. What an argument is stored as is its name in Python and in settings."""
     parser = _Parser("deepdream", description="Deep dreams of photographs, with Caffe and GoogLeNet, as in 2015.")
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     model = "a network's name (`deepdream models`) or a folder with its files"
+    picture = "where the {} goes, .jpg or .png; the settings travel in it"
+    film = "where the film goes, .mp4, .webm, .gif, or a folder for its frames; the settings travel in it"
 
-    def network(p):
-        p.add_argument("--model", help=f"{model}; GoogLeNet where its weights can be had, else SqueezeNet")
-        p.add_argument("--engine", help="caffe or torch; DEEPDREAM_ENGINE, else Caffe where it is installed")
-        p.add_argument("--device", help="for torch: cpu, cuda, mps; cpu")
-        p.add_argument("--dtype", help="for torch: float32 or bfloat16; float32")
+    def add(name, run, out, **kwargs):
+        p = commands.add_parser(name, **kwargs)
+        p.set_defaults(run=run)
+        if out:
+            p.add_argument("-o", "--out", required=True, help=out)
+            p.add_argument("--model", help=f"{model}; GoogLeNet where its weights can be had, else SqueezeNet")
+            p.add_argument("--engine", help="caffe or torch; DEEPDREAM_ENGINE, else Caffe where it is installed")
+            p.add_argument("--device", help="for torch: cpu, cuda, mps; cpu")
+            p.add_argument("--dtype", help="for torch: float32 or bfloat16; float32")
+        return p
 
-    p = commands.add_parser("dream", help="dream a picture")
-    p.set_defaults(run=_dream)
+    def goal(p):
+        p.add_argument(
+            "--layer", dest="end", metavar="NAME", help="layer to climb (`deepdream layers`); the network's default"
+        )
+        p.add_argument("--guide", metavar="IMAGE", help="dream of what is in this picture")
+        p.add_argument("--objective", metavar="SUM", help="what to climb in place of a layer, such as "
+                       "\"L2('inception_4c/output') + 8000 * channel('inception_4c/output', 237)\"; of L2(layer), "
+                       "guide(layer, image), channel(layer, i), unit(layer, i, x, y) and logit(class); "
+                       "--objective=... where it begins with a minus")  # fmt: skip
+
+    def knobs(p, seed, same, iterations=10):
+        p.add_argument("--iterations", dest="iter_n", type=int, default=iterations, metavar="N",
+                       help=f"steps an octave, {iterations}")  # fmt: skip
+        p.add_argument("--octaves", dest="octave_n", type=int, default=4, metavar="N", help="sizes to dream at, 4")
+        p.add_argument("--scale", dest="octave_scale", type=float, default=1.4, metavar="X",
+                       help="from one octave to the next, 1.4")  # fmt: skip
+        p.add_argument("--step", dest="step_size", type=float, default=1.5, metavar="X",
+                       help="mean change of a colour value in a step, 1.5 of 255")  # fmt: skip
+        p.add_argument(
+            "--jitter", type=int, default=32, metavar="PX", help="largest random shift before a step, 32 pixels"
+        )
+        p.add_argument("--seed", type=int, default=seed, metavar="N", help=same)
+        p.add_argument("--width", type=int, metavar="PX", help="resize the picture first")
+        p.add_argument("--mask", metavar="IMAGE", help="dream only where this picture is light")
+        p.add_argument("--keep-color", action="store_true", help="change only how light each pixel is, not its colour")
+        p.add_argument(
+            "--smooth", type=float, default=0.0, metavar="PX", help="blur the gradient, against grain: try 1; 0"
+        )
+        p.add_argument("--tile", type=int, metavar="PX", help="send the picture through the network in tiles of this "
+                       "size; only where half of the free memory, or DEEPDREAM_MEMORY (1.5GB), is too "
+                       "little")  # fmt: skip
+
+    def moving(p, scale):
+        p.add_argument("--zoom", dest="scale", type=float, default=scale, metavar="X",
+                       help=f"share of the sides that is cut off from frame to frame, {scale}")  # fmt: skip
+        p.add_argument("--rotate", type=float, default=0.0, metavar="DEG", help="turn clockwise from frame to frame, 0")
+        p.add_argument("--shift", type=float, nargs=2, default=[0.0, 0.0], metavar=("RIGHT", "DOWN"),
+                       help="move the picture by so many pixels from frame to frame, 0 0")  # fmt: skip
+        p.add_argument("--fps", type=float, default=25.0, metavar="N", help="frames a second, 25")
+
+    def lasting(p):
+        p.add_argument("--restart", action="store_true", help="throw away the frames of an earlier run; without, a run "
+                       "that was stopped or killed goes on")  # fmt: skip
+
+    p = add("dream", _dream, picture.format("dream"), help="dream a picture")
     p.add_argument("image", metavar="IN", help="the picture, in any common format")
-    p.add_argument("-o", "--out", required=True, help="where the dream goes, .jpg or .png; the settings travel in it")
-    network(p)
-    p.add_argument("--layer", metavar="NAME", help="layer to climb (`deepdream layers`); the network's default")
-    p.add_argument("--iterations", type=int, default=10, metavar="N", help="steps an octave, 10")
-    p.add_argument("--octaves", type=int, default=4, metavar="N", help="sizes to dream at, 4")
-    p.add_argument("--scale", type=float, default=1.4, metavar="X", help="from one octave to the next, 1.4")
-    p.add_argument(
-        "--step", type=float, default=1.5, metavar="X", help="mean change of a colour value in a step, 1.5 of 255"
-    )
-    p.add_argument("--jitter", type=int, default=32, metavar="PX", help="largest random shift before a step, 32 pixels")
-    p.add_argument("--no-clip", action="store_true", help="let colours leave 0..255, and scale the contrast at the end")
-    p.add_argument("--guide", metavar="IMAGE", help="dream of what is in this picture")
-    p.add_argument("--seed", type=int, metavar="N", help="the same number gives the same dream")
-    p.add_argument("--width", type=int, metavar="PX", help="resize the picture first")
-    p.add_argument("--objective", metavar="SUM", help="what to climb in place of a layer, such as "
-                   "\"L2('inception_4c/output') + 8000 * channel('inception_4c/output', 237)\"; of L2(layer), "
-                   "guide(layer, image), channel(layer, i), unit(layer, i, x, y) and logit(class); "
-                   "--objective=... where it begins with a minus")  # fmt: skip
-    p.add_argument("--mask", metavar="IMAGE", help="dream only where this picture is light")
-    p.add_argument("--keep-color", action="store_true", help="change only how light each pixel is, not its colour")
-    p.add_argument("--smooth", type=float, default=0.0, metavar="PX", help="blur the gradient, against grain: try 1; 0")
-    p.add_argument("--tile", type=int, metavar="PX", help="send the picture through the network in tiles of this size; "
-                   "only where half of the free memory, or DEEPDREAM_MEMORY (1.5GB), does not suffice")  # fmt: skip
+    goal(p)
+    knobs(p, None, "the same number gives the same dream; without, one is drawn by lot, and told in the picture")
+    p.add_argument("--no-clip", dest="clip", action="store_false",
+                   help="let colours leave 0..255, and scale the contrast at the end")  # fmt: skip
 
-    p = commands.add_parser("draw", help="draw what the network means by a class, from noise")
-    p.set_defaults(run=_draw)
-    p.add_argument("what", nargs="+", metavar="WHAT", help="a class, by name or number ('anemone fish'), or an "
+    p = add("draw", _draw, picture.format("picture"), help="draw what the network means by a class, from noise")
+    p.add_argument("draw", nargs="+", metavar="WHAT", help="a class, by name or number ('anemone fish'), or an "
                    "objective, as for `dream`; several make a sheet")  # fmt: skip
-    p.add_argument("-o", "--out", required=True, help="where the picture goes, .jpg or .png; the settings travel in it")
-    network(p)
     p.add_argument("--steps", type=int, default=300, metavar="N", help="300")
     p.add_argument("--seed", type=int, default=0, metavar="N", help="another number draws another one; 0")
 
-    p = commands.add_parser(
-        "layers", help="list a network's layers: shape, receptive field, whether a dream can climb it"
+    p = add("zoom", _zoom, film, help="dream, enlarge, dream again: an endless zoom into a picture")
+    p.add_argument("image", metavar="IN", help="the picture to begin with")
+    p.add_argument("--frames", type=int, default=100, metavar="N", help="100; more, later, make the same film longer")
+    moving(p, 0.05)
+    goal(p)
+    knobs(p, 0, "of the first frame, and one more for each; 0")
+    lasting(p)
+
+    p = add("journey", _journey, film, help="zoom through the network's layers, from noise to whole animals")
+    p.add_argument("image", nargs="?", metavar="IN", help="a picture to begin with; noise")
+    p.add_argument("--layers", metavar="A,B,C", help="the layers to climb, one after another; `all`; a good subset")
+    p.add_argument("--frames-per-layer", type=int, default=100, metavar="N", help="100")
+    p.add_argument("--cross-fade", type=int, metavar="N", help="the last frames of a layer, in which the next takes "
+                   "over; a quarter of them")  # fmt: skip
+    p.add_argument("--size", type=_size, default="640x360", metavar="WxH", help="without IN: of the film, 640x360")
+    moving(p, 0.02)
+    knobs(p, 0, "of the noise and of the first frame, and one more for each; 0", iterations=4)
+    lasting(p)
+
+    p = add("video", _video, film, help="dream over a film, without flicker, and keep its sound")
+    p.add_argument("source", metavar="IN", help="the film, in any common format")
+    p.add_argument("--blend", type=float, default=0.9, metavar="X", help="how much of the last frame's dream goes on "
+                   "in the next, 0 (each for itself) to below 1; 0.9")  # fmt: skip
+    p.add_argument("--start", type=int, default=0, metavar="N", help="first frame, 0")
+    p.add_argument("--stop", type=int, metavar="N", help="the frame before which to stop; the end")
+    p.add_argument("--stride", type=int, default=1, metavar="N", help="dream every Nth frame, shown N times as long; 1")
+    goal(p)
+    knobs(p, 0, "of every frame; 0")
+    lasting(p)
+
+    p = add("replay", _replay, None, help="show the command that made a picture or film, or run it again")
+    p.add_argument("file", metavar="FILE", help="what was made: .jpg, .png, .mp4, .webm, .gif, or a folder of frames")
+    p.add_argument("-o", "--out", help="run it again, with further options as given (--seed 5), and write this")
+
+    p = add(
+        "layers", _layers, None, help="list a network's layers: shape, receptive field, whether a dream can climb it"
     )
-    p.set_defaults(run=_layers)
     p.add_argument("--model", default="bvlc_googlenet", help=f"{model}; bvlc_googlenet")
     p.add_argument("--size", type=_size, metavar="WxH", help="size of the picture, such as 1024x575; the network's own")
 
-    p = commands.add_parser("models", help="list the networks and where their weights are, or get weights")
-    p.set_defaults(run=_models)
+    p = add("models", _models, None, help="list the networks and where their weights are, or get weights")
     p.add_argument("action", nargs="?", choices=("list", "get"), default="list")
     p.add_argument("name", nargs="?", help="the network to get, bvlc_googlenet")
-    return parser
+    return parser, commands.choices
 
 
 if __name__ == "__main__":

@@ -259,7 +259,7 @@ def columns(layer: Message, bottoms: list[Shape], top: Shape) -> int:
     """How many values Caffe lays out in columns for a convolution to become a matrix product; 0 where it need not."""
     if layer.type != "Convolution":
         return 0
-    kernel = math.prod(_pair(layer.convolution_param, "kernel_size", 0))
+    kernel = math.prod(pair(layer.convolution_param, "kernel_size", 0))
     return bottoms[0][1] * kernel * math.prod(top[2:]) if kernel > 1 else 0
 
 
@@ -302,13 +302,13 @@ def _fields(layers):
         field, jump = map(max, zip(*(seen[bottom] for bottom in layer.bottom))) if layer.bottom else (1, 1)
         if layer.type in ("Convolution", "Deconvolution"):
             p = layer.convolution_param
-            kernel, stride, dilation = (_pair(p, name, 1)[0] for name in ("kernel_size", "stride", "dilation"))
+            kernel, stride, dilation = (pair(p, name, 1)[0] for name in ("kernel_size", "stride", "dilation"))
             if layer.type == "Convolution":
                 field, jump = field + (kernel - 1) * dilation * jump, jump * stride
             else:
                 field, jump = field + (math.ceil(kernel / stride) - 1) * jump, jump / stride
         elif layer.type == "Pooling" and not layer.pooling_param.global_pooling:
-            kernel, stride = (_pair(layer.pooling_param, name, 1)[0] for name in ("kernel_size", "stride"))
+            kernel, stride = (pair(layer.pooling_param, name, 1)[0] for name in ("kernel_size", "stride"))
             field, jump = field + (kernel - 1) * jump, jump * stride
         elif layer.type == "LRN" and layer.lrn_param.norm_region == pb.LRNParameter.WITHIN_CHANNEL:
             field += (layer.lrn_param.local_size - 1) * jump
@@ -323,7 +323,7 @@ def _fields(layers):
 # A ValueError says why the shapes do not fit; a TypeError, from the call, that there are too few or too many.
 
 
-def _pair(p: Message, name: str, default: int) -> tuple[int, int]:
+def pair(p: Message, name: str, default: int) -> tuple[int, int]:
     """(height, width) of kernel_size, stride, pad or dilation, whichever way Caffe writes them."""
     stem = name.removesuffix("_size")
     if name != "dilation" and (p.HasField(stem + "_h") or p.HasField(stem + "_w")):
@@ -360,7 +360,7 @@ def _convolution(layer, x):
     p = layer.convolution_param
     n, c, *size = _image(x)
     kernel, stride, pad, dilation = (
-        _pair(p, *arg) for arg in (("kernel_size", 0), ("stride", 1), ("pad", 0), ("dilation", 1))
+        pair(p, *arg) for arg in (("kernel_size", 0), ("stride", 1), ("pad", 0), ("dilation", 1))
     )
     _need(
         p.num_output > 0 and min(*kernel, *stride, *dilation) > 0, "num_output, kernel_size and stride must be above 0"
@@ -385,7 +385,7 @@ def _pooling(layer, x):
     if p.global_pooling:
         return [(n, c, 1, 1)], []
     _need(p.pool != p.STOCHASTIC, "stochastic pooling is for training")
-    kernel, stride, pad = (_pair(p, *arg) for arg in (("kernel_size", 0), ("stride", 1), ("pad", 0)))
+    kernel, stride, pad = (pair(p, *arg) for arg in (("kernel_size", 0), ("stride", 1), ("pad", 0)))
     _need(min(*kernel, *stride) > 0, "kernel_size and stride must be above 0")
     _need(pad[0] < kernel[0] and pad[1] < kernel[1], "pad must be smaller than kernel_size")
     out = []

@@ -134,7 +134,7 @@ def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, oc
     objective = step_params.get("objective", objective_L2)
     if isinstance(objective, str):
         objective = step_params["objective"] = parse(objective)
-    mask = None if mask is None else _grey(mask)
+    mask = None if mask is None else grey(mask)
     check_image(base_img)
     sizes = [np.shape(base_img)[:2]]
     for _ in range(octave_n - 1):
@@ -153,7 +153,7 @@ def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, oc
             # What the network has added so far
             detail = _enlarge(src.data[0] - below, h, w) if octave > 0 else np.zeros_like(base)
             if mask is not None:
-                light = _resized(mask, h, w)
+                light = resized(mask, h, w)
                 detail *= light > 0
                 step_params["mask"] = net.array(light)
             detail += base
@@ -175,7 +175,7 @@ def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, oc
                 picture = so_far
             else:
                 detail = _enlarge(so_far - below, *picture.shape[-2:])
-                picture += detail if mask is None else detail * (_resized(mask, *picture.shape[-2:]) > 0)
+                picture += detail if mask is None else detail * (resized(mask, *picture.shape[-2:]) > 0)
         image = deprocess(net, picture)
         if on_step:
             on_step(Step(octave, i, label, done / total, lambda: visible(image, clip), stopped=True))
@@ -190,7 +190,7 @@ def _enlarge(detail, h, w):
     return nd.zoom(detail, (1, 1.0 * h / h1, 1.0 * w / w1), order=1)
 
 
-def _grey(mask):
+def grey(mask):
     """A mask as given -> (h, w) float32, 0..1."""
     if isinstance(mask, (str, Path)):
         from .show import load_image
@@ -207,7 +207,7 @@ def _grey(mask):
     return np.float32(grey / 255 if mask.dtype.kind in "ui" or grey.max() > 1 else grey)
 
 
-def _resized(grey, h, w):
+def resized(grey, h, w):
     from PIL import Image
 
     return np.asarray(Image.fromarray(grey).resize((w, h), Image.Resampling.BILINEAR))

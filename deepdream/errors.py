@@ -44,6 +44,8 @@ def whole(path: Path, folder: Path | None = None) -> Iterator[Path]:
     part = (folder or path.parent) / f".deepdream-{os.getpid()}.part{path.suffix}"
     try:
         yield part
+        with open(part, "rb") as written:
+            os.fsync(written.fileno())  # so that not even a power cut leaves half a file under that name
         os.replace(part, path)
     except OSError as error:
         raise DreamError(f"cannot write {path}: {error.strerror or error}") from None

@@ -4,7 +4,8 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -79,11 +80,11 @@ def save_image(path: str | Path, image: np.ndarray, settings: dict | None = None
         to_image(image).save(part, FORMATS[path.suffix.lower()], **options)
 
 
-def check_output(path: str | Path) -> None:
+def check_output(path: str | Path, formats: Collection[str] = FORMATS) -> None:
     """Raise a DreamError where `save_image` could not write: better before a dream than after it."""
     path = Path(path)
-    if path.suffix.lower() not in FORMATS:
-        raise DreamError(f"cannot write {path}: its name must end in {', '.join(FORMATS)}")
+    if path.suffix.lower() not in formats:
+        raise DreamError(f"cannot write {path}: its name must end in {', '.join(formats)}")
     try:
         if path.is_dir():
             raise DreamError(f"cannot write {path}: it is a folder")
@@ -96,16 +97,28 @@ def check_output(path: str | Path) -> None:
 
 
 def read_settings(path: str | Path) -> dict:
-    """The settings that `save_image` put into a picture; empty where there are none."""
+    """The settings that a picture or film carries, or a folder of frames; empty where there are none."""
     from PIL import Image
 
+    path = Path(path)
+    if path.suffix.lower() in (".mp4", ".webm"):
+        from .film import film_about
+
+        return _settings(film_about(path)[2])
+    if path.is_dir():
+        path = path / "000000.png"
     try:
         with Image.open(path) as image:
             image.load()
-            settings = json.loads(image.info.get("deepdream") or image.info.get("comment") or "{}")
-            return settings if isinstance(settings, dict) else {}
+            return _settings(image.info.get("deepdream") or image.info.get("comment") or "{}")
     except (OSError, SyntaxError) as error:
         raise DreamError(f"cannot read the picture {path}: {error}") from None
+
+
+def _settings(note):
+    try:
+        settings = json.loads(note)
+        return settings if isinstance(settings, dict) else {}
     except ValueError:
         return {}  # somebody else's comment
 
@@ -185,6 +198,31 @@ def progress_bar(tqdm: type | None = None, disable: bool | None = None) -> Calla
     bar = on_step.bar = tqdm(total=1.0, bar_format=look, ncols=100, leave=False, disable=disable)
     on_step.done, on_step.stopped = 0.0, False
     return on_step
+
+
+@contextmanager
+def film_bar(frames: int) -> Iterator[tuple[Callable[[Step], None], Callable[[int], None]]]:
+    """A bar for a whole film on a terminal, with frames a second and the time left: (on_step, on_frame)."""
+    from tqdm import tqdm
+
+    done = None
+    look = "{desc}{percentage:3.0f}%|{bar}| {n:.1f} of {total_fmt} frames, {rate_noinv_fmt}, {remaining} left"
+    with tqdm(total=frames, bar_format=look, unit=" frames", ncols=120, leave=False, disable=None) as bar:
+
+        def on_frame(frame: int) -> None:
+            nonlocal done
+            if done is None:
+                bar.initial = bar.n = frame  # those of an earlier run took no time now
+            done = frame
+            bar.update(frame - bar.n)
+            if frame >= frames:
+                bar.set_description_str("encoding ")
+
+        def on_step(step: Step) -> None:
+            bar.set_description_str(f"{step.end[:40]} ", refresh=False)
+            bar.update(done + step.done - bar.n)
+
+        yield on_step, on_frame
 
 
 def _encode(a, fmt):

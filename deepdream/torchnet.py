@@ -22,7 +22,7 @@ from torch import Tensor
 from . import caffemodel_pb2 as pb
 from . import zoo
 from .caffemodel import TYPES as SHAPES
-from .caffemodel import _axis, _pair, walk
+from .caffemodel import _axis, pair, walk
 from .errors import DreamError
 from .net import DreamNet
 
@@ -260,7 +260,7 @@ def _relu(layer, weights, x):
 
 def _convolution(layer, weights, x):
     p = layer.convolution_param
-    stride, pad, dilation = (_pair(p, *arg) for arg in (("stride", 1), ("pad", 0), ("dilation", 1)))
+    stride, pad, dilation = (pair(p, *arg) for arg in (("stride", 1), ("pad", 0), ("dilation", 1)))
     filters, bias = (*weights, None)[:2]
     kernel = tuple(filters.shape[2:])
     square = all(h == w for h, w in (kernel, stride, pad, dilation))
@@ -299,7 +299,7 @@ class _StridedOnPicture(torch.autograd.Function):
 
 def _deconvolution(layer, weights, x):
     p = layer.convolution_param
-    stride, pad, dilation = (_pair(p, *arg) for arg in (("stride", 1), ("pad", 0), ("dilation", 1)))
+    stride, pad, dilation = (pair(p, *arg) for arg in (("stride", 1), ("pad", 0), ("dilation", 1)))
     filters, bias = (*weights, None)[:2]
     return F.conv_transpose2d(x.to(filters.dtype), filters, bias, stride, pad, 0, p.group, dilation)
 
@@ -309,7 +309,7 @@ def _pooling(layer, weights, x):
     average = p.pool == pb.PoolingParameter.AVE
     if p.global_pooling:
         return x.mean((2, 3), keepdim=True) if average else F.max_pool2d(x, x.shape[2:])
-    kernel, stride, pad = (_pair(p, *arg) for arg in (("kernel_size", 0), ("stride", 1), ("pad", 0)))
+    kernel, stride, pad = (pair(p, *arg) for arg in (("kernel_size", 0), ("stride", 1), ("pad", 0)))
     if any(2 * q > k for q, k in zip(pad, kernel)):  # more than PyTorch pads by itself
         height, width = SHAPES["Pooling"](layer, tuple(x.shape))[0][0][2:]
         x = F.pad(x, (pad[1], pad[1], pad[0], pad[0]), value=0 if average else -math.inf)

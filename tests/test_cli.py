@@ -1,5 +1,6 @@
 """The command line as a person meets it: real processes, and nothing ever kills one."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -50,7 +51,9 @@ def test_a_dream_from_end_to_end(tmp_path, picture, toy):
     settings = dd.read_settings(out)
     given = {"model": "toy", "engine": "caffe", "image": "in.png", "width": 70, "guide": "in.png", "iter_n": 1}
     given |= {"octave_n": 2, "octave_scale": 1.4, "end": "both", "clip": False, "step_size": 1.5, "jitter": 32}
-    assert settings == {"deepdream": dd.__version__, "seed": 0, **given}
+    given |= {"command": "dream", "keep_color": False, "smooth": 0.0, "seed": 0, "deepdream": dd.__version__}
+    digest = hashlib.sha256(picture.read_bytes()).hexdigest()
+    assert settings == {**given, "sha256": {"image": digest, "guide": digest}}
     again = tmp_path / "again.png"
     dream(picture, "-o", again, "--model", toy, "--guide", picture, "--no-clip", "--width", 70)
     assert again.read_bytes() == out.read_bytes()
@@ -190,7 +193,7 @@ def test_drawings(tmp_path, toy):
     assert done.returncode == 0 and done.stdout == f"{one}\n", done
     assert dd.load_image(one).shape == (32, 43, 3)
     settings = dd.read_settings(one)
-    assert (settings["draw"], settings["steps"], settings["seed"]) == (["logit(3)"], 3, 5)
+    assert (settings["draw"], settings["steps"], settings["seed"]) == (["3"], 3, 5)
     done = run("draw", "3", "channel('both', 2)", "2 * L2('conv1')", "-o", two, *common)
     assert done.returncode == 0, done
     height, width, _ = dd.load_image(two).shape
@@ -217,7 +220,7 @@ def test_ctrl_c_keeps_the_drawings_so_far(tmp_path, toy):
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 130 and "stopped at 67%" in done.stdout, done
-    assert dd.read_settings(tmp_path / "o.png")["draw"] == ["logit(3)", "logit(2)"]
+    assert dd.read_settings(tmp_path / "o.png")["draw"] == ["3", "2"]
 
 
 def test_a_picture_too_small(tmp_path, toy):
