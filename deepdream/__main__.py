@@ -65,9 +65,11 @@ def _dream(args) -> int:
 def _net_and_params(args):
     """The network, and what `deepdream` is given besides the picture."""
     from . import guide_features, load_image, load_net, objective_guide
+    from .dream import grey
     from .objectives import parse
 
     params = {name: getattr(args, name) for name in KNOBS}
+    params["mask"] = args.mask and grey(args.mask)
     if args.command == "journey":  # it has layers of its own
         return load_net(args.model, args.engine, args.device, args.dtype), params
     if args.objective is not None:

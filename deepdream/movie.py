@@ -161,16 +161,23 @@ def _carried(last, source):
     if last.source.shape != source.shape:
         return None, 0
     old, new = (cv2.cvtColor(np.uint8(image), cv2.COLOR_RGB2GRAY) for image in (last.source, source))
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    back = dis.calc(new, old, None)  # (H, W, 2): from each pixel to where it was, in pixels right and down
     height, width = new.shape
+    border = 0, max(0, 32 - height), 0, max(0, 32 - width)  # in lower pictures OpenCV's DIS may crash
+
+    def flow(*images):
+        """(H, W, 2): from each pixel of the first image to where it is in the second, in pixels right and down"""
+        padded = (cv2.copyMakeBorder(image, *border, cv2.BORDER_REPLICATE) for image in images)
+        dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        return dis.calc(*padded, None)[:height, :width]
+
+    back = flow(new, old)
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     x, y = x + back[..., 0], y + back[..., 1]
 
     def moved(image, how=cv2.INTER_LINEAR):
         return cv2.remap(image, x, y, how, borderMode=cv2.BORDER_REPLICATE)
 
-    forth = moved(dis.calc(old, new, None))
+    forth = moved(flow(old, new))
     # Sundaram, Brox and Keutzer's check (2010): there and back again should end where it began.
     astray = ((back + forth) ** 2).sum(2) / (0.02 * (back**2 + forth**2).sum(2) + 0.5)
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)

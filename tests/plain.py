@@ -85,3 +85,12 @@ def opinion(net, picture, i):
     net.forward()
     p = net.blobs["prob"].data.ravel()
     return float(p[i]), int((p > p[i]).sum()) + 1
+
+
+def plain_zoom(net, mean, frame, end, frames, s=0.05, **params):
+    """The notebook's loop that feeds the dream back."""
+    h, w = frame.shape[:2]
+    for _ in range(frames):
+        frame = plain_dream(net, mean, frame, end, **params)
+        yield frame
+        frame = nd.affine_transform(frame, [1 - s, 1 - s, 1], [h * s / 2, w * s / 2, 0], order=1)

@@ -1,0 +1,316 @@
+"""Zoom against the notebook's loop; journeys; films without flicker, measured where the true motion is known."""
+
+import signal
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import load
+from plain import plain_zoom, stock_net
+
+import deepdream as dd
+from deepdream import caffemodel, movie
+
+ROOT = Path(__file__).parent.parent
+FEW = {"iter_n": 2, "octave_n": 2}
+
+
+@pytest.fixture
+def toynet(toy):
+    return dd.load_net(toy)
+
+
+def same(a, b):
+    a, b = list(a), list(b)
+    assert len(a) == len(b)
+    return all(np.array_equal(*frames) for frames in zip(a, b))
+
+
+# Zoom
+
+
+def test_a_zoom_is_the_notebooks_to_the_bit(squeezenet, photo):
+    np.random.seed(0)
+    ours = list(dd.zoom(squeezenet, photo, 3, end="fire5/concat", **FEW))
+    np.random.seed(0)
+    plain = plain_zoom(stock_net(squeezenet), squeezenet.mean, photo, "fire5/concat", 3, **FEW)
+    assert same(ours, plain)
+
+
+def test_a_zoom_makes_one_frame_at_a_time(toynet, photo, monkeypatch):
+    made = []
+    monkeypatch.setattr(movie, "deepdream", lambda net, frame, **_: made.append(1) or frame)
+    frames = dd.zoom(toynet, photo, 10**9)
+    assert not made
+    next(frames), next(frames)
+    assert len(made) == 2
+
+
+def test_a_zoom_goes_on_where_it_was(toynet, photo):
+    way = {"scale": 0.1, "rotate": 3, "shift": (2, -1), "seed": 2**32 - 2, "end": "both", **FEW}
+    whole = list(dd.zoom(toynet, photo, 5, **way))
+    assert same(whole[3:], dd.zoom(toynet, whole[2], 5, done=3, **way))
+    assert not np.array_equal(whole[0], next(dd.zoom(toynet, photo, 1, **way | {"seed": 1})))
+
+
+def test_how_a_picture_moves():
+    y, x = np.mgrid[:60, :80]
+    picture = np.float32(np.stack([x, y, x + y], 2))  # tells where each pixel came from
+    middle = (30, 40)
+
+    def came_from(scale=0.0, rotate=0.0, shift=(0, 0), at=middle):
+        return movie._moved(picture, scale, rotate, shift)[at][:2]
+
+    assert np.allclose(came_from(), (40, 30))
+    assert np.allclose(came_from(0.1), (40, 30)) and np.allclose(came_from(0.1, at=(30, 60)), (40 + 20 * 0.9, 30))
+    assert np.allclose(came_from(shift=(5, -2)), (35, 32)) and np.allclose(came_from(0.5, 0, (4, 0)), (38, 30))
+    # Clockwise: what is seen to the right of the middle was above it.
+    assert np.allclose(came_from(rotate=90, at=(30, 50)), (40, 20), atol=1e-4)
+    assert np.allclose(came_from(rotate=90, shift=(0, 6)), (34, 30), atol=1e-4)
+    assert movie._moved(picture, 0.05, 10, (9, 9)).min() >= 0, "beyond the border lies its mirror image"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"frames": 0}, "frames is 0; it must be a whole number above 0"),
+        ({"scale": 1}, "scale is 1; it must be a number from -1 to below 1"),
+        ({"rotate": "left"}, "rotate is 'left'"),
+        ({"shift": (0, np.nan)}, "shift is nan"),
+        ({"seed": -1}, "seed is -1"),
+        ({"end": "boht"}, "unknown layer 'boht'"),
+        ({"iter_n": 1.5}, "iter_n is 1.5"),
+    ],
+)
+def test_what_a_zoom_refuses(toynet, photo, given, says):
+    with pytest.raises(dd.DreamError, match=says):
+        next(dd.zoom(toynet, photo, **{"end": "both"} | given))
+
+
+def test_ctrl_c_ends_a_film_without_half_a_frame(toynet, photo):
+    def stop(step):
+        if step.iteration == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        next(dd.zoom(toynet, photo, end="both", on_step=stop))
+
+
+# Journeys
+
+
+def test_the_stations_of_a_journey(squeezenet, googlenet, toynet):
+    modules = [f"inception_{name}/output" for name in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")]
+    assert movie.stations(googlenet) == ["conv1/7x7_s2", "conv2/3x3", *modules]
+    assert movie.stations(squeezenet) == ["conv1", *(f"fire{n}/concat" for n in range(2, 10))]
+    assert movie.stations(toynet) == ["conv1", "both"]
+    assert movie.stations(toynet, "all") == ["conv1", "pool1", "left", "right", "both"], "not fc, of one size only"
+    assert movie.stations(toynet, ["both", "conv1"]) == ["both", "conv1"] and movie.stations(toynet, "left") == ["left"]
+    for layers, says in ((["both", "boht"], "unknown layer 'boht'; did you mean 'both'"), ([], "at least one layer")):
+        with pytest.raises(dd.DreamError, match=says):
+            movie.stations(toynet, layers)
+
+
+def test_a_journey_climbs_one_layer_after_another(toynet, monkeypatch):
+    climbed = []
+
+    def noted(net, frame, *args, objective, **_):
+        climbed.append({layer: terms[0][0] for layer, terms in objective.bound(net).items()})
+        return frame
+
+    monkeypatch.setattr(movie, "deepdream", noted)
+    frames = list(dd.journey(toynet, ["conv1", "left", "both"], 4, cross_fade=2, size=(48, 64), scale=0))
+    check, *climbed = climbed
+    assert check.keys() == {"conv1", "left", "both"}, "all layers are checked before the first frame"
+    assert len(frames) == len(climbed) == 12 and frames[0].shape == (48, 64, 3)
+    assert [list(weights) for weights in climbed] == [["conv1"]] * 2 + [["conv1", "left"]] * 2 + [["left"]] * 2 + [
+        ["left", "both"]] * 2 + [["both"]] * 4  # fmt: skip
+    first, second = (weights["conv1"] / weights["left"] for weights in climbed[2:4])
+    assert first == pytest.approx(4 * second, rel=0.01), "2/3 to 1/3, then 1/3 to 2/3"
+
+
+def test_layers_fade_by_what_they_change_and_not_by_their_numbers(squeezenet, photo):
+    """At half of the fade both layers' gradients are as strong; raw, one is several times the other."""
+    fading = movie._cross_faded(squeezenet, photo, "fire5/concat", "fire8/concat", 0.5)
+    strength = {}
+    for layer, [(weight, _, _)] in fading.bound(squeezenet).items():
+        squeezenet.blobs["data"].reshape(1, 3, *photo.shape[:2])
+        squeezenet.blobs["data"].data[0] = dd.preprocess(squeezenet, photo)
+        strength[layer] = weight, abs(dd.gradient(squeezenet, layer)).mean()
+    (a, raw_a), (b, raw_b) = strength.values()
+    assert a * raw_a == pytest.approx(b * raw_b, rel=0.01) and not 1 / 2 < raw_a / raw_b < 2
+
+
+def test_a_journey_goes_on_where_it_was(toynet, photo):
+    way = {"layers": ["conv1", "both"], "frames_per_layer": 3, "cross_fade": 2, "rotate": 1.0, "octave_n": 2}
+    whole = list(dd.journey(toynet, size=(48, 64), seed=3, **way))
+    assert same(whole[3:], dd.journey(toynet, frame=whole[2], seed=3, done=3, **way))
+    assert same(whole, dd.journey(toynet, size=(48, 64), seed=3, **way))
+    assert not np.array_equal(whole[0], next(dd.journey(toynet, size=(48, 64), seed=4, **way)))
+    from_a_picture = next(dd.journey(toynet, frame=photo, **way))
+    assert abs(from_a_picture - photo).mean() < 20
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"layers": ["conv1", "boht"]}, "unknown layer 'boht'"),
+        ({"frames_per_layer": 0}, "frames_per_layer is 0"),
+        ({"frames_per_layer": 4, "cross_fade": 4}, "cross_fade is 4; it must be a whole number of frames, from 0 to 3"),
+        ({"size": (2, 2)}, "too small for layer"),
+        ({"octave_n": 12}, "too small for layer"),
+    ],
+)
+def test_what_a_journey_refuses_before_its_first_frame(toynet, given, says):
+    with pytest.raises(dd.DreamError, match=says):
+        next(dd.journey(toynet, **{"size": (48, 64)} | given))
+
+
+# Films without flicker
+
+
+class Camera:
+    """Looks at a photograph through a window that moves: shot i is `window(i)`, (left, top, pixels to a pixel)."""
+
+    def __init__(self, name, window, size=(120, 200)):
+        photo = dd.load_image(ROOT / "images" / name, 640)
+        self.photo = cv2.GaussianBlur(photo, (0, 0), 1.2)  # or what is finer than a pixel would flicker by itself
+        self.window, (self.height, self.width) = window, size
+
+    def shot(self, i):
+        left, top, scale = self.window(i)
+        at = np.float32([[scale, 0, left], [0, scale, top]])
+        how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(self.photo, at, (self.width, self.height), flags=how).clip(0, 255)
+
+    def moved(self, image, i):
+        """(what shot i shows where it is in shot i + 1, where that is in the picture)"""
+        (left, top, scale), (left2, top2, scale2) = self.window(i), self.window(i + 1)
+        y, x = np.mgrid[: self.height, : self.width].astype(np.float32)
+        x, y = (left2 + scale2 * x - left) / scale, (top2 + scale2 * y - top) / scale
+        inside = (x >= 0) & (x <= self.width - 1) & (y >= 0) & (y <= self.height - 1)
+        return cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), inside
+
+    def flicker(self, frames):
+        """How much of a frame's dream is another in the next frame: mean |difference| along the true motion."""
+        changes = []
+        for i, (here, there) in enumerate(pairwise(frames)):
+            moved, inside = self.moved(here, i)
+            changes.append(abs(moved - there)[inside].mean())
+        return np.mean(changes)
+
+
+PAN = Camera("mountains.jpg", lambda i: (20 + 4.3 * i, 60 + 0.7 * i, 1.3))
+FLIGHT = Camera("forest.jpg", lambda i: (60 + 3 * i, 40 + 2 * i, 1.9 - 0.03 * i))  # pans and zooms
+
+
+def strength(frames, sources):
+    return np.array([abs(frame - source).mean() for frame, source in zip(frames, sources)])
+
+
+@pytest.mark.parametrize("camera", [PAN, FLIGHT], ids=["pan", "flight"])
+@pytest.mark.parametrize("model", ["googlenet", "squeezenet"])
+def test_films_do_not_flicker(request, model, camera):
+    net = request.getfixturevalue(model)
+    params = {"end": net.default_layer, "iter_n": 5, "octave_n": 2}
+    sources = [camera.shot(i) for i in range(14)]
+    alone = [dd.deepdream(net, source, seed=0, **params) for source in sources]
+    film = list(dd.steady(net, sources, **params))
+    together = [frame.picture for frame in film]
+    assert camera.flicker(together) < 0.5 * camera.flicker(alone)
+    ratio = strength(together, sources) / strength(alone, sources)
+    assert (abs(ratio - 1) < 0.15).all(), ratio
+    assert np.array_equal(film[3].source, sources[3]) and together[0].dtype == np.float32
+    assert min(frame.min() for frame in together) >= 0 and max(frame.max() for frame in together) <= 255
+
+
+def test_a_film_goes_on_where_it_was(squeezenet):
+    params = {"end": "fire5/concat", **FEW}
+    sources = [PAN.shot(i) for i in range(5)]
+    film = list(dd.steady(squeezenet, sources, **params))
+    rest = dd.steady(squeezenet, sources[3:], last=film[2], **params)
+    assert same((frame.picture for frame in film[3:]), (frame.picture for frame in rest))
+
+
+def test_brightness_stays_over_200_frames(toynet):
+    """On this network a dream left to itself darkens and colours the picture within some frames."""
+    camera = Camera("mountains.jpg", lambda i: (40 + i, 60 + 0.5 * i, 1.0), (64, 96))
+    sources = (camera.shot(i) for i in range(200))
+    off = [abs(frame.picture - frame.source).mean() and (frame.picture - frame.source).mean((0, 1))
+           for frame in dd.steady(toynet, sources, end="both", iter_n=3, octave_n=1)]  # fmt: skip
+    assert len(off) == 200 and abs(np.array(off)).max() < 2
+
+
+def test_a_white_film_stays_white(toynet):
+    sources = [np.full((48, 64, 3), 255, np.float32)] * 4
+    for frame in dd.steady(toynet, sources, end="both", **FEW):
+        assert frame.picture.mean() > 253
+
+
+def test_what_is_a_cut():
+    """Detail goes on over motion, a flash and noise, not over a cut, nor out of the dark."""
+
+    def carried(old, new):
+        trust, _ = movie._carried(movie.Dreamt(old + 1, old, 1.0), new)
+        return 0 if trust is None else trust.mean()
+
+    forest, dark = FLIGHT.shot(0), np.zeros((120, 200, 3), np.float32)
+    noise = np.random.RandomState(0).normal(0, 8, forest.shape)
+    for camera in (PAN, FLIGHT):
+        shot = camera.shot(0)
+        assert carried(shot, camera.shot(1)) > 0.8 and carried(shot, camera.shot(4)) > 0.6
+        assert carried(shot * 0.8, shot * 0.8 + 40) > 0.8 and carried(shot, np.clip(shot + noise, 0, 255)) > 0.8
+        assert carried(shot, shot * 0.7) > 0.8
+        assert carried(dark, shot) == carried(shot, dark) == 0
+    assert carried(PAN.shot(0), forest) == carried(forest, PAN.shot(0)) == 0
+    far = Camera("mountains.jpg", lambda i: (400, 200, 0.8))
+    assert carried(PAN.shot(0), far.shot(0)) == 0
+    assert carried(dark, dark + 1) > 0.9 and carried(dark[:9], dark[:9]) > 0.9 and carried(dark[:, :5], dark) == 0
+
+
+def test_after_a_cut_all_begins_anew(toynet):
+    params = {"end": "both", **FEW}
+    after = next(dd.steady(toynet, [FLIGHT.shot(0)], **params)).picture
+    film = [frame.picture for frame in dd.steady(toynet, [PAN.shot(0), FLIGHT.shot(0)], **params)]
+    assert np.array_equal(film[1], after)
+
+
+def test_what_comes_into_view_is_dreamt_as_if_alone(toynet, monkeypatch):
+    masks = []
+
+    def noted(net, image, mask=None, **_):
+        masks.append(mask)
+        return image + 5
+
+    monkeypatch.setattr(movie, "deepdream", noted)
+    camera = Camera("mountains.jpg", lambda i: (20 + 20 * i, 60, 1.0))
+    list(dd.steady(toynet, [camera.shot(0), camera.shot(1)]))
+    assert masks[0] is None and masks[1].shape == (120, 200)
+    assert masks[1][:, -15:].mean() > 0.9 and masks[1][:, :150].mean() < 0.3
+
+
+def test_blend_0_is_each_picture_for_itself(toynet):
+    sources = [PAN.shot(i) for i in range(2)]
+    film = list(dd.steady(toynet, sources, blend=0, end="both", **FEW))
+    alone = next(dd.steady(toynet, sources[1:], end="both", **FEW))
+    assert np.array_equal(film[1].picture, alone.picture)
+    for blend in (1, -0.1, "all"):
+        with pytest.raises(dd.DreamError, match=r"blend is .*from 0 to below 1"):
+            next(dd.steady(toynet, sources, blend=blend, end="both"))
+
+
+def test_a_film_under_a_mask(toynet):
+    mask = np.zeros((120, 200))
+    mask[:, :100] = 1
+    for frame in dd.steady(toynet, [PAN.shot(i) for i in range(3)], mask=mask, end="both", **FEW):
+        changed = abs(frame.picture - frame.source).mean((0, 2))
+        assert changed[:100].mean() > 1 and changed[105:].max() < 1e-3
+
+
+def test_films_on_torch(toy):
+    net = load(toy, "torch")
+    film = list(dd.steady(net, [PAN.shot(i) for i in range(3)], end="both", **FEW))
+    assert len(film) == 3 and len(list(dd.journey(net, frames_per_layer=2, cross_fade=1, size=(48, 64)))) == 4
+    assert caffemodel.climbable(net.layer_specs) == net.climbable
