@@ -110,8 +110,8 @@ def _journey(args) -> int:
     check_film(args.out, args.fps)
     image = load_image(args.image, args.width) if args.image else None
     net, params = _net_and_params(args)
-    layers = args.layers.split(",") if args.layers and args.layers != "all" else args.layers
-    layers = [layer.strip() for layer in stations(net, layers)]
+    named = args.layers and args.layers != "all"
+    layers = stations(net, [layer.strip() for layer in args.layers.split(",")] if named else args.layers)
 
     def make(done, frame=image):
         way = layers, args.frames_per_layer, args.cross_fade, frame, args.size
@@ -198,14 +198,13 @@ def _settings(args, net, **resolved) -> dict:
 
     Of files elsewhere only the name is told, for pictures are published, and folders have the names of people.
     """
-    given = {name: value for name, value in (vars(args) | resolved).items() if value is not None}
-    for name in ("run", "out", "more", "restart"):
-        given.pop(name, None)
+    apart = "run", "out", "more", "restart", "model", "engine", "device", "dtype"
+    given = {name: value for name, value in (vars(args) | resolved).items() if value is not None and name not in apart}
     files = {name: given[name] for name in INPUTS if name in given}
     given |= {name: file if not os.path.isabs(file) else Path(file).name for name, file in files.items()}
-    given["model"] = args.model if os.path.isdir(args.model or "") and not os.path.isabs(args.model) else net.model.name
-    digests = {"sha256": {name: _sha256(file) for name, file in files.items()}} if files else {}
-    return {"deepdream": __version__, **given, **net.engine, **digests}
+    near = os.path.isdir(args.model or "") and not os.path.isabs(args.model)
+    settings = {"deepdream": __version__, "model": args.model if near else net.model.name, **net.engine, **given}
+    return settings | ({"sha256": {name: _sha256(file) for name, file in files.items()}} if files else {})
 
 
 def _sha256(file):

@@ -44,10 +44,7 @@ def read_film(path: str | Path, start: int = 0, stop: int | None = None, stride:
     """
     import av
 
-    check_number("start", start, Integral, lambda n: n >= 0, "a frame's number, from 0")
-    check_number("stride", stride, Integral, lambda n: n > 0, "a whole number above 0")
-    if stop is not None:
-        check_number("stop", stop, Integral, lambda n: n > start, f"a frame's number above start, which is {start}")
+    _check_range(start, stop, stride)
     tick, held, broken = 0, None, None
     with _opened(path) as container:
         fps, announced, first = _fps(container), _announced(container), _begin(container)
@@ -119,8 +116,8 @@ def make_film(out: str | Path, make: Callable[..., Iterator[tuple]], settings: d
                     restart = False
                 with whole(folder / "state.npz") as part:
                     np.savez(part, *state, done=done + 1, settings=json.dumps(settings))
-                save_image(_frame(folder, done), state[0], settings | {"frame": done})
                 done += 1
+                save_image(_frame(folder, done - 1), state[0], settings | {"frame": done - 1})
                 if on_frame:
                     on_frame(done)
             if out != folder:
@@ -128,7 +125,7 @@ def make_film(out: str | Path, make: Callable[..., Iterator[tuple]], settings: d
                 with whole(out, folder) as part:
                     _encode(part, pictures, Fraction(fps).limit_denominator(100000), json.dumps(settings), sound)
         except (DreamError, KeyboardInterrupt) as error:
-            kept = f"; {done} frames are safe in {folder}, and the same command goes on from there" if done else ""
+            kept = f"; frames finished: {done}, in {folder}; the same command goes on from there" if done else ""
             raise type(error)(f"{error}{kept}") from None
 
 
@@ -141,6 +138,7 @@ def dream_video(net, source: str | Path, out: str | Path, start: int = 0, stop: 
     Of every `stride` frames one is dreamt and shown as long as all of them. The rest is as for those three.
     """
     check_film(out)
+    _check_range(start, stop, stride)
     fps, _, _ = film_about(source)
     if settings is None:
         plain = {k: v if isinstance(v, (int, float, str, type(None))) else str(v) for k, v in dream_params.items()}
@@ -175,6 +173,13 @@ def check_film(path: str | Path, fps: float | Fraction = 25) -> None:
     except av.codec.codec.UnknownCodecError:
         cure = "`pip install --force-reinstall --only-binary :all: av` brings it, or take another ending"
         raise DreamError(f"cannot write the film {path}: this PyAV lacks the encoder {codec}; {cure}") from None
+
+
+def _check_range(start, stop, stride):
+    check_number("start", start, Integral, lambda n: n >= 0, "a frame's number, from 0")
+    check_number("stride", stride, Integral, lambda n: n > 0, "a whole number above 0")
+    if stop is not None:
+        check_number("stop", stop, Integral, lambda n: n > start, f"a frame's number above start, which is {start}")
 
 
 @contextmanager

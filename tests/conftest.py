@@ -1,5 +1,10 @@
 """Networks for the tests: a toy written on the spot, SqueezeNet (always), GoogLeNet where its weights are."""
 
+import os
+import re
+import subprocess
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +46,35 @@ def load(model, engine):
     if engine == "torch":
         pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'deepdream[torch]'")
     return load_net(model, engine)
+
+
+def run(*args, **kwargs):
+    """`deepdream` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "deepdream", *map(str, args)], capture_output=True, text=True, **kwargs
+    )
+
+
+def refused(done, says):
+    """One clear line, status 2, no signal."""
+    assert done.returncode == 2, done
+    assert re.search(says, done.stderr), done.stderr
+    assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr and not done.stdout
+
+
+@contextmanager
+def mounted(folder, options):
+    """A small file system of its own, which only root may make."""
+    folder.mkdir()
+    if (
+        os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], capture_output=True).returncode
+    ):
+        pytest.skip("mounting a file system needs root")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
 
 
 @pytest.fixture

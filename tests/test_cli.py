@@ -2,15 +2,13 @@
 
 import hashlib
 import os
-import re
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TOY
+from conftest import TOY, mounted, refused, run
 from PIL import Image
 
 import deepdream as dd
@@ -20,21 +18,8 @@ ROOT = Path(__file__).parent.parent
 MOUNTAINS = ROOT / "images" / "mountains.jpg"
 
 
-def run(*args, **kwargs):
-    return subprocess.run(
-        [sys.executable, "-m", "deepdream", *map(str, args)], capture_output=True, text=True, **kwargs
-    )
-
-
 def dream(*args, **kwargs):
     return run("dream", *args, "--iterations", 1, "--octaves", 2, "--seed", 0, **kwargs)
-
-
-def refused(done, says):
-    """One clear line, status 2, no signal."""
-    assert done.returncode == 2, done
-    assert re.search(says, done.stderr), done.stderr
-    assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr and not done.stdout
 
 
 @pytest.fixture
@@ -261,21 +246,6 @@ def test_weights_that_are_missing_or_do_not_fit(tmp_path, picture, toy, left):
     caffemodel.write_weights(toy / "toy.caffemodel", weights)
     says = r"layer 'left' needs weights of the shapes \(4, 8, 1, 1\), \(4,\), but the file has"
     refused(dream(picture, "-o", tmp_path / "o.png", "--model", toy), says)
-
-
-@contextmanager
-def mounted(folder, options):
-    """A small file system of its own, which only root may make."""
-    folder.mkdir()
-    if (
-        os.geteuid()
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], capture_output=True).returncode
-    ):
-        pytest.skip("mounting a file system needs root")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
 
 
 def test_a_full_disk(tmp_path, picture, toy):
