@@ -144,8 +144,8 @@ def _video(args) -> int:
     check_film(args.out)
     _, announced, _ = film_about(args.source)
     net, params = _net_and_params(args)
-    last = args.stop if args.stop and args.stop < announced else announced
-    with film_bar(len(range(args.start, last, max(1, args.stride)))) as (params["on_step"], on_frame):
+    last = min(args.stop or announced, announced)
+    with film_bar(len(range(args.start, last, max(1, args.stride))) or None) as (params["on_step"], on_frame):
         dream_video(net, args.source, args.out, args.start, args.stop, args.stride, args.width, args.blend, args.seed,
                     _settings(args, net), args.restart, on_frame, **params)  # fmt: skip
     print(args.out)

@@ -25,9 +25,10 @@ from .errors import DreamError, check_number, whole
 from .movie import Dreamt, steady
 from .show import check_output, load_image, save_image, to_image
 
-# Codecs of picture and sound, and the options of the first: hardly to be told from the frames.
+# Codecs of picture and sound, and the options of the first: hardly to be told from the frames. (Without mbtree, whose
+# AVX-512 code gives other bytes now and then for pictures less than 200 pixels wide.)
 FORMATS = {
-    ".mp4": ("libx264", "aac", {"crf": "18", "preset": "medium"}),
+    ".mp4": ("libx264", "aac", {"crf": "18", "preset": "medium", "x264-params": "mbtree=0"}),
     ".webm": ("libvpx-vp9", "libopus", {"crf": "24", "b": "0", "cpu-used": "2", "row-mt": "1"}),
     ".gif": ("gif", None, {}),
 }
@@ -48,14 +49,16 @@ def read_film(path: str | Path, start: int = 0, stop: int | None = None, stride:
     tick, held, broken = 0, None, None
     with _opened(path) as container:
         fps, announced, first = _fps(container), _announced(container), _begin(container)
-        container.streams.video[0].thread_type = "AUTO"
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        stretched = stream.sample_aspect_ratio or 1  # width of a pixel over its height, on tape and some discs
         try:
             for frame in container.decode(video=0):
                 at = tick if frame.time is None else round((frame.time - first) * fps)
                 while tick <= at and tick != stop:
                     if tick >= start and (tick - start) % stride == 0:
                         # Where time passes without a frame, the last one is still to be seen.
-                        yield _picture(frame if tick == at or held is None else held, width)
+                        yield _picture(frame if tick == at or held is None else held, stretched, width)
                     tick += 1
                 held = frame
                 if tick == stop:
@@ -218,10 +221,13 @@ def _begin(container):
     return (stream.start_time or 0) * stream.time_base
 
 
-def _picture(frame, width):
+def _picture(frame, stretched, width):
     from PIL import Image
 
-    image = Image.fromarray(np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90))
+    image = Image.fromarray(frame.to_ndarray(format="rgb24"))
+    if stretched != 1:
+        image = image.resize((max(1, round(image.width * stretched)), image.height), Image.Resampling.LANCZOS)
+    image = Image.fromarray(np.rot90(image, frame.rotation // 90))
     if width is not None:
         check_number("width", width, Integral, lambda n: 1 <= n <= 16384, "a number of pixels, 1 to 16384")
         image = image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS)
@@ -252,7 +258,7 @@ def _encode(path, pictures, fps, note, sound):
             for _, late in chain([(time, packet)] if packet else (), heard):
                 film.mux(late)
     except av.FFmpegError as error:
-        raise DreamError(f"cannot write the film: {error.strerror}") from None
+        raise OSError(error.errno, error.strerror) from None  # `whole` knows the film's name
     if codec == "gif":
         _comment(path, note.encode())
 
@@ -306,7 +312,7 @@ def _sound(film, codec, source, start, end):
             origin = _begin(container) + start
             try:
                 for frame in container.decode(audio=0):
-                    if origin <= frame.time < _begin(container) + end:
+                    if frame.time is not None and origin <= frame.time < _begin(container) + end:
                         frame.pts, frame.time_base = round((frame.time - origin) * frame.rate), Fraction(1, frame.rate)
                         yield from stream.encode(frame)
             except av.FFmpegError:
@@ -316,9 +322,9 @@ def _sound(film, codec, source, start, end):
     with _opened(source) as container:
         if not container.streams.audio:
             return iter(())
-        rate = 48000 if codec == "libopus" else container.streams.audio[0].rate
-        stream = film.add_stream(codec, rate=rate, layout=container.streams.audio[0].layout.name)
-        stream.bit_rate = 192000
+        mono = container.streams.audio[0].channels == 1
+        stream = film.add_stream(codec, rate=48000, layout="mono" if mono else "stereo")
+        stream.bit_rate = 96000 if mono else 192000
     return ((float(packet.pts * packet.time_base), packet) for packet in packets())
 
 
@@ -326,12 +332,15 @@ def _comment(path, note):
     """Put a comment into a GIF, after its header, where programs look for it; ffmpeg leaves it out."""
     blocks = b"".join(bytes([len(block)]) + block for block in (note[i : i + 255] for i in range(0, len(note), 255)))
     copy = path.with_suffix(".copy")
-    with open(path, "rb") as film, open(copy, "wb") as out:
-        head = film.read(13)
-        palette = 3 * 2 ** ((head[10] & 7) + 1) if head[10] & 128 else 0
-        out.write(head + film.read(palette) + b"!\xfe" + blocks + b"\0")
-        shutil.copyfileobj(film, out)
-    os.replace(copy, path)
+    try:
+        with open(path, "rb") as film, open(copy, "wb") as out:
+            head = film.read(13)
+            palette = 3 * 2 ** ((head[10] & 7) + 1) if head[10] & 128 else 0
+            out.write(head + film.read(palette) + b"!\xfe" + blocks + b"\0")
+            shutil.copyfileobj(film, out)
+        os.replace(copy, path)
+    finally:
+        copy.unlink(missing_ok=True)
 
 
 @contextmanager

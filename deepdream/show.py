@@ -201,8 +201,8 @@ def progress_bar(tqdm: type | None = None, disable: bool | None = None) -> Calla
 
 
 @contextmanager
-def film_bar(frames: int) -> Iterator[tuple[Callable[[Step], None], Callable[[int], None]]]:
-    """A bar for a whole film on a terminal, with frames a second and the time left: (on_step, on_frame)."""
+def film_bar(frames: int | None) -> Iterator[tuple[Callable[[Step], None], Callable[[int], None]]]:
+    """(on_step, on_frame) of one bar for a whole film, on a terminal: frames a second, and the time left."""
     from tqdm import tqdm
 
     done = None
@@ -215,7 +215,7 @@ def film_bar(frames: int) -> Iterator[tuple[Callable[[Step], None], Callable[[in
                 bar.initial = bar.n = frame  # those of an earlier run took no time now
             done = frame
             bar.update(frame - bar.n)
-            if frame >= frames:
+            if frames and frame >= frames:
                 bar.set_description_str("encoding ")
 
         def on_step(step: Step) -> None:
