@@ -15,7 +15,7 @@ from .draw import draw
 from .dream import Step, deepdream, gradient, make_step, octaves
 from .errors import DreamError
 from .film import dream_video, make_film, read_film, save_film
-from .movie import journey, steady, zoom
+from .movie import journey, stations, steady, zoom
 from .net import deprocess, load_net, preprocess
 from .objectives import L2, channel, guide, guide_features, logit, objective_guide, objective_L2, unit
 from .show import live_view, load_image, read_settings, save_image, sheet, showarray
@@ -25,5 +25,5 @@ __all__ = [
     "L2", "DreamError", "Step", "channel", "deepdream", "deprocess", "draw", "dream_video", "gradient", "guide",
     "guide_features", "journey", "live_view", "load_image", "load_net", "logit", "make_film", "make_step",
     "objective_L2", "objective_guide", "octaves", "preprocess", "read_film", "read_settings", "save_film",
-    "save_image", "sheet", "showarray", "steady", "unit", "zoom",
+    "save_image", "sheet", "showarray", "stations", "steady", "unit", "zoom",
 ]  # fmt: skip
