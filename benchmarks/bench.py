@@ -1,4 +1,4 @@
-"""The numbers that README.md quotes: python benchmarks/bench.py [--rounds N] [--json FILE] [--draw]
+"""The numbers that README.md quotes: python benchmarks/bench.py [--rounds N] [--json FILE] [--draw] [--film]
 
 GoogLeNet (else SqueezeNet), 1024x575, default layer: one gradient, the whole default dream, and the peak memory, of
 the plain 2015 algorithm on stock Caffe and of each engine. Every round runs each contender once, in turn; medians;
@@ -7,6 +7,9 @@ for Caffe, too.
 
 --draw: six classes from noise instead, by each engine and by the recipe of auduno/deepdraw on stock Caffe: seconds, the
 probability that GoogLeNet gives the class, and the rank that SqueezeNet does, which has drawn nothing.
+
+--film: a camera pans over one photograph and flies into another; how much less a film's dream flickers along the known
+motion than pictures dreamt one by one do, how strong it is beside them, and how far its brightness is off.
 """
 
 import argparse
@@ -86,16 +89,16 @@ def drawings() -> None:
 
     from deepdream.objectives import class_number
 
-    nets = {name: dd.load_net("bvlc_googlenet", *ENGINES.get(name, ("caffe",))) for name in (STOCK, *ENGINES)}
+    nets = {name: dd.load_net("bvlc_googlenet", *engine) for name, engine in ENGINES.items()}
     google, other = nets["CaffeNet"], dd.load_net("squeezenet_v1.1", "caffe")
     stock = stock_net(google)
-    pictures = {name: [] for name in nets}
+    pictures = {name: [] for name in (STOCK, *nets)}
     print(f"{'':20} {'':14} {'seconds':>8} {'GoogLeNet':>10} {'SqueezeNet':>11}")
     for label in DRAWN:
         i = class_number(google, label)
-        for name, net in nets.items():
+        for name in pictures:
             start = time.perf_counter()
-            picture = plain_draw(stock, google.mean, i) if name == STOCK else dd.draw(net, i)
+            picture = plain_draw(stock, google.mean, i) if name == STOCK else dd.draw(nets[name], i)
             seconds = time.perf_counter() - start
             pictures[name].append(picture)
             p, rank = opinion(google, picture, i)[0], opinion(other, picture, i)[1]
@@ -104,6 +107,35 @@ def drawings() -> None:
         path = ROOT / "dreams" / f"draw-{name.split(',')[0].replace(' ', '-')}.png"
         path.parent.mkdir(exist_ok=True)
         dd.save_image(path, dd.sheet(drawn, DRAWN))
+
+
+def films(frames: int = 200) -> None:
+    """Every 20th frame of a film of default dreams, by TorchNet, beside the same dreamt alone."""
+    from plain import Camera
+
+    cameras = {
+        "pan": Camera("mountains.jpg", lambda i: (20 + 0.9 * i, 60 + 0.2 * i, 1.3)),
+        "flight": Camera("forest.jpg", lambda i: (40 + 0.5 * i, 30 + 0.3 * i, 1.9 - 0.004 * i)),
+    }
+    print(f"{'':32} {'flicker':>12} {'strength':>12} {'off by at most':>14}")
+    for model, end in (
+        ("bvlc_googlenet", "inception_4c/output"),
+        ("bvlc_googlenet", "inception_3b/output"),
+        ("squeezenet_v1.1", "fire8/concat"),
+    ):
+        net = dd.load_net(model, "torch")
+        for name, camera in cameras.items():
+            flicker, strength, off, before = [], [], 0.0, []
+            for i, film in enumerate(dd.steady(net, map(camera.shot, range(frames)), end=end)):
+                off = max(off, abs((film.picture - film.source).mean((0, 1))).max())
+                if i % 20 < 2:
+                    pair = film.picture, dd.deepdream(net, film.source, end=end, seed=0)
+                    strength.append(np.divide(*(abs(dream - film.source).mean() for dream in pair)))
+                    if i % 20:
+                        flicker.append(np.divide(*(camera.flicker(two, i - 1) for two in zip(before, pair))))
+                    before = pair
+            row = f"{min(flicker):.2f} to {max(flicker):.2f} {min(strength):.2f} to {max(strength):.2f}"
+            print(f"{end:20} {name:11} {row} {off:14.2f}", flush=True)
 
 
 def peak_memory(name: str) -> float:
@@ -117,6 +149,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="of gradients; a third of that of dreams")
     parser.add_argument("--json", type=Path, help="write the numbers here, too")
     parser.add_argument("--draw", action="store_true", help="time and judge drawings instead")
+    parser.add_argument("--film", action="store_true", help="judge films instead")
     parser.add_argument("--peak", metavar="NAME", help=argparse.SUPPRESS)
     args = parser.parse_args()
     warnings.showwarning = lambda message, *_, **__: print(message, file=sys.stderr)
@@ -127,8 +160,8 @@ def main() -> None:
         print(int(status["VmHWM"].split()[0]) / 1e6)
         return
 
-    if args.draw:
-        return drawings()
+    if args.draw or args.film:
+        return drawings() if args.draw else films()
 
     names = [STOCK, *ENGINES]
     memory = {name: peak_memory(name) for name in names}

@@ -1,12 +1,16 @@
-"""The oracle: 2015's algorithms written out, on a network as pycaffe loads it by itself."""
+"""The oracle: 2015's algorithms written out, on a network as pycaffe loads it by itself; a camera of known motion."""
 
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import caffe
+import cv2
 import numpy as np
 import scipy.ndimage as nd
 from PIL import Image
+
+from deepdream import load_image
 
 
 def stock_net(net):
@@ -94,3 +98,34 @@ def plain_zoom(net, mean, frame, end, frames, s=0.05, **params):
         frame = plain_dream(net, mean, frame, end, **params)
         yield frame
         frame = nd.affine_transform(frame, [1 - s, 1 - s, 1], [h * s / 2, w * s / 2, 0], order=1)
+
+
+class Camera:
+    """Looks at a photograph through a window that moves: shot i is `window(i)`, (left, top, pixels to a pixel)."""
+
+    def __init__(self, name, window, size=(120, 200)):
+        photo = load_image(Path(__file__).parent.parent / "images" / name, 640)
+        self.photo = cv2.GaussianBlur(photo, (0, 0), 1.2)  # or what is finer than a pixel would flicker by itself
+        self.window, (self.height, self.width) = window, size
+
+    def shot(self, i):
+        left, top, scale = self.window(i)
+        at = np.float32([[scale, 0, left], [0, scale, top]])
+        how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(self.photo, at, (self.width, self.height), flags=how).clip(0, 255)
+
+    def moved(self, image, i):
+        """(what shot i shows where it is in shot i + 1, where that is in the picture)"""
+        (left, top, scale), (left2, top2, scale2) = self.window(i), self.window(i + 1)
+        y, x = np.mgrid[: self.height, : self.width].astype(np.float32)
+        x, y = (left2 + scale2 * x - left) / scale, (top2 + scale2 * y - top) / scale
+        inside = (x >= 0) & (x <= self.width - 1) & (y >= 0) & (y <= self.height - 1)
+        return cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), inside
+
+    def flicker(self, frames, first=0):
+        """How much of a frame's dream is another in the next frame: mean |difference| along the true motion."""
+        changes = []
+        for i, (here, there) in enumerate(pairwise(frames), first):
+            moved, inside = self.moved(here, i)
+            changes.append(abs(moved - there)[inside].mean())
+        return np.mean(changes)

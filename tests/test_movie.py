@@ -1,19 +1,15 @@
 """Zoom against the notebook's loop; journeys; films without flicker, measured where the true motion is known."""
 
 import signal
-from itertools import pairwise
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from conftest import load
-from plain import plain_zoom, stock_net
+from plain import Camera, plain_zoom, stock_net
 
 import deepdream as dd
 from deepdream import caffemodel, movie
 
-ROOT = Path(__file__).parent.parent
 FEW = {"iter_n": 2, "octave_n": 2}
 
 
@@ -169,37 +165,6 @@ def test_what_a_journey_refuses_before_its_first_frame(toynet, given, says):
 
 
 # Films without flicker
-
-
-class Camera:
-    """Looks at a photograph through a window that moves: shot i is `window(i)`, (left, top, pixels to a pixel)."""
-
-    def __init__(self, name, window, size=(120, 200)):
-        photo = dd.load_image(ROOT / "images" / name, 640)
-        self.photo = cv2.GaussianBlur(photo, (0, 0), 1.2)  # or what is finer than a pixel would flicker by itself
-        self.window, (self.height, self.width) = window, size
-
-    def shot(self, i):
-        left, top, scale = self.window(i)
-        at = np.float32([[scale, 0, left], [0, scale, top]])
-        how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-        return cv2.warpAffine(self.photo, at, (self.width, self.height), flags=how).clip(0, 255)
-
-    def moved(self, image, i):
-        """(what shot i shows where it is in shot i + 1, where that is in the picture)"""
-        (left, top, scale), (left2, top2, scale2) = self.window(i), self.window(i + 1)
-        y, x = np.mgrid[: self.height, : self.width].astype(np.float32)
-        x, y = (left2 + scale2 * x - left) / scale, (top2 + scale2 * y - top) / scale
-        inside = (x >= 0) & (x <= self.width - 1) & (y >= 0) & (y <= self.height - 1)
-        return cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), inside
-
-    def flicker(self, frames):
-        """How much of a frame's dream is another in the next frame: mean |difference| along the true motion."""
-        changes = []
-        for i, (here, there) in enumerate(pairwise(frames)):
-            moved, inside = self.moved(here, i)
-            changes.append(abs(moved - there)[inside].mean())
-        return np.mean(changes)
 
 
 PAN = Camera("mountains.jpg", lambda i: (20 + 4.3 * i, 60 + 0.7 * i, 1.3))
