@@ -5,16 +5,17 @@
     dream = deepdream(net, image, end=net.default_layer)
     save_image('dream.jpg', dream)
 
-A map of the package: dream.py is the algorithm, objectives.py what it climbs, draw.py the same from noise, movie.py the
-same in motion, tiles.py for pictures larger than memory, net.py the door to a network, caffenet.py that network in
-Caffe, torchnet.py the same in PyTorch, caffemodel.py its files, zoo.py where they come from, show.py pictures in and
-out, film.py films in and out, __main__.py the command line.
+A map of the package: dream.py is the algorithm, objectives.py what it climbs, draw.py the same from noise, movie.py
+the same in motion, frames.py for films that take hours, tiles.py for pictures larger than memory, net.py the door to
+a network, caffenet.py that network in Caffe, torchnet.py the same in PyTorch, caffemodel.py its files, zoo.py where
+they come from, show.py pictures in and out, film.py films in and out, __main__.py the command line.
 """
 
 from .draw import draw
 from .dream import Step, deepdream, gradient, make_step, octaves
 from .errors import DreamError
-from .film import dream_video, make_film, read_film, save_film
+from .film import read_film, save_film
+from .frames import dream_video, make_film
 from .movie import journey, stations, steady, zoom
 from .net import deprocess, load_net, preprocess
 from .objectives import L2, channel, guide, guide_features, logit, objective_guide, objective_L2, unit

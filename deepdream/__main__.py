@@ -25,11 +25,11 @@ def main(argv: list[str] | None = None) -> int:
     args, args.more = parser.parse_known_args(argv)
     if args.more and args.command != "replay":
         parser.error(f"unrecognized arguments: {' '.join(args.more)}")
-    warnings.showwarning = lambda message, *_, **__: print(f"deepdream: {message}", file=sys.stderr)
+    warnings.showwarning = _warn
     try:
         return args.run(args)
     except DreamError as error:
-        print(f"deepdream: {error}", file=sys.stderr)
+        print(f"deepdream: {_in_options(str(error), args.command)}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error):  # PyTorch's word for it
@@ -43,6 +43,20 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # `deepdream layers | head`
         sys.stdout = None
         return 0
+
+
+def _warn(message, *_, **__) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(f"deepdream: {message}", file=sys.stderr)  # above a bar that is there
+
+
+def _in_options(sentence: str, command: str) -> str:
+    """A refusal with the option's name in place of Python's: --iterations is 0, not iter_n is 0."""
+    for action in _parsers()[1][command]._actions:
+        if action.option_strings:
+            sentence = re.sub(rf"(^|begun with ){action.dest} ", rf"\1{action.option_strings[-1]} ", sentence)
+    return sentence
 
 
 def _dream(args) -> int:
@@ -108,22 +122,26 @@ def _journey(args) -> int:
     from .movie import stations
 
     check_film(args.out, args.fps)
+    if (args.size and args.image) or (args.width and not args.image):
+        raise DreamError("--size is for a journey from noise, --width for one from a picture, IN; leave out the other")
     image = load_image(args.image, args.width) if args.image else None
+    height, width = image.shape[:2] if args.image else args.size or (360, 640)
     net, params = _net_and_params(args)
-    named = args.layers and args.layers != "all"
-    layers = stations(net, [layer.strip() for layer in args.layers.split(",")] if named else args.layers)
+    layers = args.layers if args.layers in (None, "all") else filter(None, map(str.strip, args.layers.split(",")))
+    layers = stations(net, layers)
 
     def make(done, frame=image):
-        way = layers, args.frames_per_layer, args.cross_fade, frame, args.size
+        way = layers, args.frames_per_layer, args.cross_fade, frame, (height, width)
         return journey(net, *way, args.scale, args.rotate, args.shift, args.seed, done, **params)
 
-    settings = _settings(args, net, layers=",".join(layers), size="{1}x{0}".format(*args.size))
+    size = {"width": width} if args.image else {"size": f"{width}x{height}"}
+    settings = _settings(args, net, layers=",".join(layers), **size)
     return _film(args, make, params, settings, len(layers) * args.frames_per_layer)
 
 
 def _film(args, make, params, settings, frames) -> int:
     """Make a film of what `make`, a function of how many frames are done and the last of them, yields."""
-    from .film import make_film
+    from . import make_film
     from .show import film_bar
 
     def states(done, *last):
@@ -157,10 +175,13 @@ def _replay(args) -> int:
 
     settings = read_settings(args.file)
     if "deepdream" not in settings:
-        raise DreamError(f"{args.file} carries no settings of deepdream; only what it made itself can be replayed")
+        what = "what the command line has made can be replayed"
+        raise DreamError(f"{args.file} carries no settings of deepdream's command line; only {what}")
     if not args.out:
         out = Path(args.file).parent if "frame" in settings and os.path.isfile(args.file) else args.file
-        print(shlex.join(["deepdream", *command(settings), "-o", str(out), *args.more]))
+        words = [*command(settings), "-o", str(out), *args.more]
+        _parsers()[0].parse_args(words)
+        print(shlex.join(["deepdream", *words]))
         return 0
     for name in filter(settings.get, INPUTS):
         given = Path(settings[name])
@@ -181,9 +202,9 @@ def command(settings: dict) -> list[str]:
         value = settings.get(action.dest)
         if value is None or value == action.default or action.dest == "out":
             continue
-        values = [str(v) for v in (value if isinstance(value, list) else [value])]
+        values = [_word(v) for v in (value if isinstance(value, list) else [value])]
         if not action.option_strings:
-            words += values
+            words += [f"./{v}" if v.startswith("-") else v for v in values]
         elif action.nargs == 0:
             options.append(action.option_strings[0])
         elif action.nargs is None and values[0].startswith("-"):
@@ -193,10 +214,17 @@ def command(settings: dict) -> list[str]:
     return words + options
 
 
+def _word(value) -> str:
+    import numpy as np
+
+    return np.format_float_positional(value, trim="0") if isinstance(value, float) else str(value)
+
+
 def _settings(args, net, **resolved) -> dict:
     """What a picture or film carries: every argument, from which `command` writes the line again.
 
-    Of files elsewhere only the name is told, for pictures are published, and folders have the names of people.
+    Of a file given with its full path only the name is told, for pictures are published, and folders have the names of
+    people.
     """
     apart = "run", "out", "more", "restart", "model", "engine", "device", "dtype"
     given = {name: value for name, value in (vars(args) | resolved).items() if value is not None and name not in apart}
@@ -310,7 +338,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     model = "a network's name (`deepdream models`) or a folder with its files"
     picture = "where the {} goes, .jpg or .png; the settings travel in it"
-    film = "where the film goes, .mp4, .webm, .gif, or a folder for its frames; the settings travel in it"
+    film = "where the film goes, .mp4, .webm, .gif, or a folder (no dot) for its frames; the settings travel in it"
 
     def add(name, run, out, **kwargs):
         p = commands.add_parser(name, **kwargs)
@@ -333,19 +361,19 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
                        "guide(layer, image), channel(layer, i), unit(layer, i, x, y) and logit(class); "
                        "--objective=... where it begins with a minus")  # fmt: skip
 
-    def knobs(p, seed, same, iterations=10):
+    def knobs(p, seed, same, iterations=10, what="picture"):
         p.add_argument("--iterations", dest="iter_n", type=int, default=iterations, metavar="N",
                        help=f"steps an octave, {iterations}")  # fmt: skip
         p.add_argument("--octaves", dest="octave_n", type=int, default=4, metavar="N", help="sizes to dream at, 4")
         p.add_argument("--scale", dest="octave_scale", type=float, default=1.4, metavar="X",
-                       help="from one octave to the next, 1.4")  # fmt: skip
+                       help="from one octave's size to the next, 1.4")  # fmt: skip
         p.add_argument("--step", dest="step_size", type=float, default=1.5, metavar="X",
                        help="mean change of a colour value in a step, 1.5 of 255")  # fmt: skip
         p.add_argument(
             "--jitter", type=int, default=32, metavar="PX", help="largest random shift before a step, 32 pixels"
         )
         p.add_argument("--seed", type=int, default=seed, metavar="N", help=same)
-        p.add_argument("--width", type=int, metavar="PX", help="resize the picture first")
+        p.add_argument("--width", type=int, metavar="PX", help=f"resize the {what} first")
         p.add_argument("--mask", metavar="IMAGE", help="dream only where this picture is light")
         p.add_argument("--keep-color", action="store_true", help="change only how light each pixel is, not its colour")
         p.add_argument(
@@ -382,19 +410,19 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
 
     p = add("zoom", _zoom, film, help="dream, enlarge, dream again: an endless zoom into a picture")
     p.add_argument("image", metavar="IN", help="the picture to begin with")
-    p.add_argument("--frames", type=int, default=100, metavar="N", help="100; more, later, make the same film longer")
+    p.add_argument("--frames", type=int, default=100, metavar="N", help="100; more make a film that is there longer")
     moving(p, 0.05)
     goal(p)
     knobs(p, 0, "of the first frame, and one more for each; 0")
     lasting(p)
 
     p = add("journey", _journey, film, help="zoom through the network's layers, from noise to whole animals")
-    p.add_argument("image", nargs="?", metavar="IN", help="a picture to begin with; noise")
-    p.add_argument("--layers", metavar="A,B,C", help="the layers to climb, one after another; `all`; a good subset")
+    p.add_argument("image", nargs="?", metavar="IN", help="a picture to begin with, or else noise")
+    p.add_argument("--layers", metavar="A,B,C", help="layers to climb, in turn, or `all`; ten of all depths")
     p.add_argument("--frames-per-layer", type=int, default=100, metavar="N", help="100")
     p.add_argument("--cross-fade", type=int, metavar="N", help="the last frames of a layer, in which the next takes "
                    "over; a quarter of them")  # fmt: skip
-    p.add_argument("--size", type=_size, default="640x360", metavar="WxH", help="without IN: of the film, 640x360")
+    p.add_argument("--size", type=_size, metavar="WxH", help="size of a film from noise, 640x360")
     moving(p, 0.02)
     knobs(p, 0, "of the noise and of the first frame, and one more for each; 0", iterations=4)
     lasting(p)
@@ -407,12 +435,12 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     p.add_argument("--stop", type=int, metavar="N", help="the frame before which to stop; the end")
     p.add_argument("--stride", type=int, default=1, metavar="N", help="dream every Nth frame, shown N times as long; 1")
     goal(p)
-    knobs(p, 0, "of every frame; 0")
+    knobs(p, 0, "of every frame; 0", what="film")
     lasting(p)
 
     p = add("replay", _replay, None, help="show the command that made a picture or film, or run it again")
     p.add_argument("file", metavar="FILE", help="what was made: .jpg, .png, .mp4, .webm, .gif, or a folder of frames")
-    p.add_argument("-o", "--out", help="run it again, with further options as given (--seed 5), and write this")
+    p.add_argument("-o", "--out", help="run it again, and write this; options after FILE (--seed 5) overrule")
 
     p = add(
         "layers", _layers, None, help="list a network's layers: shape, receptive field, whether a dream can climb it"

@@ -35,20 +35,24 @@ def check_seed(seed: int | None) -> None:
         check_number("seed", seed, Integral, lambda n: 0 <= n < 2**32, "a whole number from 0 to 4294967295")
 
 
-@contextmanager
-def whole(path: Path, folder: Path | None = None) -> Iterator[Path]:
-    """A temporary path that becomes `path` once all is written, and is gone when something fails.
+class CannotWriteError(DreamError):
+    """A file cannot be written: the disk may be full, and what was to be written is not at fault."""
 
-    It lies beside `path`, or in `folder`, which must be on the same disk. An OSError becomes a `DreamError`.
+
+@contextmanager
+def whole(path: Path, part: Path | None = None) -> Iterator[Path]:
+    """A temporary path beside `path` that becomes `path` once all is written, and is gone when something fails.
+
+    An OSError becomes a `CannotWriteError`.
     """
-    part = (folder or path.parent) / f".deepdream-{os.getpid()}.part{path.suffix}"
+    part = part or path.with_name(f".deepdream-{os.getpid()}.part{path.suffix}")
     try:
         yield part
-        with open(part, "rb") as written:
+        with open(part, "r+b") as written:
             os.fsync(written.fileno())  # so that not even a power cut leaves half a file under that name
         os.replace(part, path)
     except OSError as error:
-        raise DreamError(f"cannot write {path}: {error.strerror or error}") from None
+        raise CannotWriteError(f"cannot write {path}: {error.strerror or error}") from None
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)

@@ -1,8 +1,4 @@
-"""Films in and out: read any, write .mp4, .webm, .gif or a folder of frames, and go on where a killed run stopped.
-
-Frames are kept without loss, 000000.png and so on, beside a `state.npz` that the next one needs: in the folder asked
-for, or for clip.mp4 in clip.frames/. The state is what counts: it is written first, and whole or not at all.
-"""
+"""Films in and out: read any that ffmpeg reads, write .mp4, .webm, .gif or a folder of frames."""
 
 import json
 import math
@@ -10,20 +6,18 @@ import os
 import re
 import shutil
 import warnings
-import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import chain
 from numbers import Integral, Real
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import numpy as np
 
 from .errors import DreamError, check_number, whole
-from .movie import Dreamt, steady
-from .show import check_output, load_image, save_image, to_image
+from .net import check_image
+from .show import check_output, save_image, to_image
 
 # Codecs of picture and sound, and the options of the first: hardly to be told from the frames. (Without mbtree, whose
 # AVX-512 code gives other bytes now and then for pictures less than 200 pixels wide.)
@@ -32,47 +26,23 @@ FORMATS = {
     ".webm": ("libvpx-vp9", "libopus", {"crf": "24", "b": "0", "cpu-used": "2", "row-mt": "1"}),
     ".gif": ("gif", None, {}),
 }
-LENGTH = "frames", "stop", "fps"  # settings that no frame depends on: a film may be made longer, or faster
-OURS = r"\d{6}\.png|state\.npz|\.deepdream-.*"  # the files in a folder of frames
 
 
-def read_film(path: str | Path, start: int = 0, stop: int | None = None, stride: int = 1,
-              width: int | None = None) -> Iterator[np.ndarray]:  # fmt: skip
+def read_film(path: str | Path, start: int = 0, stop: int | None = None, stride: int = 1, width: int | None = None,
+              done: int = 0) -> Iterator[np.ndarray]:  # fmt: skip
     """The pictures of any film that ffmpeg reads, (H, W, 3) float32, RGB, 0..255, at even distances in time.
 
-    start, stop, stride: as of a range, in frames. width: in pixels. Raises DreamError for what is no film; a film that
-    breaks off gives what can be decoded, and a warning that says how much that is.
+    start, stop, stride: as of a range, in frames. width: in pixels. done: leave out so many of them. Raises DreamError
+    for what is no film; one that is damaged gives what can be decoded, and a warning that says how much that is.
     """
-    import av
-
-    _check_range(start, stop, stride)
-    tick, held, broken = 0, None, None
-    with _opened(path) as container:
-        fps, announced, first = _fps(container), _announced(container), _begin(container)
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        stretched = stream.sample_aspect_ratio or 1  # width of a pixel over its height, on tape and some discs
-        try:
-            for frame in container.decode(video=0):
-                at = tick if frame.time is None else round((frame.time - first) * fps)
-                while tick <= at and tick != stop:
-                    if tick >= start and (tick - start) % stride == 0:
-                        # Where time passes without a frame, the last one is still to be seen.
-                        yield _picture(frame if tick == at or held is None else held, stretched, width)
-                    tick += 1
-                held = frame
-                if tick == stop:
-                    return
-        except av.FFmpegError as error:
-            broken = error
-    why = f" ({broken.strerror})" if broken else ""
-    if tick == 0:
-        raise DreamError(f"cannot read the film {path}: not one frame of it can be decoded{why}")
-    if broken or tick < announced - max(1, announced // 50):
-        of = f" of about {announced}" if announced else ""
-        warnings.warn(f"{path} breaks off: {tick}{of} frames can be decoded{why}", stacklevel=2)
-    if tick <= start:
-        raise DreamError(f"start is {start}; {path} has {tick} frames, so it must be at most {tick - 1}")
+    check_range(start, stop, stride, width)
+    size = None
+    for i, (frame, aspect) in enumerate(_decoded(path, start, stop, stride)):
+        if i == 0 or i >= done:
+            picture = _picture(frame, aspect, width, size)
+            size = picture.shape[1::-1]  # the film keeps what it began with
+        if i >= done:
+            yield picture
 
 
 def film_about(path: str | Path) -> tuple[Fraction, int, str]:
@@ -82,117 +52,63 @@ def film_about(path: str | Path) -> tuple[Fraction, int, str]:
         return _fps(container), _announced(container), comments[0] if comments else ""
 
 
-def save_film(path: str | Path, pictures: Iterable[np.ndarray], fps: float | Fraction = 25,
-              settings: dict | None = None, sound: tuple | None = None) -> None:  # fmt: skip
-    """Encode pictures (H, W, 3) as they come: .mp4 (H.264), .webm (VP9) or .gif, whole or not at all.
-
-    settings: travel in the film, see `read_settings`. sound: (film, start, end), the part of its sound that is to go
-    with them, in seconds. An .mp4 or .webm of odd size gets one more row or column, and a warning says so.
-    """
-    check_film(path, fps)
-    path = Path(path)
-    with whole(path) as part:
-        _encode(part, iter(pictures), Fraction(fps).limit_denominator(100000), json.dumps(settings or {}), sound)
-
-
-def make_film(out: str | Path, make: Callable[..., Iterator[tuple]], settings: dict, frames: int | None = None,
-              fps: float | Fraction = 25, sound: tuple | None = None, restart: bool = False,
-              on_frame: Callable[[int], object] | None = None) -> None:  # fmt: skip
-    """Make a film that may take hours, frame by frame, and go on where an earlier run was killed.
-
-    out: .mp4, .webm, .gif, or a folder, which has no suffix. make: called with the number of frames that are done and
-    what it yielded last, it goes on to yield tuples: a picture (H, W, 3), and what else the next frame needs. settings:
-    travel in each frame and in the film; what was begun with others is not gone on with. frames: take so many; None
-    takes all that are made. restart: throw away what is done. on_frame: called with the number of frames done.
-    """
-    check_film(out, fps)
-    out = Path(out)
-    folder = out.with_suffix(".frames") if out.suffix else out
-    with _alone(folder):
-        done, last = (0, ()) if restart else _resumed(folder, settings)
-        try:
-            if on_frame:
-                on_frame(done)
-            for state in make(done, *last):
-                if restart:
-                    _clear(folder)
-                    restart = False
-                with whole(folder / "state.npz") as part:
-                    np.savez(part, *state, done=done + 1, settings=json.dumps(settings))
-                done += 1
-                save_image(_frame(folder, done - 1), state[0], settings | {"frame": done - 1})
-                if on_frame:
-                    on_frame(done)
-            if out != folder:
-                pictures = (load_image(_frame(folder, i)) for i in range(min(done, frames or done)))
-                with whole(out, folder) as part:
-                    _encode(part, pictures, Fraction(fps).limit_denominator(100000), json.dumps(settings), sound)
-        except (DreamError, KeyboardInterrupt) as error:
-            kept = f"; frames finished: {done}, in {folder}; the same command goes on from there" if done else ""
-            raise type(error)(f"{error}{kept}") from None
-
-
-def dream_video(net, source: str | Path, out: str | Path, start: int = 0, stop: int | None = None, stride: int = 1,
-                width: int | None = None, blend: float = 0.9, seed: int = 0, settings: dict | None = None,
-                restart: bool = False, on_frame: Callable[[int], object] | None = None,
-                **dream_params) -> None:  # fmt: skip
-    """Dream over a film, without flicker, and with its sound: `read_film`, `steady`, `make_film` in one.
-
-    Of every `stride` frames one is dreamt and shown as long as all of them. The rest is as for those three.
-    """
-    check_film(out)
-    _check_range(start, stop, stride)
-    fps, _, _ = film_about(source)
-    if settings is None:
-        plain = {k: v if isinstance(v, (int, float, str, type(None))) else str(v) for k, v in dream_params.items()}
-        settings = {"source": Path(source).name, "start": start, "stop": stop, "stride": stride, "width": width}
-        settings |= {"model": net.model.name, **net.engine, "blend": blend, "seed": seed, **plain}
-
-    def make(done, *last):
-        sources = islice(read_film(source, start, stop, stride, width), done, None)
-        return steady(net, sources, blend, seed, Dreamt(*last) if last else None, **dream_params)
-
-    frames = None if stop is None else len(range(start, stop, stride))
-    sound = (source, start / fps, math.inf if stop is None else stop / fps)
-    make_film(out, make, settings, frames, fps / stride, sound, restart, on_frame)
-
-
-def check_film(path: str | Path, fps: float | Fraction = 25) -> None:
-    """Raise a DreamError where a film could not be written: better before hours of dreaming than after them."""
-    import av
-
-    path = Path(path)
-    check_number("fps", fps, Real, lambda x: 0.1 <= x <= 240, "a number of frames a second, from 0.1 to 240")
-    if not path.suffix:
-        if path.exists() and not path.is_dir():
-            raise DreamError(
-                f"cannot write frames to {path}: it is a file; name a folder, or a film, {', '.join(FORMATS)}"
-            )
-        return
-    check_output(path, (*FORMATS, "nothing, for a folder of frames"))
-    codec = FORMATS[path.suffix.lower()][0]
-    try:
-        av.codec.Codec(codec, "w")
-    except av.codec.codec.UnknownCodecError:
-        cure = "`pip install --force-reinstall --only-binary :all: av` brings it, or take another ending"
-        raise DreamError(f"cannot write the film {path}: this PyAV lacks the encoder {codec}; {cure}") from None
-
-
-def _check_range(start, stop, stride):
+def check_range(start: int, stop: int | None, stride: int, width: int | None = None) -> None:
+    """Raise a DreamError for a part of a film that makes no sense."""
     check_number("start", start, Integral, lambda n: n >= 0, "a frame's number, from 0")
     check_number("stride", stride, Integral, lambda n: n > 0, "a whole number above 0")
     if stop is not None:
         check_number("stop", stop, Integral, lambda n: n > start, f"a frame's number above start, which is {start}")
+    if width is not None:
+        check_number("width", width, Integral, lambda n: 1 <= n <= 16384, "a number of pixels, 1 to 16384")
+
+
+def _decoded(path, start, stop, stride):
+    """The frames of `read_film` as ffmpeg has them, and how much wider than high their pixels are."""
+    import av
+
+    tick, held, broken = 0, None, None
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        fps, announced, first = _fps(container), _announced(container), _begin(container)
+        aspect = stream.sample_aspect_ratio or 1
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.FFmpegError as error:  # what comes after it may be whole
+                frames, broken = (), error
+            for frame in frames:
+                at = tick if frame.time is None else round((frame.time - first) * fps)
+                if not tick - 1 <= at <= tick + 10 * fps:  # a clock that was set anew, as where films were joined
+                    first, at = frame.time - tick / fps, tick
+                while tick <= at and tick != stop:
+                    if tick >= start and (tick - start) % stride == 0:
+                        # Where time passes without a frame, the last one is still to be seen.
+                        yield (frame if tick == at or held is None else held), aspect
+                    tick += 1
+                held = frame
+                if tick == stop:
+                    return
+    why = f" ({broken.strerror})" if broken else ""
+    if tick == 0:
+        raise DreamError(f"cannot read the film {path}: not one frame of it can be decoded{why}")
+    if broken or tick < announced - max(1, announced // 50):
+        of = f" of about {announced}" if announced else ""
+        warnings.warn(f"{path} is damaged or breaks off: {tick}{of} frames can be shown{why}", stacklevel=3)
+    if tick <= start:
+        raise DreamError(f"start is {start}; {path} has {tick} frames, so it must be at most {tick - 1}")
 
 
 @contextmanager
 def _opened(path):
     import av
 
-    if not Path(path).is_file():
-        raise DreamError(f"cannot read the film {path}: there is no such file")
+    path = Path(path)
+    if not path.is_file():
+        reason = "it is a folder" if path.is_dir() else "there is no such file"
+        raise DreamError(f"cannot read the film {path}: {reason}")
     try:
-        container = av.open(str(path))
+        container = av.open(f"file:{path}")  # or a colon in the name would mean a protocol
     except (av.FFmpegError, OSError) as error:
         raise DreamError(f"cannot read the film {path}: {error.strerror}") from None
     with container:
@@ -204,15 +120,17 @@ def _opened(path):
 def _fps(container):
     stream = container.streams.video[0]
     fps = stream.average_rate or stream.guessed_rate or Fraction(25)
-    return fps if fps <= 120 else Fraction(30)  # some screen recorders claim 1000
+    return fps if fps <= 240 else Fraction(30)  # some screen recorders claim 1000
 
 
 def _announced(container):
-    """How many frames the file says it has, or its length does; 0 where neither is told."""
-    stream = container.streams.video[0]
+    """How many frames the file says it has; 0 where it does not tell."""
+    stream, fps = container.streams.video[0], _fps(container)
+    clock = re.match(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))  # in Matroska
+    seconds = sum(float(part) * unit for part, unit in zip(clock.groups(), (3600, 60, 1))) if clock else 0
     if stream.duration:
-        return stream.frames or round(stream.duration * stream.time_base * _fps(container))
-    return stream.frames or round((container.duration or 0) / 1e6 * _fps(container))
+        seconds = stream.duration * stream.time_base
+    return max(round(seconds * fps), stream.frames if fps == stream.average_rate else 0)
 
 
 def _begin(container):
@@ -221,30 +139,86 @@ def _begin(container):
     return (stream.start_time or 0) * stream.time_base
 
 
-def _picture(frame, stretched, width):
+def _picture(frame, aspect, width, size):
+    """A frame, upright, as (H, W, 3) float32: of this size, (width, height), else of this width, else as it is."""
     from PIL import Image
 
     image = Image.fromarray(frame.to_ndarray(format="rgb24"))
-    if stretched != 1:
-        image = image.resize((max(1, round(image.width * stretched)), image.height), Image.Resampling.LANCZOS)
+    if aspect != 1:
+        image = image.resize((max(1, round(image.width * aspect)), image.height), Image.Resampling.LANCZOS)
     image = Image.fromarray(np.rot90(image, frame.rotation // 90))
-    if width is not None:
-        check_number("width", width, Integral, lambda n: 1 <= n <= 16384, "a number of pixels, 1 to 16384")
-        image = image.resize((width, max(1, round(image.height * width / image.width))), Image.Resampling.LANCZOS)
-    return np.float32(image)
+    if size is None:
+        width = width or image.width
+        size = width, max(1, round(image.height * width / image.width))
+    return np.float32(image if image.size == size else image.resize(size, Image.Resampling.LANCZOS))
 
 
-def _encode(path, pictures, fps, note, sound):
+def save_film(path: str | Path, pictures: Iterable[np.ndarray], fps: float | Fraction = 25,
+              settings: dict | None = None, sound: tuple | None = None) -> None:  # fmt: skip
+    """Write pictures (H, W, 3) as they come: .mp4 (H.264), .webm (VP9), .gif, whole or not at all; a folder of frames.
+
+    settings: travel in the film, see `read_settings`. sound: (film, start, end), the part of its sound that is to go
+    with them, in seconds. An .mp4 or .webm of odd size gets one more row or column, and a warning says so.
+    """
+    check_film(path, fps)
+    path = Path(path)
+    if is_folder(path):
+        path.mkdir(exist_ok=True)
+        for i, picture in enumerate(pictures):
+            save_image(frame_path(path, i), picture, (settings or {}) | {"frame": i})
+        return
+    with whole(path) as part:
+        encode(part, iter(pictures), fps, settings or {}, sound)
+
+
+def check_film(path: str | Path, fps: float | Fraction = 25) -> None:
+    """Raise a DreamError where a film could not be written: better before hours of dreaming than after them."""
+    import av
+
+    path, fps = Path(path), float(fps) if isinstance(fps, Fraction) else fps
+    check_number("fps", fps, Real, lambda x: 0 < x <= 240, "a number of frames a second, above 0, to 240")
+    if is_folder(path):
+        if path.is_file():
+            raise DreamError(f"cannot write frames to {path}: it is a file; name a folder, or {', '.join(FORMATS)}")
+        if not path.parent.is_dir():
+            raise DreamError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+        return
+    check_output(path, FORMATS, ", or have no dot in it, for a folder of frames")
+    codec = FORMATS[path.suffix.lower()][0]
+    if codec == "gif" and fps > 50:
+        raise DreamError(f"fps is {fps:g}; a .gif shows at most 50 frames a second: take fewer (of a film, --stride 2)")
+    try:
+        av.codec.Codec(codec, "w")
+    except av.codec.codec.UnknownCodecError:
+        cure = "`pip install --force-reinstall --only-binary :all: av` brings it, or take another ending"
+        raise DreamError(f"cannot write the film {path}: this PyAV lacks the encoder {codec}; {cure}") from None
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether a film of this name is a folder of frames."""
+    path = Path(path)
+    return path.suffix in ("", ".frames") or path.is_dir()
+
+
+def frame_path(folder: Path, i: int) -> Path:
+    """Where frame i of a film lies in a folder."""
+    return folder / f"{i:06d}.png"
+
+
+def encode(path: Path, pictures: Iterator[np.ndarray], fps: float | Fraction, settings: dict,
+           sound: tuple | None) -> None:  # fmt: skip
+    """As `save_film`, in place."""
     import av
 
     codec, voice, options = FORMATS[path.suffix.lower()]
+    note, fps = json.dumps(settings), Fraction(fps).limit_denominator(100000)
     first = next(pictures, None)
     if first is None:
         raise DreamError("a film needs at least one picture; there is none")
     try:
         # The same frames give the same bytes; and what a browser must know of an .mp4 comes first.
         muxing = {"fflags": "+bitexact"} | ({"movflags": "+faststart"} if codec == "libx264" else {})
-        with av.open(str(path), "w", options=muxing) as film:
+        with av.open(f"file:{path}", "w", options=muxing) as film:
             film.metadata["comment"] = note
             stream = film.add_stream(codec, rate=fps, options=options)
             heard = _sound(film, voice, *sound) if sound and voice else iter(())
@@ -267,6 +241,7 @@ def _frames(stream, first, pictures, fps):
     """The pictures as the encoder takes them: for a .gif in 256 colours of each one's own, else in BT.709's planes."""
     import av
 
+    check_image(first)
     height, width = first.shape[:2]
     odd, gif = (height % 2, width % 2), stream.name == "gif"
     if any(odd) and not gif:
@@ -287,6 +262,7 @@ def _frames(stream, first, pictures, fps):
     else:
         context.color_range, context.colorspace, context.color_primaries, context.color_trc = 1, 1, 1, 1  # limited, 709
     for i, picture in enumerate(chain([first], pictures)):
+        check_image(picture)
         if picture.shape != first.shape:
             raise DreamError(f"frame {i} of the film is {picture.shape}, and those before it {first.shape}")
         shown = np.asarray(to_image(picture))
@@ -304,28 +280,42 @@ def _frames(stream, first, pictures, fps):
 
 
 def _sound(film, codec, source, start, end):
-    """A film's sound from `start` to `end`, in seconds, encoded: (time, packet) each."""
+    """A film's sound from `start` to `end`, in seconds, encoded: (time, packet) each. What fails ends it."""
     import av
 
     def packets():
         with _opened(source) as container:
-            origin = _begin(container) + start
-            try:
-                for frame in container.decode(audio=0):
-                    if frame.time is not None and origin <= frame.time < _begin(container) + end:
-                        frame.pts, frame.time_base = round((frame.time - origin) * frame.rate), Fraction(1, frame.rate)
-                        yield from stream.encode(frame)
-            except av.FFmpegError:
-                pass  # the film breaks off here
+            origin, until = _begin(container) + start, _begin(container) + end
+            kind, resampler, due = None, None, 0  # due: the next sample's number
+            for frame in container.decode(audio=0):
+                if frame.time is None or not origin <= frame.time < until:
+                    continue
+                if kind != (frame.format.name, frame.layout.name, frame.rate):
+                    kind = frame.format.name, frame.layout.name, frame.rate
+                    resampler = av.AudioResampler(stream.format, stream.layout, stream.rate)
+                at = round((frame.time - origin) * stream.rate)
+                if at < due - stream.rate // 10:  # a step back, as where films were joined
+                    continue
+                for heard in resampler.resample(frame):
+                    heard.pts, heard.time_base = max(at, due), Fraction(1, stream.rate)
+                    due = heard.pts + heard.samples
+                    yield from stream.encode(heard)
             yield from stream.encode()
+
+    def timed():
+        try:
+            for packet in packets():
+                yield float(packet.pts * packet.time_base), packet
+        except (av.FFmpegError, ValueError) as error:
+            warnings.warn(f"the sound of {source} ends early: {error}", stacklevel=2)
 
     with _opened(source) as container:
         if not container.streams.audio:
             return iter(())
         mono = container.streams.audio[0].channels == 1
-        stream = film.add_stream(codec, rate=48000, layout="mono" if mono else "stereo")
-        stream.bit_rate = 96000 if mono else 192000
-    return ((float(packet.pts * packet.time_base), packet) for packet in packets())
+    stream = film.add_stream(codec, rate=48000, layout="mono" if mono else "stereo")
+    stream.bit_rate = 96000 if mono else 192000
+    return timed()
 
 
 def _comment(path, note):
@@ -341,71 +331,3 @@ def _comment(path, note):
         os.replace(copy, path)
     finally:
         copy.unlink(missing_ok=True)
-
-
-@contextmanager
-def _alone(folder):
-    """The folder, made if need be, for this process only."""
-    try:
-        folder.mkdir(exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise DreamError(f"cannot write the frames to {folder}: {error.strerror}") from None
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    here = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(here, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(here)
-        busy = f"another process is making the film in {folder}"
-        raise DreamError(f"{busy}; wait for it, or choose another name") from None
-    try:
-        yield
-    finally:
-        os.close(here)
-        with suppress(OSError):
-            folder.rmdir()  # where nothing came of it, and so it is empty
-
-
-def _frame(folder, i):
-    return folder / f"{i:06d}.png"
-
-
-def _clear(folder, names=OURS):
-    """Remove what an earlier run left of a film; raise a DreamError where other things lie among it."""
-    found = os.listdir(folder)
-    if "state.npz" not in found and not all(re.fullmatch(OURS, name) for name in found):
-        raise DreamError(f"the folder {folder} holds other files and no film begun; choose another")
-    for name in found:
-        if re.fullmatch(names, name):
-            (folder / name).unlink()
-
-
-def _resumed(folder, settings):
-    """(how many frames are done, what the next one needs); a DreamError where they were begun with other settings."""
-    _clear(folder, r"\.deepdream-.*")  # half a file, of a run that was killed
-    state = folder / "state.npz"
-    if not state.exists():
-        return 0, ()
-    try:
-        with np.load(state) as kept:
-            arrays = [kept[name] for name in kept.files if name.startswith("arr_")]
-            done, begun = int(kept["done"]), json.loads(str(kept["settings"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DreamError(f"cannot read {state}: {error}; --restart makes the film from the beginning") from None
-    now = json.loads(json.dumps(settings))
-    for name in sorted((begun.keys() | now.keys()) - set(LENGTH)):
-        if begun.get(name) != now.get(name):
-            was = f"the film in {folder} was begun with {name} {begun.get(name)!r}, and now it is {now.get(name)!r}"
-            raise DreamError(f"{was}; go back to that, choose another name, or throw its frames away with --restart")
-    for i in range(done):
-        if not _frame(folder, i).exists():
-            if i < done - 1:
-                raise DreamError(f"{_frame(folder, i)} is gone; --restart makes the film from the beginning")
-            save_image(_frame(folder, i), arrays[0], begun | {"frame": i})  # killed between the state and its picture
-    return done, arrays

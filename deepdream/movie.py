@@ -30,15 +30,9 @@ def zoom(net, frame: np.ndarray, frames: int = 100, scale: float = 0.05, rotate:
     """
     check_image(frame)
     check_number("frames", frames, Integral, lambda n: n > 0, "a whole number above 0")
-    check_number("scale", scale, Real, lambda x: -1 <= x < 1, "a number from -1 to below 1, such as 0.05")
-    check_number("rotate", rotate, Real, lambda x: abs(x) <= 360, "a number of degrees, from -360 to 360")
-    for pixels in shift:
-        check_number("shift", pixels, Real, np.isfinite, "two numbers of pixels, to the right and down")
-    check_seed(seed)
+    _check_way(scale, rotate, shift, seed)
     for i in range(done, frames):
-        if i > 0:
-            frame = _moved(frame, scale, rotate, shift)
-        frame = _dreamt(net, frame, seed=None if seed is None else (seed + i) % 2**32, **dream_params)
+        frame = _next(net, frame, i, scale, rotate, shift, seed, **dream_params)
         yield frame
 
 
@@ -57,7 +51,7 @@ def journey(net, layers: list[str] | str | None = None, frames_per_layer: int = 
     cross_fade = frames_per_layer // 4 if cross_fade is None else cross_fade
     allowed = f"a whole number of frames, from 0 to {frames_per_layer - 1}: fewer than a layer has"
     check_number("cross_fade", cross_fade, Integral, lambda n: 0 <= n < frames_per_layer, allowed)
-    check_seed(seed)
+    _check_way(scale, rotate, shift, seed)
     frame = noise(size, seed) if frame is None else frame
     check_image(frame)
     # What a later layer would refuse is refused now, and not after hours.
@@ -67,8 +61,7 @@ def journey(net, layers: list[str] | str | None = None, frames_per_layer: int = 
         objective, fade = L2(layers[n]), max(0, k + 1 - (frames_per_layer - cross_fade)) / (cross_fade + 1)
         if fade > 0 and n + 1 < len(layers):
             objective = _cross_faded(net, frame, layers[n], layers[n + 1], fade)
-        way = i + 1, scale, rotate, shift, seed, i
-        (frame,) = zoom(net, frame, *way, iter_n=iter_n, objective=objective, **dream_params)
+        frame = _next(net, frame, i, scale, rotate, shift, seed, iter_n=iter_n, objective=objective, **dream_params)
         yield frame
 
 
@@ -107,6 +100,8 @@ def stations(net, layers: list[str] | str | None = None) -> list[str]:
 
 def noise(size: tuple[int, int], seed: int) -> np.ndarray:
     """Where a journey begins: (H, W, 3) float32, soft and grey."""
+    for pixels in size:
+        check_number("size", pixels, Integral, lambda n: 0 < n <= 16384, "(height, width), whole numbers of pixels")
     return np.float32(np.random.RandomState(seed).normal(118, 8, (*size, 3)).clip(0, 255))
 
 
@@ -128,10 +123,10 @@ def steady(net, sources: Iterable[np.ndarray], blend: float = 0.9, seed: int = 0
     what is new points elsewhere than what is kept.) Every picture's detail has the mean 0 and the strength of the
     first, so neither brightness nor contrast drift. After a cut all begins anew.
 
-    blend: 0, each picture for itself, to below 1. seed: every picture draws the same shifts. last: go on after this.
+    blend: from 0, each picture for itself, to 0.99. seed: every picture draws the same shifts. last: go on after this.
     mask and dream_params: as for `deepdream`.
     """
-    check_number("blend", blend, Real, lambda x: 0 <= x < 1, "a number from 0 to below 1, such as 0.9")
+    check_number("blend", blend, Real, lambda x: 0 <= x <= 0.99, "a number from 0 to 0.99, such as 0.9")
     mask = None if mask is None else grey(mask)
     for source in sources:
         check_image(source)
@@ -187,6 +182,23 @@ def _carried(last, source):
     if trust.mean() < 0.25 or abs(was - now).mean() > 0.7 * abs(now).mean() + 5:
         return None, 0
     return trust, moved(last.picture - last.source, cv2.INTER_CUBIC)
+
+
+def _check_way(scale, rotate, shift, seed):
+    check_number("scale", scale, Real, lambda x: -1 <= x < 1, "a number from -1 to below 1, such as 0.05")
+    check_number("rotate", rotate, Real, lambda x: abs(x) <= 360, "a number of degrees, from -360 to 360")
+    if np.shape(shift) != (2,):
+        raise DreamError(f"shift is {shift!r}; it must be two numbers of pixels, to the right and down")
+    for pixels in shift:
+        check_number("shift", pixels, Real, lambda x: abs(x) <= 1e6, "two numbers of pixels, at most a million each")
+    check_seed(seed)
+
+
+def _next(net, frame, i, scale, rotate, shift, seed, **dream_params):
+    """Frame i of a film that is fed back, given the one before it, or what it begins with."""
+    if i > 0:
+        frame = _moved(frame, scale, rotate, shift)
+    return _dreamt(net, frame, seed=None if seed is None else (seed + i) % 2**32, **dream_params)
 
 
 def _dreamt(net, frame, on_step=None, **dream_params):

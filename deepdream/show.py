@@ -80,11 +80,11 @@ def save_image(path: str | Path, image: np.ndarray, settings: dict | None = None
         to_image(image).save(part, FORMATS[path.suffix.lower()], **options)
 
 
-def check_output(path: str | Path, formats: Collection[str] = FORMATS) -> None:
+def check_output(path: str | Path, formats: Collection[str] = FORMATS, or_else: str = "") -> None:
     """Raise a DreamError where `save_image` could not write: better before a dream than after it."""
     path = Path(path)
     if path.suffix.lower() not in formats:
-        raise DreamError(f"cannot write {path}: its name must end in {', '.join(formats)}")
+        raise DreamError(f"cannot write {path}: its name must end in {', '.join(formats)}{or_else}")
     try:
         if path.is_dir():
             raise DreamError(f"cannot write {path}: it is a folder")
@@ -107,6 +107,8 @@ def read_settings(path: str | Path) -> dict:
         return _settings(film_about(path)[2])
     if path.is_dir():
         path = path / "000000.png"
+        if not path.exists():
+            raise DreamError(f"there are no frames of a film in the folder {path.parent}")
     try:
         with Image.open(path) as image:
             image.load()
@@ -212,14 +214,15 @@ def film_bar(frames: int | None) -> Iterator[tuple[Callable[[Step], None], Calla
         def on_frame(frame: int) -> None:
             nonlocal done
             if done is None:
-                bar.initial = bar.n = frame  # those of an earlier run took no time now
+                bar.initial = bar.n = bar.last_print_n = frame  # those of an earlier run took no time now
             done = frame
             bar.update(frame - bar.n)
             if frames and frame >= frames:
                 bar.set_description_str("encoding ")
 
         def on_step(step: Step) -> None:
-            bar.set_description_str(f"{step.end[:40]} ", refresh=False)
+            label = step.end if len(step.end) <= 40 else f"{step.end[:39]}…"
+            bar.set_description_str(f"{label} ", refresh=False)
             bar.update(done + step.done - bar.n)
 
         yield on_step, on_frame

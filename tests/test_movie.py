@@ -75,6 +75,8 @@ def test_how_a_picture_moves():
         ({"scale": 1}, "scale is 1; it must be a number from -1 to below 1"),
         ({"rotate": "left"}, "rotate is 'left'"),
         ({"shift": (0, np.nan)}, "shift is nan"),
+        ({"shift": (0, 1e30)}, "shift is .*at most a million each"),
+        ({"shift": 5}, "shift is 5; it must be two numbers"),
         ({"seed": -1}, "seed is -1"),
         ({"end": "boht"}, "unknown layer 'boht'"),
         ({"iter_n": 1.5}, "iter_n is 1.5"),
@@ -156,6 +158,7 @@ def test_a_journey_goes_on_where_it_was(toynet, photo):
         ({"frames_per_layer": 0}, "frames_per_layer is 0"),
         ({"frames_per_layer": 4, "cross_fade": 4}, "cross_fade is 4; it must be a whole number of frames, from 0 to 3"),
         ({"size": (2, 2)}, "too small for layer"),
+        ({"size": (48.5, 64)}, "size is 48.5"),
         ({"octave_n": 12}, "too small for layer"),
     ],
 )
@@ -262,7 +265,7 @@ def test_blend_0_is_each_picture_for_itself(toynet):
     alone = next(dd.steady(toynet, sources[1:], end="both", **FEW))
     assert np.array_equal(film[1].picture, alone.picture)
     for blend in (1, -0.1, "all"):
-        with pytest.raises(dd.DreamError, match=r"blend is .*from 0 to below 1"):
+        with pytest.raises(dd.DreamError, match=r"blend is .*from 0 to 0\.99"):
             next(dd.steady(toynet, sources, blend=blend, end="both"))
 
 
