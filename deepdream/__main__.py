@@ -174,7 +174,7 @@ def _replay(args) -> int:
     from . import read_settings
 
     settings = read_settings(args.file)
-    if "deepdream" not in settings:
+    if "deepdream" not in settings or settings.get("command", "dream") not in _parsers()[1]:
         what = "what the command line has made can be replayed"
         raise DreamError(f"{args.file} carries no settings of deepdream's command line; only {what}")
     if not args.out:

@@ -327,7 +327,7 @@ def test_a_run_killed_ten_times_makes_the_same_film(tmp_path, toy, command):
     while kills < 10:
         process = subprocess.Popen([sys.executable, "-m", "deepdream", *map(str, given), "-o", out])
         more = len(seen) + random.choice([0, 1, 1, 2])
-        while process.poll() is None and len(list(frames.glob("*.png"))) < more:
+        while process.poll() is None and len(list(frames.glob("0*.png"))) < more:
             time.sleep(0.005)
         time.sleep(random.uniform(0, 0.3))
         if process.poll() is not None:  # it was too quick; begin once more
@@ -340,7 +340,7 @@ def test_a_run_killed_ten_times_makes_the_same_film(tmp_path, toy, command):
         process.send_signal(signal.SIGKILL)
         process.wait()
         kills += 1
-        now = {path.name: path.stat().st_mtime_ns for path in frames.glob("*.png")} if frames.exists() else {}
+        now = {path.name: path.stat().st_mtime_ns for path in frames.glob("0*.png")} if frames.exists() else {}
         assert seen.items() <= now.items(), "none is lost, and none done twice"
         seen = now
         assert time.monotonic() - begun < 300
@@ -353,7 +353,7 @@ def test_a_run_killed_ten_times_makes_the_same_film(tmp_path, toy, command):
     assert left == sorted(os.listdir(tmp_path / "whole.frames")) and len(left) == 15
     for name in left[:14]:
         assert (frames / name).read_bytes() == (tmp_path / "whole.frames" / name).read_bytes()
-    assert {path.name: path.stat().st_mtime_ns for path in frames.glob("*.png")}.items() >= seen.items()
+    assert {path.name: path.stat().st_mtime_ns for path in frames.glob("0*.png")}.items() >= seen.items()
     assert sorted(os.listdir(tmp_path)) == sorted({"out.mp4", "out.frames", "whole.mp4", "whole.frames", "toy"} | (
         {"in.mp4"} if command == "video" else set()))  # fmt: skip
 
@@ -382,7 +382,7 @@ def test_what_a_second_run_does(tmp_path):
     assert counted({"scale": 1, "frames": 6, "fps": 5}, out, 6, fps=5) == [4, 5], "a film may grow"
     assert film.film_about(out)[:2] == (5, 6)
     counted({"scale": 1}, out, 3)
-    assert len(list(dd.read_film(out))) == 3 and len(list(frames.glob("*.png"))) == 6, "and be cut short again"
+    assert len(list(dd.read_film(out))) == 3 and len(list(frames.glob("0*.png"))) == 6, "and be cut short again"
     assert counted({"scale": 1}, tmp_path / "out.mp4", 6) == [], "or be another format"
     assert counted({"scale": 2}, out, 2, restart=True) == [0, 1]
     assert sorted(os.listdir(frames)) == ["000000.png", "000001.png", "state.npz"]
@@ -445,7 +445,7 @@ def test_a_disk_that_fills_up(tmp_path, toy):
         out = tmp_path / "full" / "out.mp4"
         done = zoomed(out, toy)
         refused(done, r"cannot write .*No space left on device; frames finished: \d, in .*out\.frames; the same")
-        kept = len(list((tmp_path / "full" / "out.frames").glob("*.png")))
+        kept = len(list((tmp_path / "full" / "out.frames").glob("0*.png")))
         assert 0 < kept < 8
         subprocess.run(["mount", "-o", "remount,size=9m", tmp_path / "full"], check=True)
         assert zoomed(out, toy).returncode == 0
@@ -542,6 +542,8 @@ def test_replay(tmp_path, toy):
     assert run("draw", "3", "-o", tmp_path / "d.jpg", "--model", toy, "--steps", 2).returncode == 0
     assert run("replay", tmp_path / "d.jpg", "-o", tmp_path / "d2.jpg", "--model", toy).returncode == 0
     assert (tmp_path / "d.jpg").read_bytes() == (tmp_path / "d2.jpg").read_bytes()
+    dd.save_image(tmp_path / "later.png", panned(1)[0], {"deepdream": "9.0", "command": "fly"})
+    refused(run("replay", tmp_path / "later.png"), "carries no settings of deepdream's command line")
     refused(run("replay", picture), "carries no settings of deepdream's command line")
     refused(run("replay", tmp_path / "absent.png"), "cannot read the picture")
     dd.save_image(picture, panned(2)[1])
