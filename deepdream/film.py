@@ -232,7 +232,10 @@ def encode(path: Path, pictures: Iterator[np.ndarray], fps: float | Fraction, se
             for _, late in chain([(time, packet)] if packet else (), heard):
                 film.mux(late)
     except av.FFmpegError as error:
-        raise OSError(error.errno, error.strerror) from None  # `whole` knows the film's name
+        if isinstance(error, OSError):
+            raise  # the disk's fault, for `whole` to tell
+        size = f"{first.shape[1]}x{first.shape[0]} pixels"
+        raise DreamError(f"the encoder {codec} fails on frames of {size} ({error.strerror}); try another size") from None
     if codec == "gif":
         _comment(path, note.encode())
 

@@ -255,6 +255,8 @@ def test_what_cannot_be_written(tmp_path, monkeypatch):
     with pytest.raises(dd.DreamError, match=r"frame 1 of the film is \(64, 50, 3\), and those before it \(64, 96, 3\)"):
         dd.save_film(tmp_path / "out.mp4", [panned(1)[0], panned(1, 50)[0]])
 
+    with pytest.raises(dd.DreamError, match="libx264 fails on frames of 20000x8 pixels"):
+        dd.save_film(tmp_path / "out.mp4", [np.zeros((8, 20000, 3))])
     monkeypatch.setitem(film.FORMATS, ".mp4", ("libx266", "aac", {}))
     with pytest.raises(dd.DreamError, match=r"lacks the encoder libx266; `pip install"):
         film.check_film(tmp_path / "out.mp4")
