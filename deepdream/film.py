@@ -234,8 +234,8 @@ def encode(path: Path, pictures: Iterator[np.ndarray], fps: float | Fraction, se
     except av.FFmpegError as error:
         if isinstance(error, OSError):
             raise  # the disk's fault, for `whole` to tell
-        size = f"{first.shape[1]}x{first.shape[0]} pixels"
-        raise DreamError(f"the encoder {codec} fails on frames of {size} ({error.strerror}); try another size") from None
+        size = f"{first.shape[1]}x{first.shape[0]}"
+        raise DreamError(f"{codec} fails on frames of {size} pixels ({error.strerror}); try another size") from None
     if codec == "gif":
         _comment(path, note.encode())
 
