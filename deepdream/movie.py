@@ -230,12 +230,18 @@ def _moved(frame, scale, rotate, shift):
 
 def _cross_faded(net, frame, here, there, fade):
     """L2 of both layers, each divided by how steep it is on this very frame: raw, one may be ten times the other."""
+    from scipy import ndimage as nd
+
+    from .caffemodel import fits
+
     h, w = (max(0, n // 2 - 256) for n in frame.shape[:2])
     middle = preprocess(net, frame[h : h + 512, w : w + 512])  # enough to tell, and no burden on memory
+    small = nd.zoom(middle, (1, *np.divide(net.own_size, middle.shape[1:])), order=1)  # for a classifier
     weights = []
     for layer, share in ((here, 1 - fade), (there, fade)):
-        net.blobs["data"].reshape(1, *middle.shape)
-        net.blobs["data"].data[0] = middle
+        seen = middle if fits(net.layer_specs, layer, middle.shape[1:]) else small
+        net.blobs["data"].reshape(1, *seen.shape)
+        net.blobs["data"].data[0] = seen
         strength = float(abs(gradient(net, layer)).mean())
         weights.append(float(f"{share / strength:.4g}") if strength > 0 else share)
     return weights[0] * L2(here) + weights[1] * L2(there)

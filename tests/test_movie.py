@@ -141,6 +141,11 @@ def test_layers_fade_by_what_they_change_and_not_by_their_numbers(squeezenet, ph
     assert a * raw_a == pytest.approx(b * raw_b, rel=0.01) and not 1 / 2 < raw_a / raw_b < 2
 
 
+def test_a_journey_to_a_classifier(toynet):
+    """It takes pictures of only one size, and so is climbed in windows."""
+    assert len(list(dd.journey(toynet, ["both", "fc"], 3, cross_fade=2, size=(48, 64), octave_n=2))) == 6
+
+
 def test_a_journey_goes_on_where_it_was(toynet, photo):
     way = {"layers": ["conv1", "both"], "frames_per_layer": 3, "cross_fade": 2, "rotate": 1.0, "octave_n": 2}
     whole = list(dd.journey(toynet, size=(48, 64), seed=3, **way))
