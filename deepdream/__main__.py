@@ -16,7 +16,7 @@ from . import __version__
 from .errors import DreamError
 
 INPUTS = "image", "source", "guide", "mask"  # arguments that are files
-KNOBS = "iter_n", "octave_n", "octave_scale", "step_size", "jitter", "smooth", "keep_color", "mask", "tile"
+KNOBS = "iter_n", "octave_n", "octave_scale", "step_size", "jitter", "smooth", "keep_color", "tile"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,22 +76,28 @@ def _dream(args) -> int:
     return _save(args.out, visible(dream, args.clip), settings, on_step.done if on_step.stopped else None)
 
 
+def _net(args):
+    from . import load_net
+
+    return load_net(args.model, args.engine, args.device, args.dtype)
+
+
 def _net_and_params(args):
     """The network, and what `deepdream` is given besides the picture."""
-    from . import guide_features, load_image, load_net, objective_guide
+    from . import guide_features, load_image, objective_guide
     from .dream import grey
     from .objectives import parse
 
     params = {name: getattr(args, name) for name in KNOBS}
     params["mask"] = args.mask and grey(args.mask)
     if args.command == "journey":  # it has layers of its own
-        return load_net(args.model, args.engine, args.device, args.dtype), params
+        return _net(args), params
     if args.objective is not None:
         if args.end or args.guide:
             raise DreamError("--objective names its own layers and guides; leave out --layer and --guide")
         params["objective"] = parse(args.objective)
     guide = load_image(args.guide) if args.guide else None
-    net = load_net(args.model, args.engine, args.device, args.dtype)
+    net = _net(args)
     if args.objective is None:
         args.end = params["end"] = args.end or net.default_layer
         if not args.end:
@@ -241,13 +247,13 @@ def _sha256(file):
 
 
 def _draw(args) -> int:
-    from . import draw, load_net, sheet
+    from . import draw, sheet
     from .objectives import wanted
     from .show import check_output, progress_bar
 
     check_output(args.out)
     objectives = [wanted(what) for what in args.draw]
-    net = load_net(args.model, args.engine, args.device, args.dtype)
+    net = _net(args)
     for objective in objectives:
         objective.bound(net)  # a class or channel that is not there is said before the first is drawn
     pictures, stopped_at = [], None

@@ -246,8 +246,9 @@ def _frames(stream, first, pictures, fps):
 
     check_image(first)
     height, width = first.shape[:2]
-    odd, gif = (height % 2, width % 2), stream.name == "gif"
-    if any(odd) and not gif:
+    gif = stream.name == "gif"
+    odd = (0, 0) if gif else (height % 2, width % 2)
+    if any(odd):
         size = f"{width}x{height} -> {width + odd[1]}x{height + odd[0]}"
         warnings.warn(f"H.264 and VP9 take even sizes only: the last row or column is repeated, {size}", stacklevel=2)
         height, width = height + odd[0], width + odd[1]
@@ -268,18 +269,14 @@ def _frames(stream, first, pictures, fps):
         check_image(picture)
         if picture.shape != first.shape:
             raise DreamError(f"frame {i} of the film is {picture.shape}, and those before it {first.shape}")
-        shown = np.asarray(to_image(picture))
-        if gif:
-            frame = av.VideoFrame.from_ndarray(shown, "rgb24")
-            frame.pts, frame.time_base = i, 1 / fps
-            graph.push(frame)
-            frame = graph.pull()
-        else:
-            shown = np.pad(shown, ((0, odd[0]), (0, odd[1]), (0, 0)), "edge")
-            frame = av.VideoFrame.from_ndarray(shown, "rgb24")
-            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+        shown = np.pad(to_image(picture), ((0, odd[0]), (0, odd[1]), (0, 0)), "edge")
+        frame = av.VideoFrame.from_ndarray(shown, "rgb24")
         frame.pts, frame.time_base = i, 1 / fps
-        yield frame
+        if gif:
+            graph.push(frame)
+            yield graph.pull()
+        else:
+            yield frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
 
 
 def _sound(film, codec, source, start, end):

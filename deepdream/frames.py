@@ -74,7 +74,6 @@ def dream_video(net, source: str | Path, out: str | Path, start: int = 0, stop: 
     """
     check_range(start, stop, stride, width)
     fps, _, _ = film_about(source)
-    check_film(out, fps / stride)
     if Path(out).exists() and os.path.samefile(source, out):
         raise DreamError(f"{out} is the film to dream over; give the dream another name")
     if settings is None:
