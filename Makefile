@@ -1,6 +1,7 @@
 # make dream     a deep dream of images/mountains.jpg in dreams/
 # make test      lint and all tests
 # make notebook  dream.ipynb in JupyterLab
+# make serve     the studio, as a page in the browser
 # make caffe     build Caffe and install it into the environment
 # make bench     the numbers that README.md quotes
 # make clean     remove the environment; dreams/ stays
@@ -8,11 +9,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Smaller or other dreams: make dream DREAM="--width 300 --octaves 2"
 DREAM ?=
+# Such as: make serve SERVE="--browser --port 8000"
+SERVE ?=
 # The fast engine, for tests and benchmarks
 TORCH ?= torch==2.13.0
 OUT ?= dreams/mountains.jpg
 
-.PHONY: dream test notebook caffe bench clean
+.PHONY: dream test notebook serve caffe bench clean
 
 dream: .venv/ready
 	@mkdir -p $(dir $(OUT))
@@ -29,6 +32,10 @@ test: .venv/ready
 notebook: .venv/ready
 	$(BIN)/python -m pip install --quiet -e '.[notebook]'
 	$(BIN)/jupyter lab dream.ipynb
+
+serve: .venv/ready
+	$(BIN)/python -m pip install --quiet -e '.[studio]'
+	$(BIN)/deepdream serve $(SERVE)
 
 bench: .venv/ready
 	$(BIN)/python -m pip install --quiet $(TORCH)

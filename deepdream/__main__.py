@@ -1,4 +1,4 @@
-"""The command line: deepdream dream | draw | zoom | journey | video | replay | layers | models."""
+"""The command line: deepdream dream | draw | zoom | journey | video | serve | replay | layers | models."""
 
 import argparse
 import hashlib
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from . import __version__
 from .errors import DreamError
+from .show import SAMPLES
 
 INPUTS = "image", "source", "guide", "mask"  # arguments that are files
 KNOBS = "iter_n", "octave_n", "octave_scale", "step_size", "jitter", "smooth", "keep_color", "tile"
@@ -21,12 +22,10 @@ KNOBS = "iter_n", "octave_n", "octave_scale", "step_size", "jitter", "smooth", "
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; the exit status is 0, 2 for something that was given wrong, 130 after Ctrl-C."""
-    parser, _ = _parsers()
-    args, args.more = parser.parse_known_args(argv)
-    if args.more and args.command != "replay":
-        parser.error(f"unrecognized arguments: {' '.join(args.more)}")
     warnings.showwarning = _warn
+    args = argparse.Namespace(command=None)
     try:
+        args = parsed(argv)
         return args.run(args)
     except DreamError as error:
         print(f"deepdream: {_in_options(str(error), args.command)}", file=sys.stderr)
@@ -45,6 +44,19 @@ def main(argv: list[str] | None = None) -> int:
         return 0
 
 
+def parsed(words: list[str] | None = None) -> argparse.Namespace:
+    """The arguments that these words of the command line give; a DreamError where they make no sense."""
+    parser, _ = parsers()
+    args, args.more = parser.parse_known_args(words)
+    if args.more and args.command != "replay":
+        parser.error(f"unrecognized arguments: {' '.join(args.more)}")
+    for name in INPUTS:
+        given = getattr(args, name, None)
+        if given in SAMPLES and not os.path.exists(given):
+            setattr(args, name, str(SAMPLES[given]))
+    return args
+
+
 def _warn(message, *_, **__) -> None:
     from tqdm import tqdm
 
@@ -53,27 +65,50 @@ def _warn(message, *_, **__) -> None:
 
 def _in_options(sentence: str, command: str) -> str:
     """A refusal with the option's name in place of Python's: --iterations is 0, not iter_n is 0."""
-    for action in _parsers()[1][command]._actions:
+    for action in parsers()[1][command]._actions if command else ():
         if action.option_strings:
             sentence = re.sub(rf"(^|begun with ){action.dest} ", rf"\1{action.option_strings[-1]} ", sentence)
     return sentence
 
 
 def _dream(args) -> int:
-    from . import deepdream, load_image
-    from .dream import visible
     from .show import check_output, progress_bar
 
     check_output(args.out)
-    image = load_image(args.image, args.width)
-    net, params = _net_and_params(args)
+    on_step = progress_bar()
+    dream, settings = dreamt(args, on_step)
+    on_step.bar.close()
+    return _save(args.out, dream, settings, on_step.done if on_step.stopped else None)
+
+
+def dreamt(args: argparse.Namespace, on_step, net=None, find=None):
+    """(the picture, its settings) that `deepdream dream` with these arguments makes; for the studio, too.
+
+    net: where it is loaded already. find: see `objectives.parse`.
+    """
+    from . import deepdream, load_image
+    from .dream import visible
+    from .movie import noise
+
+    if bool(args.size) == bool(args.image):
+        raise DreamError(
+            "a dream begins with a picture, IN, or with noise of a --size, such as 640x360; give one of both"
+        )
+    if args.size and args.width:
+        raise DreamError("--width is for a picture; noise has a --size")
     if args.seed is None:
         args.seed = secrets.randbelow(2**32)  # told in the picture, so that it can be made again
-    settings = _settings(args, net, width=image.shape[1])
-    on_step = progress_bar()
+    image = load_image(args.image, args.width) if args.image else noise(args.size, args.seed)
+    net, params = _net_and_params(args, net, find)
+    settings = _settings(args, net, **_size_of(args, image))
     dream = deepdream(net, image, clip=args.clip, seed=args.seed, on_step=on_step, **params)
-    on_step.bar.close()
-    return _save(args.out, visible(dream, args.clip), settings, on_step.done if on_step.stopped else None)
+    return visible(dream, args.clip), settings
+
+
+def _size_of(args, image):
+    """How settings tell the size of what was begun with."""
+    height, width = image.shape[:2]
+    return {"width": width} if args.image else {"size": f"{width}x{height}"}
 
 
 def _net(args):
@@ -82,8 +117,8 @@ def _net(args):
     return load_net(args.model, args.engine, args.device, args.dtype)
 
 
-def _net_and_params(args):
-    """The network, and what `deepdream` is given besides the picture."""
+def _net_and_params(args, net=None, find=None):
+    """The network, loaded where none is given, and what `deepdream` is given besides the picture."""
     from . import guide_features, load_image, objective_guide
     from .dream import grey
     from .objectives import parse
@@ -91,13 +126,13 @@ def _net_and_params(args):
     params = {name: getattr(args, name) for name in KNOBS}
     params["mask"] = args.mask and grey(args.mask)
     if args.command == "journey":  # it has layers of its own
-        return _net(args), params
+        return net or _net(args), params
     if args.objective is not None:
         if args.end or args.guide:
             raise DreamError("--objective names its own layers and guides; leave out --layer and --guide")
-        params["objective"] = parse(args.objective)
+        params["objective"] = parse(args.objective, find or str)
     guide = load_image(args.guide) if args.guide else None
-    net = _net(args)
+    net = net or _net(args)
     if args.objective is None:
         args.end = params["end"] = args.end or net.default_layer
         if not args.end:
@@ -125,23 +160,21 @@ def _zoom(args) -> int:
 def _journey(args) -> int:
     from . import journey, load_image
     from .film import check_film
-    from .movie import stations
+    from .movie import noise, stations
 
     check_film(args.out, args.fps)
     if (args.size and args.image) or (args.width and not args.image):
         raise DreamError("--size is for a journey from noise, --width for one from a picture, IN; leave out the other")
-    image = load_image(args.image, args.width) if args.image else None
-    height, width = image.shape[:2] if args.image else args.size or (360, 640)
+    image = load_image(args.image, args.width) if args.image else noise(args.size or (360, 640), args.seed)
     net, params = _net_and_params(args)
     layers = args.layers if args.layers in (None, "all") else filter(None, map(str.strip, args.layers.split(",")))
     layers = stations(net, layers)
 
     def make(done, frame=image):
-        way = layers, args.frames_per_layer, args.cross_fade, frame, (height, width)
+        way = layers, args.frames_per_layer, args.cross_fade, frame, frame.shape[:2]
         return journey(net, *way, args.scale, args.rotate, args.shift, args.seed, done, **params)
 
-    size = {"width": width} if args.image else {"size": f"{width}x{height}"}
-    settings = _settings(args, net, layers=",".join(layers), **size)
+    settings = _settings(args, net, layers=",".join(layers), **_size_of(args, image))
     return _film(args, make, params, settings, len(layers) * args.frames_per_layer)
 
 
@@ -176,26 +209,43 @@ def _video(args) -> int:
     return 0
 
 
+def _serve(args) -> int:
+    try:
+        from .studio import serve
+    except ImportError as error:
+        raise DreamError(f"{error}; `pip install 'deepdream[studio]'` installs what the page needs") from None
+
+    def ready(url):
+        print(f"Deep Dream is at {url} (Ctrl-C stops it)", flush=True)
+        if args.browser:
+            import webbrowser
+
+            webbrowser.open(url)
+
+    serve(args.host, args.port, args.token, args.at_once, args.idle, ready)
+    return 0
+
+
 def _replay(args) -> int:
     from . import read_settings
 
     settings = read_settings(args.file)
-    if "deepdream" not in settings or settings.get("command", "dream") not in _parsers()[1]:
+    if "deepdream" not in settings or settings.get("command", "dream") not in parsers()[1]:
         what = "what the command line has made can be replayed"
         raise DreamError(f"{args.file} carries no settings of deepdream's command line; only {what}")
     if not args.out:
         out = Path(args.file).parent if "frame" in settings and os.path.isfile(args.file) else args.file
         words = [*command(settings), "-o", str(out), *args.more]
-        _parsers()[0].parse_args(words)
+        parsed(words)
         print(shlex.join(["deepdream", *words]))
         return 0
     for name in filter(settings.get, INPUTS):
         given = Path(settings[name])
         places = given, Path(args.file).parent / given, Path(args.file).parent / given.name
-        settings[name] = next((str(place) for place in places if place.is_file()), None)
+        settings[name] = next((str(place) for place in places if place.is_file()), SAMPLES.get(given.name))
         if settings[name] is None:
             raise DreamError(f"{args.file} was made from {given}, which is not here; put that beside it")
-        if settings.get("sha256", {}).get(name) not in (None, _sha256(settings[name])):
+        if settings.get("sha256", {}).get(name) not in (None, sha256(settings[name])):
             warnings.warn(f"{settings[name]} is not the same as what {args.file} was made from", stacklevel=2)
     return main([*command(settings), "-o", args.out, *args.more])
 
@@ -204,7 +254,7 @@ def command(settings: dict) -> list[str]:
     """The words of the command line that makes a picture or film with these settings, all but `-o OUT`."""
     name = settings.get("command", "draw" if "draw" in settings else "dream")
     words, options = [name], []
-    for action in _parsers()[1][name]._actions:
+    for action in parsers()[1][name]._actions:
         value = settings.get(action.dest)
         if value is None or value == action.default or action.dest == "out":
             continue
@@ -238,10 +288,10 @@ def _settings(args, net, **resolved) -> dict:
     given |= {name: file if not os.path.isabs(file) else Path(file).name for name, file in files.items()}
     near = os.path.isdir(args.model or "") and not os.path.isabs(args.model)
     settings = {"deepdream": __version__, "model": args.model if near else net.model.name, **net.engine, **given}
-    return settings | ({"sha256": {name: _sha256(file) for name, file in files.items()}} if files else {})
+    return settings | ({"sha256": {name: sha256(file) for name, file in files.items()}} if files else {})
 
 
-def _sha256(file):
+def sha256(file):
     with open(file, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
@@ -334,10 +384,10 @@ def _size(text: str) -> tuple[int, int]:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
-        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` shows what is allowed\n")
+        raise DreamError(f"{message}; `{self.prog} --help` shows what is allowed")
 
 
-def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The parser, and that of each command. What an argument is stored as is its name in Python and in settings."""
     parser = _Parser("deepdream", description="Deep dreams of photographs, with Caffe and GoogLeNet, as in 2015.")
     parser.add_argument("--version", action="version", version=__version__)
@@ -402,7 +452,8 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
                        "that was stopped or killed goes on")  # fmt: skip
 
     p = add("dream", _dream, picture.format("dream"), help="dream a picture")
-    p.add_argument("image", metavar="IN", help="the picture, in any common format")
+    p.add_argument("image", nargs="?", metavar="IN", help=f"the picture, in any common format, or {', '.join(SAMPLES)}")
+    p.add_argument("--size", type=_size, metavar="WxH", help="dream of noise of this size, and not of a picture")
     goal(p)
     knobs(p, None, "the same number gives the same dream; without, one is drawn by lot, and told in the picture")
     p.add_argument("--no-clip", dest="clip", action="store_false",
@@ -443,6 +494,17 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     goal(p)
     knobs(p, 0, "of every frame; 0", what="film")
     lasting(p)
+
+    p = add("serve", _serve, None, help="the studio: a page of knobs for people who do not program")
+    p.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="listen on this address, so that others can "
+                   "come; a token is then asked for; 127.0.0.1, for this machine only")  # fmt: skip
+    p.add_argument("--port", type=int, metavar="N", help="8866, or the next that is free")
+    p.add_argument("--token", help="what visitors have to know; with --host one is made up and shown")
+    p.add_argument("--at-once", type=int, metavar="N",
+                   help="so many visitors dream at once, and others queue; half the cores")  # fmt: skip
+    p.add_argument("--idle", type=float, default=30.0, metavar="MIN",
+                   help="minutes after which a page that nobody uses is let go, 30")  # fmt: skip
+    p.add_argument("--browser", action="store_true", help="open the page here")
 
     p = add("replay", _replay, None, help="show the command that made a picture or film, or run it again")
     p.add_argument("file", metavar="FILE", help="what was made: .jpg, .png, .mp4, .webm, .gif, or a folder of frames")

@@ -99,7 +99,8 @@ def stations(net, layers: list[str] | str | None = None) -> list[str]:
 
 
 def noise(size: tuple[int, int], seed: int) -> np.ndarray:
-    """Where a journey begins: (H, W, 3) float32, soft and grey."""
+    """Where a dream of nothing begins: (H, W, 3) float32, soft and grey."""
+    check_seed(seed)
     for pixels in size:
         check_number("size", pixels, Integral, lambda n: 0 < n <= 16384, "(height, width), whole numbers of pixels")
     return np.float32(np.random.RandomState(seed).normal(118, 8, (*size, 3)).clip(0, 255))

@@ -294,8 +294,9 @@ OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mu
 TERMS = {term.__name__: term for term in (L2, guide, channel, unit, logit)}
 
 
-def parse(text: str) -> Objective:
-    """The objective that `text` writes, such as "L2('conv2') - 3 * channel('conv3', 7)"."""
+def parse(text: str, find: Callable[[str], str] = str) -> Objective:
+    """The objective that `text` writes, such as "L2('conv2') - 3 * channel('conv3', 7)"; `find` tells where a guide
+    that it names lies."""
 
     def build(node):
         if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
@@ -305,7 +306,10 @@ def parse(text: str) -> Objective:
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             return -build(node.operand)
         if isinstance(node, ast.Call) and not node.keywords and getattr(node.func, "id", None) in TERMS:
-            return TERMS[node.func.id](*map(build, node.args))
+            given = list(map(build, node.args))
+            if node.func.id == "guide" and len(given) == 2:
+                given[1] = find(given[1])
+            return TERMS[node.func.id](*given)
         if isinstance(node, ast.Constant) and type(node.value) in (str, int, float):
             return node.value
         raise TypeError(f"{ast.unparse(node)!r} has no meaning in it")

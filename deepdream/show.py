@@ -17,6 +17,9 @@ from .errors import DreamError, whole
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 MOST_PIXELS = 89_478_485  # where Pillow suspects a decompression bomb
+HERE = Path(__file__).parent
+IMAGES = HERE / "images" if (HERE / "images").is_dir() else HERE.parent / "images"  # in a wheel, or in the repository
+SAMPLES = {name: IMAGES / name for name in ("mountains.jpg", "forest.jpg", "flower.jpg")}
 
 
 def load_image(path: str | Path, width: int | None = None) -> np.ndarray:
@@ -150,7 +153,7 @@ def showarray(a: np.ndarray, fmt: str = "jpeg") -> None:
     """Show an image (H, W, 3) in the notebook."""
     from IPython.display import Image, display
 
-    display(Image(_encode(a, fmt)))
+    display(Image(encode(a, fmt)))
 
 
 def live_view(every: float = 0.2) -> Callable[[Step], None]:
@@ -176,9 +179,9 @@ def live_view(every: float = 0.2) -> Callable[[Step], None]:
             progress.bar.close()
             picture.close()
             clear_output(wait=True)
-            display(Pretty(f"{step.end}, {now - started:.1f} s"), Image(_encode(step.image(), "jpeg")))
+            display(Pretty(f"{step.end}, {now - started:.1f} s"), Image(encode(step.image(), "jpeg")))
         elif now - drawn >= every:
-            picture.value = _encode(step.image(), "jpeg")
+            picture.value = encode(step.image(), "jpeg")
             drawn = now
 
     return on_step
@@ -228,7 +231,8 @@ def film_bar(frames: int | None) -> Iterator[tuple[Callable[[Step], None], Calla
         yield on_step, on_frame
 
 
-def _encode(a, fmt):
+def encode(a: np.ndarray, fmt: str) -> bytes:
+    """An image (H, W, 3) as the bytes of a 'jpeg' or 'png' file."""
     data = BytesIO()
     to_image(a).save(data, fmt)
     return data.getvalue()

@@ -1,0 +1,384 @@
+"""The studio's page as its visitors meet it: `deepdream serve` in a process of its own, and a real Chromium."""
+
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import refused, run
+from PIL import Image
+
+import deepdream as dd
+
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
+pytest.importorskip("voila", reason="Voilà is not installed: pip install 'deepdream[studio]'")
+expect = playwright.expect
+
+ROOT = Path(__file__).parent.parent
+SECONDS = 1000  # Playwright counts in thousandths
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The path of Debian's Chromium, which is installed where that can be."""
+    if not shutil.which("chromium") and not os.geteuid() and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "update", "-qq"], check=True)
+        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"], check=True)
+    path = shutil.which("chromium")
+    if not path:
+        assert "CI" not in os.environ, "CI has to test the page"
+        pytest.skip("there is no Chromium; sudo apt-get install chromium")
+    return path
+
+
+@pytest.fixture(scope="session")
+def browser(chromium):
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def serving(*options, **env):
+    """`deepdream serve`; yields the address that it tells."""
+    command = [sys.executable, "-m", "deepdream", "serve", *map(str, options)]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | env)
+    try:
+        yield re.search(r"http://\S+", server.stdout.readline())[0]
+    finally:
+        server.send_signal(signal.SIGINT)
+        assert server.wait(20) == 0
+
+
+@pytest.fixture(scope="module")
+def address():
+    with serving() as address:
+        yield address
+
+
+def visit(browser, address, width=1440, height=900, **options):
+    """A visitor of their own, with SqueezeNet chosen, and a small picture."""
+    page = browser.new_context(viewport={"width": width, "height": height}, **options).new_page()
+    page.goto(address)
+    expect(button(page, "Dream")).to_be_visible(timeout=8 * SECONDS)  # from nothing: the kernel is this visitor's own
+    page.get_by_label("Network").select_option(label="SqueezeNet v1.1, ImageNet")
+    expect(page.get_by_label("Layer", exact=True)).to_have_value(re.compile("fire8/concat"))
+    turn(page, "Width", 120)
+    return page
+
+
+def button(page, name):
+    return page.get_by_role("button", name=name, exact=True)
+
+
+def turn(page, label, value):
+    """Turn a knob, and wait until the command says so."""
+    knob = page.get_by_label(label, exact=True)
+    was = command(page).input_value()
+    if knob.evaluate("knob => knob.tagName") == "SELECT":
+        names = knob.locator("option").all_inner_texts()
+        knob.select_option(next(name for name in names if name.startswith(value)))
+    else:
+        knob.fill(str(value))
+        knob.press("Tab")
+    expect(command(page)).not_to_have_value(was)
+
+
+def command(page):
+    return page.get_by_label("The command that makes this picture")
+
+
+def shows(page, what):
+    """Wait until the stage shows the picture 'before', 'both', or the dream 'live'."""
+    expect(page.locator(".dd-stage")).to_have_attribute("data-shows", what, timeout=60 * SECONDS)
+
+
+def dream(page):
+    button(page, "Dream").click()
+    expect(button(page, "Dream")).to_be_disabled()
+    expect(button(page, "Dream")).to_be_enabled(timeout=60 * SECONDS)
+    shows(page, "both")
+
+
+def upload(page, name, data, role="a photograph"):
+    page.get_by_label(f"Drop {role}, or choose one").set_input_files(
+        {"name": name, "mimeType": "image/png", "buffer": data}
+    )
+
+
+def drop(page, name, data):
+    """Drop a file on the picture, as a hand would."""
+    transfer = page.evaluate_handle(
+        """([name, bytes]) => {
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([new Uint8Array(bytes)], name));
+          return transfer;
+        }""",
+        [name, list(data)],
+    )
+    page.dispatch_event(".dd-stage", "drop", {"dataTransfer": transfer})
+
+
+def says(page, what):
+    expect(page.get_by_role("alert")).to_contain_text(what)
+
+
+def downloaded(page, tmp_path):
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    download.value.save_as(tmp_path / download.value.suggested_filename)
+    return tmp_path / download.value.suggested_filename
+
+
+@pytest.fixture
+def picture(tmp_path, photo):
+    dd.save_image(tmp_path / "photo.png", photo)
+    return tmp_path / "photo.png"
+
+
+def test_from_a_photograph_to_a_dream_and_back_to_its_knobs(browser, address, tmp_path, picture):
+    page = visit(browser, address)
+    upload(page, "photo.png", picture.read_bytes())
+    expect(page.get_by_label("Picture", exact=True)).to_have_value("photo.png")
+    turn(page, "Layer", "fire5/concat")
+    turn(page, "Iterations", 300)
+    turn(page, "Seed", 7)
+    button(page, "Dream").click()
+    shows(page, "live")
+    seen = {page.locator(".dd-live").get_attribute("src")}
+    while len(seen) < 3:  # it changes in place
+        page.wait_for_function("seen => !seen.includes(document.querySelector('.dd-live').src)", arg=list(seen))
+        seen.add(page.locator(".dd-live").get_attribute("src"))
+    expect(page.locator(".dd-text")).to_have_text(re.compile(r"Octave \d of 4, step \d+ of 300, \d+ s left"))
+    button(page, "Stop").click()
+    says(page, "this is the picture so far")
+    shows(page, "both")
+    assert 0 < dd.read_settings(downloaded(page, tmp_path))["stopped_at"] < 1
+
+    turn(page, "Iterations", 3)
+    dream(page)
+    told = command(page).input_value()
+    result = downloaded(page, tmp_path)
+    settings = dd.read_settings(result)
+    wanted = {"end": "fire5/concat", "iter_n": 3, "seed": 7, "width": 120, "image": "photo.png", "command": "dream"}
+    assert wanted.items() <= settings.items() and "stopped_at" not in settings
+    assert told.startswith("deepdream dream photo.png ")
+    done = run(*told.replace("deepdream ", "", 1).split(), cwd=tmp_path)
+    assert done.returncode == 0, done
+    assert np.array_equal(dd.load_image(tmp_path / "dream.png"), dd.load_image(result)), "the command makes the same"
+
+    button(page, "Again").click()
+    expect(page.get_by_role("link", name="Download dream-3.png")).to_be_visible(timeout=60 * SECONDS)
+    assert "deepdream dream dream-2.png" in command(page).input_value()
+    assert dd.read_settings(downloaded(page, tmp_path))["image"] == "dream-2.png"
+    button(page, "Undo").click()
+    expect(page.get_by_role("link", name="Download dream-2.png")).to_be_visible()
+
+    before = page.locator(".dd-after").evaluate("after => getComputedStyle(after).clipPath")
+    page.get_by_role("slider", name="Before and after").fill("50")
+    assert page.locator(".dd-after").evaluate("after => getComputedStyle(after).clipPath") != before
+
+    turn(page, "Picture", "mountains.jpg")
+    turn(page, "Layer", "fire9/concat")
+    turn(page, "Seed", 8)
+    drop(page, "mine.png", result.read_bytes())
+    says(page, "mine.png was made here: the knobs are where they were.")
+    for label, value in (("Picture", "photo.png"), ("Layer", re.compile("fire5")), ("Seed", "7"), ("Iterations", "3")):
+        expect(page.get_by_label(label, exact=True)).to_have_value(value)
+    shows(page, "both")
+    stranger = visit(browser, address)  # who does not have the photograph
+    drop(stranger, "mine.png", result.read_bytes())
+    says(stranger, "What it was made with and is not here: the image photo.png.")
+    expect(stranger.get_by_label("Picture", exact=True)).to_have_value("mine.png")
+    expect(stranger.get_by_label("Seed")).to_have_value("7")
+
+
+def test_the_tour_takes_a_layer(browser, address):
+    page = visit(browser, address)
+    button(page, "Layer tour").click()
+    stops = page.get_by_role("group", name="The layer tour").get_by_role("button")
+    expect(stops).to_have_count(6, timeout=60 * SECONDS)
+    expect(button(page, "Dream")).to_be_enabled(timeout=60 * SECONDS)
+    names = stops.locator("b").all_inner_texts()
+    assert names == [f"fire{n}/concat" for n in (2, 3, 5, 6, 8, 9)]
+    assert stops.nth(0).inner_text().endswith("edges and strokes")
+    stops.nth(3).click()
+    expect(page.get_by_label("Layer", exact=True)).to_have_value(re.compile("fire6/concat"))
+    expect(stops.nth(3)).to_have_attribute("aria-pressed", "true")
+
+
+def bomb(width, height):
+    """A PNG that says how large it is, and has little more."""
+    chunks = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"IDAT" + zlib.compress(bytes(99))
+    framed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+def test_a_hostile_upload_gets_a_sentence_and_the_page_lives(browser, address, picture, tmp_path):
+    page = visit(browser, address)
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+    Image.new("1", (7000, 7000)).save(tmp_path / "large.png")  # a small file
+    for name, data, sentence in (
+        ("text.png", b"not a picture at all", "text.png cannot be read as a picture"),
+        ("nothing.png", b"", "nothing.png cannot be read as a picture"),
+        ("bomb.png", bomb(50_000, 50_000), "bomb.png has far too many pixels; a picture may have 40 megapixels"),
+        ("large.png", (tmp_path / "large.png").read_bytes(), "large.png has 7,000 x 7,000 pixels"),
+        ("cut.png", picture.read_bytes()[:900], "cut.png cannot be read as a picture"),
+        ("drawing.svg", svg, "drawing.svg cannot be read as a picture; these can: JPEG, PNG"),
+        ("huge.png", bytes(25 * 2**20), "huge.png has 25 MB; at most 20 MB are taken here"),
+    ):
+        upload(page, name, data)
+        says(page, sentence)
+    page.get_by_label("Objective").evaluate("field => field.closest('.dd-folded').style.display = 'grid'")
+    turn(page, "Objective", "guide('fire5/concat', '/etc/hostname')")
+    button(page, "Dream").click()
+    says(page, "the objective names the picture '/etc/hostname'; upload it first, as a guide")
+    turn(page, "Objective", "")
+    upload(page, "photo.png", picture.read_bytes())
+    expect(page.get_by_label("Picture", exact=True)).to_have_value("photo.png")
+    turn(page, "Iterations", 1)
+    dream(page)
+
+
+def test_two_at_once_get_two_pictures_and_one_waits(browser, address, tmp_path):
+    one, two = visit(browser, address), visit(browser, address)
+    turn(one, "Iterations", 1000)
+    turn(two, "Iterations", 1)
+    turn(two, "Picture", "flower.jpg")
+    button(one, "Dream").click()
+    shows(one, "live")
+    waits = (os.cpu_count() or 1) < 4  # where half of the cores is one
+    button(two, "Dream").click()
+    if waits:
+        expect(two.locator(".dd-text")).to_have_text("In the queue: you are next")
+        button(two, "Stop").click()
+        says(two, "Stopped.")
+        button(two, "Dream").click()
+        expect(two.locator(".dd-text")).to_have_text("In the queue: you are next")
+    button(one, "Stop").click()
+    shows(one, "both")
+    shows(two, "both")
+    (tmp_path / "two").mkdir()
+    pictures = [dd.load_image(downloaded(page, folder)) for page, folder in ((one, tmp_path), (two, tmp_path / "two"))]
+    assert [picture.shape for picture in pictures] == [(67, 120, 3), (80, 120, 3)]
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_the_screen_and_anyone_can_use_it(browser, address, width, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    answers = []
+    page = visit(browser, address, width, color_scheme=scheme)
+    page.on("response", lambda response: answers.append(response.url))
+    page.reload()
+    expect(button(page, "Dream")).to_be_visible(timeout=8 * SECONDS)
+    page.get_by_label("Network").select_option(label="SqueezeNet v1.1, ImageNet")
+    turn(page, "Width", 120)
+    turn(page, "Iterations", 1)
+    dream(page)
+    button(page, "Layer tour").click()
+    expect(page.locator(".dd-stops button")).to_have_count(6, timeout=60 * SECONDS)
+    expect(button(page, "Dream")).to_be_enabled(timeout=60 * SECONDS)
+    button(page, "More knobs").click()
+    expect(page.get_by_label("Objective")).to_be_visible()
+    wide = (
+        "[document.documentElement, document.querySelector('#rendered_cells')].map(e => e.scrollWidth - e.clientWidth)"
+    )
+    assert page.evaluate(wide) == [0, 0]
+    assert page.title() == "Deep Dream" and "import" not in page.inner_text("body")
+    assert all(answer.startswith((address, "data:", "blob:")) for answer in answers)
+    dark = page.evaluate("getComputedStyle(document.querySelector('#rendered_cells')).backgroundColor")
+    assert (dark == "rgb(255, 255, 255)") == (scheme == "light")
+    found = Axe().run(page).response["violations"]
+    assert not found, [(v["id"], [node["html"][:100] for node in v["nodes"]]) for v in found]
+
+
+def test_the_keyboard_reaches_every_control(browser, address):
+    page = visit(browser, address)
+    turn(page, "Iterations", 1)
+    dream(page)
+    button(page, "More knobs").click()
+    page.evaluate("document.activeElement.blur()")
+    reached = set()
+    for _ in range(50):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate("""() => {
+              const el = document.activeElement;
+              return el.ariaLabel || el.labels?.[0]?.innerText || el.innerText;
+            }""").strip()
+        )
+    labels = "Drop a photograph, or choose one,Picture,Width,Dream,Again,Undo,Layer tour,Before and after,Copy,Network"
+    labels += (
+        ",Engine,Layer,Iterations,Octaves,Octave scale,Step,Jitter,Seed,More knobs,Guide,Drop a guide, or choose one"
+    )
+    labels += ",Mask,Objective,Smoothing,Keep the colours,Download dream-1.png"
+    missing = set(re.split(",(?! )", labels)) - reached
+    assert not missing, reached
+    button(page, "Dream").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Download dream-2.png")).to_be_visible(timeout=60 * SECONDS)
+
+
+def test_a_page_that_lost_its_kernel_says_so(browser):
+    import psutil
+
+    with serving("--idle", 0.1) as address:
+        page = visit(browser, address)
+        says_it = expect(page.get_by_role("alert"))
+        says_it.to_contain_text("This page went to sleep", timeout=40 * SECONDS)
+    with serving() as address:
+        page = visit(browser, address)
+        kernels = [
+            p for p in psutil.Process().children(recursive=True) if "ipykernel_launcher" in " ".join(p.cmdline())
+        ]
+        for kernel in kernels:
+            kernel.kill()
+        expect(page.get_by_role("alert")).to_contain_text("This page went to sleep", timeout=40 * SECONDS)
+
+
+def test_others_need_the_token(browser):
+    import requests
+
+    with serving("--host", "0.0.0.0", "--token", "secret") as told:
+        assert told.endswith("/?token=secret")
+        local = re.sub("//.*:", "//127.0.0.1:", told.split("?")[0])
+        assert "login" in requests.get(local).url
+        assert requests.get(f"{local}api/kernels/00000000-0000-0000-0000-000000000000").status_code == 403
+        page = browser.new_page()
+        page.goto(f"{local}?token=secret")
+        expect(button(page, "Dream")).to_be_visible(timeout=8 * SECONDS)
+    with serving("--host", "0.0.0.0") as told:
+        assert len(told.split("?token=")[1]) > 15
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (("--at-once", 0), "--at-once is 0; it must be a whole number above 0"),
+        (("--port", 99999), "--port is 99999; it must be a whole number from 1 to 65535"),
+        (("--idle", -1), "--idle is -1.0; it must be a number of minutes above 0"),
+        (("--host", "no.such.host.invalid"), "cannot listen on no.such.host.invalid"),
+    ],
+)
+def test_what_serve_refuses(options, sentence):
+    refused(run("serve", *options), sentence)
+
+
+def test_a_port_that_is_taken():
+    with serving() as address:
+        port = address.rstrip("/").rpartition(":")[2]
+        refused(run("serve", "--port", port), f"cannot listen on 127.0.0.1, port {port}: Address already in use")
+        with serving() as other:
+            assert other != address
