@@ -210,10 +210,7 @@ def _video(args) -> int:
 
 
 def _serve(args) -> int:
-    try:
-        from .studio import serve
-    except ImportError as error:
-        raise DreamError(f"{error}; `pip install 'deepdream[studio]'` installs what the page needs") from None
+    from .serve import serve
 
     def ready(url):
         print(f"Deep Dream is at {url} (Ctrl-C stops it)", flush=True)

@@ -7,15 +7,12 @@ is shown makes the same picture; and it runs in a thread, so that the page stays
 
 import os
 import re
-import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from io import BytesIO
 from itertools import count
-from numbers import Integral, Real
 from pathlib import Path
 from shlex import join
 from tempfile import TemporaryDirectory
@@ -29,9 +26,10 @@ from traitlets import Bool, Bytes, Float, Int, List, TraitError, Unicode
 from . import caffemodel, zoo
 from .__main__ import command, dreamt, parsed, parsers, sha256
 from .dream import deepdream
-from .errors import DreamError, check_number
+from .errors import DreamError
 from .movie import noise, stations
 from .net import ENGINES, load_net
+from .serve import in_turn
 from .show import SAMPLES, encode, load_image, read_settings, save_image
 
 HERE = Path(__file__).parent
@@ -52,9 +50,6 @@ ENGINE_NAMES = {
     "torch": "PyTorch, several times faster",
     "torch bfloat16": "PyTorch, bfloat16: faster, less exact",
 }
-POLICY = "; ".join((  # nothing is fetched from anywhere else, whatever Voilà's templates ask for
-    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'", "frame-ancestors 'self'",
-))  # fmt: skip
 TOUR_STOPS, TOUR_WIDTH, TOUR_OCTAVES = 6, 240, 3
 
 
@@ -138,7 +133,7 @@ class Studio(ipywidgets.VBox):
 
         self.knobs = _knobs(net)
         self.picture, self.strip, self.line = Picture(), Strip(), Line()
-        self.strip.on_msg(lambda _, layer, __: self._turn(end=layer))
+        self.strip.on_msg(lambda _, layer, __: self.turn(end=layer))
         self.buttons = {}
         for press, name, tip in (
             (self.dream, "Dream", "Dream the picture with these knobs"),
@@ -205,11 +200,11 @@ class Studio(ipywidgets.VBox):
         lost += [option for option, given in (("--no-clip", not args.clip), ("--tile", args.tile)) if given]
         args.objective = args.objective or ""
         wanted = {name: getattr(args, name) for name in self.knobs}
-        self._turn(**{name: value for name, value in wanted.items() if value is not None})
+        self.turn(**{name: value for name, value in wanted.items() if value is not None})
         return lost
 
-    def _turn(self, **values):
-        """Turn knobs, all or none."""
+    def turn(self, **values):
+        """Turn knobs, by their names in Python, `turn(end='inception_3b/output', iter_n=20)`; all, or none."""
         before = {name: self.knobs[name].value for name in values}
         try:
             for name, value in values.items():
@@ -217,7 +212,7 @@ class Studio(ipywidgets.VBox):
                 if self.knobs[name].value != value:
                     raise TraitError
         except TraitError:
-            self._turn(**before)
+            self.turn(**before)
             raise DreamError(f"{self.knobs[name].description} {value}: the knob here does not go there") from None
 
     def _turned(self, name):
@@ -312,7 +307,7 @@ class Studio(ipywidgets.VBox):
                         return self.say(note)
                 except DreamError as error:
                     note = f"{name} is taken as a plain picture: {error}."
-            self._turn(**{role: name})
+            self.turn(**{role: name})
             self.say(note)
         except DreamError as error:
             self.say(f"{error}.")
@@ -342,7 +337,7 @@ class Studio(ipywidgets.VBox):
         """Go back to what was shown before."""
         if len(self.states) > 1 and not self.picture.busy:
             self.states.pop()
-            self._turn(image=self.states[-1][0])
+            self.turn(image=self.states[-1][0])
             self._show()
 
     def say(self, note: str) -> None:
@@ -370,7 +365,7 @@ class Studio(ipywidgets.VBox):
 
         def run():
             try:
-                with turn(wait, self.stopping):
+                with in_turn(wait, self.stopping):
                     args = parsed([*command(settings), "-o", "-"])
                     for role in ("image", "guide", "mask"):
                         if getattr(args, role):
@@ -404,7 +399,7 @@ class Studio(ipywidgets.VBox):
             try:
                 self.net, self.net_is = load_net(args.model, args.engine, dtype=args.dtype), wanted
             except zoo.NotToBeHad as error:
-                self._turn(model=zoo.FALLBACK)
+                self.turn(model=zoo.FALLBACK)
                 raise DreamError(f"{error}; {zoo.FALLBACK} is chosen now, so press again") from None
         return self.net
 
@@ -583,94 +578,3 @@ def _size(path):
 
     with Image.open(path) as image:
         return image.height, image.width
-
-
-@contextmanager
-def turn(waiting: Callable[[int], None], stopping: Event) -> Iterator[None]:
-    """A place among those who may dream at once, on all the pages of one `serve`; elsewhere there is no queue.
-
-    Each waits with a ticket, a file that its process holds locked, so that those of dead processes do not count.
-    `waiting` hears the place in the queue, from 1. Raises KeyboardInterrupt once `stopping` is set.
-    """
-    if "DEEPDREAM_QUEUE" not in os.environ:
-        yield
-        return
-    from filelock import FileLock, Timeout
-
-    folder, at_once = Path(os.environ["DEEPDREAM_QUEUE"]), int(os.environ["DEEPDREAM_AT_ONCE"])
-
-    def tickets():
-        return sorted(int(path.suffix[1:]) for path in folder.glob("ticket.*"))
-
-    def held(n):
-        try:
-            with FileLock(folder / f"ticket.{n}", timeout=0):
-                (folder / f"ticket.{n}").unlink(missing_ok=True)
-                return False
-        except Timeout:
-            return True
-
-    with FileLock(folder / "door"):
-        n = max(tickets(), default=0) + 1
-        ticket = FileLock(folder / f"ticket.{n}")
-        ticket.acquire()
-    try:
-        while (place := 1 + sum(map(held, (other for other in tickets() if other < n))) - at_once) > 0:
-            waiting(place)
-            if stopping.wait(0.3):
-                raise KeyboardInterrupt
-        yield
-    finally:
-        (folder / f"ticket.{n}").unlink(missing_ok=True)
-        ticket.release()
-
-
-def serve(host: str = "127.0.0.1", port: int | None = None, token: str | None = None, at_once: int | None = None,
-          idle: float = 30.0, on_ready: Callable[[str], None] | None = None) -> None:  # fmt: skip
-    """Serve the studio as a page, with Voilà, until Ctrl-C.
-
-    host: an address other than this machine's own takes a `token` that visitors have to know; one is made up where none
-    is given. port: 8866, or the next that is free. at_once: so many visitors dream at once, half the cores. idle: after
-    so many minutes a page that nobody uses is let go. on_ready: hears the address, token and all.
-    """
-    from socket import gethostname
-
-    import psutil
-    from tornado.netutil import bind_sockets
-    from traitlets.config import Config
-    from voila.app import Voila
-
-    class Page(Voila):
-        def launch_browser(self):  # what it does once it listens
-            name = gethostname() if host in ("0.0.0.0", "::", "") else host
-            on_ready(f"{self._url(name)}{f'?token={token}' if token else ''}")
-
-    cores = psutil.cpu_count(logical=False) or os.cpu_count() or 1
-    at_once = max(1, cores // 2) if at_once is None else at_once
-    check_number("at_once", at_once, Integral, lambda n: n > 0, "a whole number above 0")
-    check_number("idle", idle, Real, lambda x: 0 < x < 1e6, "a number of minutes above 0")
-    check_number("port", port or 8866, Integral, lambda n: 0 < n < 2**16, "a whole number from 1 to 65535")
-    try:
-        for socket in bind_sockets(port or 0, host):
-            socket.close()
-    except OSError as error:
-        at = host if port is None else f"{host}, port {port}"
-        raise DreamError(f"cannot listen on {at}: {error.strerror or error}; choose another address or port") from None
-    if not token and host not in ("127.0.0.1", "localhost", "::1"):
-        token = secrets.token_urlsafe(16)
-    config = Config()
-    config.Voila.update(ip=host, port=port or 8866, token=token or "", log_level="ERROR", open_browser=bool(on_ready))
-    config.Voila.port_retries = 50 if port is None else 0
-    config.Voila.tornado_settings = {"headers": {"Content-Security-Policy": POLICY}}
-    config.VoilaConfiguration.update(file_allowlist=[], theme="light", show_tracebacks=False)
-    config.MappingKernelManager.update(
-        cull_idle_timeout=max(1, round(idle * 60)), cull_interval=max(1, min(30, round(idle * 15))), cull_connected=True
-    )
-    config.KernelRestarter.restart_limit = 0  # a kernel that crashed is gone, which studio.js notices
-    if os.name == "posix":
-        config.KernelManager.transport = "ipc"  # files of this user's; TCP ports would be open to all on this machine
-    with TemporaryDirectory(prefix="deepdream-queue-") as queue:
-        os.environ |= {"DEEPDREAM_QUEUE": queue, "DEEPDREAM_AT_ONCE": str(at_once)}
-        if at_once > 1:  # a fair share of the cores
-            os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // at_once)))
-        Page.launch_instance([str(HERE / "studio.ipynb")], config=config)

@@ -7,7 +7,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
@@ -334,18 +333,30 @@ def test_the_keyboard_reaches_every_control(browser, address):
 def test_a_page_that_lost_its_kernel_says_so(browser):
     import psutil
 
+    def kernels():
+        children = psutil.Process().children(recursive=True)
+        return [child for child in children if "ipykernel_launcher" in (child.as_dict(["cmdline"])["cmdline"] or ())]
+
     with serving("--idle", 0.1) as address:
         page = visit(browser, address)
-        says_it = expect(page.get_by_role("alert"))
-        says_it.to_contain_text("This page went to sleep", timeout=40 * SECONDS)
+        turn(page, "Iterations", 1000)
+        button(page, "Dream").click()
+        shows(page, "live")
+        page.wait_for_timeout(12 * SECONDS)  # twice as long as an idle one lasts
+        shows(page, "live")
+        button(page, "Stop").click()
+        asleep = "This page went to sleep"
+        expect(page.get_by_role("alert")).to_contain_text(asleep, timeout=40 * SECONDS)
+        expect(page.get_by_role("link", name="Download")).to_be_visible()
     with serving() as address:
-        page = visit(browser, address)
-        kernels = [
-            p for p in psutil.Process().children(recursive=True) if "ipykernel_launcher" in " ".join(p.cmdline())
-        ]
-        for kernel in kernels:
-            kernel.kill()
-        expect(page.get_by_role("alert")).to_contain_text("This page went to sleep", timeout=40 * SECONDS)
+        page, other = visit(browser, address), visit(browser, address)
+        assert len(kernels()) == 2, "each visitor has their own"
+        other.goto("about:blank")
+        while len(kernels()) > 1:  # who leaves, leaves nothing behind
+            page.wait_for_timeout(100)
+        [kernel] = kernels()
+        kernel.kill()
+        expect(page.get_by_role("alert")).to_contain_text(asleep, timeout=40 * SECONDS)
 
 
 def test_others_need_the_token(browser):

@@ -1,0 +1,327 @@
+"""The studio's panel without a browser: knobs, settings, threads, the queue. tests/test_page.py has the browser."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import deepdream as dd
+from deepdream import load_net
+
+studio = pytest.importorskip("deepdream.studio", reason="the studio needs: pip install 'deepdream[studio]'")
+
+
+@pytest.fixture
+def panel(toy):
+    """A panel on the toy network, with little to do."""
+    panel = studio.Studio(load_net(toy, "caffe"))
+    panel.turn(width=64, iter_n=2, octave_n=2, jitter=4)
+    return panel
+
+
+def press(panel, button):
+    """Press, and wait until all is done; what the panel says then."""
+    getattr(panel, button)()
+    panel.thread.join(60)
+    assert not panel.picture.busy
+    return panel.picture.note
+
+
+def dropped(panel, name, data, role="image"):
+    panel._dropped(role, name, len(data), data)
+    return panel.picture.note
+
+
+def test_a_dream_again_and_undo(panel):
+    assert press(panel, "dream") == "" and panel.result.name == "dream-1.png"
+    settings = dd.read_settings(panel.result)
+    assert panel.settings().items() - {("model", panel.settings()["model"])} <= settings.items()
+    image = dd.load_image(studio.SAMPLES["mountains.jpg"], 64)
+    plain = dd.deepdream(panel.given, image, end="both", iter_n=2, octave_n=2, jitter=4, seed=0)
+    assert np.array_equal(np.uint8(plain.clip(0, 255)), np.uint8(dd.load_image(panel.result)))
+    assert panel.picture.after == panel.result.read_bytes() and panel.picture.name == "dream-1.png"
+    assert press(panel, "again") == "" and dd.read_settings(panel.result)["image"] == "dream-1.png"
+    assert "deepdream dream dream-1.png" in panel.line.text
+    panel.undo()
+    assert panel.result.name == "dream-1.png" and "dream mountains.jpg" in panel.line.text
+    panel.undo()
+    assert panel.result is None and panel.buttons["undo"].disabled and panel.buttons["again"].disabled
+    panel.undo()  # nothing is left to undo
+    assert panel.result is None
+
+
+def test_stop_ends_the_dream_within_a_step(panel, monkeypatch):
+    from deepdream import dream
+
+    steps, make_step = [], dream.make_step
+
+    def slowly(*args, **kwargs):
+        make_step(*args, **kwargs)
+        steps.append(1)
+        if len(steps) == 5:
+            panel.stop()
+
+    monkeypatch.setattr(dream, "make_step", slowly)
+    panel.turn(iter_n=1000)
+    note = press(panel, "dream")
+    assert note == f"Stopped at {dd.read_settings(panel.result)['stopped_at']:.0%}; this is the picture so far."
+    assert len(steps) == 5
+    panel.turn(iter_n=2)
+    assert press(panel, "dream") == "" and "stopped_at" not in dd.read_settings(panel.result)
+
+
+def test_the_panel_stays_live_while_it_dreams(panel):
+    panel.turn(iter_n=1000, octave_n=1)
+    panel.dream()
+    assert panel.picture.busy and not panel.buttons["stop"].disabled and panel.buttons["dream"].disabled
+    thread = panel.thread
+    panel.dream()  # a second press, before the first is through
+    panel.undo()
+    assert panel.thread is thread
+    panel.knobs["image"].value = "forest.jpg"
+    panel.knobs["seed"].value = 5
+    assert "forest.jpg" in panel.line.text and "--seed 5" in panel.line.text
+    panel.stop()
+    thread.join(60)
+    assert dd.read_settings(panel.result)["image"] == "mountains.jpg", "the knobs as they were when it began"
+
+
+def test_noise(panel):
+    panel.turn(image="", seed=3)
+    assert "dream --model" in panel.line.text and "--size 64x36" in panel.line.text and "--width" not in panel.line.text
+    press(panel, "dream")
+    assert dd.load_image(panel.result).shape == (36, 64, 3) and dd.read_settings(panel.result)["size"] == "64x36"
+    settings = dd.read_settings(panel.result)
+    press(panel, "again")
+    assert dd.read_settings(panel.result)["image"] == "dream-1.png"
+    panel.turn(image="forest.jpg", width=100)
+    assert panel.restore(settings) == [] and panel.settings()["size"] == "64x36"
+
+
+def test_every_knob_comes_back(panel, photo, tmp_path):
+    dd.save_image(tmp_path / "g.png", photo)
+    data = (tmp_path / "g.png").read_bytes()
+    for role in ("guide", "mask"):
+        assert dropped(panel, "g.png", data, role) == ""
+    turned = {"end": "left", "iter_n": 3, "octave_n": 3, "octave_scale": 1.3, "step_size": -2.0, "jitter": 7}
+    turned |= {"seed": 9, "width": 70, "guide": "g.png", "mask": "g.png", "smooth": 0.5, "keep_color": True}
+    turned |= {"image": "flower.jpg"}
+    panel.turn(**turned)
+    assert press(panel, "dream") == ""
+    settings = dd.read_settings(panel.result)
+    assert turned.items() <= settings.items()
+    other = studio.Studio(panel.given)
+    assert other.restore(settings) == ["the guide g.png", "the mask g.png"]
+    dropped(other, "another name.png", data, "guide")
+    assert other.restore(settings) == []
+    assert other.settings() == panel.settings() | {"guide": "another name.png", "mask": "another name.png"}
+    panel.turn(objective="L2('both') + 2 * guide('left', 'g.png')")
+    assert press(panel, "dream") == ""
+    settings = dd.read_settings(panel.result)
+    assert settings["objective"] == "L2('both') + 2 * guide('left', 'g.png')" and "guide" not in settings
+    assert other.restore(settings) == [] and other.settings()["objective"] == settings["objective"]
+
+
+@pytest.mark.parametrize(
+    "wrong, says",
+    [
+        ({"model": "bvlc_googlenet"}, "Network bvlc_googlenet: the knob here does not go there"),
+        ({"end": "nowhere"}, "Layer nowhere"),
+        ({"iter_n": 10**9}, "Iterations 1000000000"),
+        ({"iter_n": "many"}, "invalid int value"),
+        ({"octave_scale": float("nan")}, "Octave scale nan"),
+        ({"engine": "abacus"}, "Engine abacus"),
+        ({"jitter": [1, 2]}, "unrecognized arguments"),
+        ({"command": "zoom"}, "no settings of a dream of a picture"),
+        ({"draw": ["banana"]}, "no settings of a dream of a picture"),
+        ({"sha256": 5, "image": {"a": 1}, "seed": -1}, "Seed -1"),
+    ],
+)
+def test_settings_that_have_no_knobs_turn_none(panel, tmp_path, photo, wrong, says):
+    press(panel, "dream")
+    settings, before = dd.read_settings(panel.result), panel.settings()
+    dd.save_image(tmp_path / "x.png", photo, settings | {"seed": 77, "width": 99} | wrong)
+    note = dropped(panel, "x.png", (tmp_path / "x.png").read_bytes())
+    assert says in note and note.startswith("x.png is taken as a plain picture: ")
+    assert panel.settings() == before | {"image": "x.png"}
+
+
+def test_a_file_comes_in_pieces_and_no_name_leaves_the_folder(panel, photo, tmp_path):
+    heard = []
+    drop = studio.Drop(lambda *file: heard.append(file), what="a photograph")
+    for at in (0, 4, 8):
+        drop._heard(drop, {"name": "a.png", "size": 10, "at": at}, [b"0123456789"[at : at + 4]])
+    drop._heard(drop, {"name": "large.png", "size": 10**9}, [])
+    drop._heard(drop, {"name": "liar.png", "size": 5, "at": 0}, [bytes(studio.MOST_BYTES + 1)])
+    assert heard == [
+        ("a.png", 10, b"0123456789"),
+        ("large.png", 10**9, None),
+        ("liar.png", studio.MOST_BYTES + 1, None),
+    ]
+    dd.save_image(tmp_path / "p.png", photo)
+    data = (tmp_path / "p.png").read_bytes()
+    kept_as = {"../../p.png": "p.png", "C:\\x\\p.png": "p.png", "-o.png": "o.png", "..": "picture"}
+    kept_as |= {"a\nb<i>.png": "a_b_i_.png", "mountains.jpg": "mountains-2.jpg", "dream-1.png": "dream-1.png"}
+    kept_as |= {"x" * 300 + ".png": "x" * 76 + ".png"}
+    for given, kept in kept_as.items():
+        assert dropped(panel, given, data) == "" and panel.knobs["image"].value == kept
+        assert panel.files[kept].parent == Path(panel.folder.name)
+    press(panel, "dream")
+    assert panel.result.name == "dream-2.png"
+
+
+def test_pictures_are_not_heaped_up_for_ever(panel, photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(studio, "MOST_KEPT", 100_000)
+    dd.save_image(tmp_path / "p.png", photo)
+    data = (tmp_path / "p.png").read_bytes()
+    assert dropped(panel, "p.png", data) == ""
+    notes = [dropped(panel, f"{i}.png", data) for i in range(4)]
+    assert "more than 0 MB of pictures are here" in notes[-1]
+
+
+def test_a_dream_that_would_be_too_large_is_refused(panel, tmp_path):
+    dd.save_image(tmp_path / "tall.png", np.zeros((4000, 10, 3), np.float32))
+    dropped(panel, "tall.png", (tmp_path / "tall.png").read_bytes())
+    panel.turn(width=640)
+    assert press(panel, "dream") == "a dream of tall.png may be at most 141 pixels wide here."
+    panel.turn(width=141, iter_n=1, octave_n=1)
+    assert press(panel, "dream") == ""
+
+
+def test_what_goes_wrong_is_said(panel, monkeypatch, photo):
+    panel.turn(objective="logit('peacock')")
+    assert press(panel, "dream") == "toy has no names for its classes; give the number of one instead of 'peacock'."
+    panel.turn(objective="", width=16, octave_n=9)
+    assert "small" in press(panel, "dream")
+    panel.turn(width=64, octave_n=2)
+    for error, says in (
+        (MemoryError(), "not enough memory; lower the width"),
+        (KeyError("x"), "Something went wrong here"),
+    ):
+        monkeypatch.setattr(studio, "dreamt", lambda *_, error=error: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(threading, "excepthook", lambda _: None)
+        assert says in press(panel, "dream")
+    monkeypatch.undo()
+    assert press(panel, "dream") == ""
+
+
+def test_the_tour(panel, monkeypatch):
+    press(panel, "tour")
+    stops = panel.strip.stops
+    assert [stop["layer"] for stop in stops] == dd.stations(panel.given)[1:]
+    assert all(stop["picture"][:2] == b"\xff\xd8" for stop in stops)
+    panel.strip._handle_custom_msg(stops[0]["layer"], [])
+    assert panel.knobs["end"].value == panel.strip.chosen == stops[0]["layer"]
+
+
+def test_networks_and_engines_to_choose_from(monkeypatch, squeezenet):
+    monkeypatch.delenv("DEEPDREAM_ENGINE", raising=False)
+    panel = studio.Studio()
+    models = [name for _, name in panel.knobs["model"].options]
+    assert models[:1] == ["bvlc_googlenet"] and "squeezenet_v1.1" in models and "places205_googlenet" not in models
+    layers = [name for _, name in panel.knobs["end"].options]
+    assert layers[0] == "conv1/7x7_s2" and layers.index("inception_3b/output") < layers.index("inception_4c/output")
+    assert panel.knobs["end"].value == "inception_4c/output" and "prob" not in layers
+    says = dict(label.split(" · ") for label, _ in panel.knobs["end"].options)
+    assert says["conv2/3x3"] == says["inception_3b/5x5_reduce"] == "edges and strokes"
+    assert says["inception_3b/output"] == "textures and eyes" and says["inception_5b/output"] == "whole things"
+    panel.turn(model="squeezenet_v1.1")
+    assert panel.knobs["end"].value == "fire8/concat"
+    assert studio.Studio(squeezenet).knobs["model"].options == (("SqueezeNet v1.1, ImageNet", "squeezenet_v1.1"),)
+    monkeypatch.setenv("DEEPDREAM_ENGINE", "torch")
+    if "torch" in [name for _, name in panel.knobs["engine"].options]:
+        assert studio.Studio().knobs["engine"].value == "torch"
+
+
+def test_a_network_that_cannot_be_had_gives_way(monkeypatch):
+    def load(model, *_, **__):
+        if model == "bvlc_googlenet":
+            raise studio.zoo.NotToBeHad("the weights of bvlc_googlenet cannot be had")
+        return load_net(model, "caffe")
+
+    monkeypatch.setattr(studio, "load_net", load)
+    panel = studio.Studio()
+    panel.turn(width=100, iter_n=1, octave_n=1)
+    assert press(panel, "dream").endswith("cannot be had; squeezenet_v1.1 is chosen now, so press again.")
+    assert press(panel, "dream") == "" and dd.read_settings(panel.result)["model"] == "squeezenet_v1.1"
+
+
+def ticket(folder, at_once=1):
+    """A process that takes its turn, says each place it hears, 'turn', and holds it until its input ends."""
+    code = """if True:
+        import sys, threading
+        from deepdream.serve import in_turn
+        with in_turn(lambda place: print(place, flush=True), threading.Event()):
+            print("turn", flush=True)
+            sys.stdin.read()
+    """
+    env = os.environ | {"DEEPDREAM_QUEUE": str(folder), "DEEPDREAM_AT_ONCE": str(at_once)}
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+    )
+
+
+def hears(process, what):
+    """Read what it says until it says this."""
+    while (line := process.stdout.readline().strip()) != what:
+        assert line, f"it ended before it said {what!r}"
+
+
+def test_visitors_queue_and_the_dead_do_not_count(tmp_path):
+    first = ticket(tmp_path)
+    hears(first, "turn")
+    second = ticket(tmp_path)
+    hears(second, "1")
+    third = ticket(tmp_path)
+    hears(third, "2")
+    second.kill()
+    second.wait()
+    hears(third, "1")
+    first.send_signal(signal.SIGKILL)
+    hears(third, "turn")
+    fourth = ticket(tmp_path, at_once=2)
+    hears(fourth, "turn")
+    for process in (third, fourth):
+        process.stdin.close()
+        assert process.wait(10) == 0
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("ticket")] == []
+
+
+def test_stop_leaves_the_queue(panel, tmp_path, monkeypatch):
+    first = ticket(tmp_path)
+    hears(first, "turn")
+    monkeypatch.setenv("DEEPDREAM_QUEUE", str(tmp_path))
+    monkeypatch.setenv("DEEPDREAM_AT_ONCE", "1")
+    panel.dream()
+    while panel.picture.text != "In the queue: you are next":
+        time.sleep(0.01)
+    panel.stop()
+    panel.thread.join(10)
+    assert panel.picture.note == "Stopped." and panel.result is None and not panel.picture.busy
+    first.stdin.close()
+    first.wait(10)
+    assert press(panel, "dream") == "" and panel.result
+
+
+def test_the_notebook_that_travels_in_the_wheel_is_short_and_bare():
+    notebook = json.loads((Path(studio.__file__).parent / "studio.ipynb").read_text())
+    assert len(notebook["cells"]) <= 2
+    assert not [cell for cell in notebook["cells"] if cell.get("outputs")]
+
+
+def test_serve_says_what_it_needs():
+    code = """if True:
+        import sys
+        sys.modules["voila"] = None
+        from deepdream.__main__ import main
+        sys.exit(main(["serve"]))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2 and "pip install 'deepdream[studio]'" in done.stderr, done
