@@ -81,8 +81,8 @@ function picture(model, el) {
   const note = make("p", { className: "dd-note" });
   note.setAttribute("role", "alert");
   const link = follow(model, "after", make("a", { className: "dd-download" }), "href", "image/png");
-  const ends = make("div", { className: "dd-ends" }, make("span", { textContent: "dream" }),
-    make("span", { textContent: "before" }));
+  const ends = make("div", { className: "dd-ends" }, make("span", { textContent: "before" }),
+    make("span", { textContent: "dream" }));
   el.append(going, note, stage, slider, ends, link);
 
   const update = () => {
@@ -115,7 +115,7 @@ function picture(model, el) {
         ? "This page went to sleep, for it was not used for long, or something went wrong. What you see can still be downloaded; reload the page to dream on."
         : "The server does not answer. What you see can still be downloaded; reload the page later.";
     if (answer.status === 404) clearInterval(watch);
-  }, 10_000);
+  }, 5_000);
   return () => clearInterval(watch);
 }
 

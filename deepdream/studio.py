@@ -50,6 +50,7 @@ ENGINE_NAMES = {
     "torch": "PyTorch, several times faster",
     "torch bfloat16": "PyTorch, bfloat16: faster, less exact",
 }
+SILENT = ("device", "cpu"), ("dtype", "float32")
 TOUR_STOPS, TOUR_WIDTH, TOUR_OCTAVES = 6, 240, 3
 
 
@@ -473,6 +474,8 @@ class Studio(ipywidgets.VBox):
 
 
 def _line(settings):
+    """The command line of these settings, without what goes without saying."""
+    settings = {name: value for name, value in settings.items() if (name, value) not in SILENT}
     return join(["deepdream", *command(settings), "-o", "dream.png"])
 
 

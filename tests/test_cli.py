@@ -44,6 +44,29 @@ def test_a_dream_from_end_to_end(tmp_path, picture, toy):
     assert again.read_bytes() == out.read_bytes()
 
 
+def test_a_dream_of_noise(tmp_path, toy):
+    done = dream("--size", "64x48", "-o", tmp_path / "n.png", "--model", toy)
+    assert done.returncode == 0, done
+    settings = dd.read_settings(tmp_path / "n.png")
+    assert settings["size"] == "64x48" and not {"image", "width", "sha256"} & settings.keys()
+    again = run("replay", tmp_path / "n.png", "-o", tmp_path / "again.png", "--model", toy)
+    assert again.returncode == 0 and (tmp_path / "again.png").read_bytes() == (tmp_path / "n.png").read_bytes()
+    for given in ((), ("--size", "64x48", "in.png"), ("--size", "64x48", "--width", 50)):
+        refused(dream(*given, "-o", tmp_path / "x.png", "--model", toy), "begins with a picture|noise has a --size")
+
+
+def test_the_photographs_that_travel_along_are_found_by_name(tmp_path, toy):
+    done = dream("flower.jpg", "--guide", "forest.jpg", "-o", "d.png", "--model", toy, "--width", 60, cwd=tmp_path)
+    assert done.returncode == 0, done
+    settings = dd.read_settings(tmp_path / "d.png")
+    assert (settings["image"], settings["guide"]) == ("flower.jpg", "forest.jpg")
+    again = run("replay", "d.png", "-o", "again.png", "--model", toy, cwd=tmp_path)
+    assert again.returncode == 0 and (tmp_path / "again.png").read_bytes() == (tmp_path / "d.png").read_bytes()
+    dd.save_image(tmp_path / "forest.jpg", np.zeros((40, 50, 3)))
+    dream("forest.jpg", "-o", "mine.png", "--model", toy, cwd=tmp_path)
+    assert dd.load_image(tmp_path / "mine.png").shape == (40, 50, 3), "a file that is there comes first"
+
+
 def test_squeezenet_dreams_a_photograph(tmp_path):
     done = dream(MOUNTAINS, "-o", tmp_path / "d.jpg", "--model", "squeezenet_v1.1", "--width", 200)
     assert done.returncode == 0 and done.stderr == "", done

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import deepdream as dd
+from deepdream.show import SAMPLES
 
 ROOT = Path(__file__).parent.parent
 
@@ -74,6 +75,8 @@ def test_the_wheel_works_outside_the_repository(tmp_path):
     run = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, env=env)
     assert run.returncode == 0, run.stderr
     assert dd.read_settings(tmp_path / "o.png")["model"] == "squeezenet_v1.1"
+    assert {"studio.ipynb", "studio.js", "studio.css"} <= {path.name for path in (site / "deepdream").iterdir()}
+    assert {path.name for path in (site / "deepdream" / "images").iterdir()} == {"README.md", *SAMPLES}
     contents = {path.relative_to(site).as_posix() for path in (site / "deepdream" / "models").rglob("*.*")}
     assert "deepdream/models/bvlc_googlenet/deploy.prototxt" in contents
     assert not any(path.endswith(".caffemodel") for path in contents)

@@ -342,7 +342,7 @@ def test_a_page_that_lost_its_kernel_says_so(browser):
         turn(page, "Iterations", 1000)
         button(page, "Dream").click()
         shows(page, "live")
-        page.wait_for_timeout(12 * SECONDS)  # twice as long as an idle one lasts
+        page.wait_for_timeout(9 * SECONDS)  # longer than an idle one lasts
         shows(page, "live")
         button(page, "Stop").click()
         asleep = "This page went to sleep"
