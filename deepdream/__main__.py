@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 
 from . import __version__
-from .errors import DreamError
+from .errors import DreamError, out_of_memory
 from .show import SAMPLES
 
 INPUTS = "image", "source", "guide", "mask"  # arguments that are files
+MAKERS = "dream", "draw", "zoom", "journey", "video"  # commands that make what can be made again
 KNOBS = "iter_n", "octave_n", "octave_scale", "step_size", "jitter", "smooth", "keep_color", "tile"
 
 
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"deepdream: {_in_options(str(error), args.command)}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):  # PyTorch's word for it
+        if not out_of_memory(error):
             raise
         cure = "; make the pictures smaller with --width" if hasattr(args, "width") else ""
         print(f"deepdream: there is not enough memory{cure}", file=sys.stderr)
@@ -119,9 +120,9 @@ def _net(args):
 
 def _net_and_params(args, net=None, find=None):
     """The network, loaded where none is given, and what `deepdream` is given besides the picture."""
-    from . import guide_features, load_image, objective_guide
+    from . import guide_features, objective_guide
     from .dream import grey
-    from .objectives import parse
+    from .objectives import load_guide, parse
 
     params = {name: getattr(args, name) for name in KNOBS}
     params["mask"] = args.mask and grey(args.mask)
@@ -131,7 +132,7 @@ def _net_and_params(args, net=None, find=None):
         if args.end or args.guide:
             raise DreamError("--objective names its own layers and guides; leave out --layer and --guide")
         params["objective"] = parse(args.objective, find or str)
-    guide = load_image(args.guide) if args.guide else None
+    guide = load_guide(args.guide) if args.guide else None
     net = net or _net(args)
     if args.objective is None:
         args.end = params["end"] = args.end or net.default_layer
@@ -227,7 +228,7 @@ def _replay(args) -> int:
     from . import read_settings
 
     settings = read_settings(args.file)
-    if "deepdream" not in settings or settings.get("command", "dream") not in parsers()[1]:
+    if "deepdream" not in settings or settings.get("command", "dream") not in MAKERS:
         what = "what the command line has made can be replayed"
         raise DreamError(f"{args.file} carries no settings of deepdream's command line; only {what}")
     if not args.out:
@@ -253,7 +254,7 @@ def command(settings: dict) -> list[str]:
     words, options = [name], []
     for action in parsers()[1][name]._actions:
         value = settings.get(action.dest)
-        if value is None or value == action.default or action.dest == "out":
+        if value is None or action.default in (value, argparse.SUPPRESS) or action.dest == "out":
             continue
         values = [_word(v) for v in (value if isinstance(value, list) else [value])]
         if not action.option_strings:
@@ -408,7 +409,7 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
         p.add_argument(
             "--layer", dest="end", metavar="NAME", help="layer to climb (`deepdream layers`); the network's default"
         )
-        p.add_argument("--guide", metavar="IMAGE", help="dream of what is in this picture")
+        p.add_argument("--guide", metavar="IMAGE", help="dream of what is in this picture (of half a megapixel of it)")
         p.add_argument("--objective", metavar="SUM", help="what to climb in place of a layer, such as "
                        "\"L2('inception_4c/output') + 8000 * channel('inception_4c/output', 237)\"; of L2(layer), "
                        "guide(layer, image), channel(layer, i), unit(layer, i, x, y) and logit(class); "

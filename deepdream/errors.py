@@ -35,6 +35,11 @@ def check_seed(seed: int | None) -> None:
         check_number("seed", seed, Integral, lambda n: 0 <= n < 2**32, "a whole number from 0 to 4294967295")
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether this is Python's or PyTorch's way to say so."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))
+
+
 class CannotWriteError(DreamError):
     """A file cannot be written: the disk may be full, and what was to be written is not at fault."""
 

@@ -20,6 +20,8 @@ import numpy as np
 from .errors import DreamError, unknown
 from .net import preprocess
 
+MOST_GUIDE = 500_000  # pixels of a guide that is read from a file
+
 
 def objective_L2(dst) -> None:
     """Whatever the layer sees, more of it: half the sum of squares, whose gradient is the activations themselves."""
@@ -197,19 +199,29 @@ def logit(label: str | int) -> Objective:
     return _term(scores, _channel, f"logit({label!r})", lambda net: class_number(net, label))
 
 
+def load_guide(path: str | Path) -> np.ndarray:
+    """The picture in a file, (H, W, 3), reduced to `MOST_GUIDE` pixels where it has more, for it goes through whole."""
+    from .show import load_image
+
+    image = load_image(path)
+    height, width = image.shape[:2]
+    if height * width > MOST_GUIDE:
+        image = load_image(path, max(1, int((MOST_GUIDE * width / height) ** 0.5)))
+    return image
+
+
 def guide(layer: str, image: np.ndarray | str | Path) -> Objective:
-    """More of what is in the guide, an image (H, W, 3) or its path: the sum over places of the best match's product."""
+    """More of what is in the guide, an image (H, W, 3) or a path for `load_guide`: the sum over places of the best
+    match's product."""
     shown = repr(str(image)) if isinstance(image, (str, Path)) else f"<image {'x'.join(map(str, np.shape(image)))}>"
 
     def bind(net):
-        from .show import load_image
-
         if layer not in net.climbable:
             raise net.unknown(layer, net.climbable)
         src = net.blobs["data"]
         before = src.data.copy()
         try:
-            picture = load_image(image) if isinstance(image, (str, Path)) else image
+            picture = load_guide(image) if isinstance(image, (str, Path)) else image
             features = guide_features(net, picture, layer)
         finally:
             src.reshape(*before.shape)

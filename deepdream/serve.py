@@ -14,6 +14,7 @@ from threading import Event
 
 from .errors import DreamError, check_number
 
+MOST_VISITORS = 24  # each has a process of 100 MB or more
 POLICY = "; ".join((  # nothing is fetched from anywhere else, whatever Voilà's templates ask for
     "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'", "frame-ancestors 'self'",
 ))  # fmt: skip
@@ -38,14 +39,16 @@ def serve(host: str = "127.0.0.1", port: int | None = None, token: str | None = 
 
     class Page(Voila):
         def launch_browser(self):  # what it does once it listens
-            name = gethostname() if host in ("0.0.0.0", "::", "") else host
+            name = gethostname() if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
             on_ready(f"{self._url(name)}{f'?token={token}' if token else ''}")
 
     cores = os.cpu_count() or 1
     at_once = max(1, cores // 2) if at_once is None else at_once
     check_number("at_once", at_once, Integral, lambda n: n > 0, "a whole number above 0")
     check_number("idle", idle, Real, lambda x: 0 < x < 1e6, "a number of minutes above 0")
-    check_number("port", port or 8866, Integral, lambda n: 0 < n < 2**16, "a whole number from 1 to 65535")
+    check_number(
+        "port", 8866 if port is None else port, Integral, lambda n: 0 < n < 2**16, "a whole number from 1 to 65535"
+    )
     try:
         for socket in bind_sockets(port or 0, host):
             socket.close()
@@ -61,6 +64,9 @@ def serve(host: str = "127.0.0.1", port: int | None = None, token: str | None = 
     config.Voila.tornado_settings = {
         "headers": headers,
         "static_path": DEFAULT_STATIC_FILES_PATH,  # for error pages
+        "allow_remote_access": bool(
+            token
+        ),  # without one, no other name than localhost: not that of a site that points here
         "disable_check_xsrf": True,  # or a page that is closed could not end its kernel, whose name no other site knows
     }
     config.VoilaConfiguration.update(file_allowlist=[], theme="light", show_tracebacks=False)
@@ -71,11 +77,20 @@ def serve(host: str = "127.0.0.1", port: int | None = None, token: str | None = 
     if os.name == "posix":
         config.KernelManager.transport = "ipc"  # files of this user's; TCP ports would be open to all on this machine
     logging.getLogger("tornado").setLevel("ERROR")  # it has words for every page that went to sleep
-    with TemporaryDirectory(prefix="deepdream-queue-") as queue:
-        os.environ |= {"DEEPDREAM_QUEUE": queue, "DEEPDREAM_AT_ONCE": str(at_once)}
+    config.VoilaConfiguration.prelaunch_hook = _admit
+    with TemporaryDirectory(prefix="deepdream-page-") as folder:  # pictures and tickets, gone with the server
+        os.environ |= {"DEEPDREAM_PAGE": folder, "DEEPDREAM_AT_ONCE": str(at_once)}
         if at_once > 1:  # a fair share of the cores
             os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // at_once)))
         Page.launch_instance([str(Path(__file__).parent / "studio.ipynb")], config=config)
+
+
+def _admit(request, notebook, cwd):
+    """Voilà's hook before a visitor gets a kernel."""
+    from tornado.web import HTTPError
+
+    if len(request.settings["kernel_manager"].list_kernel_ids()) >= MOST_VISITORS:
+        raise HTTPError(503, reason="Too many are dreaming here; come back in a while")
 
 
 @contextmanager
@@ -85,12 +100,12 @@ def in_turn(waiting: Callable[[int], None], stopping: Event) -> Iterator[None]:
     Each waits with a ticket, a file that its process holds locked, so that those of dead processes do not count.
     `waiting` hears the place in the queue, from 1. Raises KeyboardInterrupt once `stopping` is set.
     """
-    if "DEEPDREAM_QUEUE" not in os.environ:
+    if "DEEPDREAM_PAGE" not in os.environ:
         yield
         return
     from filelock import FileLock, Timeout
 
-    folder, at_once = Path(os.environ["DEEPDREAM_QUEUE"]), int(os.environ["DEEPDREAM_AT_ONCE"])
+    folder, at_once = Path(os.environ["DEEPDREAM_PAGE"]), int(os.environ["DEEPDREAM_AT_ONCE"])
 
     def tickets():
         return sorted(int(path.suffix[1:]) for path in folder.glob("ticket.*"))

@@ -124,7 +124,7 @@ def _settings(note):
     try:
         settings = json.loads(note)
         return settings if isinstance(settings, dict) else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}  # somebody else's comment
 
 

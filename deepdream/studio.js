@@ -23,7 +23,7 @@ function follow(model, trait, el, attribute, type) {
 }
 
 function drop(model, el) {
-  const input = make("input", { type: "file", accept: "image/*" });
+  const input = make("input", { type: "file", accept: "image/*", multiple: true });
   const zone = make("label", { className: "dd-dropzone" }, make("span", { textContent: `Drop ${model.get("what")}, or choose one` }), input);
   el.append(zone);
 
@@ -34,8 +34,11 @@ function drop(model, el) {
     for (let at = 0; at === 0 || at < bytes.byteLength; at += CHUNK)
       model.send({ ...about, at }, undefined, [bytes.slice(at, at + CHUNK)]);
   }
+  const sendAll = async (files) => {
+    for (const file of [...files]) await send(file);
+  };
   input.addEventListener("change", () => {
-    if (input.files.length) send(input.files[0]);
+    sendAll(input.files);
     input.value = "";
   });
 
@@ -54,7 +57,7 @@ function drop(model, el) {
     if (!mine(event) || !event.dataTransfer.files.length) return;
     event.preventDefault();
     event.stopPropagation();
-    send(event.dataTransfer.files[0]);
+    sendAll(event.dataTransfer.files);
   };
   document.addEventListener("dragover", over, true);
   document.addEventListener("drop", dropped, true);
@@ -67,11 +70,10 @@ function drop(model, el) {
 function picture(model, el) {
   const live = follow(model, "live", make("img", { className: "dd-live", alt: "The dream so far" }), "src", "image/jpeg");
   const before = follow(model, "before", make("img", { className: "dd-before", alt: "Before" }), "src", "image/jpeg");
-  const after = follow(model, "after", make("img", { className: "dd-after", alt: "The dream" }), "src", "image/png");
+  const after = follow(model, "after", make("img", { className: "dd-after", alt: "The dream" }), "src");
   const slider = make("input", { type: "range", min: 0, max: 100, value: 0, className: "dd-slider" });
   slider.setAttribute("aria-label", "Before and after");
   const stage = make("div", { className: "dd-stage" }, before, after, live);
-  before.addEventListener("load", () => stage.style.setProperty("--ratio", before.naturalWidth / before.naturalHeight));
   slider.addEventListener("input", () => stage.style.setProperty("--split", `${slider.value}%`));
 
   const bar = make("progress", { max: 1 });
@@ -80,10 +82,16 @@ function picture(model, el) {
   const going = make("div", { className: "dd-going" }, bar, text);
   const note = make("p", { className: "dd-note" });
   note.setAttribute("role", "alert");
-  const link = follow(model, "after", make("a", { className: "dd-download" }), "href", "image/png");
+  const link = follow(model, "after", make("a", { className: "dd-download" }), "href");
   const ends = make("div", { className: "dd-ends" }, make("span", { textContent: "before" }),
     make("span", { textContent: "dream" }));
-  el.append(going, note, stage, slider, ends, link);
+  const frame = make("div", { className: "dd-frame" }, stage, slider, ends);
+  el.append(going, note, frame, link);
+  const fit = () => {
+    const shown = stage.dataset.shows === "before" ? before : stage.dataset.shows === "live" ? live : after;
+    if (shown.naturalWidth) frame.style.setProperty("--ratio", shown.naturalWidth / shown.naturalHeight);
+  };
+  for (const image of [before, live, after]) image.addEventListener("load", fit);
 
   const update = () => {
     const busy = model.get("busy");
@@ -96,6 +104,7 @@ function picture(model, el) {
     note.textContent = model.get("note");
     link.download = model.get("name");
     link.textContent = `Download ${model.get("name")}`;
+    fit();
   };
   model.on("change", update);
   model.on("change:after", () => {
@@ -107,9 +116,15 @@ function picture(model, el) {
   const page = document.querySelector("body[data-voila] #jupyter-config-data");
   if (!page) return; // in a notebook one sees what becomes of the kernel
   const { baseUrl, kernelId } = JSON.parse(page.textContent);
+  let lost = false;
   const watch = setInterval(async () => {
     const answer = await fetch(`${baseUrl}api/kernels/${kernelId}`).catch(() => ({ status: "none" }));
-    if (answer.ok) return;
+    if (answer.ok) {
+      if (lost) update();
+      lost = false;
+      return;
+    }
+    lost = true;
     note.textContent =
       answer.status === 404
         ? "This page went to sleep, for it was not used for long, or something went wrong. What you see can still be downloaded; reload the page to dream on."
@@ -150,7 +165,7 @@ function strip(model, el) {
 
 function line(model, el) {
   const code = make("textarea", { readOnly: true, rows: 2, spellcheck: false });
-  code.setAttribute("aria-label", "The command that makes this picture");
+  const label = make("label", {}, make("span"), code);
   const button = make("button", { type: "button", className: "dd-copy", textContent: "Copy" });
   button.addEventListener("click", async () => {
     code.select();
@@ -162,9 +177,12 @@ function line(model, el) {
     button.textContent = "Copied";
     setTimeout(() => (button.textContent = "Copy"), 1500);
   });
-  el.append(code, button);
-  const update = () => (code.value = model.get("text"));
-  model.on("change:text", update);
+  el.append(label, button);
+  const update = () => {
+    code.value = model.get("text");
+    label.firstChild.textContent = model.get("of");
+  };
+  model.on("change", update);
   update();
 }
 

@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
 from io import BytesIO
@@ -26,7 +27,7 @@ from traitlets import Bool, Bytes, Float, Int, List, TraitError, Unicode
 from . import caffemodel, zoo
 from .__main__ import command, dreamt, parsed, parsers, sha256
 from .dream import deepdream
-from .errors import DreamError
+from .errors import DreamError, out_of_memory, unknown
 from .movie import noise, stations
 from .net import ENGINES, load_net
 from .serve import in_turn
@@ -35,8 +36,10 @@ from .show import SAMPLES, encode, load_image, read_settings, save_image
 HERE = Path(__file__).parent
 MOST_BYTES = 20 * 2**20  # of a file that is dropped
 MOST_PIXELS = 40_000_000  # of the picture in it
+MOST_SIDE = 30_000  # pixels; a JPEG has 65,500 at most
 MOST_KEPT = 500 * 2**20  # bytes of one panel's pictures
 MOST_DREAMT = 8_000_000  # pixels of a dream
+MOST_SHOWN = 2_000_000  # pixels of the picture before
 FORMATS = "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"  # some others that Pillow knows start programs
 EVERY = 0.2  # seconds from one live picture to the next
 DEPTHS = {  # a layer's receptive field, over the side of the pictures its network was made for: what it tends to show
@@ -50,8 +53,10 @@ ENGINE_NAMES = {
     "torch": "PyTorch, several times faster",
     "torch bfloat16": "PyTorch, bfloat16: faster, less exact",
 }
+NOISE = "noise"
 SILENT = ("device", "cpu"), ("dtype", "float32")
-TOUR_STOPS, TOUR_WIDTH, TOUR_OCTAVES = 6, 240, 3
+TOUR_STOPS, TOUR_WIDTH, TOUR_PIXELS, TOUR_OCTAVES = 6, 240, 60_000, 3
+KNOBS_LINE, PICTURE_LINE = "These knobs, on the command line", "This picture, on the command line"
 
 
 class View(anywidget.AnyWidget):
@@ -110,9 +115,10 @@ class Strip(View):
 
 
 class Line(View):
-    """A line of text to copy."""
+    """A line of text to copy, and what it is the line of."""
 
     kind = Unicode("line").tag(sync=True)
+    of = Unicode().tag(sync=True)
     text = Unicode().tag(sync=True)
 
 
@@ -122,19 +128,19 @@ class Studio(ipywidgets.VBox):
     net: a network that is there already, see `load_net`; without, the panel has a choice of networks and engines, and
     loads one for the first dream. `knobs`: the ipywidgets, by their names in Python; `settings()`, `restore(settings)`:
     the knobs as a picture's settings, and back; `dream()`, `stop()`, `again()`, `undo()`, `tour()`: the buttons.
-    `result`: the path of the dream that is shown, a PNG in a folder that lasts as long as the panel, or None.
+    `result`: the path of the dream that is shown, in a folder that lasts as long as the panel, or None.
     """
 
     def __init__(self, net=None):
         self.given, self.net, self.net_is = net, net, None
-        self.folder = TemporaryDirectory(prefix="deepdream-")
+        self.folder = TemporaryDirectory(prefix="deepdream-", dir=os.environ.get("DEEPDREAM_PAGE"))
         self.files = dict(SAMPLES)  # {name: path} of every picture there is: samples, uploads, dreams
-        self.states = []  # (picture, dream or None, command), names in files; the last one is shown
+        self.states = []  # (picture, dream or None, its command), names in files; the last one is shown
         self.stopping, self.thread, self.offering = Event(), None, False
 
         self.knobs = _knobs(net)
         self.picture, self.strip, self.line = Picture(), Strip(), Line()
-        self.strip.on_msg(lambda _, layer, __: self.turn(end=layer))
+        self.strip.on_msg(self._pressed)
         self.buttons = {}
         for press, name, tip in (
             (self.dream, "Dream", "Dream the picture with these knobs"),
@@ -145,7 +151,7 @@ class Studio(ipywidgets.VBox):
         ):
             button = self.buttons[press.__name__] = ipywidgets.Button(description=name, tooltip=tip)
             button.on_click(lambda _, press=press: press())
-        drops = {
+        self.drops = drops = {
             role: Drop(partial(self._dropped, role), what=what, anywhere=role == "image")
             for role, what in (("image", "a photograph"), ("guide", "a guide"), ("mask", "a mask"))
         }
@@ -176,12 +182,12 @@ class Studio(ipywidgets.VBox):
             settings |= {"end": "", "guide": ""}
         if not settings["image"]:
             width = settings.pop("width")
-            settings["size"] = f"{width}x{round(width * 9 / 16)}"
+            settings["size"] = _noise_size(width)
         settings["engine"], _, settings["dtype"] = settings["engine"].partition(" ")
         return {"command": "dream"} | {name: value for name, value in settings.items() if value != ""}
 
     def restore(self, settings: dict) -> list[str]:
-        """Turn the knobs to the settings of a picture, see `read_settings`; answers with those that could not be.
+        """Turn the knobs to the settings of a picture, see `read_settings`; answers with what is not here for that.
 
         Raises DreamError, and turns none, where the settings are none of a dream, or a knob does not go there.
         """
@@ -191,46 +197,79 @@ class Studio(ipywidgets.VBox):
         digests = settings.get("sha256")
         for name in ("image", "guide", "mask"):
             given = getattr(args, name)
-            if given and not (found := self._found(Path(given).name, isinstance(digests, dict) and digests.get(name))):
+            found = given and self._found(Path(given).name, isinstance(digests, dict) and digests.get(name))
+            if given and not found:
                 lost.append(f"the {name} {Path(given).name}")
-            setattr(args, name, found if given else "")
+            setattr(args, name, found or "")
+        engine = f"{args.engine} bfloat16" if args.dtype == "bfloat16" else args.engine
+        if engine and engine not in [value for _, value in self.knobs["engine"].options]:
+            lost.append(f"the engine {engine}")
+            engine = None
         if args.size:
-            args.width = args.size[1]
-        if args.dtype == "bfloat16":
-            args.engine += " bfloat16"
+            height, args.width = args.size
+            if f"{args.width}x{height}" != _noise_size(args.width):
+                lost.append(f"--size {args.width}x{height}")
+        elif not args.image:
+            args.image = None
+        lost += [f"--device {args.device}"] if args.device not in (None, "cpu") else []
         lost += [option for option, given in (("--no-clip", not args.clip), ("--tile", args.tile)) if given]
-        args.objective = args.objective or ""
+        args.engine, args.objective = engine, args.objective or ""
         wanted = {name: getattr(args, name) for name in self.knobs}
         self.turn(**{name: value for name, value in wanted.items() if value is not None})
         return lost
 
-    def turn(self, **values):
+    def turn(self, **values) -> None:
         """Turn knobs, by their names in Python, `turn(end='inception_3b/output', iter_n=20)`; all, or none."""
-        before = {name: self.knobs[name].value for name in values}
+        for name in values:
+            if name not in self.knobs:
+                raise unknown("knob", name, self.knobs, "the panel has no others")
+        before, states = {name: self.knobs[name].value for name in values}, len(self.states)
         try:
             for name, value in values.items():
+                self._turn(self.knobs[name], value)
+        except (DreamError, OSError):
+            for name, value in before.items():
                 self.knobs[name].value = value
-                if self.knobs[name].value != value:
-                    raise TraitError
-        except TraitError:
-            self.turn(**before)
-            raise DreamError(f"{self.knobs[name].description} {value}: the knob here does not go there") from None
+            del self.states[states:]
+            self._show()
+            raise
+        del self.states[states:-1]  # all of it is one turn for `undo`
+
+    def _turn(self, knob, value):
+        label = knob.description
+        with suppress(TraitError):
+            knob.value = value
+            if knob.value == value:
+                return
+        if hasattr(knob, "options"):
+            raise unknown(label.lower(), value, [option for _, option in knob.options], "the knob has these")
+        if hasattr(knob, "max"):
+            raise DreamError(f"{label} is {value}; the knob goes from {knob.min} to {knob.max}")
+        raise DreamError(f"{label} cannot be {value!r}")
 
     def _turned(self, name):
         """What follows when a knob has been turned."""
-        knobs = self.knobs
         if self.offering:
             return
+        knobs = self.knobs
         if name == "model":
             model = self.given.model if self.given else zoo.find(knobs["model"].value)
             layers = self.layers = _layers(model)
             was = knobs["end"].value
             knobs["end"].options = [(f"{layer} · {says}", layer) for layer, says in layers.items()]
             knobs["end"].value = next(layer for layer in (was, model.default_layer, *layers) if layer in layers)
-        elif name == "image" and self.states and self.states[-1][0] != knobs["image"].value:
+        if name in ("model", "image") and not self.picture.busy:
+            self.strip.stops = []  # of another network, or picture
+        if name == "image" and not self.picture.busy:
             self._go(knobs["image"].value)
+        elif name in ("seed", "width") and self.states and self.states[-1][:2] == ("", None):
+            self._show()  # other noise
         self.strip.chosen = knobs["end"].value or ""
-        self.line.text = _line(self.settings())
+        self._tell()
+
+    def _pressed(self, _, layer, __):
+        with self._saying():
+            self.turn(end=layer)
 
     # Pictures
 
@@ -238,44 +277,54 @@ class Studio(ipywidgets.VBox):
     def result(self) -> Path | None:
         return self.files.get(self.states[-1][1])
 
-    def _go(self, image, dream=None, text=None):
+    def _go(self, image, dream=None, text=None, of=PICTURE_LINE):
         """Show a picture, and what was dreamt of it; `undo` comes back from there."""
-        self.states.append((image, dream, text))
+        if self.states and self.states[-1][:2] == (image, dream):
+            return
+        self.states.append((image, dream, text and (text, of)))
         self._show()
 
     def _show(self):
         image, dream, text = self.states[-1]
-        picture = self.picture
-        width = min(self.knobs["width"].value, 2048)
-        with picture.hold_sync():
-            picture.before = encode(self._image(image, width), "jpeg")
-            picture.after = self.files[dream].read_bytes() if dream else b""
-            picture.live, picture.name = b"", dream or ""
-        if text:
-            self.line.text = text
+        before = encode(self._image(image, self.knobs["width"].value, MOST_SHOWN), "jpeg")
+        after = self.files[dream].read_bytes() if dream else b""
+        with self.picture.hold_sync():
+            self.picture.before, self.picture.after = before, after
+            self.picture.live, self.picture.name = b"", dream or ""
+        self._tell(*text or ())
         self._ready()
 
-    def _image(self, name, width):
-        """The picture of this name; noise where there is no name."""
+    def _tell(self, text=None, of=KNOBS_LINE):
+        with self.line.hold_sync():
+            self.line.text, self.line.of = text or _line(self.settings()), of
+
+    def _image(self, name, width, most):
+        """The picture of this name, of at most so many pixels; noise where there is no name."""
         if name:
-            return load_image(self.files[name], width)
-        return noise((round(width * 9 / 16), width), self.knobs["seed"].value)
+            return load_image(self.files[name], min(width, _widest(*_size(self.files[name]), most)))
+        width = min(width, _widest(9, 16, most))
+        return noise((max(1, round(width * 9 / 16)), width), self.knobs["seed"].value)
 
     def _keep(self, name, data):
         """Keep a picture's file among those to choose from; the name that it has there."""
-        name = re.sub(r"[^\w.() -]+", "_", name.replace("\\", "/").split("/")[-1])[-80:].lstrip(" .-") or "picture"
-        stem, dot, suffix = name.rpartition(".")
-        n = 1
+        name = re.sub(r"[^\w.() -]+", "_", name.replace("\\", "/").split("/")[-1]).lstrip(" .-") or "picture"
+        stem, suffix = os.path.splitext(name)
+        stem, suffix = (part.encode()[:most].decode(errors="ignore") for part, most in ((stem, 80), (suffix, 10)))
+        name, n = stem + suffix, 1
         while name in self.files and self.files[name].read_bytes() != data:
             n += 1
-            name = f"{stem}-{n}.{suffix}" if dot else f"{suffix}-{n}"
-        path = Path(self.folder.name, name)
+            name = f"{stem}-{n}{suffix}"
         if name not in self.files:
-            if len(data) + sum(file.stat().st_size for file in path.parent.iterdir()) > MOST_KEPT:
-                raise DreamError(f"more than {MOST_KEPT >> 20} MB of pictures are here; begin anew with a fresh panel")
+            self._check_room(len(data))
+            path = Path(self.folder.name, name)
             path.write_bytes(data)
             self._add(path)
         return name
+
+    def _check_room(self, needed=0):
+        held = sum(file.stat().st_size for file in Path(self.folder.name).iterdir())
+        if held + needed > MOST_KEPT:
+            raise DreamError(f"more than {MOST_KEPT >> 20} MB of pictures are here; begin anew with a fresh panel")
 
     def _add(self, path):
         """A picture more to choose from."""
@@ -290,28 +339,45 @@ class Studio(ipywidgets.VBox):
         return next(same, None)
 
     def _dropped(self, role, name, size, data):
-        try:
+        with self._saying():
+            if role == "image" and self.picture.busy:
+                raise DreamError(f"{name} came while a dream is made: wait for its end, or stop it, and drop it again")
             if data is None:
                 most = f"at most {MOST_BYTES >> 20} MB are taken here; save it smaller"
                 raise DreamError(f"{name} has {size / 2**20:.0f} MB; {most}")
             check_picture(name, data)
             name = self._keep(name, data)
-            settings, note = read_settings(self.files[name]), ""
-            if role == "image" and "deepdream" in settings:
-                try:
-                    lost = self.restore(settings)
-                    note = f"{name} was made here: the knobs are where they were."
-                    if lost:
-                        note += f" What it was made with and is not here: {', '.join(lost)}."
-                    if not any(what.startswith("the image") for what in lost):
-                        self._go(self.knobs["image"].value, name, _line(settings))
-                        return self.say(note)
-                except DreamError as error:
-                    note = f"{name} is taken as a plain picture: {error}."
-            self.turn(**{role: name})
-            self.say(note)
+            settings, states = read_settings(self.files[name]), len(self.states)
+            if role != "image" or "deepdream" not in settings:
+                self.turn(**{role: name})
+                return self.say("")
+            try:
+                lost = self.restore(settings)
+            except DreamError as error:
+                self.turn(image=name)
+                return self.say(f"{name} is taken as a plain picture: {error}.")
+            if any(what.startswith("the image") for what in lost):
+                self.turn(image=name)
+            else:
+                self._go(self.knobs["image"].value, name, _line(settings))
+            del self.states[states:-1]
+            missing = f" What it was made with and is not here: {', '.join(lost)}." if lost else ""
+            self.say(f"{name} was made here: the knobs are where they were.{missing}")
+
+    @contextmanager
+    def _saying(self):
+        """What goes wrong becomes a sentence on the panel."""
+        try:
+            yield
         except DreamError as error:
-            self.say(f"{error}.")
+            self.say(f"{error}.".replace(f"{self.folder.name}{os.sep}", ""))
+        except KeyboardInterrupt:
+            self.say("Stopped.")
+        except Exception as error:
+            if not out_of_memory(error):
+                self.say(f"Something went wrong here: {error!r}.")
+                raise  # to the kernel's log
+            self.say("There is not enough memory; lower the width.")
 
     # Buttons
 
@@ -338,7 +404,9 @@ class Studio(ipywidgets.VBox):
         """Go back to what was shown before."""
         if len(self.states) > 1 and not self.picture.busy:
             self.states.pop()
-            self.turn(image=self.states[-1][0])
+            states = self.states.copy()
+            self.knobs["image"].value = states[-1][0]
+            self.states = states  # for turning the knob is no new state
             self._show()
 
     def say(self, note: str) -> None:
@@ -346,7 +414,7 @@ class Studio(ipywidgets.VBox):
         self.picture.note = note
 
     def _ready(self):
-        busy = self.picture.busy
+        busy = self.knobs["image"].disabled = self.picture.busy
         self.buttons["stop"].disabled = not busy
         self.buttons["dream"].disabled = self.buttons["tour"].disabled = busy
         self.buttons["again"].disabled = busy or not self.result
@@ -361,12 +429,15 @@ class Studio(ipywidgets.VBox):
         self.picture.busy, self.picture.progress, self.picture.text = True, 0.0, ""
         self._ready()
 
-        def wait(place):
-            self.picture.text = f"In the queue: {'you are next' if place == 1 else f'number {place}'}"
+        began = time.monotonic()
+
+        def wait(place):  # the seconds also keep the page from being taken for idle
+            where = "you are next" if place == 1 else f"number {place}"
+            self.picture.text = f"In the queue: {where}; {time.monotonic() - began:.0f} s so far"
 
         def run():
             try:
-                with in_turn(wait, self.stopping):
+                with self._saying(), in_turn(wait, self.stopping):
                     args = parsed([*command(settings), "-o", "-"])
                     for role in ("image", "guide", "mask"):
                         if getattr(args, role):
@@ -374,15 +445,6 @@ class Studio(ipywidgets.VBox):
                     net = self._net(args)
                     self.started = time.monotonic()
                     work(args, net, source)
-            except DreamError as error:
-                self.say(f"{error}.".replace(f"{self.folder.name}{os.sep}", ""))
-            except KeyboardInterrupt:
-                self.say("Stopped.")
-            except MemoryError:
-                self.say("There is not enough memory; lower the width.")
-            except Exception as error:
-                self.say(f"Something went wrong here: {error!r}.")
-                raise  # to the kernel's log
             finally:
                 self.picture.busy, self.picture.live = False, b""
                 self._ready()
@@ -405,11 +467,11 @@ class Studio(ipywidgets.VBox):
         return self.net
 
     def _dream(self, args, net, source):
-        if args.image:
-            height, width = _size(args.image)
-            if args.width**2 * height / width > MOST_DREAMT:
-                most = int((MOST_DREAMT * width / height) ** 0.5)
-                raise DreamError(f"a dream of {Path(args.image).name} may be at most {most} pixels wide here")
+        height, width = _size(args.image) if args.image else args.size
+        most = _widest(height, width, MOST_DREAMT)
+        if (args.width or width) > most:
+            raise DreamError(f"a dream of {Path(args.image or NOISE).name} may be at most {most} pixels wide here")
+        self._check_room()
 
         def where(step):
             return f"Octave {step.octave + 1} of {args.octave_n}, step {step.iteration + 1} of {args.iter_n}"
@@ -420,7 +482,7 @@ class Studio(ipywidgets.VBox):
         path = Path(self.folder.name, name)
         save_image(path, picture, told | ({"stopped_at": on_step.stopped} if on_step.stopped else {}))
         self._add(path)
-        self._go(source, name, _line(told))
+        self._go(source, name, _line(told), f"{PICTURE_LINE}{', had it gone on' if on_step.stopped else ''}")
         if on_step.stopped:
             self.say(f"Stopped at {on_step.stopped:.0%}; this is the picture so far.")
 
@@ -433,7 +495,7 @@ class Studio(ipywidgets.VBox):
     def _tour(self, args, net, source):
         layers = stations(net)
         stops = sorted({round(i) for i in np.linspace(min(1, len(layers) - 1), len(layers) - 1, TOUR_STOPS)})
-        image = self._image(source, TOUR_WIDTH)
+        image = self._image(source, TOUR_WIDTH, TOUR_PIXELS)
         done = []
         for i, layer in enumerate(layers[stop] for stop in stops):
 
@@ -442,9 +504,10 @@ class Studio(ipywidgets.VBox):
 
             on_step = self._on_step(lambda step, layer=layer: layer, show, i, len(stops))
             picture = deepdream(net, image, octave_n=TOUR_OCTAVES, end=layer, seed=args.seed, on_step=on_step)
-            show(encode(picture, "jpeg"))
             if on_step.stopped:
-                break
+                self.strip.stops = done
+                raise KeyboardInterrupt
+            show(encode(picture, "jpeg"))
             done = self.strip.stops
 
     def _on_step(self, where, show, before=0, whole=1):
@@ -477,6 +540,10 @@ def _line(settings):
     """The command line of these settings, without what goes without saying."""
     settings = {name: value for name, value in settings.items() if (name, value) not in SILENT}
     return join(["deepdream", *command(settings), "-o", "dream.png"])
+
+
+def _noise_size(width):
+    return f"{width}x{max(1, round(width * 9 / 16))}"
 
 
 def _box(classes, children):
@@ -531,7 +598,7 @@ def _knobs(net):
         elif isinstance(of[0], int):
             knobs[name] = ipywidgets.BoundedIntText(value=start, min=of[0], max=of[1], **about)
         else:
-            knobs[name] = ipywidgets.BoundedFloatText(value=start, min=of[0], max=of[1], step=0.1, **about)
+            knobs[name] = ipywidgets.BoundedFloatText(value=start, min=of[0], max=of[1], step=0.05, **about)
     for name in ("model", "engine", "end", "guide", "mask", "objective"):
         knobs[name].add_class("dd-wide")
     if engine in engines:
@@ -543,7 +610,7 @@ def _knobs(net):
 
 def _offer(knobs, names):
     """Let the knobs for pictures choose from these."""
-    for role, nothing in (("image", "noise"), ("guide", "none"), ("mask", "none")):
+    for role, nothing in (("image", NOISE), ("guide", "none"), ("mask", "none")):
         knob = knobs[role]
         was = knob.value or ""
         knob.options = [*((name, name) for name in names), (nothing, "")]
@@ -565,6 +632,8 @@ def check_picture(name: str, data: bytes) -> None:
     most = f"a picture may have {MOST_PIXELS // 10**6} megapixels here; make it smaller"
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
+            if max(image.size) > MOST_SIDE:
+                raise DreamError(f"{name} has {image.width:,} x {image.height:,} pixels; a side may have {MOST_SIDE:,}")
             if image.width * image.height > MOST_PIXELS:
                 raise DreamError(f"{name} has {image.width:,} x {image.height:,} pixels; {most}")
             image.load()
@@ -577,7 +646,14 @@ def check_picture(name: str, data: bytes) -> None:
 
 
 def _size(path):
+    """(height, width) of a picture as `load_image` gives it, turned as the camera was."""
     from PIL import Image
 
     with Image.open(path) as image:
-        return image.height, image.width
+        turned = image.getexif().get(0x0112, 1) >= 5
+        return image.size if turned else image.size[::-1]
+
+
+def _widest(height, width, most):
+    """How wide a picture of this shape may be, so that it has at most so many pixels, and no side is too long."""
+    return max(1, min(int((most * width / height) ** 0.5), MOST_SIDE, MOST_SIDE * width // height))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import deepdream as dd
 from deepdream import load_net
@@ -85,12 +87,15 @@ def test_the_panel_stays_live_while_it_dreams(panel):
     panel.dream()  # a second press, before the first is through
     panel.undo()
     assert panel.thread is thread
-    panel.knobs["image"].value = "forest.jpg"
     panel.knobs["seed"].value = 5
-    assert "forest.jpg" in panel.line.text and "--seed 5" in panel.line.text
+    assert "--seed 5" in panel.line.text and panel.line.of == studio.KNOBS_LINE
+    assert panel.knobs["image"].disabled and "came while a dream is made" in dropped(panel, "x.png", b"")
     panel.stop()
     thread.join(60)
-    assert dd.read_settings(panel.result)["image"] == "mountains.jpg", "the knobs as they were when it began"
+    assert dd.read_settings(panel.result)["seed"] == 0, "the knobs as they were when it began"
+    assert "--seed 0" in panel.line.text and panel.line.of == studio.PICTURE_LINE + ", had it gone on"
+    panel.knobs["seed"].value = 6
+    assert "--seed 6" in panel.line.text and panel.line.of == studio.KNOBS_LINE
 
 
 def test_noise(panel):
@@ -103,6 +108,10 @@ def test_noise(panel):
     assert dd.read_settings(panel.result)["image"] == "dream-1.png"
     panel.turn(image="forest.jpg", width=100)
     assert panel.restore(settings) == [] and panel.settings()["size"] == "64x36"
+    assert panel.restore(settings | {"size": "64x99"}) == ["--size 64x99"]
+    before = panel.picture.before
+    panel.turn(seed=4)
+    assert panel.picture.before != before, "other noise"
 
 
 def test_every_knob_comes_back(panel, photo, tmp_path):
@@ -118,7 +127,8 @@ def test_every_knob_comes_back(panel, photo, tmp_path):
     settings = dd.read_settings(panel.result)
     assert turned.items() <= settings.items()
     other = studio.Studio(panel.given)
-    assert other.restore(settings) == ["the guide g.png", "the mask g.png"]
+    other.turn(guide="forest.jpg")
+    assert other.restore(settings) == ["the guide g.png", "the mask g.png"] and other.knobs["guide"].value == ""
     dropped(other, "another name.png", data, "guide")
     assert other.restore(settings) == []
     assert other.settings() == panel.settings() | {"guide": "another name.png", "mask": "another name.png"}
@@ -132,16 +142,16 @@ def test_every_knob_comes_back(panel, photo, tmp_path):
 @pytest.mark.parametrize(
     "wrong, says",
     [
-        ({"model": "bvlc_googlenet"}, "Network bvlc_googlenet: the knob here does not go there"),
-        ({"end": "nowhere"}, "Layer nowhere"),
-        ({"iter_n": 10**9}, "Iterations 1000000000"),
+        ({"model": "bvlc_googlenet"}, "unknown network 'bvlc_googlenet'"),
+        ({"end": "bothe"}, "unknown layer 'bothe'; did you mean 'both'?"),
+        ({"iter_n": 10**9}, "Iterations is 1000000000; the knob goes from 1 to 1000"),
         ({"iter_n": "many"}, "invalid int value"),
-        ({"octave_scale": float("nan")}, "Octave scale nan"),
-        ({"engine": "abacus"}, "Engine abacus"),
+        ({"octave_scale": float("nan")}, "Octave scale is nan; the knob goes from 1.05 to 4.0"),
         ({"jitter": [1, 2]}, "unrecognized arguments"),
         ({"command": "zoom"}, "no settings of a dream of a picture"),
         ({"draw": ["banana"]}, "no settings of a dream of a picture"),
-        ({"sha256": 5, "image": {"a": 1}, "seed": -1}, "Seed -1"),
+        ({"sha256": 5, "image": {"a": 1}, "seed": -1}, "Seed is -1"),
+        ({"help": True, "seed": -1}, "Seed is -1"),
     ],
 )
 def test_settings_that_have_no_knobs_turn_none(panel, tmp_path, photo, wrong, says):
@@ -151,6 +161,8 @@ def test_settings_that_have_no_knobs_turn_none(panel, tmp_path, photo, wrong, sa
     note = dropped(panel, "x.png", (tmp_path / "x.png").read_bytes())
     assert says in note and note.startswith("x.png is taken as a plain picture: ")
     assert panel.settings() == before | {"image": "x.png"}
+    panel.undo()
+    assert panel.result.name == "dream-1.png", "one step back"
 
 
 def test_a_file_comes_in_pieces_and_no_name_leaves_the_folder(panel, photo, tmp_path):
@@ -169,7 +181,7 @@ def test_a_file_comes_in_pieces_and_no_name_leaves_the_folder(panel, photo, tmp_
     data = (tmp_path / "p.png").read_bytes()
     kept_as = {"../../p.png": "p.png", "C:\\x\\p.png": "p.png", "-o.png": "o.png", "..": "picture"}
     kept_as |= {"a\nb<i>.png": "a_b_i_.png", "mountains.jpg": "mountains-2.jpg", "dream-1.png": "dream-1.png"}
-    kept_as |= {"x" * 300 + ".png": "x" * 76 + ".png"}
+    kept_as |= {"x" * 300 + ".png": "x" * 80 + ".png", "é" * 90 + ".png": "é" * 40 + ".png"}
     for given, kept in kept_as.items():
         assert dropped(panel, given, data) == "" and panel.knobs["image"].value == kept
         assert panel.files[kept].parent == Path(panel.folder.name)
@@ -184,15 +196,49 @@ def test_pictures_are_not_heaped_up_for_ever(panel, photo, tmp_path, monkeypatch
     assert dropped(panel, "p.png", data) == ""
     notes = [dropped(panel, f"{i}.png", data) for i in range(4)]
     assert "more than 0 MB of pictures are here" in notes[-1]
+    monkeypatch.setattr(studio, "MOST_KEPT", 50_000)
+    assert "more than 0 MB of pictures are here" in press(panel, "dream")
 
 
-def test_a_dream_that_would_be_too_large_is_refused(panel, tmp_path):
+def test_a_dream_that_would_be_too_large_is_refused(panel, tmp_path, monkeypatch):
     dd.save_image(tmp_path / "tall.png", np.zeros((4000, 10, 3), np.float32))
     dropped(panel, "tall.png", (tmp_path / "tall.png").read_bytes())
     panel.turn(width=640)
-    assert press(panel, "dream") == "a dream of tall.png may be at most 141 pixels wide here."
-    panel.turn(width=141, iter_n=1, octave_n=1)
-    assert press(panel, "dream") == ""
+    assert press(panel, "dream") == "a dream of tall.png may be at most 75 pixels wide here.", "for a side is long"
+    assert len(panel.picture.before) < 200_000
+    panel.turn(width=40, iter_n=1, octave_n=1)
+    assert press(panel, "dream") == "" and press(panel, "tour") == ""
+    monkeypatch.setattr(studio, "MOST_DREAMT", 10_000)
+    panel.turn(image="", width=640)
+    assert press(panel, "dream") == "a dream of noise may be at most 133 pixels wide here."
+
+
+def test_a_portrait_is_measured_as_it_is_seen(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 30)).save(tmp_path / "p.jpg", exif=exif)
+    assert studio._size(tmp_path / "p.jpg") == dd.load_image(tmp_path / "p.jpg").shape[:2] == (40, 30)
+
+
+def test_guides_are_small_whatever_is_given(tmp_path):
+    from deepdream.objectives import load_guide
+
+    dd.save_image(tmp_path / "g.png", np.zeros((900, 1600, 3)))
+    assert load_guide(tmp_path / "g.png").shape == (530, 942, 3)
+    assert load_guide(studio.SAMPLES["flower.jpg"]).shape == (320, 480, 3)
+
+
+def test_turning_knobs_in_python(panel):
+    for wrong, says in (
+        ({"layer": "both"}, "unknown knob 'layer'"),
+        ({"seed": 3, "end": "bothe"}, "unknown layer 'bothe'; did you mean 'both'?"),
+        ({"image": "forest.jpg", "width": 0}, "Width is 0; the knob goes from 16 to 4096"),
+        ({"keep_color": "maybe"}, "Keep the colours cannot be 'maybe'"),
+    ):
+        before, states = panel.settings(), len(panel.states)
+        with pytest.raises(dd.DreamError, match=re.escape(says)):
+            panel.turn(**wrong)
+        assert panel.settings() == before and len(panel.states) == states
 
 
 def test_what_goes_wrong_is_said(panel, monkeypatch, photo):
@@ -203,6 +249,7 @@ def test_what_goes_wrong_is_said(panel, monkeypatch, photo):
     panel.turn(width=64, octave_n=2)
     for error, says in (
         (MemoryError(), "not enough memory; lower the width"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory"),
         (KeyError("x"), "Something went wrong here"),
     ):
         monkeypatch.setattr(studio, "dreamt", lambda *_, error=error: (_ for _ in ()).throw(error))
@@ -219,6 +266,13 @@ def test_the_tour(panel, monkeypatch):
     assert all(stop["picture"][:2] == b"\xff\xd8" for stop in stops)
     panel.strip._handle_custom_msg(stops[0]["layer"], [])
     assert panel.knobs["end"].value == panel.strip.chosen == stops[0]["layer"]
+    panel.strip._handle_custom_msg("gone", [])
+    assert "unknown layer 'gone'" in panel.picture.note
+    panel.turn(image="forest.jpg")
+    assert panel.strip.stops == [], "it was of another picture"
+    dream = studio.deepdream
+    monkeypatch.setattr(studio, "deepdream", lambda *args, **kwargs: [panel.stop(), dream(*args, **kwargs)][1])
+    assert press(panel, "tour") == "Stopped." and panel.strip.stops == []
 
 
 def test_networks_and_engines_to_choose_from(monkeypatch, squeezenet):
@@ -262,7 +316,7 @@ def ticket(folder, at_once=1):
             print("turn", flush=True)
             sys.stdin.read()
     """
-    env = os.environ | {"DEEPDREAM_QUEUE": str(folder), "DEEPDREAM_AT_ONCE": str(at_once)}
+    env = os.environ | {"DEEPDREAM_PAGE": str(folder), "DEEPDREAM_AT_ONCE": str(at_once)}
     return subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
     )
@@ -297,10 +351,10 @@ def test_visitors_queue_and_the_dead_do_not_count(tmp_path):
 def test_stop_leaves_the_queue(panel, tmp_path, monkeypatch):
     first = ticket(tmp_path)
     hears(first, "turn")
-    monkeypatch.setenv("DEEPDREAM_QUEUE", str(tmp_path))
+    monkeypatch.setenv("DEEPDREAM_PAGE", str(tmp_path))
     monkeypatch.setenv("DEEPDREAM_AT_ONCE", "1")
     panel.dream()
-    while panel.picture.text != "In the queue: you are next":
+    while not panel.picture.text.startswith("In the queue: you are next; 1 s"):  # so it is not taken for idle
         time.sleep(0.01)
     panel.stop()
     panel.thread.join(10)
