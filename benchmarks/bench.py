@@ -1,4 +1,4 @@
-"""The numbers that README.md quotes: python benchmarks/bench.py [--rounds N] [--json FILE] [--draw] [--film]
+"""The numbers that README.md quotes: python benchmarks/bench.py [--rounds N] [--json FILE] [--draw] [--film] [--batch]
 
 GoogLeNet (else SqueezeNet), 1024x575, default layer: one gradient, the whole default dream, and the peak memory, of
 the plain 2015 algorithm on stock Caffe and of each engine. Every round runs each contender once, in turn; medians;
@@ -10,10 +10,13 @@ probability that GoogLeNet gives the class, and the rank that SqueezeNet does, w
 
 --film: a camera pans over one photograph and flies into another; how much less a film's dream flickers along the known
 motion than pictures dreamt one by one do, how strong it is beside them, and how far its brightness is off.
+
+--batch: 16 small dreams by two workers, by one, and in a plain loop, each with one thread, in turn.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -144,12 +147,64 @@ def peak_memory(name: str) -> float:
     return float(out)
 
 
+LOOP = """
+import sys, time
+import deepdream as dd
+net, image = dd.load_net(engine="caffe"), dd.load_image(sys.argv[1], width=int(sys.argv[2]))
+for line in sys.stdin:
+    start = time.perf_counter()
+    for seed in range(int(line)):
+        settings = {"seed": seed}
+        dd.save_image(f"{sys.argv[3]}/{seed}.png", dd.deepdream(net, image, end=net.default_layer, seed=seed), settings)
+    print(time.perf_counter() - start, flush=True)
+"""
+
+
+def batches(rounds: int, width: int = 256, n: int = 16) -> None:
+    """Seconds for n dreams, and their ratios."""
+    from contextlib import ExitStack
+    from tempfile import TemporaryDirectory
+
+    from deepdream.batch import connected, dream_many
+
+    picture = ROOT / "images" / "mountains.jpg"
+    with ExitStack() as stack:
+        folder = stack.enter_context(TemporaryDirectory())
+        clients = {f"{k} workers": stack.enter_context(connected(workers=k)) for k in (1, 2)}
+        one_thread = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", LOOP, picture, str(width), folder]
+        loop = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                                    env=one_thread))  # fmt: skip
+        drawn = iter(range(10**9))
+
+        def plain(n=n):
+            print(n, file=loop.stdin, flush=True)
+            return float(loop.stdout.readline())
+
+        def dask(client, n=n):
+            name = f"{folder}/{next(drawn)}"
+            about = {"image": str(picture), "width": width, "engine": "caffe"}
+            for report in dream_many([about | {"seed": i, "out": f"{name}-{i}.png"} for i in range(n)], client):
+                assert report["error"] is None, report
+
+        calls = {name: partial(dask, client) for name, client in clients.items()} | {"plain loop": plain}
+        for call in calls.values():  # each loads its network
+            call(n=2)
+        seconds = in_turn(calls, rounds)
+        loop.stdin.close()
+    for name, took in seconds.items():
+        print(f"{name:12} {took:7.1f} s for {n} dreams of {width} pixels")
+    print(f"two workers are {seconds['1 workers'] / seconds['2 workers']:.2f} times as fast as one")
+    print(f"one worker takes {seconds['1 workers'] / seconds['plain loop'] - 1:+.1%} against the plain loop")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7, help="of gradients; a third of that of dreams")
     parser.add_argument("--json", type=Path, help="write the numbers here, too")
     parser.add_argument("--draw", action="store_true", help="time and judge drawings instead")
     parser.add_argument("--film", action="store_true", help="judge films instead")
+    parser.add_argument("--batch", action="store_true", help="time many dreams at once instead")
     parser.add_argument("--peak", metavar="NAME", help=argparse.SUPPRESS)
     args = parser.parse_args()
     warnings.showwarning = lambda message, *_, **__: print(message, file=sys.stderr)
@@ -160,6 +215,8 @@ def main() -> None:
         print(int(status["VmHWM"].split()[0]) / 1e6)
         return
 
+    if args.batch:
+        return batches(max(1, args.rounds // 2))
     if args.draw or args.film:
         return drawings() if args.draw else films()
 

@@ -8,8 +8,8 @@
 A map of the package: dream.py is the algorithm, objectives.py what it climbs, draw.py the same from noise, movie.py
 the same in motion, frames.py for films that take hours, tiles.py for pictures larger than memory, net.py the door to
 a network, caffenet.py that network in Caffe, torchnet.py the same in PyTorch, caffemodel.py its files, zoo.py where
-they come from, show.py pictures in and out, film.py films in and out, studio.py the panel of knobs, in a notebook and
-as a page, __main__.py the command line.
+they come from, show.py pictures in and out, film.py films in and out, studio.py the panel of knobs in a notebook,
+serve.py the same as a page, batch.py many dreams at once, __main__.py the command line.
 """
 
 from .draw import draw

@@ -1,7 +1,8 @@
-"""The command line: deepdream dream | draw | zoom | journey | video | serve | replay | layers | models."""
+"""The command line: deepdream dream, draw, zoom, journey, video, batch, grid, atlas, serve, replay, layers, models."""
 
 import argparse
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -9,15 +10,18 @@ import shlex
 import signal
 import sys
 import warnings
-from functools import partial
+from contextlib import contextmanager
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
 
 from . import __version__
-from .errors import DreamError, out_of_memory
+from .errors import DreamError, check_number, out_of_memory
 from .show import SAMPLES
 
 INPUTS = "image", "source", "guide", "mask"  # arguments that are files
-MAKERS = "dream", "draw", "zoom", "journey", "video"  # commands that make what can be made again
+MAKERS = "dream", "draw", "zoom", "journey", "video", "grid"  # commands that make what can be made again
+VARIED = "end", "iter_n", "octave_n", "octave_scale", "step_size", "jitter", "seed", "smooth"  # by a grid
 KNOBS = "iter_n", "octave_n", "octave_scale", "step_size", "jitter", "smooth", "keep_color", "tile"
 
 
@@ -68,7 +72,7 @@ def _in_options(sentence: str, command: str) -> str:
     """A refusal with the option's name in place of Python's: --iterations is 0, not iter_n is 0."""
     for action in parsers()[1][command]._actions if command else ():
         if action.option_strings:
-            sentence = re.sub(rf"(^|begun with ){action.dest} ", rf"\1{action.option_strings[-1]} ", sentence)
+            sentence = re.sub(rf"(^|begun with ){action.dest} ", rf"\1{max(action.option_strings, key=len)} ", sentence)
     return sentence
 
 
@@ -82,10 +86,11 @@ def _dream(args) -> int:
     return _save(args.out, dream, settings, on_step.done if on_step.stopped else None)
 
 
-def dreamt(args: argparse.Namespace, on_step, net=None, find=None):
-    """(the picture, its settings) that `deepdream dream` with these arguments makes; for the studio, too.
+def dreamt(args: argparse.Namespace, on_step, net=None, find=None, known=None):
+    """(the picture, its settings) that `deepdream dream` with these arguments makes; for the studio and batch.py, too.
 
-    net: where it is loaded already. find: see `objectives.parse`.
+    net: where it is loaded already. find: see `objectives.parse`. known: the settings of a picture that is there; where
+    this would be the same, it is not made, and None.
     """
     from . import deepdream, load_image
     from .dream import visible
@@ -102,6 +107,8 @@ def dreamt(args: argparse.Namespace, on_step, net=None, find=None):
     image = load_image(args.image, args.width) if args.image else noise(args.size, args.seed)
     net, params = _net_and_params(args, net, find)
     settings = _settings(args, net, **_size_of(args, image))
+    if _same(settings, known):
+        return None, settings
     dream = deepdream(net, image, clip=args.clip, seed=args.seed, on_step=on_step, **params)
     return visible(dream, args.clip), settings
 
@@ -280,7 +287,7 @@ def _settings(args, net, **resolved) -> dict:
     Of a file given with its full path only the name is told, for pictures are published, and folders have the names of
     people.
     """
-    apart = "run", "out", "more", "restart", "model", "engine", "device", "dtype"
+    apart = "run", "out", "more", "restart", "workers", "scheduler", "report", "model", "engine", "device", "dtype"
     given = {name: value for name, value in (vars(args) | resolved).items() if value is not None and name not in apart}
     files = {name: given[name] for name in INPUTS if name in given}
     given |= {name: file if not os.path.isabs(file) else Path(file).name for name, file in files.items()}
@@ -292,6 +299,24 @@ def _settings(args, net, **resolved) -> dict:
 def sha256(file):
     with open(file, "rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def drawn(args: argparse.Namespace, on_step, net=None, known=None):
+    """As `dreamt`, for `deepdream draw` of one thing."""
+    from . import draw
+    from .objectives import wanted
+
+    net = net or _net(args)
+    settings = _settings(args, net)
+    if _same(settings, known):
+        return None, settings
+    return draw(net, wanted(args.draw[0]), args.steps, args.seed, on_step), settings
+
+
+def _same(settings, known):
+    from .show import written
+
+    return known is not None and json.loads(written(settings)) == known
 
 
 def _draw(args) -> int:
@@ -307,7 +332,7 @@ def _draw(args) -> int:
     pictures, stopped_at = [], None
     for objective in objectives:
         on_step = progress_bar()
-        picture = draw(net, objective, steps=args.steps, seed=args.seed, on_step=on_step)
+        picture = draw(net, objective, args.steps, args.seed, on_step)
         on_step.bar.close()
         if on_step.stopped:
             stopped_at = (len(pictures) + on_step.done) / len(objectives)
@@ -318,6 +343,149 @@ def _draw(args) -> int:
     settings = _settings(args, net, draw=args.draw[: len(pictures)])
     drawing = sheet(pictures, args.draw) if len(pictures) > 1 else pictures[0] if pictures else None
     return _save(args.out, drawing, settings, stopped_at)
+
+
+def _batch(args) -> int:
+    from .batch import found
+
+    if os.path.isfile(args.out):
+        raise DreamError(f"{args.out} is a file; -o takes a folder for the dreams")
+    jobs = []
+    for picture in found(args.images):
+        stem, suffix = os.path.splitext(picture.replace("\\", "/").rsplit("/", 1)[-1])
+        suffix = suffix.lower() if suffix.lower() in (".jpg", ".jpeg", ".png") else ".png"
+        out = f"{args.out.rstrip('/')}/{stem}{suffix}"
+        jobs.append(_job(args, image=picture, out=out))
+    failed = _many(args, jobs)
+    print(args.out)
+    return 1 if failed else 0
+
+
+def _job(args, **more):
+    """The settings of a dream with these arguments, for batch.py."""
+    names = {action.dest for action in parsers()[1]["dream"]._actions} - {"help", "out", "size"}
+    given = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
+    return {"command": "dream"} | given | more
+
+
+def _many(args, jobs):
+    """Do the jobs, and tell what becomes of them; how many failed."""
+    from tqdm import tqdm
+
+    from .batch import connected, dream_many
+
+    done = there = failed = 0
+    check_number("workers", args.workers or 1, int, lambda n: n > 0, "a whole number above 0")
+    workers = min(len(jobs), args.workers or os.cpu_count() or 1)
+    try:
+        with (
+            _lines(args.report) as write,
+            connected(args.scheduler, workers) as client,
+            tqdm(total=len(jobs), unit=" pictures", disable=None, leave=False) as bar,
+        ):
+            for report in dream_many(jobs, client):
+                done, there = done + 1, there + report.get("skipped", False)
+                if report["error"]:
+                    failed += 1
+                    _warn(f"{report['out']}: {report['error']}")
+                write(report)
+                bar.update()
+    except KeyboardInterrupt:
+        again = "the same command goes on"
+        raise KeyboardInterrupt(f"; {done - failed} of {len(jobs)} pictures are there, {again}") from None
+    print(f"{done - there - failed} made, {there} were there, {failed} failed")
+    return failed
+
+
+@contextmanager
+def _lines(path):
+    """A function that writes one line of JSON more to this file, if there is to be one."""
+    from .show import written
+
+    try:
+        with open(path or os.devnull, "w") as file:
+            yield lambda report: print(written(report), file=file, flush=True)
+    except OSError as error:
+        raise DreamError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def _values(args, name):
+    """The values of one knob of a grid."""
+    given = getattr(args, name)
+    if not isinstance(given, str):
+        return [given]
+    action = next(action for action in parsers()[1]["dream"]._actions if action.dest == name)
+    try:
+        return [(action.type or str)(part.strip()) for part in given.split(",")]
+    except ValueError:
+        raise DreamError(f"{name} is {given!r}; it must be numbers, separated by commas") from None
+
+
+def _grid(args) -> int:
+    from . import load_image, save_image, sheet
+    from .show import check_output
+
+    check_output(args.out)
+    values = {name: _values(args, name) for name in VARIED}
+    varied = [name for name in VARIED if len(values[name]) > 1]
+    if not varied:
+        raise DreamError("a grid needs a knob with several values, such as --iterations 5,10,20")
+    titles = {action.dest: max(action.option_strings, key=len)[2:] for action in parsers()[1]["grid"]._actions
+              if action.option_strings}  # fmt: skip
+    net = _net(args)
+    args.model = args.model or net.model.name
+    folder, jobs, labels = Path(args.out).with_suffix(".pictures"), [], []
+    for point in product(*values.values()):
+        chosen = dict(zip(values, point))
+        labels.append(", ".join(str(chosen[n]) if n == "end" else f"{titles[n]} {_word(chosen[n])}" for n in varied))
+        out = folder / f"{labels[-1].replace('/', '-')}.png"
+        jobs.append(_job(args, **{n: v for n, v in chosen.items() if v is not None}, out=str(out)))
+    failed = _many(args, jobs)
+    made = {job["out"]: load_image(job["out"]) for job in jobs if os.path.exists(job["out"])}
+    if made:
+        pictures = [made.get(job["out"], next(iter(made.values())) * 0 + 200) for job in jobs]  # grey where one failed
+        save_image(args.out, sheet(pictures, labels, len(values[varied[-1]])), _settings(args, net))
+        print(args.out)
+    return 1 if failed else 0
+
+
+def _atlas(args) -> int:
+    from .batch import write_atlas
+    from .objectives import scores
+
+    net = _net(args)
+    if args.layer not in net.climbable:
+        raise net.unknown(args.layer, net.climbable)
+    n = net.channels(args.layer)
+    folder = Path(args.out)
+    names = net.labels if len(net.labels) == n and args.layer in (scores(net), net.layer_specs[-1].name) else []
+    network = {"model": args.model or net.model.name, "engine": args.engine, "device": args.device, "dtype": args.dtype}
+    jobs, tiles = [], []
+    for i in _channels(args.channels, n):
+        about = {"draw": [f"channel({json.dumps(args.layer)}, {i})"], "steps": args.steps, "seed": args.seed}
+        job = about | {name: value for name, value in network.items() if value}
+        file, name = f"{i:05}.jpg", f"{i} {names[i].split(',')[0]}" if names else f"channel {i}"
+        words = shlex.join(["deepdream", *command(job), "-o", file])
+        jobs.append(job | {"out": str(folder / file)})
+        tiles.append({"n": i, "name": name, "file": file, "command": words})
+    failed = _many(args, jobs)
+    made = [tile for tile in tiles if (folder / tile["file"]).exists()]
+    if made:
+        print(write_atlas(folder, args.layer, made))
+    return 1 if failed else 0
+
+
+def _channels(text, n):
+    """'0-3,7' -> [0, 1, 2, 3, 7]; all of n without a text."""
+    if not text:
+        return range(n)
+    chosen = []
+    for part in text.split(","):
+        ends = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        if not ends or int(ends[2] or ends[1]) >= n or int(ends[2] or ends[1]) < int(ends[1]):
+            raise DreamError(f"channels is {text!r}; it must be such as 0-63,200, of 0 to {n - 1}")
+        chosen += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
+    return list(dict.fromkeys(chosen))
 
 
 def _save(out, image, settings, stopped_at) -> int:
@@ -385,6 +553,7 @@ class _Parser(argparse.ArgumentParser):
         raise DreamError(f"{message}; `{self.prog} --help` shows what is allowed")
 
 
+@cache
 def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The parser, and that of each command. What an argument is stored as is its name in Python and in settings."""
     parser = _Parser("deepdream", description="Deep dreams of photographs, with Caffe and GoogLeNet, as in 2015.")
@@ -407,7 +576,11 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
 
     def goal(p):
         p.add_argument(
-            "--layer", dest="end", metavar="NAME", help="layer to climb (`deepdream layers`); the network's default"
+            "--layer",
+            "--end",
+            dest="end",
+            metavar="NAME",
+            help="layer to climb (`deepdream layers`); the network's default",
         )
         p.add_argument("--guide", metavar="IMAGE", help="dream of what is in this picture (of half a megapixel of it)")
         p.add_argument("--objective", metavar="SUM", help="what to climb in place of a layer, such as "
@@ -445,6 +618,16 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
                        help="move the picture by so many pixels from frame to frame, 0 0")  # fmt: skip
         p.add_argument("--fps", type=float, default=25.0, metavar="N", help="frames a second, 25")
 
+    def clipped(p):
+        p.add_argument("--no-clip", dest="clip", action="store_false",
+                       help="let colours leave 0..255, and scale the contrast at the end")  # fmt: skip
+
+    def spread(p):
+        p.add_argument("--workers", type=int, metavar="N", help="processes on this machine, one a core")
+        p.add_argument("--scheduler", metavar="ADDRESS", help="work on this Dask cluster instead, tcp://host:8786")
+        p.add_argument("--report", metavar="FILE", help="write a line of JSON for each picture: settings, seconds, "
+                       "peak memory in bytes, sha256, error")  # fmt: skip
+
     def lasting(p):
         p.add_argument("--restart", action="store_true", help="throw away the frames of an earlier run; without, a run "
                        "that was stopped or killed goes on")  # fmt: skip
@@ -454,8 +637,7 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     p.add_argument("--size", type=_size, metavar="WxH", help="dream of noise of this size, and not of a picture")
     goal(p)
     knobs(p, None, "the same number gives the same dream; without, one is drawn by lot, and told in the picture")
-    p.add_argument("--no-clip", dest="clip", action="store_false",
-                   help="let colours leave 0..255, and scale the contrast at the end")  # fmt: skip
+    clipped(p)
 
     p = add("draw", _draw, picture.format("picture"), help="draw what the network means by a class, from noise")
     p.add_argument("draw", nargs="+", metavar="WHAT", help="a class, by name or number ('anemone fish'), or an "
@@ -492,6 +674,36 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     goal(p)
     knobs(p, 0, "of every frame; 0", what="film")
     lasting(p)
+
+    p = add("batch", _batch, "a folder, or a URL of one, for the dreams", help="dream many pictures, on all cores or a "
+            "cluster; what is there already is not made again")  # fmt: skip
+    p.add_argument(
+        "images", nargs="+", metavar="IN", help="pictures, folders, patterns such as 'photos/*.jpg', or URLs"
+    )
+    goal(p)
+    knobs(p, 0, "of every picture; 0")
+    clipped(p)
+    spread(p)
+
+    p = add("grid", _grid, picture.format("sheet"), help="dream a picture with all combinations of some settings, side "
+            "by side: --end, --iterations and others take several values, a,b,c")  # fmt: skip
+    p.add_argument("image", metavar="IN", help="the picture")
+    goal(p)
+    knobs(p, 0, "0")
+    clipped(p)
+    spread(p)
+    for action in p._actions:
+        if action.dest in VARIED:
+            action.type, action.metavar = None, "A,B,C"
+    p.set_defaults(width=320)
+
+    p = add("atlas", _atlas, "a folder for the pictures and their page, index.html", help="draw each channel of a "
+            "layer from the same noise, and a page to search them")  # fmt: skip
+    p.add_argument("--layer", required=True, metavar="NAME", help="the layer (`deepdream layers`)")
+    p.add_argument("--channels", metavar="A-B,C", help="only these; all")
+    p.add_argument("--steps", type=int, default=300, metavar="N", help="of each drawing, 300")
+    p.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise, 0")
+    spread(p)
 
     p = add("serve", _serve, None, help="the studio: a page of knobs for people who do not program")
     p.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="listen on this address, so that others can "

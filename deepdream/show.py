@@ -71,7 +71,7 @@ def save_image(path: str | Path, image: np.ndarray, settings: dict | None = None
     """Write an image (H, W, 3) as .jpg or .png, whole or not at all; `settings` travel in it, see `read_settings`."""
     path = Path(path)
     check_output(path)
-    note, options = json.dumps(settings or {}, default=lambda value: value.item()), {}
+    note, options = written(settings or {}), {}
     if FORMATS[path.suffix.lower()] == "PNG":
         from PIL.PngImagePlugin import PngInfo
 
@@ -81,6 +81,11 @@ def save_image(path: str | Path, image: np.ndarray, settings: dict | None = None
         options |= {"quality": 95, "subsampling": 0, "comment": note.encode()}
     with whole(path) as part:
         to_image(image).save(part, FORMATS[path.suffix.lower()], **options)
+
+
+def written(settings: dict) -> str:
+    """Settings, or a report, as they are written to files: JSON, in one line."""
+    return json.dumps(settings, default=lambda value: value.item())
 
 
 def check_output(path: str | Path, formats: Collection[str] = FORMATS, or_else: str = "") -> None:

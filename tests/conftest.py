@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -106,3 +107,25 @@ def photo():
     from deepdream import load_image
 
     return load_image(Path(__file__).parent.parent / "images" / "mountains.jpg", 240)[20:116, 40:184]
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The path of Debian's Chromium, which is installed where that can be."""
+    if not shutil.which("chromium") and not os.geteuid() and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "update", "-qq"], check=True)
+        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"], check=True)
+    path = shutil.which("chromium")
+    if not path:
+        assert "CI" not in os.environ, "CI has to test the page"
+        pytest.skip("there is no Chromium; sudo apt-get install chromium")
+    return path
+
+
+@pytest.fixture(scope="module")  # no longer, for Playwright keeps an event loop running
+def browser(chromium):
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: pip install playwright")
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()

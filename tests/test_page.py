@@ -1,8 +1,6 @@
 """The studio's page as its visitors meet it: `deepdream serve` in a process of its own, and a real Chromium."""
 
-import os
 import re
-import shutil
 import signal
 import struct
 import subprocess
@@ -25,27 +23,6 @@ expect = playwright.expect
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 1000  # Playwright counts in thousandths
-
-
-@pytest.fixture(scope="session")
-def chromium():
-    """The path of Debian's Chromium, which is installed where that can be."""
-    if not shutil.which("chromium") and not os.geteuid() and shutil.which("apt-get"):
-        subprocess.run(["apt-get", "update", "-qq"], check=True)
-        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"], check=True)
-    path = shutil.which("chromium")
-    if not path:
-        assert "CI" not in os.environ, "CI has to test the page"
-        pytest.skip("there is no Chromium; sudo apt-get install chromium")
-    return path
-
-
-@pytest.fixture(scope="session")
-def browser(chromium):
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @contextmanager

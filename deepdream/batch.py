@@ -1,0 +1,275 @@
+"""Many dreams at once, on Dask: it hands out, moves, counts and repeats; ours is what a job is, and what it reports.
+
+A job is the settings of one picture, as `read_settings` gives them, and `out`, where it goes: {"image": "a.jpg",
+"end": "conv2/3x3", "out": "b.png"}, or {"draw": ["banana"], "out": "c.png"}. Files are paths, which every worker has to
+see, or URLs that fsspec knows, such as s3://bucket/a.jpg. What is left out is as on the command line, and the seed 0.
+"""
+
+import glob
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from socket import gethostname
+from tempfile import TemporaryDirectory
+from threading import get_ident
+
+from . import __version__, zoo
+from .__main__ import INPUTS, command, drawn, dreamt, parsed
+from .errors import DreamError, out_of_memory
+from .net import load_net
+from .show import FORMATS, SAMPLES, read_settings, save_image
+
+PATIENCE = 10  # seconds to wait for a scheduler, and for its first worker
+PICTURES = (*FORMATS, ".webp", ".gif", ".bmp", ".tif", ".tiff")
+NETWORK = "model", "engine", "device", "dtype"
+
+
+def dream_many(jobs: Iterable[dict], client=None) -> Iterator[dict]:
+    """Dream and draw; yields a report of each job as it is done: its picture is written then, or there is an `error`.
+
+    jobs: see above. client: a dask.distributed Client; without, one is `connected` to a process for each core. A report
+    tells `out`, `host`, `seconds`, `memory` (the peak, in bytes), `settings`, `sha256` of the file, `skipped` (it was
+    there already, with the same settings), and `error`, None or a sentence. Whatever the number of workers, pictures
+    are the same to the bit, except for those so large that memory decides on tiles (see `tile` in `deepdream`).
+
+    Raises DreamError, before anything is dreamt, where outputs collide, or a worker is not fit for the jobs.
+    """
+    from distributed import as_completed
+
+    jobs = [_located(job) for job in jobs]
+    _check_outputs(jobs)
+    if client is None:
+        with connected(workers=min(len(jobs), os.cpu_count() or 1)) as client:
+            yield from dream_many(jobs, client)
+        return
+    _check_workers(client, jobs)
+    futures = client.map(work, jobs, pure=False)
+    outs = {future.key: job["out"] for future, job in zip(futures, jobs)}
+    try:
+        for future in as_completed(futures, loop=client.loop):
+            try:
+                yield future.result()
+            except Exception as error:  # what Dask has to say: it gives up on a job that has ended several workers
+                yield {"out": outs[future.key], "error": f"the workers that tried it died ({type(error).__name__})"}
+            future.release()
+    finally:
+        client.cancel(futures)
+
+
+@contextmanager
+def connected(scheduler: str | None = None, workers: int | None = None) -> Iterator:
+    """A dask.distributed Client: of the scheduler at this address, tcp://host:8786, or of `workers` processes here.
+
+    Here, each has one BLAS thread, and an equal share of the memory. Raises DreamError where no scheduler answers.
+    """
+    if not find_spec("distributed"):
+        raise DreamError("Dask is not here; `pip install 'deepdream[batch]'` installs it")
+    from distributed import Client, LocalCluster
+
+    if scheduler:
+        try:
+            client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
+        except (OSError, ValueError, TypeError) as error:
+            why = f"{PATIENCE} seconds" if isinstance(error, OSError) else f"{error}"
+            raise DreamError(
+                f"no scheduler answers at {scheduler} ({why}); `dask scheduler` starts one and says its address, tcp://…"
+            ) from None
+        with client:
+            yield client
+        return
+    quiet = {"silence_logs": "CRITICAL", "dashboard_address": "127.0.0.1:0"}
+    with (
+        LocalCluster(n_workers=workers or os.cpu_count(), threads_per_worker=1, processes=True, **quiet) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        client.run(_deaf)
+        yield client
+
+
+def _deaf():
+    """On a worker here: Ctrl-C is for the process that started it, which then ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def work(job: dict) -> dict:
+    """Do one job, on a worker; what goes wrong is told in the report."""
+    began, error, told = time.monotonic(), None, {}
+    _peak(reset=True)
+    try:
+        with TemporaryDirectory(prefix="deepdream-") as folder:
+            told = _done(job, Path(folder))
+    except DreamError as refusal:
+        error = str(refusal)
+    except Exception as problem:
+        error = "there is not enough memory" if out_of_memory(problem) else repr(problem)
+    seconds = round(time.monotonic() - began, 3)
+    return {"out": job["out"], "host": gethostname(), "seconds": seconds, "memory": _peak(), **told, "error": error}
+
+
+def _done(job, folder):
+    args = parsed([*command(job), "-o", job["out"]])
+    for name in INPUTS:
+        if getattr(args, name, None):
+            setattr(args, name, _fetched(getattr(args, name), folder))
+    net = _net(*(getattr(args, name) for name in NETWORK), get_ident())
+    make = drawn if args.command == "draw" else dreamt
+    local = Path(job["out"]) if _is_local(job["out"]) else folder / f"out{Path(job['out']).suffix}"
+    picture, settings = make(args, None, net, known=_known(job["out"], folder))
+    if picture is not None:
+        local.parent.mkdir(parents=True, exist_ok=True)
+        save_image(local, picture, settings)
+        if not _is_local(job["out"]):
+            _copied(str(local), job["out"])
+    else:
+        local = Path(_fetched(job["out"], folder))
+    digest = hashlib.sha256(local.read_bytes()).hexdigest()
+    return {"settings": settings, "sha256": digest, "skipped": picture is None}
+
+
+@lru_cache(maxsize=2)
+def _net(model, engine, device, dtype, thread):
+    """Each worker loads its network once and keeps it; each of its threads, if it has several."""
+    return load_net(model, engine, device, dtype)
+
+
+def _is_local(path):
+    return "://" not in path
+
+
+def _fetched(path, folder):
+    """A local path of what lies at this path or URL."""
+    if _is_local(path):
+        return path
+    local = folder / Path(path).name
+    _copied(path, str(local))
+    return str(local)
+
+
+def _copied(source, target):
+    import fsspec
+
+    try:
+        with fsspec.open(source, "rb") as a, fsspec.open(target, "wb") as b:
+            shutil.copyfileobj(a, b)
+    except Exception as error:  # each kind of store has errors of its own
+        raise DreamError(f"cannot copy {source} to {target}: {error}") from None
+
+
+def _known(out, folder):
+    """The settings of the picture that is there already, if there is one."""
+    try:
+        return read_settings(_fetched(out, folder))
+    except DreamError:
+        return None
+
+
+def _peak(reset=False):
+    """The most bytes of memory held since the last reset; where Linux does not tell, those held now."""
+    import psutil
+
+    try:
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")
+        return 1024 * int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])
+    except OSError:
+        return psutil.Process().memory_info().rss
+
+
+def _located(job):
+    """A job with full paths, for workers may run in other folders."""
+    if not isinstance(job.get("out"), str) or Path(job["out"]).suffix.lower() not in FORMATS:
+        ends = f"it must be a path or URL that ends in {', '.join(FORMATS)}"
+        raise DreamError(f"a job's out is {job.get('out')!r}; {ends}")
+    if job.get("command", "dream") not in ("dream", "draw"):
+        raise DreamError(f"a job's command is {job['command']!r}; it must be dream or draw")
+    files = {name: _full(job[name]) for name in ("out", *INPUTS) if job.get(name)}
+    if job.get("model") not in (None, *zoo.names()):
+        files["model"] = _full(job["model"])  # a folder
+    return {"seed": 0} | job | files
+
+
+def _full(path):
+    if not _is_local(path):
+        return path
+    return os.path.abspath(SAMPLES[path] if path in SAMPLES and not os.path.exists(path) else path)
+
+
+def _check_outputs(jobs):
+    inputs, outs = {job[name] for job in jobs for name in INPUTS if job.get(name)}, {}
+    for job in jobs:
+        out = job["out"]
+        if out in outs:
+            pair = " and ".join(str(one.get("image") or one.get("draw")) for one in (outs[out], job))
+            raise DreamError(f"{pair} would both become {out}; put them into folders of their own")
+        if out in inputs:
+            raise DreamError(f"{out} is one of the pictures to dream of; choose another place for the dreams")
+        outs[out] = job
+
+
+def fit(networks: list[tuple], version: str) -> str | None:
+    """On a worker: what keeps it from working with these networks, in a sentence, or None."""
+    here = f"on {gethostname()}"
+    if version != __version__:
+        return f"{here} has deepdream {__version__}, and here is {version}; install the same on both"
+    try:
+        for network in networks:
+            load_net(*network)
+    except DreamError as error:
+        return f"{here} cannot dream: {error}"
+    return None
+
+
+def _check_workers(client, jobs):
+    networks = sorted({tuple(job.get(name) for name in NETWORK) for job in jobs}, key=str)
+    if client.cluster:  # workers of this machine: what is missing is fetched once, and said without a host's name
+        for network in networks:
+            load_net(*network)
+    address = client.scheduler.address
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError:
+        raise DreamError(f"the scheduler at {address} has no workers; `dask worker {address}` starts one") from None
+    for worker, answer in client.run(fit, networks, __version__, on_error="return").items():
+        if isinstance(answer, Exception):  # it has no deepdream, or none with this function
+            answer = f"cannot dream: {answer!r}; install deepdream {__version__} there"
+        if answer:
+            raise DreamError(f"the worker {worker} {answer}")
+
+
+def found(patterns: Iterable[str]) -> list[str]:
+    """The pictures that these paths, folders, patterns or URLs name, each once, in order."""
+    pictures = {}
+    for pattern in patterns:
+        if not _is_local(pattern):
+            from fsspec.core import url_to_fs
+
+            fs, path = url_to_fs(pattern)
+            matches = sorted(map(fs.unstrip_protocol, fs.glob(path)))
+        elif os.path.isdir(pattern):
+            matches = sorted(str(path) for path in Path(pattern).iterdir() if path.suffix.lower() in PICTURES)
+        elif pattern in SAMPLES and not os.path.exists(pattern):
+            matches = [pattern]
+        else:
+            matches = sorted(path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path))
+        if not matches:
+            raise DreamError(f"no picture matches {pattern!r}; give paths, folders, or patterns such as 'photos/*.jpg'")
+        pictures |= dict.fromkeys(matches)
+    return list(pictures)
+
+
+def write_atlas(folder: Path, layer: str, tiles: list[dict]) -> Path:
+    """The page of an atlas: tiles {"n", "name", "file", "command"}, which opens from disk, with no server."""
+    page = (Path(__file__).parent / "atlas.html").read_text()
+    data = json.dumps({"layer": layer, "tiles": tiles}).replace("<", "\\u003c")
+    path = folder / "index.html"
+    path.write_text(page.replace("LAYER", layer, 1).replace("DATA", data, 1))
+    return path
