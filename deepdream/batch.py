@@ -45,6 +45,10 @@ def dream_many(jobs: Iterable[dict], client=None) -> Iterator[dict]:
     """
     from distributed import as_completed
 
+    jobs = list(jobs)
+    if not all(job.get("model") for job in jobs):
+        model = zoo.default()  # the same for all workers, whatever each of them could get
+        jobs = [{"model": model} | job for job in jobs]
     jobs = [_located(job) for job in jobs]
     _check_outputs(jobs)
     if client is None:
@@ -192,7 +196,7 @@ def _located(job):
     if job.get("command", "dream") not in ("dream", "draw"):
         raise DreamError(f"a job's command is {job['command']!r}; it must be dream or draw")
     files = {name: _full(job[name]) for name in ("out", *INPUTS) if job.get(name)}
-    if job.get("model") not in (None, *zoo.names()):
+    if job["model"] not in zoo.names():
         files["model"] = _full(job["model"])  # a folder
     return {"seed": 0} | job | files
 
@@ -215,34 +219,48 @@ def _check_outputs(jobs):
         outs[out] = job
 
 
-def fit(networks: list[tuple], version: str) -> str | None:
-    """On a worker: what keeps it from working with these networks, in a sentence, or None."""
-    here = f"on {gethostname()}"
+def fit(networks: list[tuple], version: str) -> tuple[str | None, list[dict]]:
+    """On a worker: what keeps it from working with these networks, in a sentence, or None; and the engines it takes.
+
+    It loads the first of them, which `work` then finds loaded.
+    """
+    here, engines = f"on {gethostname()}", []
     if version != __version__:
-        return f"{here} has deepdream {__version__}, and here is {version}; install the same on both"
+        return f"{here} has deepdream {__version__}, and here is {version}; install the same on both", []
     try:
-        for network in networks:
-            load_net(*network)
+        for network in networks[::-1]:
+            engines.append(_net(*network, get_ident()).engine)
     except DreamError as error:
-        return f"{here} cannot dream: {error}"
-    return None
+        return f"{here} cannot dream: {error}", []
+    return None, engines
 
 
 def _check_workers(client, jobs):
     networks = sorted({tuple(job.get(name) for name in NETWORK) for job in jobs}, key=str)
-    if client.cluster:  # workers of this machine: what is missing is fetched once, and said without a host's name
-        for network in networks:
-            load_net(*network)
+    if client.cluster:  # on this machine: what is missing is fetched once
+        for model, *_ in networks:
+            zoo.get(zoo.find(model))
     address = client.scheduler.address
     try:
         client.wait_for_workers(1, timeout=PATIENCE)
     except TimeoutError:
         raise DreamError(f"the scheduler at {address} has no workers; `dask worker {address}` starts one") from None
-    for worker, answer in client.run(fit, networks, __version__, on_error="return").items():
-        if isinstance(answer, Exception):  # it has no deepdream, or none with this function
-            answer = f"cannot dream: {answer!r}; install deepdream {__version__} there"
-        if answer:
-            raise DreamError(f"the worker {worker} {answer}")
+    here = {"pure": False, "allow_other_workers": True}  # to others only where it has died meanwhile
+    asked = {
+        worker: client.submit(fit, networks, __version__, workers=[worker], **here) for worker in client.nthreads()
+    }
+    first = None
+    for worker, answer in asked.items():
+        try:
+            problem, engines = answer.result()
+        except Exception as error:  # it has no deepdream, or none with this function
+            problem, engines = f"cannot dream: {error!r}; install deepdream {__version__} there", []
+        if problem:
+            raise DreamError(f"the worker {worker} {problem}")
+        first = first or (worker, engines)
+        if engines != first[1]:
+            differ = f"the workers {first[0]} and {worker} would dream with {first[1][0]} and {engines[0]}"
+            raise DreamError(f"{differ}, and pictures would differ; say which with engine, device and dtype")
 
 
 def found(patterns: Iterable[str]) -> list[str]:

@@ -165,14 +165,7 @@ def load_net(model: str | Path | None = None, engine: str | None = None, device:
     if engine == "caffe" and (device not in (None, "cpu") or dtype not in (None, "float32")):
         raise DreamError(f"Caffe runs on the CPU in float32, not on {device or 'cpu'} in {dtype or 'float32'}; "
                          f"take engine 'torch'")  # fmt: skip
-    if model is None:
-        model = zoo.DEFAULT
-        try:
-            zoo.get(zoo.find(model))
-        except zoo.NotToBeHad as error:
-            model = zoo.FALLBACK
-            warnings.warn(f"dreaming with {model}, for {error}", stacklevel=2)
-    found = zoo.find(model)
+    found = zoo.find(zoo.default() if model is None else model)
     return Net(found, device, dtype) if engine == "torch" else Net(found)
 
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import tomllib
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -161,6 +162,16 @@ def get(model: Model, again: bool = False) -> Path:
         raise NotToBeHad(said)
     except OSError as error:
         raise DreamError(f"cannot write to the cache: {error}; set XDG_CACHE_HOME to another folder") from None
+
+
+def default() -> str:
+    """The network to take where none is named: GoogLeNet, or with a warning SqueezeNet, where that cannot be had."""
+    try:
+        get(find(DEFAULT))
+        return DEFAULT
+    except NotToBeHad as error:
+        warnings.warn(f"dreaming with {FALLBACK}, for {error}", stacklevel=3)
+        return FALLBACK
 
 
 def _cache() -> Path:
