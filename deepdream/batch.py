@@ -7,6 +7,7 @@ see, or URLs that fsspec knows, such as s3://bucket/a.jpg. What is left out is a
 
 import glob
 import hashlib
+import html
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from threading import get_ident
 
 from . import __version__, zoo
 from .__main__ import INPUTS, command, drawn, dreamt, parsed
-from .errors import DreamError, out_of_memory
+from .errors import DreamError, out_of_memory, whole
 from .net import load_net
 from .show import FORMATS, SAMPLES, read_settings, save_image
 
@@ -90,9 +91,13 @@ def connected(scheduler: str | None = None, workers: int | None = None) -> Itera
         with client:
             yield client
         return
-    quiet = {"silence_logs": "CRITICAL", "dashboard_address": "127.0.0.1:0"}
+    import psutil
+
+    workers = workers or os.cpu_count() or 1
+    share = os.environ.get("DEEPDREAM_MEMORY") or str(psutil.virtual_memory().available // 2 // workers)
+    options = {"env": {"DEEPDREAM_MEMORY": share}, "silence_logs": "CRITICAL", "dashboard_address": "127.0.0.1:0"}
     with (
-        LocalCluster(n_workers=workers or os.cpu_count(), threads_per_worker=1, processes=True, **quiet) as cluster,
+        LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, **options) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         client.run(_deaf)
@@ -123,7 +128,7 @@ def _done(job, folder):
     args = parsed([*command(job), "-o", job["out"]])
     for name in INPUTS:
         if getattr(args, name, None):
-            setattr(args, name, _fetched(getattr(args, name), folder))
+            setattr(args, name, _fetched(getattr(args, name), folder / name))
     net = _net(*(getattr(args, name) for name in NETWORK), get_ident())
     make = drawn if args.command == "draw" else dreamt
     local = Path(job["out"]) if _is_local(job["out"]) else folder / f"out{Path(job['out']).suffix}"
@@ -139,7 +144,7 @@ def _done(job, folder):
     return {"settings": settings, "sha256": digest, "skipped": picture is None}
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=16)
 def _net(model, engine, device, dtype, thread):
     """Each worker loads its network once and keeps it; each of its threads, if it has several."""
     return load_net(model, engine, device, dtype)
@@ -154,6 +159,7 @@ def _fetched(path, folder):
     if _is_local(path):
         return path
     local = folder / Path(path).name
+    folder.mkdir(exist_ok=True)
     _copied(path, str(local))
     return str(local)
 
@@ -286,8 +292,9 @@ def found(patterns: Iterable[str]) -> list[str]:
 
 def write_atlas(folder: Path, layer: str, tiles: list[dict]) -> Path:
     """The page of an atlas: tiles {"n", "name", "file", "command"}, which opens from disk, with no server."""
-    page = (Path(__file__).parent / "atlas.html").read_text()
+    page = (Path(__file__).parent / "atlas.html").read_text(encoding="utf-8")
     data = json.dumps({"layer": layer, "tiles": tiles}).replace("<", "\\u003c")
     path = folder / "index.html"
-    path.write_text(page.replace("LAYER", layer, 1).replace("DATA", data, 1))
+    with whole(path) as part:
+        part.write_text(page.replace("DATA", data, 1).replace("LAYER", html.escape(layer), 1), encoding="utf-8")
     return path

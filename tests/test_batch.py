@@ -105,12 +105,30 @@ def test_drawings_and_urls(client, model, tmp_path, photos):
         {"draw": [text], "steps": 3, "model": str(model), "out": f"file://{tmp_path}/d.png"},
         {"image": f"file://{photos}/0.png", "model": str(model), "iter_n": 1, "out": f"file://{tmp_path}/u.jpg"},
     ]
+    shutil.copytree(photos, tmp_path / "guides")
+    shutil.copy(photos / "1.png", tmp_path / "guides" / "0.png")  # by the same name, and another
+    jobs[1]["guide"] = f"file://{tmp_path}/guides/0.png"
     for skipped in (False, True):
         reports = list(batch.dream_many(jobs, client))
         assert [(report["error"], report["skipped"]) for report in reports] == [(None, skipped)] * 2
     net = dd.load_net(model, "caffe")
     assert np.array_equal(dd.load_image(tmp_path / "d.png"), np.uint8(dd.draw(net, text, steps=3)))
-    assert dd.read_settings(tmp_path / "u.jpg")["image"] == "0.png"
+    told = dd.read_settings(tmp_path / "u.jpg")
+    assert told["image"] == told["guide"] == "0.png" and told["sha256"]["image"] != told["sha256"]["guide"]
+
+
+def test_the_memory_is_shared_out(client, monkeypatch):
+    shares = client.run(lambda: os.environ["DEEPDREAM_MEMORY"], workers=None).values()
+    assert len(shares) == 2 and 1e8 < 2 * 2 * int(next(iter(shares))) < 1e12
+    assert set(client.run(lambda: os.environ["OMP_NUM_THREADS"]).values()) == {"1"}
+
+
+def test_the_page_of_an_atlas_takes_any_name(tmp_path):
+    tile = {"n": 3, "name": "DATA </script>", "file": "3.jpg", "command": "LAYER <b>"}
+    text = batch.write_atlas(tmp_path, "a</title>DATA", [tile]).read_text()
+    assert "<title>a&lt;/title&gt;DATA</title>" in text and text.count("</script>") == 2
+    data = re.search(r'<script type="application/json" id="data">(.*)</script>', text)[1]
+    assert json.loads(data) == {"layer": "a</title>DATA", "tiles": [tile]}
 
 
 def test_a_job_that_fails_is_told_and_the_rest_goes_on(client, photos, model, tmp_path):
@@ -182,6 +200,27 @@ def test_a_cluster_that_loses_a_worker_makes_all_the_same(photos, model, alone, 
         done += reports
     assert [report["error"] for report in done] == [None] * 8
     assert hashes(tmp_path / "out") == alone
+
+
+def test_what_a_worker_lacks_is_said_with_its_host(photos, model, tmp_path):
+    fake, known = tmp_path / "fake", tmp_path / "cache" / "deepdream" / "models" / "bvlc_googlenet"
+    fake.mkdir()
+    known.mkdir(parents=True)
+    (fake / "caffe.py").write_text("raise ImportError('libboost is gone')")
+    (known / "failed").write_text("the weights of bvlc_googlenet cannot be had")
+    lacking = {"PYTHONPATH": str(fake), "XDG_CACHE_HOME": str(tmp_path / "cache"), "DEEPDREAM_MODELS": ""}
+    jobs = jobs_for(photos, model, tmp_path / "out")
+    with cluster(tmp_path, 1, env=lacking) as (address, _), batch.connected(address) as client:
+        for wrong, says in (
+            ({"engine": "caffe"}, "the engine 'caffe' cannot be imported .*libboost is gone"),
+            ({"engine": "torch", "model": "bvlc_googlenet"}, "the weights of bvlc_googlenet cannot be had"),
+        ):
+            if wrong["engine"] == "torch":
+                pytest.importorskip("torch")
+            with pytest.raises(
+                dd.DreamError, match=rf"the worker tcp://.* on {socket.gethostname()} cannot dream: {says}"
+            ):
+                list(batch.dream_many([jobs[0] | wrong], client))
 
 
 def test_two_hosts(photos, model, alone, tmp_path):
