@@ -293,7 +293,21 @@ def _settings(args, net, **resolved) -> dict:
     given |= {name: file if not os.path.isabs(file) else Path(file).name for name, file in files.items()}
     near = os.path.isdir(args.model or "") and not os.path.isabs(args.model)
     settings = {"deepdream": __version__, "model": args.model if near else net.model.name, **net.engine, **given}
-    return settings | ({"sha256": {name: sha256(file) for name, file in files.items()}} if files else {})
+    digests = {name: sha256(file) for name, file in files.items()} | identity(net.model)
+    return settings | ({"sha256": digests} if digests else {})
+
+
+def identity(model) -> dict:
+    """What tells a network's weights from others of the same name; nothing where its model.toml knows their digest."""
+    if model.digest:
+        return {}
+    path = model.file(".caffemodel")
+    return {"weights": _sha256(path, path.stat().st_mtime_ns)}
+
+
+@cache
+def _sha256(path, changed):
+    return sha256(path)
 
 
 def sha256(file):
@@ -348,17 +362,21 @@ def _draw(args) -> int:
 def _batch(args) -> int:
     from .batch import found
 
-    if os.path.isfile(args.out):
-        raise DreamError(f"{args.out} is a file; -o takes a folder for the dreams")
+    _check_folder(args.out)
     jobs = []
     for picture in found(args.images):
         stem, suffix = os.path.splitext(picture.replace("\\", "/").rsplit("/", 1)[-1])
         suffix = suffix.lower() if suffix.lower() in (".jpg", ".jpeg", ".png") else ".png"
         out = f"{args.out.rstrip('/')}/{stem}{suffix}"
         jobs.append(_job(args, image=picture, out=out))
-    failed = _many(args, jobs)
+    reports = _many(args, jobs)
     print(args.out)
-    return 1 if failed else 0
+    return 1 if any(report["error"] for report in reports.values()) else 0
+
+
+def _check_folder(out):
+    if os.path.isfile(out):
+        raise DreamError(f"{out} is a file; -o takes a folder")
 
 
 def _job(args, **more):
@@ -369,14 +387,22 @@ def _job(args, **more):
 
 
 def _many(args, jobs):
-    """Do the jobs, and tell what becomes of them; how many failed."""
+    """Do the jobs, and tell what becomes of them; {out: report}."""
     from tqdm import tqdm
 
     from .batch import connected, dream_many
+    from .dream import grey
+    from .objectives import load_guide
 
-    done = there = failed = 0
-    check_number("workers", args.workers or 1, int, lambda n: n > 0, "a whole number above 0")
-    workers = min(len(jobs), args.workers or os.cpu_count() or 1)
+    for name, read in (("mask", grey), ("guide", load_guide)):  # what is the same for all is looked at once
+        given = getattr(args, name, None)
+        if given and "://" not in given:
+            read(given)
+    if args.workers is not None:
+        check_number("workers", args.workers, int, lambda n: n > 0, "a whole number above 0")
+        if args.scheduler is not None:
+            raise DreamError("--workers is for this machine, and a --scheduler has its own; leave out one of them")
+    reports, workers = {}, min(len(jobs), args.workers or os.cpu_count() or 1)
     try:
         with (
             _lines(args.report) as write,
@@ -384,29 +410,37 @@ def _many(args, jobs):
             tqdm(total=len(jobs), unit=" pictures", disable=None, leave=False) as bar,
         ):
             for report in dream_many(jobs, client):
-                done, there = done + 1, there + report.get("skipped", False)
+                reports[report["out"]] = report
                 if report["error"]:
-                    failed += 1
                     _warn(f"{report['out']}: {report['error']}")
                 write(report)
                 bar.update()
     except KeyboardInterrupt:
-        again = "the same command goes on"
-        raise KeyboardInterrupt(f"; {done - failed} of {len(jobs)} pictures are there, {again}") from None
-    print(f"{done - there - failed} made, {there} were there, {failed} failed")
-    return failed
+        done = sum(not report["error"] for report in reports.values())
+        raise KeyboardInterrupt(f"; {done} of {len(jobs)} pictures are there, the same command goes on") from None
+    failed = sum(bool(report["error"]) for report in reports.values())
+    there = sum(report.get("skipped", False) for report in reports.values())
+    print(f"{len(reports) - there - failed} made, {there} were there, {failed} failed")
+    return reports
 
 
 @contextmanager
 def _lines(path):
-    """A function that writes one line of JSON more to this file, if there is to be one."""
+    """A function that adds one line of JSON to this file, if there is to be one."""
     from .show import written
 
+    def write(report):
+        try:
+            print(written(report), file=file, flush=True)
+        except OSError as error:
+            raise DreamError(f"cannot write {path}: {error.strerror or error}") from None
+
     try:
-        with open(path or os.devnull, "w") as file:
-            yield lambda report: print(written(report), file=file, flush=True)
+        file = open(path or os.devnull, "a")  # noqa: SIM115
     except OSError as error:
         raise DreamError(f"cannot write {path}: {error.strerror or error}") from None
+    with file:
+        yield write
 
 
 def _values(args, name):
@@ -416,9 +450,12 @@ def _values(args, name):
         return [given]
     action = next(action for action in parsers()[1]["dream"]._actions if action.dest == name)
     try:
-        return [(action.type or str)(part.strip()) for part in given.split(",")]
+        values = [(action.type or str)(part.strip()) for part in given.split(",")]
     except ValueError:
         raise DreamError(f"{name} is {given!r}; it must be numbers, separated by commas") from None
+    if "" in values:
+        raise DreamError(f"{name} is {given!r}; between its commas something is missing")
+    return list(dict.fromkeys(values))
 
 
 def _grid(args) -> int:
@@ -432,21 +469,23 @@ def _grid(args) -> int:
         raise DreamError("a grid needs a knob with several values, such as --iterations 5,10,20")
     titles = {action.dest: max(action.option_strings, key=len)[2:] for action in parsers()[1]["grid"]._actions
               if action.option_strings}  # fmt: skip
-    net = _net(args)
-    args.model = args.model or net.model.name
     folder, jobs, labels = Path(args.out).with_suffix(".pictures"), [], []
+    _check_folder(folder)
     for point in product(*values.values()):
         chosen = dict(zip(values, point))
         labels.append(", ".join(str(chosen[n]) if n == "end" else f"{titles[n]} {_word(chosen[n])}" for n in varied))
         out = folder / f"{labels[-1].replace('/', '-')}.png"
-        jobs.append(_job(args, **{n: v for n, v in chosen.items() if v is not None}, out=str(out)))
-    failed = _many(args, jobs)
-    made = {job["out"]: load_image(job["out"]) for job in jobs if os.path.exists(job["out"])}
+        jobs.append(_job(args, **{n: v for n, v in chosen.items() if v is not None}, out=os.path.abspath(out)))
+    reports = _many(args, jobs)
+    made = {out: load_image(out) for out, report in reports.items() if not report["error"]}
     if made:
-        pictures = [made.get(job["out"], next(iter(made.values())) * 0 + 200) for job in jobs]  # grey where one failed
-        save_image(args.out, sheet(pictures, labels, len(values[varied[-1]])), _settings(args, net))
+        first = next(iter(made))
+        pictures = [made.get(job["out"], made[first] * 0 + 200) for job in jobs]  # grey where one failed
+        given = {name: value for name in VARIED if (value := getattr(args, name)) is not None}
+        settings = reports[first]["settings"] | given | {"command": "grid"}
+        save_image(args.out, sheet(pictures, labels, len(values[varied[-1]])), settings)
         print(args.out)
-    return 1 if failed else 0
+    return 1 if len(made) < len(jobs) else 0
 
 
 def _atlas(args) -> int:
@@ -456,32 +495,32 @@ def _atlas(args) -> int:
     net = _net(args)
     if args.layer not in net.climbable:
         raise net.unknown(args.layer, net.climbable)
-    n = net.channels(args.layer)
-    folder = Path(args.out)
-    names = net.labels if len(net.labels) == n and args.layer in (scores(net), net.layer_specs[-1].name) else []
+    if "://" in args.out:
+        raise DreamError(f"{args.out} is a URL; an atlas takes a folder here")
+    _check_folder(args.out)
+    n, folder, jobs = net.channels(args.layer), Path(args.out), []
     network = {"model": args.model or net.model.name, "engine": args.engine, "device": args.device, "dtype": args.dtype}
-    jobs, tiles = [], []
     for i in _channels(args.channels, n):
         about = {"draw": [f"channel({json.dumps(args.layer)}, {i})"], "steps": args.steps, "seed": args.seed}
-        job = about | {name: value for name, value in network.items() if value}
-        file, name = f"{i:05}.jpg", f"{i} {names[i].split(',')[0]}" if names else f"channel {i}"
-        words = shlex.join(["deepdream", *command(job), "-o", file])
-        jobs.append(job | {"out": str(folder / file)})
-        tiles.append({"n": i, "name": name, "file": file, "command": words})
-    failed = _many(args, jobs)
-    made = [tile for tile in tiles if (folder / tile["file"]).exists()]
-    if made:
-        print(write_atlas(folder, args.layer, made))
-    return 1 if failed else 0
+        about |= {name: value for name, value in network.items() if value}
+        jobs.append(about | {"out": os.path.abspath(folder / f"{i:05}.jpg")})
+    names = net.labels if len(net.labels) == n and args.layer in (scores(net), net.layer_specs[-1].name) else []
+    try:
+        reports = _many(args, jobs)
+    finally:  # after Ctrl-C, too
+        page = folder.is_dir() and write_atlas(folder, args.layer, names)
+    if page:
+        print(page)
+    return 1 if any(report["error"] for report in reports.values()) else 0
 
 
 def _channels(text, n):
     """'0-3,7' -> [0, 1, 2, 3, 7]; all of n without a text."""
-    if not text:
+    if text is None:
         return range(n)
     chosen = []
     for part in text.split(","):
-        ends = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        ends = re.fullmatch(r"([0-9]+)(?:\s*-\s*([0-9]+))?", part.strip())
         if not ends or int(ends[2] or ends[1]) >= n or int(ends[2] or ends[1]) < int(ends[1]):
             raise DreamError(f"channels is {text!r}; it must be such as 0-63,200, of 0 to {n - 1}")
         chosen += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
@@ -625,7 +664,7 @@ def parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParse
     def spread(p):
         p.add_argument("--workers", type=int, metavar="N", help="processes on this machine, one a core")
         p.add_argument("--scheduler", metavar="ADDRESS", help="work on this Dask cluster instead, tcp://host:8786")
-        p.add_argument("--report", metavar="FILE", help="write a line of JSON for each picture: settings, seconds, "
+        p.add_argument("--report", metavar="FILE", help="add a line of JSON for each picture: settings, seconds, "
                        "peak memory in bytes, sha256, error")  # fmt: skip
 
     def lasting(p):

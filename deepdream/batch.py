@@ -9,6 +9,7 @@ import glob
 import hashlib
 import html
 import json
+import logging
 import os
 import re
 import shutil
@@ -18,18 +19,21 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
+from multiprocessing import resource_tracker
 from pathlib import Path
+from shlex import join
 from socket import gethostname
 from tempfile import TemporaryDirectory
 from threading import get_ident
 
 from . import __version__, zoo
-from .__main__ import INPUTS, command, drawn, dreamt, parsed
+from .__main__ import INPUTS, command, drawn, dreamt, identity, parsed
 from .errors import DreamError, out_of_memory, whole
 from .net import load_net
 from .show import FORMATS, SAMPLES, read_settings, save_image
 
 PATIENCE = 10  # seconds to wait for a scheduler, and for its first worker
+FETCHING = 1800  # seconds to wait for workers to get and load the network
 PICTURES = (*FORMATS, ".webp", ".gif", ".bmp", ".tif", ".tiff")
 NETWORK = "model", "engine", "device", "dtype"
 
@@ -44,7 +48,7 @@ def dream_many(jobs: Iterable[dict], client=None) -> Iterator[dict]:
 
     Raises DreamError, before anything is dreamt, where outputs collide, or a worker is not fit for the jobs.
     """
-    from distributed import as_completed
+    from distributed import KilledWorker, as_completed
 
     jobs = list(jobs)
     if not all(job.get("model") for job in jobs):
@@ -57,14 +61,19 @@ def dream_many(jobs: Iterable[dict], client=None) -> Iterator[dict]:
             yield from dream_many(jobs, client)
         return
     _check_workers(client, jobs)
-    futures = client.map(work, jobs, pure=False)
+    futures = client.map(work, jobs, version=__version__, pure=False)
     outs = {future.key: job["out"] for future, job in zip(futures, jobs)}
     try:
         for future in as_completed(futures, loop=client.loop):
             try:
                 yield future.result()
-            except Exception as error:  # what Dask has to say: it gives up on a job that has ended several workers
-                yield {"out": outs[future.key], "error": f"the workers that tried it died ({type(error).__name__})"}
+            except KilledWorker:
+                yield {"out": outs[future.key], "error": "several workers died of it, perhaps for want of memory"}
+            except Exception as error:
+                if future.status in ("cancelled", "lost"):
+                    gone = f"the scheduler at {client.scheduler.address} is gone"
+                    raise DreamError(f"{gone}; what is done is there, and the same command goes on") from None
+                yield {"out": outs[future.key], "error": repr(error)}
             future.release()
     finally:
         client.cancel(futures)
@@ -80,14 +89,15 @@ def connected(scheduler: str | None = None, workers: int | None = None) -> Itera
         raise DreamError("Dask is not here; `pip install 'deepdream[batch]'` installs it")
     from distributed import Client, LocalCluster
 
-    if scheduler:
+    logging.getLogger("distributed").setLevel("CRITICAL")  # what happens, we say
+    if scheduler is not None:
+        if not re.fullmatch(r"(tcp|tls|ws|wss)://[^/\s]+:[0-9]+", scheduler):
+            raise DreamError(f"{scheduler!r} is no scheduler's address; that is such as tcp://10.0.0.1:8786")
         try:
             client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
-        except (OSError, ValueError, TypeError) as error:
-            why = f"{PATIENCE} seconds" if isinstance(error, OSError) else f"{error}"
-            raise DreamError(
-                f"no scheduler answers at {scheduler} ({why}); `dask scheduler` starts one and says its address, tcp://…"
-            ) from None
+        except Exception:
+            cure = "`dask scheduler` starts one and tells its address"
+            raise DreamError(f"no scheduler answers at {scheduler} within {PATIENCE} seconds; {cure}") from None
         with client:
             yield client
         return
@@ -96,25 +106,35 @@ def connected(scheduler: str | None = None, workers: int | None = None) -> Itera
     workers = workers or os.cpu_count() or 1
     share = os.environ.get("DEEPDREAM_MEMORY") or str(psutil.virtual_memory().available // 2 // workers)
     options = {"env": {"DEEPDREAM_MEMORY": share}, "silence_logs": "CRITICAL", "dashboard_address": "127.0.0.1:0"}
-    with (
-        LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, **options) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
-        client.run(_deaf)
+    with _deaf():
+        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, **options)
+    with cluster, Client(cluster, set_as_default=False) as client:
         yield client
 
 
+@contextmanager
 def _deaf():
-    """On a worker here: Ctrl-C is for the process that started it, which then ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Ctrl-C waits; and the threads that begin in here, and the processes that those start, will never hear it: it is
+    for us, who then end them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # which would let Ctrl-C through again, if it began later
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def work(job: dict) -> dict:
+def work(job: dict, version: str) -> dict:
     """Do one job, on a worker; what goes wrong is told in the report."""
     began, error, told = time.monotonic(), None, {}
     _peak(reset=True)
     try:
         with TemporaryDirectory(prefix="deepdream-") as folder:
+            if version != __version__:  # it came later than the check of all
+                raise DreamError(f"{gethostname()} has deepdream {__version__}, and not {version}")
             told = _done(job, Path(folder))
     except DreamError as refusal:
         error = str(refusal)
@@ -226,19 +246,20 @@ def _check_outputs(jobs):
 
 
 def fit(networks: list[tuple], version: str) -> tuple[str | None, list[dict]]:
-    """On a worker: what keeps it from working with these networks, in a sentence, or None; and the engines it takes.
+    """On a worker: what keeps it from working with these networks, in a sentence, or None; and what tells them apart.
 
     It loads the first of them, which `work` then finds loaded.
     """
-    here, engines = f"on {gethostname()}", []
+    here, loaded = f"on {gethostname()}", []
     if version != __version__:
         return f"{here} has deepdream {__version__}, and here is {version}; install the same on both", []
     try:
         for network in networks[::-1]:
-            engines.append(_net(*network, get_ident()).engine)
+            net = _net(*network, get_ident())
+            loaded.append(net.engine | identity(net.model))
     except DreamError as error:
         return f"{here} cannot dream: {error}", []
-    return None, engines
+    return None, loaded
 
 
 def _check_workers(client, jobs):
@@ -256,17 +277,27 @@ def _check_workers(client, jobs):
         worker: client.submit(fit, networks, __version__, workers=[worker], **here) for worker in client.nthreads()
     }
     first = None
-    for worker, answer in asked.items():
-        try:
-            problem, engines = answer.result()
-        except Exception as error:  # it has no deepdream, or none with this function
-            problem, engines = f"cannot dream: {error!r}; install deepdream {__version__} there", []
-        if problem:
-            raise DreamError(f"the worker {worker} {problem}")
-        first = first or (worker, engines)
-        if engines != first[1]:
-            differ = f"the workers {first[0]} and {worker} would dream with {first[1][0]} and {engines[0]}"
-            raise DreamError(f"{differ}, and pictures would differ; say which with engine, device and dtype")
+    try:
+        for worker, answer in asked.items():
+            try:
+                problem, networks = answer.result(timeout=FETCHING)
+            except TimeoutError:
+                problem = f"has not loaded the network in {FETCHING // 60} minutes; is it busy with something else?"
+            except Exception as error:  # it has no deepdream, or none with this function
+                problem = f"cannot dream: {error!r}; install deepdream {__version__} there"
+            if problem:
+                raise DreamError(f"the worker {worker} {problem}")
+            first = first or (worker, networks)
+            if networks != first[1]:
+                differ = f"the workers {first[0]} and {worker} would dream with {first[1][0]} and {networks[0]}"
+                raise DreamError(f"{differ}, and pictures would differ; say which engine, device and dtype to take")
+    finally:
+        client.cancel(list(asked.values()))
+
+
+def _is_picture(path):
+    name = path.rsplit("/", 1)[-1]
+    return not name.startswith(".") and Path(name).suffix.lower() in PICTURES
 
 
 def found(patterns: Iterable[str]) -> list[str]:
@@ -277,9 +308,10 @@ def found(patterns: Iterable[str]) -> list[str]:
             from fsspec.core import url_to_fs
 
             fs, path = url_to_fs(pattern)
-            matches = sorted(map(fs.unstrip_protocol, fs.glob(path)))
+            matches = filter(_is_picture, fs.ls(path, detail=False)) if fs.isdir(path) else fs.glob(path)
+            matches = sorted(map(fs.unstrip_protocol, matches))
         elif os.path.isdir(pattern):
-            matches = sorted(str(path) for path in Path(pattern).iterdir() if path.suffix.lower() in PICTURES)
+            matches = sorted(os.path.join(pattern, name) for name in os.listdir(pattern) if _is_picture(name))
         elif pattern in SAMPLES and not os.path.exists(pattern):
             matches = [pattern]
         else:
@@ -290,11 +322,23 @@ def found(patterns: Iterable[str]) -> list[str]:
     return list(pictures)
 
 
-def write_atlas(folder: Path, layer: str, tiles: list[dict]) -> Path:
-    """The page of an atlas: tiles {"n", "name", "file", "command"}, which opens from disk, with no server."""
+def write_atlas(folder: Path, layer: str, names: list[str]) -> Path | None:
+    """Write the page of all pictures of this layer's channels in the folder: index.html, which opens from disk.
+
+    names: of the channels, where they have any. Each picture tells which it is, and the command that made it.
+    """
+    tiles, text = [], re.compile(rf"channel\({re.escape(json.dumps(layer))}, ([0-9]+)\)")
+    for path in sorted(folder.glob("[0-9]*.jpg")):
+        settings = read_settings(path)
+        if which := text.fullmatch(str(*settings.get("draw", ())[:1])):
+            n = int(which[1])
+            name = f"{n} {names[n].split(',')[0]}" if names else f"channel {n}"
+            words = join(["deepdream", *command(settings), "-o", path.name])
+            tiles.append({"n": n, "name": name, "file": path.name, "command": words})
+    if not tiles:
+        return None
     page = (Path(__file__).parent / "atlas.html").read_text(encoding="utf-8")
     data = json.dumps({"layer": layer, "tiles": tiles}).replace("<", "\\u003c")
-    path = folder / "index.html"
-    with whole(path) as part:
+    with whole(folder / "index.html") as part:
         part.write_text(page.replace("DATA", data, 1).replace("LAYER", html.escape(layer), 1), encoding="utf-8")
-    return path
+    return folder / "index.html"

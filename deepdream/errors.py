@@ -1,6 +1,7 @@
 """What goes wrong, in one clear sentence: what was given, what is allowed, what to do."""
 
 import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
@@ -50,7 +51,7 @@ def whole(path: Path, part: Path | None = None) -> Iterator[Path]:
 
     An OSError becomes a `CannotWriteError`.
     """
-    part = part or path.with_name(f".deepdream-{os.getpid()}.part{path.suffix}")
+    part = part or path.with_name(f".deepdream-{secrets.token_hex(8)}.part{path.suffix}")
     try:
         yield part
         with open(part, "r+b") as written:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -52,7 +53,7 @@ def photos(tmp_path):
 
 
 def jobs_for(photos, model, out, **settings):
-    few = {"model": str(model), "iter_n": 2, "octave_n": 2} | settings
+    few = {"model": str(model), "iter_n": 25, "octave_n": 3} | settings  # some tenths of a second
     return [few | {"image": str(path), "out": str(out / path.name)} for path in sorted(photos.iterdir())]
 
 
@@ -65,7 +66,7 @@ def alone(model, tmp_path_factory):
     """{name: hash} of the eight dreams, each made by a process of its own."""
     folder = tmp_path_factory.mktemp("alone")
     for path in write_photos(folder / "photos").iterdir():
-        few = ("--iterations", 2, "--octaves", 2, "--seed", 0)
+        few = ("--iterations", 25, "--octaves", 3, "--seed", 0)
         assert run("dream", path, "-o", folder / path.name, "--model", model, *few).returncode == 0
     return hashes(folder)
 
@@ -77,7 +78,7 @@ def test_pictures_are_those_of_single_dreams_to_the_bit(client, photos, model, a
     for report in reports:
         assert report["error"] is None and report["skipped"] is False and report["host"] == socket.gethostname()
         assert report["sha256"] == alone[Path(report["out"]).name] and report["seconds"] > 0
-        assert 1e7 < report["memory"] < 2e9 and report["settings"]["iter_n"] == 2
+        assert 1e7 < report["memory"] < 2e9 and report["settings"]["iter_n"] == 25
     with batch.connected(workers=1) as one:
         list(batch.dream_many(jobs_for(photos, model, tmp_path / "one"), one))
     assert hashes(tmp_path / "one") == alone, "whatever the number of workers"
@@ -124,11 +125,16 @@ def test_the_memory_is_shared_out(client, monkeypatch):
 
 
 def test_the_page_of_an_atlas_takes_any_name(tmp_path):
-    tile = {"n": 3, "name": "DATA </script>", "file": "3.jpg", "command": "LAYER <b>"}
-    text = batch.write_atlas(tmp_path, "a</title>DATA", [tile]).read_text()
-    assert "<title>a&lt;/title&gt;DATA</title>" in text and text.count("</script>") == 2
-    data = re.search(r'<script type="application/json" id="data">(.*)</script>', text)[1]
-    assert json.loads(data) == {"layer": "a</title>DATA", "tiles": [tile]}
+    layer = "a</title>DATA'LAYER"
+    settings = {"deepdream": "1", "draw": [f"channel({json.dumps(layer)}, 1)"], "steps": 3}
+    for name, of in (("00001.jpg", settings), ("00002.jpg", settings | {"draw": ["banana"]}), ("x.jpg", settings)):
+        dd.save_image(tmp_path / name, np.zeros((9, 9, 3)), of)
+    text = batch.write_atlas(tmp_path, layer, ["DATA", "</script>, b"]).read_text()
+    assert "<title>a&lt;/title&gt;DATA&#x27;LAYER</title>" in text and text.count("</script>") == 2
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*)</script>', text)[1])
+    told = f"deepdream draw {shlex.quote(settings['draw'][0])} --steps 3 -o 00001.jpg"
+    assert data == {"layer": layer, "tiles": [{"n": 1, "name": "1 </script>", "file": "00001.jpg", "command": told}]}
+    assert batch.write_atlas(tmp_path, "other", []) is None
 
 
 def test_a_job_that_fails_is_told_and_the_rest_goes_on(client, photos, model, tmp_path):
@@ -163,8 +169,12 @@ def test_what_is_refused_before_anything_is_done(client, photos, model, tmp_path
         list(batch.dream_many(jobs, client))
 
 
+class Workers(list):
+    """The processes of a cluster's workers; and that of its `scheduler`."""
+
+
 @contextmanager
-def cluster(tmp_path, workers=2, host="127.0.0.1", scheduler=(), worker=lambda i: (), env=None):
+def cluster(tmp_path, workers=2, host="127.0.0.1", scheduler=(), worker=lambda i: (), env=None, threads=1):
     """A scheduler and its workers, each a process; yields (its address, the workers)."""
     python, processes = (sys.executable, "-m", "dask"), []
     output = {"stdout": subprocess.DEVNULL, "stderr": subprocess.STDOUT}
@@ -182,8 +192,10 @@ def cluster(tmp_path, workers=2, host="127.0.0.1", scheduler=(), worker=lambda i
                 break
             time.sleep(0.1)
         address = json.loads(file.read_text())["address"]
-        few = "--nthreads", 1, "--no-nanny", "--no-dashboard"
-        yield address, [start(worker(i), "worker", address, *few) for i in range(workers)]
+        few = "--nthreads", threads, "--no-nanny", "--no-dashboard"
+        started = Workers(start(worker(i), "worker", address, *few) for i in range(workers))
+        started.scheduler = processes[0]
+        yield address, started
     finally:
         for process in processes:
             process.kill()
@@ -196,6 +208,7 @@ def test_a_cluster_that_loses_a_worker_makes_all_the_same(photos, model, alone, 
         client.wait_for_workers(2, timeout=30)
         reports = batch.dream_many(jobs_for(photos, model, tmp_path / "out"), client)
         done = [next(reports), next(reports)]
+        assert len(hashes(tmp_path / "out")) < 8
         workers[0].send_signal(signal.SIGKILL)
         done += reports
     assert [report["error"] for report in done] == [None] * 8
@@ -223,6 +236,34 @@ def test_what_a_worker_lacks_is_said_with_its_host(photos, model, tmp_path):
                 list(batch.dream_many([jobs[0] | wrong], client))
 
 
+def test_several_threads_of_one_worker_do_not_mix_up_their_pictures(photos, model, alone, tmp_path):
+    with cluster(tmp_path, 1, worker=lambda i: (), threads=4) as (address, _), batch.connected(address) as client:
+        reports = list(batch.dream_many(jobs_for(photos, model, tmp_path / "out"), client))
+    assert [report["error"] for report in reports] == [None] * 8 and hashes(tmp_path / "out") == alone
+
+
+def test_a_scheduler_that_goes(photos, model, tmp_path):
+    with cluster(tmp_path, 1) as (address, workers), batch.connected(address) as client:
+        reports = batch.dream_many(jobs_for(photos, model, tmp_path / "out"), client)
+        next(reports)
+        workers.scheduler.kill()
+        with pytest.raises(dd.DreamError, match=r"the scheduler at tcp://.* is gone; what is done is there"):
+            list(reports)
+
+
+def test_other_weights_make_another_picture(client, photos, model, tmp_path):
+    other = write_model(tmp_path / "toy")
+    random = np.random.RandomState(1)
+    weights = dd.caffemodel.read_weights(other / "toy.caffemodel")
+    for blobs in weights.values():
+        blobs[0] = np.float32(random.normal(0, 0.1, blobs[0].shape))
+    dd.caffemodel.write_weights(other / "toy.caffemodel", weights)
+    job = jobs_for(photos, model, tmp_path / "out")[0]
+    [first] = batch.dream_many([job], client)
+    [second] = batch.dream_many([job | {"model": str(other)}], client)
+    assert not second["skipped"] and first["sha256"] != second["sha256"]
+
+
 def test_two_hosts(photos, model, alone, tmp_path):
     """The same in two network namespaces, joined by a wire."""
     if os.geteuid() or not shutil.which("ip"):
@@ -247,7 +288,7 @@ def test_two_hosts(photos, model, alone, tmp_path):
         with cluster(tmp_path, 1, "10.77.0.1", here, lambda _: there) as (address, _):
             assert "10.77.0.1" in address
             command = [*here, sys.executable, "-m", "deepdream", "batch", photos, "-o", out, "--model", model]
-            command += ["--scheduler", address, "--iterations", 2, "--octaves", 2]
+            command += ["--scheduler", address, "--iterations", 25, "--octaves", 3]
             done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
         assert done.returncode == 0 and "8 made, 0 were there, 0 failed" in done.stdout, done
         assert hashes(out) == alone
@@ -257,7 +298,8 @@ def test_two_hosts(photos, model, alone, tmp_path):
 
 
 def test_the_command_batch(photos, model, alone, tmp_path):
-    few = ("--model", model, "--iterations", 2, "--octaves", 2, "--workers", 2)
+    few = ("--model", model, "--iterations", 25, "--octaves", 3, "--workers", 2)
+    (photos / ".0.png").write_text("a hidden file")
     (photos / "bad.jpg").write_text("no picture")
     done = run("batch", photos / "[0-3].png", photos / "bad.jpg", "-o", tmp_path / "out", *few,
                "--report", tmp_path / "r.jsonl")  # fmt: skip
@@ -270,12 +312,12 @@ def test_the_command_batch(photos, model, alone, tmp_path):
     assert done.returncode == 0 and "4 made, 4 were there, 0 failed" in done.stdout, done
     assert hashes(tmp_path / "out") == alone
     again = run("replay", tmp_path / "out" / "0.png")
-    assert re.search(r"deepdream dream 0.png --model toy .*--iterations 2 --octaves 2", again.stdout), again
+    assert re.search(r"deepdream dream 0.png --model toy .*--iterations 25 --octaves 3", again.stdout), again
 
 
 def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(photos, model, tmp_path):
     out = tmp_path / "out"
-    words = ["batch", str(photos), "-o", str(out), "--model", str(model), "--workers", "2", "--iterations", "300"]
+    words = ["batch", str(photos), "-o", str(out), "--model", str(model), "--workers", "2", "--iterations", "200"]
     process = subprocess.Popen([sys.executable, "-m", "deepdream", *words], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True, start_new_session=True)  # fmt: skip
     while not list(out.glob("*.png")):
@@ -296,6 +338,16 @@ def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(photos, model, tmp_path):
     assert done.returncode == 0 and f"{len(made)} were there, 0 failed" in done.stdout, done
 
 
+@pytest.mark.parametrize("after", [0.4, 0.8, 1.2])
+def test_ctrl_c_while_it_begins(photos, model, tmp_path, after):
+    words = ["batch", str(photos), "-o", str(tmp_path / "out"), "--model", str(model), "--iterations", "2000"]
+    process = subprocess.Popen([sys.executable, "-m", "deepdream", *words], stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)  # fmt: skip
+    time.sleep(after)
+    os.killpg(process.pid, signal.SIGINT)
+    assert "Traceback" not in process.communicate(timeout=60)[1] and process.returncode == 130
+
+
 def test_a_grid(tmp_path, model):
     words = ("grid", IMAGES / "flower.jpg", "-o", tmp_path / "s.png", "--model", model, "--octaves", 2, "--width", 60)
     done = run(*words, "--end", "both,left", "--iterations", "1,2,3", "--workers", 2)
@@ -310,9 +362,15 @@ def test_a_grid(tmp_path, model):
     ), told
     done = run(*words, "--end", "both,left", "--iterations", "1,2,4", "--workers", 1)
     assert "2 made, 4 were there, 0 failed" in done.stdout, done
-    done = run(*words, "--end", "both,nowhere", "--workers", 1)
+    before = (tmp_path / "s.png").read_bytes()
+    done = run(*words, "--iterations", "1,2", "--end", "nowhere", "--workers", 1)
     assert done.returncode == 1 and "unknown layer 'nowhere'" in done.stderr
+    assert (tmp_path / "s.png").read_bytes() == before, "of nothing there is no sheet"
+    done = run(*words, "--end", "both,nowhere,both", "--workers", 1)
+    assert done.returncode == 1 and "1 made, 0 were there, 1 failed" in done.stdout
     assert dd.load_image(tmp_path / "s.png").shape[1] == 2 * 62 + 2, "with a blank"
+    url = ("grid", (IMAGES / "flower.jpg").as_uri(), *words[2:])
+    assert run(*url, "--seed", "1,2", "--workers", 1).returncode == 0
 
 
 def test_an_atlas_of_64_channels_in_the_browser(browser, tmp_path):
@@ -328,10 +386,15 @@ def test_an_atlas_of_64_channels_in_the_browser(browser, tmp_path):
     assert page.locator("main button:visible").all_inner_texts() == ["channel 400"]
     page.get_by_role("button", name="channel 400").click()
     told = page.locator("dialog code").inner_text()
-    assert told == "deepdream draw 'channel(\"fire9/concat\", 400)' --model squeezenet_v1.1 --steps 3 -o 00400.jpg"
+    assert told.startswith("deepdream draw 'channel(\"fire9/concat\", 400)' --model squeezenet_v1.1 --engine caffe ")
+    assert told.endswith(" --steps 3 -o 00400.jpg")
     page.keyboard.press("Escape")
+    done = run("atlas", "--layer", "fire9/concat", "--channels", "64", "--steps", 3, "-o", tmp_path / "atlas",
+               "--model", "squeezenet_v1.1", "--workers", 1)  # fmt: skip
+    page.reload()
+    assert page.get_by_role("status").inner_text() == "65 channels", "the page has all that is there"
     page.get_by_label("Find a channel").fill("nothing")
-    assert page.get_by_role("status").inner_text() == "0 of 64 channels"
+    assert page.get_by_role("status").inner_text() == "0 of 65 channels"
     assert all(url.startswith("file://") for url in asked)
     assert page.locator("main img").first.evaluate("img => img.decode().then(() => img.naturalWidth)") > 200
     net = dd.load_net("squeezenet_v1.1", "caffe")
@@ -351,6 +414,15 @@ def test_an_atlas_of_64_channels_in_the_browser(browser, tmp_path):
         (("batch", "a/x.png", "-o", "out", "--report", "none/r"), "cannot write none/r: No such file"),
         (("grid", "a/x.png", "-o", "s.png"), "a grid needs a knob with several values"),
         (("grid", "a/x.png", "-o", "s.png", "--iterations", "1,b"), "--iterations is '1,b'; it must be numbers"),
+        (
+            ("grid", "a/x.png", "-o", "s.png", "--end", "both,left,"),
+            "--end is 'both,left,'; between its commas|--layer is",
+        ),
+        (("batch", "a", "-o", "out", "--mask", "none.png"), "cannot read the picture none.png"),
+        (("batch", "a", "-o", "out", "--workers", "0"), "--workers is 0; it must be a whole number above 0"),
+        (("batch", "a", "-o", "out", "--scheduler", "http://x:1"), "is no scheduler's address; that is such as tcp://"),
+        (("batch", "a", "-o", "out", "--scheduler", "tcp://127.0.0.1"), "is no scheduler's address"),
+        (("atlas", "-o", "file:///x", "--layer", "both", "--model", "toy"), "is a URL; an atlas takes a folder"),
         (("grid", "a/x.png", "-o", "s.gif", "--seed", "1,2"), "its name must end in"),
         (("atlas", "-o", "atlas", "--layer", "boht", "--model", "toy"), "unknown layer 'boht'; did you mean 'both'"),
         (
@@ -371,7 +443,7 @@ def test_refusals(tmp_path, words, says, toy):
 def test_a_scheduler_that_is_not_there(monkeypatch):
     assert batch.PATIENCE == 10
     monkeypatch.setattr(batch, "PATIENCE", 1)
-    says = r"no scheduler answers at tcp://127.0.0.1:9 \(1 seconds\); `dask scheduler` starts one"
+    says = r"no scheduler answers at tcp://127.0.0.1:9 within 1 seconds; `dask scheduler` starts one"
     with pytest.raises(dd.DreamError, match=says), batch.connected("tcp://127.0.0.1:9"):
         pass
 
