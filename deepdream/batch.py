@@ -44,7 +44,7 @@ def dream_many(jobs: Iterable[dict], client=None) -> Iterator[dict]:
     jobs: see above. client: a dask.distributed Client; without, one is `connected` to a process for each core. A report
     tells `out`, `host`, `seconds`, `memory` (the peak, in bytes), `settings`, `sha256` of the file, `skipped` (it was
     there already, with the same settings), and `error`, None or a sentence. Whatever the number of workers, pictures
-    are the same to the bit, except for those so large that memory decides on tiles (see `tile` in `deepdream`).
+    are the same to the bit, where each has one BLAS thread, except for those so large that memory decides on tiles.
 
     Raises DreamError, before anything is dreamt, where outputs collide, or a worker is not fit for the jobs.
     """
@@ -248,7 +248,7 @@ def _check_outputs(jobs):
 def fit(networks: list[tuple], version: str) -> tuple[str | None, list[dict]]:
     """On a worker: what keeps it from working with these networks, in a sentence, or None; and what tells them apart.
 
-    It loads the first of them, which `work` then finds loaded.
+    It loads them in the thread that works, which then finds them loaded.
     """
     here, loaded = f"on {gethostname()}", []
     if version != __version__:

@@ -428,7 +428,6 @@ class Studio(ipywidgets.VBox):
         self.say("")
         self.picture.busy, self.picture.progress, self.picture.text = True, 0.0, ""
         self._ready()
-
         began = time.monotonic()
 
         def wait(place):  # the seconds also keep the page from being taken for idle
