@@ -17,7 +17,7 @@ from pathlib import Path
 
 from . import __version__
 from .errors import DreamError, check_number, out_of_memory
-from .show import SAMPLES
+from .show import SAMPLES, or_sample
 
 INPUTS = "image", "source", "guide", "mask"  # arguments that are files
 MAKERS = "dream", "draw", "zoom", "journey", "video", "grid"  # commands that make what can be made again
@@ -56,9 +56,8 @@ def parsed(words: list[str] | None = None) -> argparse.Namespace:
     if args.more and args.command != "replay":
         parser.error(f"unrecognized arguments: {' '.join(args.more)}")
     for name in INPUTS:
-        given = getattr(args, name, None)
-        if given in SAMPLES and not os.path.exists(given):
-            setattr(args, name, str(SAMPLES[given]))
+        if given := getattr(args, name, None):
+            setattr(args, name, or_sample(given))
     return args
 
 
@@ -390,13 +389,13 @@ def _many(args, jobs):
     """Do the jobs, and tell what becomes of them; {out: report}."""
     from tqdm import tqdm
 
-    from .batch import connected, dream_many
+    from .batch import connected, dream_many, is_local
     from .dream import grey
     from .objectives import load_guide
 
     for name, read in (("mask", grey), ("guide", load_guide)):  # what is the same for all is looked at once
         given = getattr(args, name, None)
-        if given and "://" not in given:
+        if given and is_local(given):
             read(given)
     if args.workers is not None:
         check_number("workers", args.workers, int, lambda n: n > 0, "a whole number above 0")
@@ -489,13 +488,13 @@ def _grid(args) -> int:
 
 
 def _atlas(args) -> int:
-    from .batch import write_atlas
+    from .batch import is_local, write_atlas
     from .objectives import scores
 
     net = _net(args)
     if args.layer not in net.climbable:
         raise net.unknown(args.layer, net.climbable)
-    if "://" in args.out:
+    if not is_local(args.out):
         raise DreamError(f"{args.out} is a URL; an atlas takes a folder here")
     _check_folder(args.out)
     n, folder, jobs = net.channels(args.layer), Path(args.out), []

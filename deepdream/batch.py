@@ -6,7 +6,6 @@ see, or URLs that fsspec knows, such as s3://bucket/a.jpg. What is left out is a
 """
 
 import glob
-import hashlib
 import html
 import json
 import logging
@@ -27,10 +26,10 @@ from tempfile import TemporaryDirectory
 from threading import get_ident
 
 from . import __version__, zoo
-from .__main__ import INPUTS, command, drawn, dreamt, identity, parsed
+from .__main__ import INPUTS, command, drawn, dreamt, identity, parsed, sha256
 from .errors import DreamError, out_of_memory, whole
 from .net import load_net
-from .show import FORMATS, SAMPLES, read_settings, save_image
+from .show import FORMATS, or_sample, read_settings, save_image
 
 PATIENCE = 10  # seconds to wait for a scheduler, and for its first worker
 FETCHING = 1800  # seconds to wait for workers to get and load the network
@@ -151,17 +150,16 @@ def _done(job, folder):
             setattr(args, name, _fetched(getattr(args, name), folder / name))
     net = _net(*(getattr(args, name) for name in NETWORK), get_ident())
     make = drawn if args.command == "draw" else dreamt
-    local = Path(job["out"]) if _is_local(job["out"]) else folder / f"out{Path(job['out']).suffix}"
+    local = Path(job["out"]) if is_local(job["out"]) else folder / f"out{Path(job['out']).suffix}"
     picture, settings = make(args, None, net, known=_known(job["out"], folder))
     if picture is not None:
         local.parent.mkdir(parents=True, exist_ok=True)
         save_image(local, picture, settings)
-        if not _is_local(job["out"]):
+        if not is_local(job["out"]):
             _copied(str(local), job["out"])
     else:
         local = Path(_fetched(job["out"], folder))
-    digest = hashlib.sha256(local.read_bytes()).hexdigest()
-    return {"settings": settings, "sha256": digest, "skipped": picture is None}
+    return {"settings": settings, "sha256": sha256(local), "skipped": picture is None}
 
 
 @lru_cache(maxsize=16)
@@ -170,13 +168,14 @@ def _net(model, engine, device, dtype, thread):
     return load_net(model, engine, device, dtype)
 
 
-def _is_local(path):
+def is_local(path: str) -> bool:
+    """Whether this is a path, and no URL."""
     return "://" not in path
 
 
 def _fetched(path, folder):
     """A local path of what lies at this path or URL."""
-    if _is_local(path):
+    if is_local(path):
         return path
     local = folder / Path(path).name
     folder.mkdir(exist_ok=True)
@@ -228,9 +227,7 @@ def _located(job):
 
 
 def _full(path):
-    if not _is_local(path):
-        return path
-    return os.path.abspath(SAMPLES[path] if path in SAMPLES and not os.path.exists(path) else path)
+    return os.path.abspath(or_sample(path)) if is_local(path) else path
 
 
 def _check_outputs(jobs):
@@ -304,7 +301,7 @@ def found(patterns: Iterable[str]) -> list[str]:
     """The pictures that these paths, folders, patterns or URLs name, each once, in order."""
     pictures = {}
     for pattern in patterns:
-        if not _is_local(pattern):
+        if not is_local(pattern):
             from fsspec.core import url_to_fs
 
             fs, path = url_to_fs(pattern)
@@ -312,7 +309,7 @@ def found(patterns: Iterable[str]) -> list[str]:
             matches = sorted(map(fs.unstrip_protocol, matches))
         elif os.path.isdir(pattern):
             matches = sorted(os.path.join(pattern, name) for name in os.listdir(pattern) if _is_picture(name))
-        elif pattern in SAMPLES and not os.path.exists(pattern):
+        elif or_sample(pattern) != pattern:
             matches = [pattern]
         else:
             matches = sorted(path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path))

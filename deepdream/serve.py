@@ -60,13 +60,10 @@ def serve(host: str = "127.0.0.1", port: int | None = None, token: str | None = 
     config = Config()
     config.Voila.update(ip=host, port=port or 8866, token=token or "", log_level="ERROR", open_browser=bool(on_ready))
     config.Voila.port_retries = 50 if port is None else 0
-    headers = {"Content-Security-Policy": POLICY}
     config.Voila.tornado_settings = {
-        "headers": headers,
+        "headers": {"Content-Security-Policy": POLICY},
         "static_path": DEFAULT_STATIC_FILES_PATH,  # for error pages
-        "allow_remote_access": bool(
-            token
-        ),  # without one, no other name than localhost: not that of a site that points here
+        "allow_remote_access": bool(token),  # without one, only by the name localhost: another site's may point here
         "disable_check_xsrf": True,  # or a page that is closed could not end its kernel, whose name no other site knows
     }
     config.VoilaConfiguration.update(file_allowlist=[], theme="light", show_tracebacks=False)

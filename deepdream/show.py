@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator
@@ -20,6 +21,11 @@ MOST_PIXELS = 89_478_485  # where Pillow suspects a decompression bomb
 HERE = Path(__file__).parent
 IMAGES = HERE / "images" if (HERE / "images").is_dir() else HERE.parent / "images"  # in a wheel, or in the repository
 SAMPLES = {name: IMAGES / name for name in ("mountains.jpg", "forest.jpg", "flower.jpg")}
+
+
+def or_sample(path: str) -> str:
+    """The path itself, or where nothing is there, that of the package's photograph of this name."""
+    return str(SAMPLES[path]) if path in SAMPLES and not os.path.exists(path) else path
 
 
 def load_image(path: str | Path, width: int | None = None) -> np.ndarray:
