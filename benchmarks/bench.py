@@ -1,15 +1,15 @@
-"""The numbers that README.md quotes: python benchmarks/bench.py [--rounds N] [--json FILE] [--draw] [--film] [--batch]
+"""The numbers that docs/ quotes: python benchmarks/bench.py [--rounds N] [--json FILE] [--draw] [--film] [--batch]
 
 GoogLeNet (else SqueezeNet), 1024x575, default layer: one gradient, the whole default dream, and the peak memory, of
-the plain 2015 algorithm on stock Caffe and of each engine. Every round runs each contender once, in turn; medians;
-ratios first, for seconds depend on the machine. All share one process, so that what TorchNet tells the allocator holds
-for Caffe, too.
+the plain 2015 algorithm on stock Caffe and of each engine. Every round runs each contender once, in turn; the numbers
+are medians; ratios come first, because seconds depend on the machine. All contenders share one process, so the
+allocator's settings, which TorchNet changes, are the same for Caffe.
 
 --draw: six classes from noise instead, by each engine and by the recipe of auduno/deepdraw on stock Caffe: seconds, the
-probability that GoogLeNet gives the class, and the rank that SqueezeNet does, which has drawn nothing.
+probability that GoogLeNet gives the class, and the rank that SqueezeNet gives it, which took no part in the drawing.
 
---film: a camera pans over one photograph and flies into another; how much less a film's dream flickers along the known
-motion than pictures dreamt one by one do, how strong it is beside them, and how far its brightness is off.
+--film: a camera pans over one photograph and flies into another. How much less does a film's dream flicker along the
+known motion than pictures dreamt one by one, how strong is it beside them, and how far is its brightness off?
 
 --batch: 16 small dreams by two workers, by one, and in a plain loop, each with one thread, in turn.
 """
@@ -21,9 +21,11 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +37,7 @@ STOCK = "stock Caffe, 2015"
 ENGINES = {"CaffeNet": ("caffe",), "TorchNet float32": ("torch",), "TorchNet bfloat16": ("torch", None, "bfloat16")}
 
 
-def contender(name: str, image: np.ndarray):
+def contender(name: str, image: np.ndarray) -> tuple:
     """(the network with the picture in it, a gradient to call, a dream to call)."""
     net = dd.load_net(None, *ENGINES.get(name, ("caffe",)))
     end = net.default_layer
@@ -51,7 +53,7 @@ def contender(name: str, image: np.ndarray):
     return net, *calls
 
 
-def in_turn(calls: dict, rounds: int) -> dict[str, float]:
+def in_turn(calls: dict[str, Callable], rounds: int) -> dict[str, float]:
     """{name: median seconds}, each called once in every round."""
     times = {name: [] for name in calls}
     for _ in range(rounds):
@@ -62,12 +64,12 @@ def in_turn(calls: dict, rounds: int) -> dict[str, float]:
     return {name: median(seconds) for name, seconds in times.items()}
 
 
-def python_share(net, image) -> float:
+def python_share(net: Any, image: np.ndarray) -> float:
     """What the package adds to the time inside Caffe over a dream's steps, as a share of that time."""
     inside = 0.0
 
-    def timed(call):
-        def wrapper(*args):
+    def timed(call: Callable) -> Callable:
+        def wrapper(*args: Any) -> None:
             nonlocal inside
             start = time.perf_counter()
             call(*args)
@@ -87,7 +89,7 @@ DRAWN = ["banana", "dumbbell", "starfish", "ant", "parachute", "anemone fish"]
 
 
 def drawings() -> None:
-    """Draw each class with each engine in turn, and print what the two networks think of it; see dreams/draw-*.png."""
+    """Draw each class with each engine in turn; print what both networks think of it, and write dreams/draw-*.png."""
     from plain import opinion, plain_draw, stock_net
 
     from deepdream.objectives import class_number
@@ -113,7 +115,7 @@ def drawings() -> None:
 
 
 def films(frames: int = 200) -> None:
-    """Every 20th frame of a film of default dreams, by TorchNet, beside the same dreamt alone."""
+    """Print, for films of default dreams by TorchNet, every 20th frame beside the same frame dreamt by itself."""
     from plain import Camera
 
     cameras = {
@@ -142,7 +144,7 @@ def films(frames: int = 200) -> None:
 
 
 def peak_memory(name: str) -> float:
-    """The most that a process of its own has resident over one gradient, in GB."""
+    """The most memory that a separate process holds during one gradient, in GB."""
     out = subprocess.run([sys.executable, __file__, "--peak", name], capture_output=True, text=True, check=True).stdout
     return float(out)
 
@@ -161,27 +163,27 @@ for line in sys.stdin:
 
 
 def batches(rounds: int, width: int = 256, n: int = 16) -> None:
-    """Seconds for n dreams, and their ratios."""
+    """Print the seconds for n dreams, and their ratios."""
     from contextlib import ExitStack
     from tempfile import TemporaryDirectory
 
-    from deepdream.batch import connected, dream_many
+    from deepdream.batch import connect, dream_many
 
     picture = ROOT / "images" / "mountains.jpg"
     with ExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory())
-        clients = {f"{k} workers": stack.enter_context(connected(workers=k)) for k in (1, 2)}
+        clients = {f"{k} workers": stack.enter_context(connect(workers=k)) for k in (1, 2)}
         one_thread = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         command = [sys.executable, "-c", LOOP, picture, str(width), folder]
         loop = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                                     env=one_thread))  # fmt: skip
         drawn = iter(range(10**9))
 
-        def plain(n=n):
+        def plain(n: int = n) -> float:
             print(n, file=loop.stdin, flush=True)
             return float(loop.stdout.readline())
 
-        def dask(client, n=n):
+        def dask(client: Any, n: int = n) -> None:
             name = f"{folder}/{next(drawn)}"
             about = {"image": str(picture), "width": width, "engine": "caffe"}
             for report in dream_many([about | {"seed": i, "out": f"{name}-{i}.png"} for i in range(n)], client):

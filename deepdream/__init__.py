@@ -5,24 +5,30 @@
     dream = deepdream(net, image, end=net.default_layer)
     save_image('dream.jpg', dream)
 
-A map of the package: dream.py is the algorithm, objectives.py what it climbs, draw.py the same from noise, movie.py
-the same in motion, frames.py for films that take hours, tiles.py for pictures larger than memory, net.py the door to
-a network, caffenet.py that network in Caffe, torchnet.py the same in PyTorch, caffemodel.py its files, zoo.py where
-they come from, show.py pictures in and out, film.py films in and out, studio.py the panel of knobs in a notebook,
-serve.py the same as a page, batch.py many dreams at once, __main__.py the command line.
+A map of the package, from the bottom up; each module imports only from modules before it:
+errors.py, sentences for people. recipe.py, the table of all settings. pictures.py, pictures in and out. shapes.py,
+caffemodel.py, zoo.py: Caffe's layers, its files, and where they come from. net.py, what a dream needs of a network.
+caffenet.py and torchnet.py, networks on Caffe and on PyTorch; engines.py, the door to both. objectives.py, what to
+climb. tiles.py, pictures larger than memory. films.py, films in and out. dream.py, the algorithm. draw.py, the same
+from noise. motion.py, the same in motion. show.py, live view and progress. jobs.py, from a recipe to a picture.
+resume.py, films that survive a kill. batch.py and sheets.py, many at once. studio/, the panel of knobs. cli.py, the
+command line.
 """
 
 from .draw import draw
 from .dream import Step, deepdream, gradient, make_step, octaves
+from .engines import load_net
 from .errors import DreamError
-from .film import read_film, save_film
-from .frames import dream_video, make_film
-from .movie import journey, stations, steady, zoom
-from .net import deprocess, load_net, preprocess
+from .films import read_film, read_settings, save_film
+from .motion import journey, stations, steady, zoom
+from .net import deprocess, preprocess
 from .objectives import L2, channel, guide, guide_features, logit, objective_guide, objective_L2, unit
-from .show import live_view, load_image, read_settings, save_image, sheet, showarray
+from .pictures import load_image, save_image, sheet
+from .recipe import VERSION
+from .resume import dream_video, make_film
+from .show import live_view, showarray
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
     "L2", "DreamError", "Step", "channel", "deepdream", "deprocess", "draw", "dream_video", "gradient", "guide",
     "guide_features", "journey", "live_view", "load_image", "load_net", "logit", "make_film", "make_step",

@@ -1,6 +1,6 @@
 """CaffeNet: a caffe.Net with a mean, labels and checks, whose backward pass computes only what a dream reads.
 
-Imports Caffe; reach it through `load_net`, which imports it late.
+It imports Caffe, so `load_net` imports it late.
 """
 
 import os
@@ -11,11 +11,18 @@ import tempfile
 from pathlib import Path
 
 import caffe
-from caffe.proto import caffe_pb2
+import numpy as np
+from caffe.proto.caffe_pb2 import (  # made when it is imported
+    LayerParameter,  # pyright: ignore[reportAttributeAccessIssue]
+    NetParameter,  # pyright: ignore[reportAttributeAccessIssue]
+    ParamSpec,  # pyright: ignore[reportAttributeAccessIssue]
+)
 
-from . import caffemodel, zoo
+from . import zoo
+from .caffemodel import read_prototxt
 from .errors import DreamError
 from .net import DreamNet
+from .shapes import Layer, param_shapes
 
 
 class CaffeNet(DreamNet, caffe.Net):
@@ -24,15 +31,15 @@ class CaffeNet(DreamNet, caffe.Net):
     `forward` and `backward` raise a DreamError where Caffe would abort the process.
     """
 
-    engine = {"engine": "caffe"}  # noqa: RUF012, what a picture's settings say
-
     def __init__(self, model: zoo.Model) -> None:
-        weights = self.adopt(model)
-        prototxt = model.file(*zoo.PROTOTXT)
+        layers, weights = zoo.load(model)
+        self.adopt(model, layers)
+        self.engine = {"engine": "caffe"}
+        prototxt = zoo.find_prototxt(model)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "dream.prototxt"
-            path.write_text(str(_dreaming(prototxt, self.layer_specs)))
-            if not model.digest:  # a network that nobody has tried
+            path.write_text(str(_prepare(prototxt, layers)))
+            if not model.digest:  # a network that nobody has tried with Caffe
                 _try_out(path, prototxt)
             caffe.Net.__init__(self, str(path), caffe.TEST)
         for layer, blobs in weights.items():
@@ -43,11 +50,16 @@ class CaffeNet(DreamNet, caffe.Net):
     def order(self) -> list[str]:
         return list(self._layer_names)
 
-    def forward(self, blobs=None, start=None, end=None, **kwargs):
+    def forward(
+        self, blobs: list[str] | None = None, start: str | None = None, end: str | None = None, **inputs: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """pycaffe's forward pass, checked first."""
         self._check(end)
-        return super().forward(blobs, start, end, **kwargs)
+        return caffe.Net.forward(self, blobs, start, end, **inputs)
 
-    def backward(self, diffs=None, start=None, end=None, **kwargs):
+    def backward(
+        self, diffs: list[str] | None = None, start: str | None = None, end: str | None = None, **outputs: np.ndarray
+    ) -> dict[str, np.ndarray]:
         """The gradient of what layer `start` wrote, and of nothing else.
 
         Caffe runs backward through every earlier layer, so a branch that does not lead to `start` would add whatever
@@ -56,9 +68,9 @@ class CaffeNet(DreamNet, caffe.Net):
         self._check(start)
         for blob in self._side_branches(start):
             self.blobs[blob].diff[...] = 0
-        return super().backward(diffs, start, end, **kwargs)
+        return caffe.Net.backward(self, diffs, start, end, **outputs)
 
-    def _side_branches(self, start):
+    def _side_branches(self, start: str | None) -> set[str]:
         """The blobs that are written before layer `start`, but read only after it."""
         unread = set()
         for name in self._layer_names:
@@ -67,31 +79,31 @@ class CaffeNet(DreamNet, caffe.Net):
                 break
         return unread - set(self.top_names[name])
 
-    def _check(self, layer):
+    def _check(self, layer: str | None) -> None:
         if layer is not None and layer not in self._layer_names:
             raise self.unknown(layer, [spec.name for spec in self.layer_specs])
         super()._check(layer)
 
 
-def _dreaming(prototxt: Path, layers: list) -> caffe_pb2.NetParameter:
-    """The network so arranged that Caffe computes the gradient of the picture and none of the weights'.
+def _prepare(prototxt: Path, layers: list[Layer]) -> NetParameter:
+    """The network, changed so that Caffe computes the gradient of the picture and none of the weights'.
 
-    `force_backward` would compute both. Instead no parameter learns, except a Bias layer in place on the picture:
-    for its sake the gradient travels all the way down. Every last blob has a loss weight, for Caffe skips layers that
-    lead to no loss. The result is the same to the bit, in less time.
+    `force_backward` would compute both. Instead no parameter learns, except that of a Bias layer in place on the
+    picture, for which the gradient has to go all the way down. Every last blob has a loss weight, because Caffe skips
+    layers that lead to no loss. The result is the same to the bit, in less time.
     """
-    net = caffemodel.read_prototxt(prototxt, caffe_pb2.NetParameter())
+    net = read_prototxt(prototxt, NetParameter())
     net.force_backward = False
-    shapes = caffemodel.param_shapes(layers)
+    shapes = param_shapes(layers)
     for layer in net.layer:
         del layer.param[:]
-        layer.param.extend([caffe_pb2.ParamSpec(lr_mult=0)] * len(shapes.get(layer.name, [])))
+        layer.param.extend(ParamSpec(lr_mult=0) for _ in shapes.get(layer.name, []))
     net.layer[0].input_param.shape[0].dim[0] = 1  # pictures come one at a time
     read = set()
     for layer in reversed(net.layer):
         layer.loss_weight[:] = [float(top not in read) for top in layer.top]
         read |= set(layer.bottom)
-    bias = caffe_pb2.LayerParameter(name="data/bias", type="Bias", bottom=["data"], top=["data"])
+    bias = LayerParameter(name="data/bias", type="Bias", bottom=["data"], top=["data"])
     bias.bias_param.num_axes = 1
     bias.param.add(lr_mult=1)
     rest = list(net.layer)
@@ -101,11 +113,11 @@ def _dreaming(prototxt: Path, layers: list) -> caffe_pb2.NetParameter:
 
 
 def _try_out(path: Path, prototxt: Path) -> None:
-    """Run the network in another process first: where Caffe aborts, that one dies, and we tell its last words."""
+    """Run the network in another process first: if Caffe aborts that one, its last words become a DreamError."""
     code = "import sys, caffe; net = caffe.Net(sys.argv[1], caffe.TEST); net.forward(); net.backward()"
     env = os.environ | {"GLOG_minloglevel": "2", "GLOG_logtostderr": "1"}
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, env=env)
     if done.returncode:
-        said = done.stderr.splitlines() or [f"exit status {done.returncode}"]
-        checks = [line.split("] ", 1)[-1] for line in said if re.match(r"F\d+ ", line)]
-        raise DreamError(f"Caffe refuses {prototxt}: {' '.join(checks or said[-1:])}")
+        lines = done.stderr.splitlines() or [f"exit status {done.returncode}"]
+        checks = [line.split("] ", 1)[-1] for line in lines if re.match(r"F\d+ ", line)]
+        raise DreamError(f"Caffe refuses {prototxt}: {' '.join(checks or lines[-1:])}")

@@ -1,22 +1,22 @@
 """The algorithm of Google's DeepDream notebook (2015), to the bit: github.com/google/deepdream, dream.ipynb."""
 
 from collections.abc import Callable
-from copy import deepcopy
-from numbers import Integral, Real
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .errors import DreamError, check_number, check_seed
-from .net import check_image, deprocess, preprocess
+from .errors import DreamError
+from .net import Net, check_image, deprocess, preprocess
 from .objectives import Objective, objective_L2, parse, parts
+from .pictures import grey, resized
+from .recipe import ROWS, check
 
 
 class Step(NamedTuple):
-    """What `on_step` hears after a step, and once more where Ctrl-C stopped the dream.
+    """What `on_step` is called with after each step, and once more when a dream was stopped.
 
-    `end` is the layer, or the Objective in words; `done` the share of all work, 0..1; `image()` the picture so far.
+    end: the layer, or the Objective in words. done: the share of all work, 0..1. image(): the picture so far,
+    (H, W, 3) float32, RGB, at the size of this octave, or in full when the dream was stopped.
     """
 
     octave: int
@@ -27,38 +27,21 @@ class Step(NamedTuple):
     stopped: bool = False
 
 
-def gradient(net, end: str | None, objective: Callable | Objective = objective_L2):
+OnStep = Callable[[Step], object]
+Fill = Callable[[Any], None]  # fills `dst.diff`, given `dst.data`
+
+
+def gradient(net: Net, end: str | None, objective: Fill | Objective = objective_L2) -> Any:
     """How the objective at layer `end` changes with the picture now in net.blobs['data']: (3, H, W).
 
-    An Objective names its own layers, whatever `end` is. A view, in the engine's own array, NumPy's or torch's;
-    net.blobs['data'].diff[0] is NumPy's with any engine.
+    An Objective names its own layers, and `end` is then ignored. The answer is a view, in the engine's own array
+    (NumPy's or torch's); net.blobs['data'].diff[0] is the same in NumPy with any engine.
     """
-    from .tiles import Tiles  # late, for it reads Caffe's files
-
-    if isinstance(net, Tiles):
-        return net.gradient(parts(objective, end, net.net), climb)
-    return climb(net, parts(objective, end, net))
+    return net.climb(parts(objective, end, net.inner))
 
 
-def climb(net, fills: dict[str, Callable]):
-    """The gradient of the sum of `fills`, {layer: a function that fills `dst.diff`}: one pass up, one down for each."""
-    diffs = {}
-    for layer, dst in net.stops(fills):
-        fills[layer](dst)
-        diffs[layer] = dst.diff if len(fills) == 1 else dst.diff.copy()
-    net.backward(start=layer)
-    if len(fills) > 1:  # a pass down overwrites the diffs that it meets, so each layer has one of its own
-        total = deepcopy(net.image_diff)
-        for other in list(diffs)[:-1]:
-            net.blobs[other].diff[:] = diffs[other]
-            net.backward(start=other)
-            total += net.image_diff
-        net.image_diff[:] = total
-    return net.image_diff
-
-
-def make_step(net, step_size: float = 1.5, end: str = "inception_4c/output", jitter: int = 32, clip: bool = True,
-              objective: Callable | Objective = objective_L2, rng=np.random, smooth: float = 0.0, mask=None,
+def make_step(net: Net, step_size: float = 1.5, end: str = "inception_4c/output", jitter: int = 32, clip: bool = True,
+              objective: Fill | Objective = objective_L2, rng: Any = np.random, smooth: float = 0.0, mask: Any = None,
               keep_color: bool = False) -> None:  # fmt: skip
     """One step of gradient ascent on the picture in net.blobs['data'].
 
@@ -67,16 +50,16 @@ def make_step(net, step_size: float = 1.5, end: str = "inception_4c/output", jit
     smooth: sigma in pixels of a Gaussian over the gradient, against grain. mask: (H, W), 0..1, in the engine's own
     array: how much each pixel takes part. keep_color: change only how light a pixel is.
     """
-    image, roll, axes = net.image, net.xp.roll, (-2, -1)
+    image, roll, axes = net.image, net.xp.roll, (-2, -1)  # (3, H, W)
 
     ox, oy = map(int, rng.randint(-jitter, jitter + 1, 2))
-    image[:] = roll(image, (oy, ox), axes)  # shift, so that no pixel always lies on the net's grid
-    net.shift = oy, ox  # Ctrl-C comes with a call, so never between these two lines
+    image[:] = roll(image, (oy, ox), axes)  # shift, so that no pixel always lies on the network's grid
+    net.shift = oy, ox  # Python delivers Ctrl-C at a call, so never between these two lines
 
-    g = gradient(net, end, objective)
-    image = net.image  # anew, for an objective may have looked at the picture and so moved it between host and device
+    g = gradient(net, end, objective)  # (3, H, W)
+    image = net.image  # again, because an objective that looks at the picture may move it between host and device
     if keep_color:
-        g = g.mean(0)[None]
+        g = g.mean(0)[None]  # (1, H, W)
     if smooth:
         g = net.blurred(g, smooth)
     if mask is not None:
@@ -87,7 +70,7 @@ def make_step(net, step_size: float = 1.5, end: str = "inception_4c/output", jit
         where = "" if mask is None else " where the mask is light"
         raise DreamError(f"{what} gives no direction to climb{where}: its gradient is {strength}; try another layer")
     step = step_size / strength * g  # a step of the same length, however steep the slope
-    if keep_color and clip:  # no further than the first colour to reach an end
+    if keep_color and clip:  # no further than the first colour that reaches an end
         low, high = net.limits
         step = step.clip(net.xp.amax(low - image, 0), net.xp.amin(high - image, 0))
     image += step
@@ -100,133 +83,145 @@ def make_step(net, step_size: float = 1.5, end: str = "inception_4c/output", jit
         image[:] = image.clip(*net.limits)
 
 
-def octaves(net, base_img: np.ndarray, octave_n: int = 4, octave_scale: float = 1.4) -> list[np.ndarray]:
+def octaves(net: Net, base_img: np.ndarray, octave_n: int = 4, octave_scale: float = 1.4) -> list[np.ndarray]:
     """The picture at `octave_n` sizes, smallest first, each `octave_scale` times the one before: (3, h, w) float32."""
-    from scipy import ndimage as nd
-
     bases = [preprocess(net, base_img)]
     for _ in range(octave_n - 1):
-        bases.append(nd.zoom(bases[-1], (1, 1.0 / octave_scale, 1.0 / octave_scale), order=1))
+        bases.append(_zoom(bases[-1], 1.0 / octave_scale, 1.0 / octave_scale))
     return bases[::-1]
 
 
-def deepdream(net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, octave_scale: float = 1.4,
-              end: str = "inception_4c/output", clip: bool = True, on_step: Callable[[Step], object] | None = None,
-              seed: int | None = None, tile: int | None = None, halo: int | None = None, mask: np.ndarray | None = None,
-              **step_params) -> np.ndarray:  # fmt: skip
-    """Dream: climb at each octave in turn, carrying the detail that was found up to the next.
+def deepdream(net: Net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, octave_scale: float = 1.4,
+              end: str = "inception_4c/output", clip: bool = True, on_step: OnStep | None = None,
+              seed: int | None = None, tile: int | None = None, halo: int | None = None, mask: Any = None,
+              **step_params: Any) -> np.ndarray:  # fmt: skip
+    """Dream: climb at each octave in turn, and carry the detail that was found up to the next.
 
     base_img: (H, W, 3) float32, RGB, 0..255. iter_n: steps an octave. octave_n, octave_scale: see `octaves`.
-    on_step: called with a Step after each step. seed: draws the same shifts again; None goes on with NumPy's
-    global generator, as the original does. tile, halo: in pixels, see tiles.py; without, a picture goes through the
-    network in tiles only where it would take more than half of the free memory, or than DEEPDREAM_MEMORY. mask: a path,
-    or (h, w) or (h, w, 3), whole numbers 0..255 or fractions 0..1, of any size; the dream grows where it is light.
-    step_params: as for `make_step`; an objective may be in words, see `objectives.parse`.
+    on_step: called with a Step after each step; it stops the dream by returning True. seed: draws the same shifts
+    again; None continues NumPy's global generator, as the original does. tile, halo: in pixels, see tiles.py; without
+    them, a picture goes through the network in tiles only if it would take more than half of the free memory, or than
+    DEEPDREAM_MEMORY. mask: a path, or (h, w) or (h, w, 3), whole numbers 0..255 or fractions 0..1, of any size; the
+    dream grows where it is light. step_params: as for `make_step`; an objective may be in words, see
+    `objectives.parse`.
 
-    Returns the picture, (H, W, 3) float32, RGB; beyond 0..255 where `clip` is off. Ctrl-C returns it as far as it
-    got. Raises DreamError for an unknown layer, a picture too small for it, or a number that makes no sense.
+    Returns the picture, (H, W, 3) float32, RGB; beyond 0..255 if `clip` is off. After Ctrl-C it returns the picture so
+    far. Raises DreamError for an unknown layer, a picture too small for it, or a number that makes no sense.
     """
-    from .tiles import fit
-
-    _check_numbers(iter_n, octave_n, octave_scale, seed, **step_params)
+    net, objective, mask = prepare(net, base_img, iter_n, octave_n, octave_scale, end, seed, tile, halo, mask,
+                                   **step_params)  # fmt: skip
+    step_params["objective"] = objective
     if seed is not None:
         step_params["rng"] = np.random.RandomState(seed)
-    objective = step_params.get("objective", objective_L2)
-    if isinstance(objective, str):
-        objective = step_params["objective"] = parse(objective)
-    mask = None if mask is None else grey(mask)
-    check_image(base_img)
-    sizes = [np.shape(base_img)[:2]]
-    for _ in range(octave_n - 1):
-        sizes.insert(0, tuple(round(n * (1.0 / octave_scale)) for n in sizes[0]))
-    net = fit(net, parts(objective, end, net), sizes, tile, halo, isinstance(objective, Objective))
-    bases = octaves(net, base_img, octave_n, octave_scale)
     label = str(objective) if isinstance(objective, Objective) else end
-    total = iter_n * sum(base.size for base in bases)
-    done = octave = i = 0
-
-    src, start, below = net.blobs["data"], None, None
+    canvas = Canvas(net, base_img, octaves(net, base_img, octave_n, octave_scale), mask)
+    octave, i, total = 0, 0, max(1, iter_n * sum(base.size for base in canvas.bases))
+    done = 0  # values computed, of the total
     try:
         for octave in range(octave_n):
-            base = bases.pop(0)
-            h, w = base.shape[-2:]
-            # What the network has added so far
-            detail = _enlarge(src.data[0] - below, h, w) if octave > 0 else np.zeros_like(base)
-            if mask is not None:
-                light = resized(mask, h, w)
-                detail *= light > 0
-                step_params["mask"] = net.array(light)
-            detail += base
-            start, below = detail, base if bases else None  # what lies below the last picture, nobody will ask
-            del base, detail  # large pictures are short of memory
-            src.reshape(1, 3, h, w)
-            src.data[0] = start
-            net.shift, start = (0, 0), None
+            canvas.enlarge()
             for i in range(iter_n):
-                make_step(net, end=end, clip=clip, **step_params)
-                done += 3 * h * w
+                make_step(net, end=end, clip=clip, mask=canvas.light, **step_params)
+                canvas.touched = True
+                done += canvas.size
                 if on_step:
-                    on_step(Step(octave, i, label, done / total, lambda: visible(deprocess(net, src.data[0]), clip)))
+                    stop = on_step(Step(octave, i, label, done / total, lambda: visible(canvas.small_picture(), clip)))
+                    if stop is True and done < total:
+                        raise KeyboardInterrupt  # as if somebody had pressed Ctrl-C
     except KeyboardInterrupt:
-        picture = preprocess(net, base_img)
-        if done:
-            so_far = np.roll(src.data[0], [-n for n in net.shift], (-2, -1)) if start is None else start
-            if below is None:
-                picture = so_far
-            else:
-                detail = _enlarge(so_far - below, *picture.shape[-2:])
-                picture += detail if mask is None else detail * (resized(mask, *picture.shape[-2:]) > 0)
-        image = deprocess(net, picture)
+        picture = canvas.picture()
         if on_step:
-            on_step(Step(octave, i, label, done / total, lambda: visible(image, clip), stopped=True))
-        return image
-    return deprocess(net, src.data[0])
+            on_step(Step(octave, i, label, done / total, lambda: visible(picture, clip), stopped=True))
+        return picture
+    return canvas.picture()
 
 
-def _enlarge(detail, h, w):
+def prepare(net: Net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4, octave_scale: float = 1.4,
+            end: str = "inception_4c/output", seed: int | None = None, tile: int | None = None,
+            halo: int | None = None, mask: Any = None, objective: Fill | Objective | str = objective_L2,
+            **step_params: Any) -> tuple[Net, Fill | Objective, np.ndarray | None]:  # fmt: skip
+    """All checks before a dream: (the network, in tiles if need be; the objective; the mask, (h, w) float32, 0..1).
+
+    Arguments and errors are those of `deepdream`.
+    """
+    from .tiles import fit  # late, because it reads Caffe's formats through protobuf
+
+    numbers = {"iter_n": iter_n, "octave_n": octave_n, "octave_scale": octave_scale, "seed": seed}
+    for name, value in (numbers | step_params).items():
+        if name in ROWS and ROWS[name].kind in (int, float):
+            check(name, value)
+    if isinstance(objective, str):
+        objective = parse(objective)
+    mask = None if mask is None else grey(mask)
+    check_image(base_img)
+    sizes = [np.shape(base_img)[:2]]  # (h, w) of each octave, smallest first
+    for _ in range(octave_n - 1):
+        sizes.insert(0, tuple(round(n * (1.0 / octave_scale)) for n in sizes[0]))
+    layers = parts(objective, end, net)
+    return fit(net, layers, sizes, tile, halo, isinstance(objective, Objective)), objective, mask
+
+
+class Canvas:
+    """The picture as it grows in net.blobs['data'], one octave after another."""
+
+    def __init__(self, net: Net, base_img: np.ndarray, bases: list[np.ndarray], mask: np.ndarray | None) -> None:
+        self.net, self.base_img, self.bases, self.mask = net, base_img, bases, mask
+        self.light = None  # the mask at this octave's size, (h, w), in the engine's own array
+        self.size = 0  # number of values in the picture at this octave
+        self.touched = False  # whether a step was made
+        self._below: np.ndarray | None = None  # the photograph under the detail; None at the last octave
+        self._start: np.ndarray | None = None  # what is on its way into the network
+
+    def enlarge(self) -> None:
+        """Go to the next octave: enlarge what the network has added so far, and lay it over the photograph."""
+        src, base = self.net.blobs["data"], self.bases.pop(0)  # (3, h, w)
+        h, w = base.shape[-2:]
+        self.size = base.size
+        detail = np.zeros_like(base) if self._below is None else _enlarge(src.data[0] - self._below, h, w)
+        if self.mask is not None:
+            light = resized(self.mask, h, w)
+            detail *= light > 0
+            self.light = self.net.array(light)
+        detail += base
+        # Only a later octave, or Ctrl-C before the last, needs what lies below: large pictures are short of memory.
+        self._start, self._below = detail, base if self.bases else None
+        src.reshape(1, 3, h, w)
+        src.data[0] = detail
+        self.net.shift, self._start = (0, 0), None
+
+    def small_picture(self) -> np.ndarray:
+        """The picture at this octave's size, (h, w, 3), between two steps."""
+        return deprocess(self.net, self.net.blobs["data"].data[0])
+
+    def picture(self) -> np.ndarray:
+        """The picture so far, (H, W, 3), at any moment, even in the middle of a step."""
+        if not self.touched:
+            return deprocess(self.net, preprocess(self.net, self.base_img))
+        so_far = self.net.blobs["data"].data[0] if self._start is None else self._start  # (3, h, w)
+        if self._start is None and any(self.net.shift):
+            so_far = np.roll(so_far, [-n for n in self.net.shift], (-2, -1))
+        if self._below is None:
+            return deprocess(self.net, so_far)
+        whole = preprocess(self.net, self.base_img)
+        detail = _enlarge(so_far - self._below, *whole.shape[-2:])
+        whole += detail if self.mask is None else detail * (resized(self.mask, *whole.shape[-2:]) > 0)
+        return deprocess(self.net, whole)
+
+
+def _enlarge(detail: np.ndarray, h: int, w: int) -> np.ndarray:
+    """(3, h', w') -> (3, h, w)"""
+    h1, w1 = detail.shape[-2:]
+    return _zoom(detail, 1.0 * h / h1, 1.0 * w / w1)
+
+
+def _zoom(a: np.ndarray, down: float, across: float) -> np.ndarray:
+    """(3, h, w) -> (3, h * down, w * across), rounded"""
     from scipy import ndimage as nd
 
-    h1, w1 = detail.shape[-2:]
-    return nd.zoom(detail, (1, 1.0 * h / h1, 1.0 * w / w1), order=1)
-
-
-def grey(mask):
-    """A mask as given -> (h, w) float32, 0..1."""
-    if isinstance(mask, (str, Path)):
-        from .show import load_image
-
-        mask = np.uint8(load_image(mask))
-    mask = np.asarray(mask)
-    grey = mask.mean(2) if mask.ndim == 3 and mask.shape[2] == 3 else mask
-    if grey.ndim != 2 or not grey.size or mask.dtype.kind not in "buif":
-        raise DreamError(f"a mask is a grey picture, (height, width) or (height, width, 3); this one is {mask.shape}")
-    if not (grey.min() >= 0 and grey.max() <= 255):
-        raise DreamError(f"the mask's values go from {grey.min()} to {grey.max()}; they must lie in 0..255, or 0..1")
-    if not grey.any():
-        raise DreamError("the mask is black all over; the dream grows where a mask is light")
-    return np.float32(grey / 255 if mask.dtype.kind in "ui" or grey.max() > 1 else grey)
-
-
-def resized(grey, h, w):
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(grey).resize((w, h), Image.Resampling.BILINEAR))
+    return np.asarray(nd.zoom(a, (1, down, across), order=1))
 
 
 def visible(image: np.ndarray, clip: bool) -> np.ndarray:
-    """An unclipped dream scaled so that nearly all of it fits 0..255; a clipped one as it is."""
+    """An unclipped dream (H, W, 3), scaled so that nearly all of it fits into 0..255; a clipped one as it is."""
     brightest = 255.0 if clip else np.percentile(image, 99.98)
     return image * (255.0 / brightest) if brightest > 0 and not clip else image
-
-
-def _check_numbers(iter_n, octave_n, octave_scale, seed, step_size=1.5, jitter=32, smooth=0.0, **_):
-    for name, value, kind, fits, allowed in (
-        ("iter_n", iter_n, Integral, lambda n: n >= 0, "a whole number, 0 or more"),
-        ("octave_n", octave_n, Integral, lambda n: 1 <= n <= 100, "a whole number, 1 to 100"),
-        ("octave_scale", octave_scale, Real, lambda x: 1 < x < np.inf, "a number above 1, such as 1.4"),
-        ("step_size", step_size, Real, lambda x: abs(x) <= 1000, "a number from -1000 to 1000, such as 1.5"),
-        ("jitter", jitter, Integral, lambda n: 0 <= n < 2**31, "a whole number of pixels, 0 or more"),
-        ("smooth", smooth, Real, lambda x: 0 <= x < np.inf, "a number of pixels, 0 or more"),
-    ):
-        check_number(name, value, kind, fits, allowed)
-    check_seed(seed)

@@ -1,20 +1,38 @@
-"""What goes wrong, in one clear sentence: what was given, what is allowed, what to do."""
+"""Errors as one clear sentence (what was given, what is allowed, what to do), and files written whole or not at all."""
 
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
-from numbers import Integral
 from pathlib import Path
 
 
 class DreamError(Exception):
-    """Something given cannot be dreamt with; the message is meant for the person who gave it."""
+    """Something given cannot be used; the message is meant for the person who gave it.
+
+    setting: the name in Python of the setting at fault, if there is one; the message then has `{setting}` in its place,
+    so that the command line can write `--iterations` for `iter_n`, and the studio the label of the knob.
+    """
+
+    def __init__(self, message: object = "", setting: str | None = None) -> None:
+        super().__init__(message)
+        self.setting = setting
+
+    def named(self, name: str) -> str:
+        """The message with this name for the setting."""
+        return str(self.args[0]).replace("{setting}", name) if self.setting else str(self.args[0])
+
+    def __str__(self) -> str:
+        return self.named(self.setting or "")
 
 
-def unknown(what: str, given: str, allowed: Iterable[str], advice: str) -> DreamError:
-    """A `DreamError` for a name that is none of those allowed; it names the closest ones."""
+class CannotWriteError(DreamError):
+    """A file cannot be written, perhaps because the disk is full; what was to be written is not at fault."""
+
+
+def unknown(what: str, given: object, allowed: Iterable[str], advice: str) -> DreamError:
+    """A DreamError for a name that is not among those allowed; it suggests the closest ones."""
     allowed = list(allowed)
     close = get_close_matches(str(given), allowed, 3, 0.5)
     if close:
@@ -24,32 +42,16 @@ def unknown(what: str, given: str, allowed: Iterable[str], advice: str) -> Dream
     return DreamError(f"unknown {what} {str(given)!r}; {hint} ({advice})")
 
 
-def check_number(name: str, value, kind: type, fits: Callable[..., bool], allowed: str) -> None:
-    """Raise a `DreamError` unless `value` is of this kind (numbers.Integral, numbers.Real) and fits."""
-    if isinstance(value, bool) or not (isinstance(value, kind) and fits(value)):
-        raise DreamError(f"{name} is {value!r}; it must be {allowed}")
-
-
-def check_seed(seed: int | None) -> None:
-    """Raise a `DreamError` for what NumPy's RandomState does not take; None is left to the caller."""
-    if seed is not None:
-        check_number("seed", seed, Integral, lambda n: 0 <= n < 2**32, "a whole number from 0 to 4294967295")
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether this is Python's or PyTorch's way to say so."""
+def out_of_memory(error: BaseException) -> bool:
+    """Whether this is how Python or PyTorch reports that memory ran out."""
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))
-
-
-class CannotWriteError(DreamError):
-    """A file cannot be written: the disk may be full, and what was to be written is not at fault."""
 
 
 @contextmanager
 def whole(path: Path, part: Path | None = None) -> Iterator[Path]:
-    """A temporary path beside `path` that becomes `path` once all is written, and is gone when something fails.
+    """A temporary path beside `path` that becomes `path` once all is written, and is removed if something fails.
 
-    An OSError becomes a `CannotWriteError`.
+    Raises CannotWriteError in place of an OSError.
     """
     part = part or path.with_name(f".deepdream-{secrets.token_hex(8)}.part{path.suffix}")
     try:

@@ -1,8 +1,8 @@
 """What to climb. An objective fills `dst.diff` with the gradient of a number that should rise, given `dst.data`.
 
-Two of Google's are plain functions of one layer. The rest are Objectives: each knows its layer, and they add and scale
-like numbers (a habit of lucid's), `L2('inception_4c/output') + 8000 * channel('inception_4c/output', 237)`. Weights
-multiply the gradients as they are: on a photograph, L2's is 1,000 to 3,000 times as strong as a channel's beside it.
+Two of Google's are plain functions of one layer. The rest are Objectives: each knows its layer, and they can be added
+and scaled like numbers, as in lucid: `L2('inception_4c/output') + 8000 * channel('inception_4c/output', 237)`. Weights
+multiply the gradients as they are: on a photograph, L2's is 1,000 to 3,000 times as strong as that of a channel.
 """
 
 import ast
@@ -12,43 +12,50 @@ from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from .errors import DreamError, unknown
-from .net import preprocess
+from .net import Fill, Net, Values, preprocess
+from .pictures import load_guide
 
-MOST_GUIDE = 500_000  # pixels of a guide that is read from a file
+T = TypeVar("T")
+Slope = Callable[[Values], np.ndarray]  # the gradient of a term at dst.data[0]: (channels, h, w)
+Bind = Callable[[Net], tuple[str, Slope]]  # the layer and the slope of a term, in this network
 
 
-def objective_L2(dst) -> None:
+def objective_L2(dst: Values) -> None:
     """Whatever the layer sees, more of it: half the sum of squares, whose gradient is the activations themselves."""
     dst.diff[:] = dst.data
 
 
-def objective_guide(dst, guide_features: np.ndarray) -> None:
+def objective_guide(dst: Values, guide_features: np.ndarray) -> None:
     """At each place, more of what best matches there among the guide's features (channels, h, w).
 
     Use it as `functools.partial(objective_guide, guide_features=guide_features(net, image, end))`.
     """
-    x = dst.data[0].copy()
-    y = guide_features
+    ch = dst.data.shape[1]
+    dst.diff[0].reshape(ch, -1)[:] = _best_matches(dst.data[0], guide_features)
+
+
+def _best_matches(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """For each place of x, (channels, h, w), the features of y that match it best: (channels, h * w)."""
     ch = x.shape[0]
     if len(y) != ch:
         raise DreamError(
             f"the guide has {len(y)} channels, the layer {ch}; take `guide_features` at the layer to climb"
         )
-    x = x.reshape(ch, -1)
+    x = x.copy().reshape(ch, -1)
     y = y.reshape(ch, -1)
     A = x.T.dot(y)  # (places here, places in the guide): the dot-products of their features
-    dst.diff[0].reshape(ch, -1)[:] = y[:, A.argmax(1)]  # at each place the guide's best match
+    return y[:, A.argmax(1)]
 
 
-def guide_features(net, image: np.ndarray, end: str) -> np.ndarray:
+def guide_features(net: Net, image: np.ndarray, end: str) -> np.ndarray:
     """What layer `end` makes of a guide image (H, W, 3): (channels, h, w) float32."""
-    picture = preprocess(net, image)
+    picture = preprocess(net, image)  # (3, H, W)
     net.check(end, *picture.shape[1:])
     src, dst = net.blobs["data"], net.blobs[end]
     src.reshape(1, *picture.shape)
@@ -58,25 +65,23 @@ def guide_features(net, image: np.ndarray, end: str) -> np.ndarray:
 
 
 class Objective:
-    """A number to climb: a weighted sum of terms. It adds, subtracts, scales by numbers, and reads as it was written.
+    """A number to climb: a weighted sum of terms. It can be added, subtracted and scaled; str() gives it back in words.
 
-    terms: (weight, bind) each. bind: a function of the net that tells (layer, slope, degree). slope: a function of
-    `dst`, the layer's Blob or a Part of it, that answers the term's gradient at dst.data[0]. degree: 2 for a square,
-    else 1; the term's value is data . slope / degree (Euler's theorem on homogeneous functions).
+    terms: (weight, bind) each, see `Bind`.
     """
 
-    __array_ufunc__ = None  # so that `numpy.float64(2) * objective` is ours to answer
+    __array_ufunc__ = None  # so that NumPy leaves `numpy.float64(2) * objective` to us
 
-    def __init__(self, text: str, terms: list[tuple[float, Callable]], is_sum: bool = False) -> None:
+    def __init__(self, text: str, terms: list[tuple[float, Bind]], is_sum: bool = False) -> None:
         self.text, self.terms, self.is_sum = text, terms, is_sum
-        self._bound = WeakKeyDictionary()
+        self._bound: WeakKeyDictionary[Net, dict[str, list[tuple[float, Slope]]]] = WeakKeyDictionary()
 
     def __str__(self) -> str:
         return self.text
 
     __repr__ = __str__
 
-    def __add__(self, other):
+    def __add__(self, other: object) -> "Objective":
         if isinstance(other, Real) and other == 0:  # where Python's `sum` begins
             return self
         if not isinstance(other, Objective):
@@ -85,24 +90,24 @@ class Objective:
 
     __radd__ = __add__
 
-    def __sub__(self, other):
+    def __sub__(self, other: object) -> "Objective":
         if not isinstance(other, Objective):
             return NotImplemented
         return Objective(f"{self} - {other._factor()}", self.terms + (-other).terms, True)
 
-    def __mul__(self, weight):
-        return self._scaled(weight, f"{self._factor()} * {weight}")
+    def __mul__(self, weight: Any) -> "Objective":
+        return self._scale(weight, f"{self._factor()} * {weight}")
 
-    def __rmul__(self, weight):
-        return self._scaled(weight, f"{weight} * {self._factor()}")
+    def __rmul__(self, weight: Any) -> "Objective":
+        return self._scale(weight, f"{weight} * {self._factor()}")
 
-    def __truediv__(self, weight):
-        return self._scaled(1 / weight if isinstance(weight, Real) else weight, f"{self._factor()} / {weight}")
+    def __truediv__(self, weight: Any) -> "Objective":
+        return self._scale(1 / weight if isinstance(weight, Real) else weight, f"{self._factor()} / {weight}")
 
-    def __neg__(self):
-        return self._scaled(-1, f"-{self._factor()}")
+    def __neg__(self) -> "Objective":
+        return self._scale(-1, f"-{self._factor()}")
 
-    def _scaled(self, weight, text):
+    def _scale(self, weight: Any, text: str) -> "Objective":
         if not isinstance(weight, Real):
             return NotImplemented
         try:
@@ -113,71 +118,63 @@ class Objective:
             raise DreamError(f"a weight in {text[:80]} is not a finite number")
         return Objective(text, [(weight, bind) for weight, (_, bind) in zip(weights, self.terms)])
 
-    def _factor(self):
+    def _factor(self) -> str:
         return f"({self})" if self.is_sum else str(self)
 
-    def bound(self, net) -> dict[str, list[tuple[float, Callable, int]]]:
-        """{layer: [(weight, slope, degree), ...]} for this network; a DreamError for a layer or class that it lacks."""
+    def bound(self, net: Net) -> dict[str, list[tuple[float, Slope]]]:
+        """{layer: [(weight, slope), ...]} for this network; a DreamError for a layer or class that it does not have."""
         if net not in self._bound:
-            layers = {}
+            layers: dict[str, list[tuple[float, Slope]]] = {}
             for weight, bind in self.terms:
-                layer, slope, degree = bind(net)
-                layers.setdefault(layer, []).append((weight, slope, degree))
+                layer, slope = bind(net)
+                layers.setdefault(layer, []).append((weight, slope))
             self._bound[net] = layers
         return self._bound[net]
 
-    def value(self, net) -> float:
-        """The number itself, of the picture now in net.blobs['data']."""
-        layers = self.bound(net)
-        return float(
-            sum(
-                weight / degree * np.multiply(dst.data[0], slope(dst), dtype=np.float64).sum()
-                for layer, dst in net.stops(layers)
-                for weight, slope, degree in layers[layer]
-            )
-        )
 
-
-def parts(objective: Callable | Objective, end: str | None, net) -> dict[str, Callable]:
+def parts(objective: Fill | Objective, end: str | None, net: Net) -> dict[str, Fill]:
     """{layer: a function that fills `dst.diff`}: an Objective's own layers, or `end` for a plain function."""
-    if not isinstance(objective, Objective):
-        if not callable(objective):
-            raise DreamError(f"objective is {objective!r}; it must be a function that fills dst.diff, or an Objective")
-        return {end: objective}
-
-    def fill(dst, terms):
-        (weight, slope, _), *others = terms
-        np.multiply(slope(dst), weight, out=dst.diff[0])
-        for weight, slope, _ in others:
-            dst.diff[0] += weight * slope(dst)
-
-    return {layer: partial(fill, terms=terms) for layer, terms in objective.bound(net).items()}
+    if isinstance(objective, Objective):
+        return {layer: partial(_fill, terms) for layer, terms in objective.bound(net).items()}
+    if not callable(objective):
+        raise DreamError(f"objective is {objective!r}; it must be a function that fills dst.diff, or an Objective")
+    if end is None:  # as the default layer of a model without one
+        raise net.unknown("None", net.climbable)
+    return {end: objective}
 
 
-def _term(layer, slope, text, channel=None, degree=1):
-    """An Objective of one term. layer and channel: what they are, or a function of the net that tells it."""
+def _fill(terms: list[tuple[float, Slope]], dst: Values) -> None:
+    """Fill `dst.diff` with the weighted sum of the terms' slopes."""
+    (weight, slope), *others = terms
+    np.multiply(slope(dst), weight, out=dst.diff[0])
+    for weight, slope in others:
+        dst.diff[0] += weight * slope(dst)
 
-    def bind(net):
+
+def _term(layer: str | Callable[[Net], str], slope: Callable, text: str, channel: Any = None) -> Objective:
+    """An Objective of one term. layer and channel: what they are, or a function of the net that finds them."""
+
+    def bind(net: Net) -> tuple[str, Slope]:
         name = layer(net) if callable(layer) else layer
         if name not in net.climbable:
             raise net.unknown(name, net.climbable)
         if channel is None:
-            return name, slope, degree
+            return name, slope
         i = channel(net) if callable(channel) else channel
-        _in_range(f"channel of layer {name!r}", i, net.channels(name))
-        return name, partial(slope, layer=name, i=i), degree
+        _check_range(f"channel of layer {name!r}", i, net.channels(name))
+        return name, partial(slope, layer=name, i=i)
 
     return Objective(text, [(1.0, bind)])
 
 
 def L2(layer: str) -> Objective:
     """Whatever the layer sees, more of it: half the sum of squares. The same dream as with `objective_L2`."""
-    return _term(str(layer), lambda dst: dst.data[0], f"L2({str(layer)!r})", degree=2)
+    return _term(str(layer), lambda dst: dst.data[0], f"L2({str(layer)!r})")
 
 
 def channel(layer: str, i: int) -> Objective:
     """One feature of the layer, everywhere: the sum over places of channel i, from 0."""
-    return _term(str(layer), _channel, f"channel({str(layer)!r}, {i})", _plain(i))
+    return _term(str(layer), _channel, f"channel({str(layer)!r}, {i})", _to_int(i))
 
 
 def unit(layer: str, i: int, x: int, y: int) -> Objective:
@@ -186,7 +183,7 @@ def unit(layer: str, i: int, x: int, y: int) -> Objective:
     The grid belongs to one size of the picture and stays in place only without jitter: take octave_n=1, jitter=0.
     """
     return _term(
-        str(layer), partial(_unit, x=_plain(x), y=_plain(y)), f"unit({str(layer)!r}, {i}, {x}, {y})", _plain(i)
+        str(layer), partial(_unit, x=_to_int(x), y=_to_int(y)), f"unit({str(layer)!r}, {i}, {x}, {y})", _to_int(i)
     )
 
 
@@ -195,19 +192,8 @@ def logit(label: str | int) -> Objective:
 
     A network that takes pictures of only one size sees a larger one through windows of that size.
     """
-    label = str(label) if isinstance(label, str) else _plain(label)
+    label = str(label) if isinstance(label, str) else _to_int(label)
     return _term(scores, _channel, f"logit({label!r})", lambda net: class_number(net, label))
-
-
-def load_guide(path: str | Path) -> np.ndarray:
-    """The picture in a file, (H, W, 3), reduced to `MOST_GUIDE` pixels where it has more, for it goes through whole."""
-    from .show import load_image
-
-    image = load_image(path)
-    height, width = image.shape[:2]
-    if height * width > MOST_GUIDE:
-        image = load_image(path, max(1, int((MOST_GUIDE * width / height) ** 0.5)))
-    return image
 
 
 def guide(layer: str, image: np.ndarray | str | Path) -> Objective:
@@ -215,68 +201,69 @@ def guide(layer: str, image: np.ndarray | str | Path) -> Objective:
     match's product."""
     shown = repr(str(image)) if isinstance(image, (str, Path)) else f"<image {'x'.join(map(str, np.shape(image)))}>"
 
-    def bind(net):
+    def bind(net: Net) -> tuple[str, Slope]:
         if layer not in net.climbable:
             raise net.unknown(layer, net.climbable)
         src = net.blobs["data"]
-        before = src.data.copy()
+        before = src.data.copy()  # (1, 3, h, w): the picture in the network stays as it is
         try:
             picture = load_guide(image) if isinstance(image, (str, Path)) else image
             features = guide_features(net, picture, layer)
         finally:
             src.reshape(*before.shape)
             src.data[:] = before
-        return layer, partial(slope, features=features), 1
-
-    def slope(dst, features):
-        best = SimpleNamespace(data=dst.data, diff=np.empty_like(dst.data, order="C"))
-        objective_guide(best, features)
-        return best.diff[0]
+        return layer, partial(_guide, features=features)
 
     return Objective(f"guide({str(layer)!r}, {shown})", [(1.0, bind)])
 
 
-def _channel(dst, layer, i):
+def _guide(dst: Values, features: np.ndarray) -> np.ndarray:
+    best = np.empty_like(dst.data[0], order="C")
+    best.reshape(len(best), -1)[:] = _best_matches(dst.data[0], features)
+    return best
+
+
+def _channel(dst: Values, layer: str, i: int) -> np.ndarray:
     g = np.zeros_like(dst.data[0])
     g[i] = 1
     return g
 
 
-def _unit(dst, layer, i, x, y):
-    data = dst.data[0]
+def _unit(dst: Values, layer: str, i: int, x: int, y: int) -> np.ndarray:
+    data = dst.data[0]  # (channels, h, w)
     if data.ndim != 3:
         raise DreamError(f"layer {layer!r} has no places, only {len(data)} channels; take channel({layer!r}, {i})")
     top, left, height, width = getattr(dst, "place", (0, 0, *data.shape[1:]))
-    _in_range(f"x in layer {layer!r} at this octave's size", x, width)
-    _in_range(f"y in layer {layer!r} at this octave's size", y, height)
+    _check_range(f"x in layer {layer!r} at this octave's size", x, width)
+    _check_range(f"y in layer {layer!r} at this octave's size", y, height)
     g = np.zeros_like(data)
-    if top <= y < top + data.shape[1] and left <= x < left + data.shape[2]:  # in this part
+    if top <= y < top + data.shape[1] and left <= x < left + data.shape[2]:  # it lies in this part
         g[i, y - top, x - left] = 1
     return g
 
 
-def _plain(i):
-    """NumPy's integers as Python's, which neither overflow nor look odd in words."""
+def _to_int(i: T) -> int | T:
+    """NumPy's integers as Python's, which neither overflow nor look odd in words; anything else as it is."""
     return int(i) if isinstance(i, Integral) and not isinstance(i, bool) else i
 
 
-def _in_range(what, i, n):
-    if not (isinstance(i, Integral) and not isinstance(i, bool) and 0 <= i < n):
+def _check_range(what: str, i: Any, n: int) -> None:
+    if not (isinstance(i, Integral) and not isinstance(i, bool) and 0 <= int(i) < n):
         raise DreamError(f"{what} is {i!r}; it must be a whole number from 0 to {n - 1}")
 
 
-def scores(net) -> str:
-    """The layer whose blob holds the classes' values before the softmax; the last layer where there is no softmax."""
-    blobs = [layer.bottom[0] for layer in net.layer_specs if layer.type == "Softmax"] or net.layer_specs[-1].top
-    return blobs[-1]
+def scores(net: Net) -> str:
+    """The layer whose blob holds the classes' values before the softmax; the last layer if there is no softmax."""
+    blobs = [layer.bottom[0] for layer in net.layer_specs if layer.type == "Softmax"]
+    return blobs[-1] if blobs else net.layer_specs[-1].top[-1]
 
 
-def class_number(net, label: str | int) -> int:
+def class_number(net: Net, label: str | int) -> int:
     """The number of a class, given that or one of its names; a DreamError with the closest names for any other."""
     if not isinstance(label, str):
         if net.labels:
-            _in_range(f"the number of a class of {net.model.name}", label, len(net.labels))
-        return label  # where classes have no names, the blob will tell
+            _check_range(f"the number of a class of {net.model.name}", label, len(net.labels))
+        return label  # without names, the number of channels of its blob is the limit, see `_term`
     if not net.labels:
         raise DreamError(f"{net.model.name} has no names for its classes; give the number of one instead of {label!r}")
     given = " ".join(label.lower().replace("_", " ").split())
@@ -289,13 +276,13 @@ def class_number(net, label: str | int) -> int:
         raise DreamError(
             f"{label!r} names {len(numbers)} classes of {net.model.name}; give the number of one ({which})"
         )
-    known = list(dict.fromkeys(name for name, _ in names if "," not in name))
-    raise unknown("class", label, [name for name in known if given and given in name.lower()] or known,
-                  f"{net.model.name} has {len(net.labels)} classes")  # fmt: skip
+    single = list(dict.fromkeys(name for name, _ in names if "," not in name))
+    similar = [name for name in single if given and given in name.lower()]
+    raise unknown("class", label, similar or single, f"{net.model.name} has {len(net.labels)} classes")
 
 
 def wanted(what: str | int | Objective) -> Objective:
-    """An Objective, given that, or in words (see `parse`), or a class by name or number."""
+    """An Objective: given itself, in words (see `parse`), or as a class, by name or number."""
     if isinstance(what, str):
         what = what.strip()
         return parse(what) if "(" in what else logit(int(what) if what.isdecimal() else what)
@@ -307,17 +294,24 @@ TERMS = {term.__name__: term for term in (L2, guide, channel, unit, logit)}
 
 
 def parse(text: str, find: Callable[[str], str] = str) -> Objective:
-    """The objective that `text` writes, such as "L2('conv2') - 3 * channel('conv3', 7)"; `find` tells where a guide
-    that it names lies."""
+    """The objective that `text` describes, such as "L2('conv2') - 3 * channel('conv3', 7)".
 
-    def build(node):
+    find: a function that makes the path to read a guide from, given the path in the text.
+    """
+
+    def build(node: ast.expr) -> Any:
         if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
             sides = build(node.left), build(node.right)
             if str not in map(type, sides):
                 return OPERATORS[type(node.op)](*sides)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             return -build(node.operand)
-        if isinstance(node, ast.Call) and not node.keywords and getattr(node.func, "id", None) in TERMS:
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in TERMS
+            and not node.keywords
+        ):
             given = list(map(build, node.args))
             if node.func.id == "guide" and len(given) == 2:
                 given[1] = find(given[1])

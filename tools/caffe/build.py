@@ -1,4 +1,4 @@
-"""Builds Caffe from source as a wheel, once a machine, and installs it into this Python: python tools/caffe/build.py
+"""Build Caffe from source as a wheel, once for each machine, and install it into this Python: tools/caffe/build.py
 
 The wheel stays in the user's cache, so that the next checkout installs it in seconds.
 """
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def debian_packages() -> None:
-    """Install the libraries that are missing: with apt when root, else stop and say how."""
+    """Install the libraries that are missing: with apt if root, else stop and show the command to type."""
     wanted = list(DEBIAN)
     if not shutil.which("c++"):
         wanted.append("g++")
@@ -57,7 +57,7 @@ def debian_packages() -> None:
     if missing:
         install = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
         if os.geteuid() != 0:
-            sys.exit(f"caffe: it needs Debian packages that are not here; install them, then try again:\n\n"
+            sys.exit(f"caffe: some Debian packages are missing; install them, then try again:\n\n"
                      f"    sudo {' '.join(install)}\n")  # fmt: skip
         say(f"installing {' '.join(missing)}")
         quiet = {"check": True, "stdout": subprocess.DEVNULL, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}}

@@ -1,7 +1,7 @@
-// What ipywidgets has no control for: a place to drop a file, a picture before and after, pictures that are buttons, a
-// line to copy. Each is a view of one anywidget model of studio.py; `kind` tells which.
+// What ipywidgets lacks: a place to drop a file, a picture before and after, pictures that are buttons, a
+// line to copy. Each is a view of one of the models in widgets.py; `kind` says which.
 
-const CHUNK = 1 << 20; // bytes a message, for servers close the line on large ones
+const CHUNK = 1 << 20; // bytes in a message: servers close the connection on large ones
 
 function make(tag, attributes = {}, ...children) {
   const el = Object.assign(document.createElement(tag), attributes);
@@ -9,7 +9,7 @@ function make(tag, attributes = {}, ...children) {
   return el;
 }
 
-// An <img> or <a> that follows a bytes trait of the model: as a blob, for data URLs of pictures are slow.
+// An <img> or <a> that follows a bytes trait of the model: as a blob, because data URLs of pictures are slow.
 function follow(model, trait, el, attribute, type) {
   const update = () => {
     const bytes = model.get(trait);
@@ -29,7 +29,7 @@ function drop(model, el) {
 
   async function send(file) {
     const about = { name: file.name, size: file.size };
-    if (file.size > model.get("most")) return model.send(about); // without its bytes; Python has the sentence
+    if (file.size > model.get("most")) return model.send(about); // without its bytes; Python then says that it is too large
     const bytes = await file.arrayBuffer();
     for (let at = 0; at === 0 || at < bytes.byteLength; at += CHUNK)
       model.send({ ...about, at }, undefined, [bytes.slice(at, at + CHUNK)]);
@@ -42,7 +42,7 @@ function drop(model, el) {
     input.value = "";
   });
 
-  // The picture's own zone takes what falls anywhere on the panel, but for the other zones.
+  // The picture's own zone takes what is dropped anywhere on the panel, except on the other zones.
   const studio = () => el.closest(".dd-studio");
   const mine = (event) =>
     zone.contains(event.target) ||
@@ -114,7 +114,7 @@ function picture(model, el) {
   update();
 
   const page = document.querySelector("body[data-voila] #jupyter-config-data");
-  if (!page) return; // in a notebook one sees what becomes of the kernel
+  if (!page) return; // a notebook itself shows whether its kernel is alive
   const { baseUrl, kernelId } = JSON.parse(page.textContent);
   let lost = false;
   const watch = setInterval(async () => {
@@ -127,8 +127,8 @@ function picture(model, el) {
     lost = true;
     note.textContent =
       answer.status === 404
-        ? "This page went to sleep, for it was not used for long, or something went wrong. What you see can still be downloaded; reload the page to dream on."
-        : "The server does not answer. What you see can still be downloaded; reload the page later.";
+        ? "This page was closed because it was not used for a while, or because something went wrong. You can still download what you see; reload the page to continue."
+        : "The server does not answer. You can still download what you see; reload the page later.";
     if (answer.status === 404) clearInterval(watch);
   }, 5_000);
   return () => clearInterval(watch);
@@ -172,7 +172,7 @@ function line(model, el) {
     try {
       await navigator.clipboard.writeText(code.value);
     } catch {
-      document.execCommand("copy"); // a page without https has no clipboard
+      document.execCommand("copy"); // without https, a page has no clipboard
     }
     button.textContent = "Copied";
     setTimeout(() => (button.textContent = "Copy"), 1500);
@@ -180,7 +180,7 @@ function line(model, el) {
   el.append(label, button);
   const update = () => {
     code.value = model.get("text");
-    label.firstChild.textContent = model.get("of");
+    label.firstChild.textContent = model.get("about");
   };
   model.on("change", update);
   update();

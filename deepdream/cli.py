@@ -1,0 +1,390 @@
+"""The command line: deepdream dream, draw, zoom, journey, video, batch, grid, atlas, serve, replay, layers, models.
+
+The parser is made from the table in recipe.py. It only cuts the words apart: `parse` turns them into a recipe, which is
+checked there, and each command is a function of that recipe. Nothing else in the package prints.
+"""
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from . import recipe as table
+from .errors import DreamError, out_of_memory, unknown
+from .pictures import check_output, save_image, to_json
+from .recipe import REQUIRED, Recipe, Setting
+
+FILM = "where the film goes, .mp4, .webm, .gif, or a folder (no dot) for its frames; it carries its settings"
+PICTURE = "where the {} goes, .jpg or .png; it carries its settings"
+# What each command does, and what its -o takes; those without one make no recipe.
+COMMANDS = {
+    "dream": ("dream a picture", PICTURE.format("dream")),
+    "draw": ("draw what the network means by a class, from noise", PICTURE.format("drawing")),
+    "zoom": ("dream, enlarge, dream again: an endless zoom into a picture", FILM),
+    "journey": ("zoom through the network's layers, from noise to whole animals", FILM),
+    "video": ("dream over a film, without flicker, and keep its sound", FILM),
+    "batch": ("dream many pictures, on all cores or a cluster; what is already there is not made again",
+              "a folder, or the URL of one, for the dreams"),
+    "grid": ("dream a picture with all combinations of some settings, side by side: --layer, --iterations and others "
+             "take several values, a,b,c", PICTURE.format("sheet")),
+    "atlas": ("draw each channel of a layer from the same noise, and a page to search them",
+              "a folder for the pictures and their page, index.html"),
+    "serve": ("open the studio, a page of knobs for people who do not program", ""),
+}  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; the exit status is 0, 1 if some pictures failed, 2 for bad input, 130 after Ctrl-C."""
+    warnings.showwarning = _warn
+    args = argparse.Namespace(command=None)
+    try:
+        args = parse(argv)
+        return RUN[args.command](args)
+    except DreamError as error:
+        print(f"deepdream: {error.named(table.option(error.setting or ''))}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        advice = "; make the pictures smaller with --width" if "width" in table.settings(args.command or "") else ""
+        print(f"deepdream: there is not enough memory{advice}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as stop:
+        print(f"deepdream: stopped{stop}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `deepdream layers | head`
+        sys.stdout = None
+        return 0
+
+
+def parse(words: list[str] | None = None) -> argparse.Namespace:
+    """What these words of the command line say: `command`, `recipe` if it has one, `out`, and other arguments.
+
+    Raises DreamError for words that make no sense.
+    """
+    parser = make_parser()
+    args, rest = parser.parse_known_args(words)
+    if args.command == "replay":
+        args.rest = rest
+    elif rest:
+        raise _unrecognized(rest, args.command)
+    if args.command in COMMANDS:
+        args.recipe = table.complete(args.command, _given(args, args.command))
+    return args
+
+
+def _given(args: argparse.Namespace, command: str) -> dict[str, Any]:
+    """{name: value} of the settings that were given, read from their words."""
+    given = {name: value for name, value in vars(args).items() if name in table.settings(command)}
+    for name, value in given.items():
+        if isinstance(value, str):
+            given[name] = table.read(command, name, value)
+        elif isinstance(value, list):
+            given[name] = [table.read(command, name, each) for each in value]
+    return given
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise DreamError(f"{message}; `{self.prog} --help` shows what is allowed")
+
+
+def _unrecognized(words: list[str], command: str) -> DreamError:
+    rows = [*table.settings(command).values()]
+    options = [option for row in rows for option in (row.option, row.alias) if option and option.startswith("-")]
+    wrong = words[0].split("=")[0]
+    if wrong.startswith("-"):
+        return unknown("option", wrong, options, f"`deepdream {command} --help` shows all of them")
+    return DreamError(f"unknown arguments: {shlex.join(words)}; `deepdream {command} --help` shows what is allowed")
+
+
+@cache
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands. An argument is stored under its name in Python, as the words that were given."""
+    parser = _Parser("deepdream", description="Deep dreams of photographs, with Caffe and GoogLeNet, as in 2015.")
+    parser.add_argument("--version", action="version", version=table.VERSION)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    for name, (does, out) in COMMANDS.items():
+        p = commands.add_parser(name, help=does, description=does)
+        for row in table.settings(name).values():
+            _add(p, row, name)
+        if out:
+            p.add_argument("-o", "--out", required=True, help=out)
+    p = commands.add_parser("replay", help="show the command that made a picture or film, or run it again")
+    p.add_argument("file", metavar="FILE", help="what was made: .jpg, .png, .mp4, .webm, .gif, or a folder of frames")
+    p.add_argument("-o", "--out", help="run it again, and write this; options after FILE (--seed 5) replace its own")
+    p = commands.add_parser("layers", help="list a network's layers: shape, receptive field, whether a dream can climb "
+                            "it")  # fmt: skip
+    p.add_argument("--model", default="bvlc_googlenet", help="a network's name or a folder (default: bvlc_googlenet)")
+    p.add_argument("--size", metavar="WxH", help="size of the picture, such as 1024x575; without it, the network's own")
+    p = commands.add_parser("models", help="list the networks and where their weights are, or get weights")
+    p.add_argument("action", nargs="?", choices=("list", "get"), default="list")
+    p.add_argument("name", nargs="?", help="the network to get (default: bvlc_googlenet)")
+    return parser
+
+
+def _add(parser: argparse.ArgumentParser, row: Setting, command: str) -> None:
+    """Add a row of the table to a command's parser."""
+    about: dict[str, Any] = {"help": row.help.replace("%", "%%"), "default": argparse.SUPPRESS}
+    if row.kind is bool:
+        parser.add_argument(row.option, dest=row.name, action="store_const", const=not row.default, **about)
+        return
+    if row.default not in (None, REQUIRED) and row.is_option:
+        values = row.default if isinstance(row.default, list) else [row.default]
+        about["help"] += f" (default: {' '.join(map(str, values))})"
+    metavar = row.metavar or ("N" if row.kind is int else "X" if row.kind is float else row.option)
+    if row.varies and command == "grid":
+        metavar = "A,B,C"
+    if row.is_option:
+        names = [row.option, row.alias] if row.alias else [row.option]
+        about["required"] = row.default is REQUIRED
+        parser.add_argument(*names, dest=row.name, nargs=row.count, metavar=metavar, **about)
+    else:
+        parser.add_argument(row.name, nargs=row.count, metavar=row.option, **about)
+
+
+def _warn(message: object, *_: object, **__: object) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(f"deepdream: {message}", file=sys.stderr)  # above a bar that is on the screen
+
+
+def run(recipe: Recipe, out: str) -> int:
+    """Run a recipe's command."""
+    return RUN[recipe["command"]](argparse.Namespace(command=recipe["command"], recipe=recipe, out=out))
+
+
+def _dream(args: argparse.Namespace) -> int:
+    from .jobs import make_drawing, make_dream
+    from .show import Progress
+
+    check_output(args.out)
+    make = make_dream if args.command == "dream" else make_drawing
+    with Progress() as progress:
+        picture, carried = make(args.recipe, on_step=progress)
+    assert picture is not None
+    return _save(args.out, picture, carried, progress.done if progress.stopped else None)
+
+
+def _save(out: str, image: np.ndarray, carried: dict[str, Any], stopped_at: float | None) -> int:
+    """Save the picture, finished, or as far as it was when Ctrl-C stopped it; the exit status."""
+    if stopped_at is None:
+        save_image(out, image, carried)
+        print(out)
+        return 0
+    if not stopped_at:
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the picture is safe
+    save_image(out, image, carried | {"stopped_at": stopped_at})
+    print(f"{out} (stopped at {stopped_at:.0%})")
+    return 130
+
+
+def _film(args: argparse.Namespace) -> int:
+    from .films import check_film
+    from .jobs import plan_film
+    from .resume import make_film
+    from .show import Progress
+
+    fps = args.recipe["fps"]
+    check_film(args.out, fps)
+    film = plan_film(args.recipe)
+    with Progress(frames=film.frames) as progress:
+        make_film(args.out, film.make(progress), film.settings, film.frames, fps, restart=args.recipe["restart"],
+                  on_frame=progress.on_frame)  # fmt: skip
+    print(args.out)
+    return 0
+
+
+def _video(args: argparse.Namespace) -> int:
+    from .films import check_film, film_about
+    from .jobs import prepare, settings_of
+    from .resume import dream_video
+    from .show import Progress
+
+    check_film(args.out)
+    recipe = args.recipe
+    _, announced, _ = film_about(recipe["source"])
+    net, recipe, params = prepare(recipe)
+    part = {name: recipe[name] for name in ("start", "stop", "stride", "width", "blend", "seed", "restart")}
+    last = min(recipe["stop"] or announced, announced)
+    with Progress(frames=len(range(recipe["start"], last, recipe["stride"])) or None) as progress:
+        dream_video(net, recipe["source"], args.out, settings=settings_of(recipe, net), on_frame=progress.on_frame,
+                    on_step=progress, **part, **params)  # fmt: skip
+    print(args.out)
+    return 0
+
+
+def _batch(args: argparse.Namespace) -> int:
+    from .batch import batch_jobs
+
+    jobs = batch_jobs(args.recipe, args.out)
+    reports = _many(args.recipe, jobs)
+    print(args.out)
+    return 1 if any(report["error"] for report in reports.values()) else 0
+
+
+def _grid(args: argparse.Namespace) -> int:
+    from .sheets import lay_out, plan_grid
+
+    check_output(args.out)
+    grid = plan_grid(args.recipe, args.out)
+    reports = _many(args.recipe, grid.jobs)
+    sheet = lay_out(grid, args.recipe, reports)
+    if sheet:
+        save_image(args.out, *sheet)
+        print(args.out)
+    return 1 if any(report["error"] for report in reports.values()) else 0
+
+
+def _atlas(args: argparse.Namespace) -> int:
+    from .jobs import open_net
+    from .sheets import channel_names, plan_atlas, write_atlas
+
+    net = open_net(args.recipe)
+    jobs, layer = plan_atlas(args.recipe, args.out, net), args.recipe["layer"]
+    try:
+        reports = _many(args.recipe, jobs)
+    finally:  # after Ctrl-C, too
+        page = write_atlas(Path(args.out), layer, channel_names(net, layer))
+    if page:
+        print(page)
+    return 1 if any(report["error"] for report in reports.values()) else 0
+
+
+def _many(recipe: Recipe, jobs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Do the jobs, and print what becomes of them; {out: report}."""
+    from tqdm import tqdm
+
+    from .batch import check_common, connect, dream_many
+
+    check_common(recipe)
+    reports: dict[str, dict[str, Any]] = {}
+    workers = min(len(jobs), recipe["workers"] or os.cpu_count() or 1)
+    try:
+        with (
+            _open_report(recipe["report"]) as write,
+            connect(recipe["scheduler"], workers) as client,
+            tqdm(total=len(jobs), unit=" pictures", disable=None, leave=False) as bar,
+        ):
+            for report in dream_many(jobs, client):
+                reports[report["out"]] = report
+                if report["error"]:
+                    _warn(f"{report['out']}: {report['error']}")
+                write(report)
+                bar.update()
+    except KeyboardInterrupt:
+        done = sum(not report["error"] for report in reports.values())
+        raise KeyboardInterrupt(f"; {done} of {len(jobs)} pictures are there; the same command resumes") from None
+    failed = sum(bool(report["error"]) for report in reports.values())
+    there = sum(report.get("skipped", False) for report in reports.values())
+    print(f"{len(reports) - there - failed} made, {there} were there, {failed} failed")
+    return reports
+
+
+@contextmanager
+def _open_report(path: str | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A function that adds one line of JSON to this file; it does nothing if there is no path."""
+
+    def write(report: dict[str, Any]) -> None:
+        try:
+            print(to_json(report), file=file, flush=True)
+        except OSError as error:
+            raise DreamError(f"cannot write {path}: {error.strerror or error}") from None
+
+    try:
+        file = open(path or os.devnull, "a")  # noqa: SIM115, closed below
+    except OSError as error:
+        raise DreamError(f"cannot write {path}: {error.strerror or error}") from None
+    with file:
+        yield write
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from .studio.serve import serve
+
+    def on_ready(url: str) -> None:
+        print(f"Deep Dream is at {url} (Ctrl-C stops it)", flush=True)
+        if args.recipe["browser"]:
+            import webbrowser
+
+            webbrowser.open(url)
+
+    about = {name: args.recipe[name] for name in ("host", "port", "token", "at_once", "idle")}
+    serve(**about, on_ready=on_ready)
+    return 0
+
+
+def _replay(args: argparse.Namespace) -> int:
+    from .jobs import locate, read_recipe
+
+    recipe, carried = read_recipe(args.file)
+    parser = _Parser(f"deepdream {recipe['command']}")
+    for row in table.settings(recipe["command"]).values():
+        if row.is_option:
+            _add(parser, row, recipe["command"])
+    replaced, rest = parser.parse_known_args(args.rest)
+    if rest:
+        raise _unrecognized(rest, recipe["command"])
+    replaced = _given(replaced, recipe["command"])
+    if not args.out:
+        recipe = table.complete(recipe["command"], recipe | replaced)
+        is_frame = "frame" in carried and os.path.isfile(args.file)
+        words = table.words(recipe, str(Path(args.file).parent) if is_frame else args.file)
+        print(shlex.join(["deepdream", *words]))
+        return 0
+    recipe = locate(recipe, carried, args.file)
+    return run(table.complete(recipe["command"], recipe | replaced), args.out)
+
+
+def _layers(args: argparse.Namespace) -> int:
+    from . import shapes, zoo
+
+    table.check("size", args.size)
+    size = table.size_of(args.size) if args.size else None
+    layers = zoo.layers(zoo.find(args.model))
+    fields, climbable, outputs = shapes.receptive_fields(layers), shapes.climbable(layers), {}
+    try:
+        for layer, _, tops, _ in shapes.walk(layers, size):
+            outputs[layer.name] = " x ".join(map(str, tops[0][1:]))
+    except DreamError:
+        pass  # the picture is too small for the rest
+    row = "{:32} {:14} {:>20} {:>6}  {}".format
+    print(row("layer", "type", "output", "sees", "climb"))
+    for layer in layers:
+        name, sees = layer.name, "all" if fields[layer.name] == float("inf") else f"{fields[layer.name]:.0f}"
+        climbs = name in climbable and shapes.fits(layers, name, size)
+        print(row(name, layer.type, outputs.get(name, "too small"), sees, "yes" if climbs else "-"))
+    return 0
+
+
+def _models(args: argparse.Namespace) -> int:
+    from . import zoo
+
+    if args.action == "get":
+        print(zoo.get(zoo.find(args.name or zoo.DEFAULT), again=True))
+        return 0
+    for name in zoo.names():
+        model = zoo.find(name)
+        get = f"`deepdream models get {name}`" if model.source else model.by_hand()
+        try:
+            where = model.file(".caffemodel") or f"not here; {get}"
+        except DreamError as error:
+            where = error
+        print(f"{name}\n    {model.title}; default layer {model.default_layer}; licence: {model.licence}\n    {where}")
+    return 0
+
+
+RUN: dict[str, Callable[[argparse.Namespace], int]] = {
+    "dream": _dream, "draw": _dream, "zoom": _film, "journey": _film, "video": _video, "batch": _batch, "grid": _grid,
+    "atlas": _atlas, "serve": _serve, "replay": _replay, "layers": _layers, "models": _models,
+}  # fmt: skip

@@ -1,0 +1,62 @@
+"""The one door to a network: `load_net` finds the model and an engine to run it."""
+
+import os
+import warnings
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from .errors import DreamError, unknown
+from .net import Net
+
+ENGINES = {
+    "caffe": "`make caffe` builds and installs it",
+    "torch": "`pip install torch` installs it",
+}
+
+
+def load_net(
+    model: str | Path | None = None, engine: str | None = None, device: str | None = None, dtype: str | None = None
+) -> Net:
+    """A network ready to dream.
+
+    model: a name from models/ ('bvlc_googlenet', 'squeezenet_v1.1'), or a folder with one .prototxt, one .caffemodel
+        and perhaps a model.toml. None takes GoogLeNet if its weights are present or can be downloaded, else
+        SqueezeNet, with a warning that says how to get GoogLeNet.
+    engine: 'caffe' or 'torch'; None means DEEPDREAM_ENGINE, else Caffe if it is installed, else PyTorch.
+    device, dtype: for torch, 'cpu', 'cuda', 'mps'; 'float32' or 'bfloat16' (faster, a little less exact).
+
+    Raises DreamError where the model, its files, the engine or the device are missing or damaged.
+    """
+    from . import zoo  # late, for it imports protobuf
+
+    asked = engine or os.environ.get("DEEPDREAM_ENGINE")
+    if asked and asked not in ENGINES:
+        raise unknown("engine", asked, ENGINES, "set DEEPDREAM_ENGINE or the argument `engine`")
+    engine, problem = _import_engine([asked] if asked else [name for name in ENGINES if find_spec(name)])
+    if problem:
+        warnings.warn(f"dreaming with {engine}, because {problem}", stacklevel=2)
+    if engine == "caffe" and (device not in (None, "cpu") or dtype not in (None, "float32")):
+        given = f"{device or 'cpu'} in {dtype or 'float32'}"
+        raise DreamError(f"Caffe runs on the CPU in float32, not on {given}; choose engine 'torch'")
+    found = zoo.find(zoo.default() if model is None else model)
+    if engine == "torch":
+        from .torchnet import TorchNet
+
+        return TorchNet(found, device, dtype)
+    from .caffenet import CaffeNet
+
+    return CaffeNet(found)
+
+
+def _import_engine(names: list[str]) -> tuple[str, str]:
+    """The first of these engines that can be imported, and why the one before it cannot; else a DreamError."""
+    problems = []
+    for name in names:
+        try:
+            import_module(f".{name}net", __package__)
+            return name, "; ".join(problems)
+        except ImportError as error:
+            problems.append(f"the engine {name!r} cannot be imported ({error}); {ENGINES[name]}")
+    none = f"neither Caffe ({ENGINES['caffe']}) nor PyTorch ({ENGINES['torch']}) is installed; one is needed"
+    raise DreamError("; ".join(problems) or none)

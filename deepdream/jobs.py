@@ -1,0 +1,246 @@
+"""From a recipe and a network to a picture, or a film's frames, and the settings that it carries."""
+
+import hashlib
+import json
+import os
+import secrets
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .draw import draw
+from .dream import OnStep, Step, deepdream, visible
+from .engines import load_net
+from .errors import DreamError
+from .films import read_settings
+from .motion import journey, noise, stations, zoom
+from .net import Net
+from .objectives import guide_features, objective_guide, parse, wanted
+from .pictures import SAMPLES, grey, load_guide, load_image, or_sample, sheet, to_json
+from .recipe import Recipe, files, from_record, record, settings, size_of, with_defaults
+
+Find = Callable[[str], str]  # from a file's name in a recipe to its path
+
+
+def open_net(recipe: Recipe) -> Net:
+    """The network that the recipe names."""
+    return load_net(recipe["model"], recipe["engine"], recipe["device"], recipe["dtype"])
+
+
+def make_dream(recipe: Recipe, net: Net | None = None, on_step: OnStep | None = None, find: Find = or_sample,
+               known: dict[str, Any] | None = None) -> tuple[np.ndarray | None, dict[str, Any]]:  # fmt: skip
+    """(the picture (H, W, 3), the settings that it carries) of a recipe of the command `dream`.
+
+    net: the recipe's network, if it is already loaded. find: from a file's name in the recipe to its path. known: the
+    settings of a picture that is already there; if this one would carry the same, it is not made, and the answer is
+    (None, settings).
+    """
+    if bool(recipe["size"]) == bool(recipe["image"]):
+        either = "a picture, IN, or noise of a --size, such as 640x360"
+        raise DreamError(f"a dream begins with {either}; give one of the two")
+    if recipe["size"] and recipe["width"]:
+        raise DreamError("--width is for a picture; noise has a --size; leave out one of the two")
+    if recipe["seed"] is None:
+        recipe = recipe | {"seed": secrets.randbelow(2**32)}  # recorded, so that the picture can be made again
+    if recipe["image"]:
+        image = load_image(find(recipe["image"]), recipe["width"])
+        recipe = recipe | {"width": image.shape[1]}
+    else:
+        image = noise(size_of(recipe["size"]), recipe["seed"])
+    net, recipe, params = prepare(recipe, net, find)
+    carried = settings_of(recipe, net, find)
+    if _same(carried, known):
+        return None, carried
+    dream = deepdream(net, image, seed=recipe["seed"], on_step=on_step, **params)
+    return visible(dream, recipe["clip"]), carried
+
+
+def dream_job(recipe: Recipe, **more: Any) -> dict[str, Any]:
+    """The job of one dream, for `batch.dream_many`, with what this recipe of another command says of it."""
+    names = settings("dream").keys() & recipe.keys()
+    return {"command": "dream"} | {name: recipe[name] for name in sorted(names) if recipe[name] is not None} | more
+
+
+def make_drawing(recipe: Recipe, net: Net | None = None, on_step: OnStep | None = None,
+                 known: dict[str, Any] | None = None) -> tuple[np.ndarray | None, dict[str, Any]]:  # fmt: skip
+    """As `make_dream`, for the command `draw`; of several classes or objectives it makes one sheet.
+
+    If it is stopped, the sheet and its settings hold what was drawn so far.
+    """
+    objectives = [wanted(what) for what in recipe["draw"]]
+    net = net or open_net(recipe)
+    carried = settings_of(recipe, net)
+    if _same(carried, known):
+        return None, carried
+    for objective in objectives:
+        objective.bound(net)  # refuses a class or channel that the network lacks before the first is drawn
+    pictures: list[np.ndarray] = []
+    steps: list[Step] = []  # the last one of each drawing
+
+    def on_each(step: Step) -> object:
+        steps[len(pictures) :] = [step]
+        share = (len(pictures) + step.done) / len(objectives)
+        return on_step(step._replace(done=share)) if on_step else None
+
+    for objective in objectives:
+        picture = draw(net, objective, recipe["steps"], recipe["seed"], on_each)
+        if steps[-1].done or not pictures:
+            pictures.append(picture)
+        if steps[-1].stopped:
+            break
+    carried["draw"] = recipe["draw"][: len(pictures)]
+    return sheet(pictures, recipe["draw"]) if len(pictures) > 1 else pictures[0], carried
+
+
+class Film(NamedTuple):
+    """A film to be made by `resume.make_film`: what it carries, how many frames it has, and how they are made.
+
+    make(on_step) answers with the function that `make_film` takes.
+    """
+
+    settings: dict[str, Any]
+    frames: int
+    make: Callable[[OnStep], Callable[..., Iterator[tuple]]]
+
+
+def plan_film(recipe: Recipe) -> Film:
+    """The film of a recipe of the command `zoom` or `journey`."""
+    if recipe["command"] == "zoom":
+        return _plan_zoom(recipe)
+    return _plan_journey(recipe)
+
+
+def _plan_zoom(recipe: Recipe) -> Film:
+    image = load_image(or_sample(recipe["image"]), recipe["width"])
+    net, recipe, params = prepare(recipe | {"width": image.shape[1]})
+    motion = {name: recipe[name] for name in ("frames", "scale", "rotate", "shift", "seed")}
+
+    def make(on_step: OnStep, done: int, frame: np.ndarray = image) -> Iterator[tuple]:
+        for picture in zoom(net, frame, done=done, on_step=on_step, **motion, **params):
+            yield (picture,)  # all that the next frame needs
+
+    return Film(settings_of(recipe, net), recipe["frames"], lambda on_step: partial(make, on_step))
+
+
+def _plan_journey(recipe: Recipe) -> Film:
+    if (recipe["size"] and recipe["image"]) or (recipe["width"] and not recipe["image"]):
+        raise DreamError("--size is for a journey from noise, --width for one from a picture, IN; leave out the other")
+    if recipe["image"]:
+        image = load_image(or_sample(recipe["image"]), recipe["width"])
+        recipe = recipe | {"width": image.shape[1]}
+    else:
+        recipe = recipe | {"size": recipe["size"] or "640x360"}
+        image = noise(size_of(recipe["size"]), recipe["seed"])
+    net, recipe, params = prepare(recipe)
+    chosen = recipe["layers"]
+    if chosen not in (None, "all"):
+        chosen = [name.strip() for name in chosen.split(",") if name.strip()]
+    layers = stations(net, chosen)
+    recipe = recipe | {"layers": ",".join(layers)}
+    motion = {name: recipe[name] for name in ("frames_per_layer", "cross_fade", "scale", "rotate", "shift", "seed")}
+
+    def make(on_step: OnStep, done: int, frame: np.ndarray = image) -> Iterator[tuple]:
+        for picture in journey(net, layers, frame=frame, done=done, on_step=on_step, **motion, **params):
+            yield (picture,)
+
+    frames = len(layers) * recipe["frames_per_layer"]
+    return Film(settings_of(recipe, net), frames, lambda on_step: partial(make, on_step))
+
+
+def prepare(recipe: Recipe, net: Net | None = None,
+            find: Find = or_sample) -> tuple[Net, Recipe, dict[str, Any]]:  # fmt: skip
+    """(the network; the recipe, with the layer that it climbs; what `deepdream` takes besides the picture and seed).
+
+    The network is loaded if none is given, after all that can be refused without one.
+    """
+    rows = settings(recipe["command"])
+    params = {name: recipe[name] for name, row in rows.items() if row.passed}
+    params["mask"] = grey(find(recipe["mask"])) if recipe["mask"] else None
+    if recipe["command"] == "journey":  # it has layers of its own
+        return net or open_net(recipe), recipe, params
+    if recipe["objective"] is not None:
+        if recipe["end"] or recipe["guide"]:
+            raise DreamError("--objective names its own layers and guides; leave out --layer and --guide")
+        params["objective"] = parse(recipe["objective"], find)
+        return net or open_net(recipe), recipe, params
+    guide = load_guide(find(recipe["guide"])) if recipe["guide"] else None
+    net = net or open_net(recipe)
+    end = recipe["end"] or net.default_layer
+    if not end:
+        layers = f"`deepdream layers --model {recipe['model']}`"
+        raise DreamError(f"{net.model.name} has no default layer; choose one with --layer ({layers} lists them)")
+    params["end"] = end
+    if guide is not None:
+        params["objective"] = partial(objective_guide, guide_features=guide_features(net, guide, end))
+    return net, recipe | {"end": end}, params
+
+
+def settings_of(recipe: Recipe, net: Net, find: Find = or_sample) -> dict[str, Any]:
+    """What a picture carries: its recipe, the network and engine, and the sha256 of the files it was made from."""
+    model = recipe["model"]
+    near = os.path.isdir(model or "") and not os.path.isabs(model)
+    about = {"model": model if near else net.model.name, **net.engine}
+    digests = {name: sha256(find(file)) for name, file in files(recipe)} | identity(net.model)
+    if digests:
+        about["sha256"] = digests
+    return record(recipe, **about)
+
+
+def _same(carried: dict[str, Any], known: dict[str, Any] | None) -> bool:
+    """Whether a picture carries these settings; which version of this program made it does not count."""
+    if known is None:
+        return False
+    plain = json.loads(to_json(carried))
+    return with_defaults(known) | {"deepdream": ""} == with_defaults(plain) | {"deepdream": ""}
+
+
+def identity(model: Any) -> dict[str, str]:
+    """What tells a network's weights from others of the same name; empty if its model.toml has their digest."""
+    if model.digest:
+        return {}
+    path = model.file(".caffemodel")
+    return {"weights": _sha256(path, path.stat().st_mtime_ns)}
+
+
+@cache
+def _sha256(path: Path, changed: int) -> str:
+    return sha256(path)
+
+
+def sha256(file: str | Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    with open(file, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def read_recipe(path: str | Path) -> tuple[Recipe, dict[str, Any]]:
+    """(the recipe, all settings) of a picture, a film or a folder of frames. Raises DreamError where there is none."""
+    carried = read_settings(path)
+    try:
+        return from_record(carried), carried
+    except DreamError as error:
+        if error.setting:
+            raise
+        raise DreamError(f"{path} cannot be replayed: {error}") from None
+
+
+def locate(recipe: Recipe, carried: dict[str, Any], path: str | Path) -> Recipe:
+    """The recipe of the picture at `path`, with the files that it reads found: as recorded, or beside the picture.
+
+    Warns about a file that has changed since; raises DreamError for one that is not there.
+    """
+    found, digests = {}, carried.get("sha256")
+    for name, file in files(recipe):
+        given = Path(file)
+        places = given, Path(path).parent / given, Path(path).parent / given.name
+        place = next((str(place) for place in places if place.is_file()), SAMPLES.get(given.name))
+        if place is None:
+            raise DreamError(f"{path} was made from {given}, which is not here; put that beside it")
+        if isinstance(digests, dict) and digests.get(name) not in (None, sha256(place)):
+            warnings.warn(f"{place} is not the same as what {path} was made from", stacklevel=2)
+        found[name] = str(place)
+    return recipe | found

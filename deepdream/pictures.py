@@ -1,0 +1,215 @@
+"""Pictures in and out: load, resize, save with settings, lay out on a sheet; masks and guides."""
+
+import json
+import math
+import os
+import warnings
+from collections.abc import Collection
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import DreamError, whole
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
+MOST_PIXELS = 89_478_485  # above this Pillow suspects a decompression bomb
+MOST_GUIDE = 500_000  # pixels of a guide that is read from a file
+HERE = Path(__file__).parent
+IMAGES = HERE / "images" if (HERE / "images").is_dir() else HERE.parent / "images"  # in a wheel, or in the repository
+SAMPLES = {name: IMAGES / name for name in ("mountains.jpg", "forest.jpg", "flower.jpg")}
+
+
+def or_sample(path: str) -> str:
+    """The path itself, or if no such file exists, that of the package's photograph of this name."""
+    return str(SAMPLES[path]) if path in SAMPLES and not os.path.exists(path) else path
+
+
+def load_image(path: str | Path, width: int | None = None) -> np.ndarray:
+    """Any picture that Pillow reads -> (H, W, 3) float32, RGB, 0..255; resized to `width` pixels if that is given.
+
+    Transparency is laid on white, 16 bits become 8, and a camera's rotation is applied. Raises DreamError for what
+    cannot be read, or is too large.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(path)
+            image.load()
+        image = ImageOps.exif_transpose(image)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DreamError(f"cannot read the picture {path}: it has more than {MOST_PIXELS:,} pixels") from None
+    except (OSError, ValueError, SyntaxError) as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
+        raise DreamError(f"cannot read the picture {path}: {reason}") from None
+    if image.mode.startswith(("I", "F")):  # Pillow would cut these off at 255
+        image = _reduce_to_8_bits(image, path)
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    image = image.convert("RGB")
+    if width is not None:
+        height = max(1, round(image.height * width / image.width))
+        if width < 1 or width * height > MOST_PIXELS:
+            allowed = f"it must be 1 or more, and the picture at most {MOST_PIXELS:,} pixels"
+            raise DreamError(f"{{setting}} is {width}; {allowed}", "width")
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(image, np.float32)
+
+
+def _reduce_to_8_bits(image: "PIL.Image.Image", path: str | Path) -> "PIL.Image.Image":
+    from PIL import Image
+
+    values = np.asarray(image, np.float32)
+    if not np.isfinite(values).all():
+        raise DreamError(f"cannot read the picture {path}: some of its values are not numbers")
+    if image.mode.startswith("I;16") or values.max() > 255:
+        values = values / 257  # 16 bits
+    elif image.mode == "F" and values.max() <= 1:
+        values = values * 255
+    return Image.fromarray(np.uint8(np.clip(values, 0, 255)))
+
+
+def load_guide(path: str | Path) -> np.ndarray:
+    """The picture in a file, (H, W, 3), reduced to `MOST_GUIDE` pixels, since it goes through the network whole."""
+    image = load_image(path)
+    height, width = image.shape[:2]
+    if height * width > MOST_GUIDE:
+        image = load_image(path, max(1, int((MOST_GUIDE * width / height) ** 0.5)))
+    return image
+
+
+def grey(mask: str | Path | np.ndarray) -> np.ndarray:
+    """A mask as it was given, a path or an array -> (h, w) float32, 0..1.
+
+    Arrays are (h, w) or (h, w, 3), whole numbers 0..255 or fractions 0..1. Raises DreamError for what is no mask.
+    """
+    mask = load_image(mask).astype(np.uint8) if isinstance(mask, (str, Path)) else np.asarray(mask)
+    values = mask.mean(2) if mask.ndim == 3 and mask.shape[2] == 3 else mask
+    if values.ndim != 2 or not values.size or mask.dtype.kind not in "buif":
+        raise DreamError(f"a mask is a grey picture, (height, width) or (height, width, 3); this one is {mask.shape}")
+    if not (values.min() >= 0 and values.max() <= 255):
+        raise DreamError(f"the mask's values go from {values.min()} to {values.max()}; they must lie in 0..255 or 0..1")
+    if not values.any():
+        raise DreamError("the mask is black all over; the dream grows where a mask is light")
+    return np.asarray(values / 255 if mask.dtype.kind in "ui" or values.max() > 1 else values, np.float32)
+
+
+def resized(grey: np.ndarray, h: int, w: int) -> np.ndarray:
+    """A mask (h', w') float32 at another size: (h, w)."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(grey).resize((w, h), Image.Resampling.BILINEAR))
+
+
+def to_image(a: np.ndarray) -> "PIL.Image.Image":
+    """(H, W, 3) RGB, 0..255, clipped where it goes beyond -> PIL.Image."""
+    from PIL import Image
+
+    return Image.fromarray(np.uint8(np.clip(a, 0, 255)))
+
+
+def encode(a: np.ndarray, fmt: str) -> bytes:
+    """An image (H, W, 3) as the bytes of a 'jpeg' or 'png' file."""
+    data = BytesIO()
+    to_image(a).save(data, fmt)
+    return data.getvalue()
+
+
+def save_image(path: str | Path, image: np.ndarray, settings: dict[str, Any] | None = None) -> None:
+    """Write an image (H, W, 3) as .jpg or .png, whole or not at all; it carries the settings, see `read_settings`."""
+    path = Path(path)
+    check_output(path)
+    note = to_json(settings or {})
+    options: dict[str, Any] = {}
+    if FORMATS[path.suffix.lower()] == "PNG":
+        from PIL.PngImagePlugin import PngInfo
+
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt("deepdream", note)
+    else:
+        options |= {"quality": 95, "subsampling": 0, "comment": note.encode()}
+    with whole(path) as part:
+        to_image(image).save(part, FORMATS[path.suffix.lower()], **options)
+
+
+def to_json(settings: dict[str, Any]) -> str:
+    """Settings, or a report, as they are written to files: JSON in one line, NumPy's numbers as plain ones."""
+    return json.dumps(settings, default=lambda value: value.item())
+
+
+def from_json(note: str | bytes) -> dict[str, Any]:
+    """The settings in a file's comment; empty if it is somebody else's comment."""
+    try:
+        settings = json.loads(note)
+        return settings if isinstance(settings, dict) else {}
+    except (ValueError, RecursionError):
+        return {}
+
+
+def picture_settings(path: str | Path) -> dict[str, Any]:
+    """The settings that a picture carries; empty if there are none."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return from_json(image.info.get("deepdream") or image.info.get("comment") or "{}")
+    except (OSError, SyntaxError) as error:
+        raise DreamError(f"cannot read the picture {path}: {error}") from None
+
+
+def check_output(path: str | Path, formats: Collection[str] = tuple(FORMATS), or_else: str = "") -> None:
+    """Raise a DreamError if `save_image` could not write there: better before a dream than after it."""
+    path = Path(path)
+    if path.suffix.lower() not in formats:
+        raise DreamError(f"cannot write {path}: its name must end in {', '.join(formats)}{or_else}")
+    try:
+        if path.is_dir():
+            raise DreamError(f"cannot write {path}: it is a folder")
+        if not path.parent.is_dir():
+            raise DreamError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise DreamError(f"cannot write {path}: {error.strerror or error}") from None
+
+
+def check_folder(path: str | Path) -> None:
+    """Raise a DreamError if files could not be written into this folder because it is a file."""
+    if os.path.isfile(path):
+        raise DreamError(f"{path} is a file; -o takes a folder")
+
+
+def is_local(path: str) -> bool:
+    """Whether this is a path, not a URL."""
+    return "://" not in path
+
+
+def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = None) -> np.ndarray:
+    """Pictures (H, W, 3) side by side on white, each with its label below: one picture (H', W', 3) more.
+
+    columns: how many pictures side by side; without it the sheet is nearly square.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    gap, line = max(2, width // 40), max(14, width // 12)
+    columns = columns or math.ceil(len(pictures) ** 0.5)
+    rows = math.ceil(len(pictures) / columns)
+    canvas = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + line + gap) + gap), "white")
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(line * 0.7)
+    for i, (picture, label) in enumerate(zip(pictures, labels)):
+        x, y = gap + i % columns * (width + gap), gap + i // columns * (height + line + gap)
+        canvas.paste(to_image(picture), (x, y))
+        label = " ".join(label.split())
+        while pen.textlength(label, font) > width and label != "…":
+            label = label.rstrip("…")[:-1] + "…"
+        pen.text((x + width / 2, y + height + line / 2), label, "black", font, "mm")
+    return np.asarray(canvas, np.float32)

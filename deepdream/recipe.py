@@ -1,0 +1,406 @@
+"""The table of settings, one row each; everything else that knows about settings is derived from it.
+
+From a row come the option on the command line and its help, the check of its value in Python, the knob in the studio,
+what a batch job may say, what a picture carries with it, and the command that makes a picture again.
+
+A recipe is a dict of plain JSON values: `command`, and every setting of that command by its name in Python. `complete`
+makes one from what a person gave, `from_record` from what a picture carries; both check every value.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from .errors import DreamError, unknown
+
+VERSION = "0.2.0"
+Recipe = dict[str, Any]
+GRAND = 2**31 - 1  # in place of a limit, for whole numbers that have no natural one
+REQUIRED = object()  # in place of a default
+ABOUT = "deepdream", "sha256", "stopped_at", "frame"  # what a picture carries besides its recipe
+
+PICTURES = "dream", "batch", "grid"
+FILMS = "zoom", "journey", "video"
+DREAMS = (*PICTURES, *FILMS)
+MAKERS = "dream", "draw", *FILMS, "grid"  # these make what can be made again from its recipe
+SPREAD = "batch", "grid", "atlas"  # these work with several processes
+GOAL = "dream", "batch", "grid", "zoom", "video"  # a journey has layers of its own
+
+
+class File(str):
+    """A row of this kind holds the path of a file to read."""
+
+
+class Size(str):
+    """A row of this kind holds WIDTHxHEIGHT in pixels, such as 1024x575."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table."""
+
+    name: str  # in Python, where possible the notebook's; the key in a picture's settings
+    option: str  # on the command line; without dashes, an argument by its place
+    kind: type  # int, float, bool, str, File or Size
+    help: str
+    commands: tuple[str, ...] = ()
+    default: Any = None
+    low: float | None = None  # smallest value
+    high: float | None = None  # largest value
+    above: float | None = None  # the value must be larger than this
+    below: float | None = None  # the value must be smaller than this
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    count: str | int | None = None  # how many values: an int, or '?' or '+' as in argparse
+    metavar: str | tuple[str, ...] | None = None
+    alias: str | None = None  # a second option
+    varies: bool = False  # a grid takes several values, separated by commas
+    passed: bool = False  # given as it is to `deepdream`
+    kept: bool = True  # recorded in the picture
+    knob: str | None = None  # label in the studio
+    but: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # {command: what is different there}
+
+    @property
+    def allowed(self) -> str:
+        """What a value may be, in words."""
+        if self.kind is bool:
+            return "True or False"
+        if self.kind is File:
+            return "the path of a file"
+        if self.kind is Size:
+            return "WIDTHxHEIGHT in pixels, such as 1024x575"
+        if self.kind is str:
+            return "text"
+        number = "a whole number" if self.kind is int else "a number"
+        unit = f" of {self.unit}" if self.unit else ""
+        if self.low is not None and self.high not in (None, GRAND):
+            return f"{number}{unit} from {self.low:.15g} to {self.high:.15g}"
+        limits = {"at least": self.low, "above": self.above, "at most": self.high, "below": self.below}
+        words = [f"{word} {limit:.15g}" for word, limit in limits.items() if limit not in (None, GRAND)]
+        return f"{number}{unit}, {' and '.join(words)}"
+
+    @property
+    def is_option(self) -> bool:
+        return self.option.startswith("-")
+
+
+SIDE = 65_535  # pixels: the most that a JPEG can have
+TABLE = (
+    # What to start from
+    Setting("image", "IN", File, "the picture, in any common format, or one of the package's own: mountains.jpg, "
+            "forest.jpg, flower.jpg", ("dream", "grid", "zoom", "journey"), count="?", knob="Picture",
+            but={"grid": {"default": REQUIRED, "count": None}, "zoom": {"default": REQUIRED, "count": None},
+                 "journey": {"help": "a picture to begin with; without one, the journey begins with noise"}}),
+    Setting("images", "IN", str, "pictures, folders, patterns such as 'photos/*.jpg', or URLs", ("batch",), REQUIRED,
+            count="+", kept=False),
+    Setting("draw", "WHAT", str, "a class, by name or number ('anemone fish'), or an objective, as for `dream "
+            "--objective`; several make a sheet", ("draw",), REQUIRED, count="+"),
+    Setting("source", "IN", File, "the film, in any common format", ("video",), REQUIRED),
+    # The network
+    Setting("model", "--model", str, "a network's name (`deepdream models` lists them), or a folder with its files; "
+            "without it, GoogLeNet, or SqueezeNet if GoogLeNet's weights cannot be downloaded", (*MAKERS, *SPREAD),
+            metavar="NAME", knob="Network"),
+    Setting("engine", "--engine", str, "caffe or torch; without it, DEEPDREAM_ENGINE, or Caffe if it is installed",
+            (*MAKERS, *SPREAD), choices=("caffe", "torch"), metavar="NAME", knob="Engine"),
+    Setting("device", "--device", str, "where PyTorch runs: cpu, cuda or mps; without it, cpu", (*MAKERS, *SPREAD),
+            metavar="NAME"),
+    Setting("dtype", "--dtype", str, "the numbers that PyTorch calculates with: float32 or bfloat16; without it, "
+            "float32", (*MAKERS, *SPREAD), choices=("float32", "bfloat16"), metavar="NAME"),
+    # Films
+    Setting("frames", "--frames", int, "how many frames; a larger number makes a finished film longer", ("zoom",), 100,
+            low=1, high=GRAND),
+    Setting("layers", "--layers", str, "the layers to climb, in turn, or `all`; without it, about ten of all depths",
+            ("journey",), metavar="A,B,C"),
+    Setting("frames_per_layer", "--frames-per-layer", int, "frames for each layer", ("journey",), 100, low=1,
+            high=GRAND),
+    Setting("cross_fade", "--cross-fade", int, "over the last N frames of a layer, the next layer takes over; without "
+            "it, a quarter of the layer's frames", ("journey",), low=0, high=GRAND, unit="frames"),
+    Setting("size", "--size", Size, "dream from noise of this size instead of a picture", ("dream", "journey"),
+            metavar="WxH", but={"journey": {"help": "the size of a film that begins with noise; without it, 640x360"}}),
+    Setting("scale", "--zoom", float, "from frame to frame, cut off this share of the sides and enlarge the rest",
+            ("zoom", "journey"), 0.05, low=-1, below=1, but={"journey": {"default": 0.02}}),
+    Setting("rotate", "--rotate", float, "from frame to frame, turn the picture clockwise by this angle",
+            ("zoom", "journey"), 0.0, low=-360, high=360, unit="degrees", metavar="DEG"),
+    Setting("shift", "--shift", float, "from frame to frame, move the picture by this many pixels", ("zoom", "journey"),
+            [0.0, 0.0], low=-1e6, high=1e6, unit="pixels", count=2, metavar=("RIGHT", "DOWN")),
+    Setting("fps", "--fps", float, "frames a second", ("zoom", "journey"), 25.0, above=0, high=240,
+            unit="frames a second"),
+    Setting("blend", "--blend", float, "how much of a frame's dream carries over to the next frame; 0 dreams each "
+            "frame for itself", ("video",), 0.9, low=0, high=0.99),
+    Setting("start", "--start", int, "the first frame to dream, counted from 0", ("video",), 0, low=0, high=GRAND),
+    Setting("stop", "--stop", int, "stop before this frame; without it, at the end", ("video",), low=0, high=GRAND),
+    Setting("stride", "--stride", int, "dream every Nth frame only and show it N times as long", ("video",), 1, low=1,
+            high=GRAND),
+    # What to climb
+    Setting("end", "--layer", str, "the layer to climb (`deepdream layers` lists them); without it, the network's "
+            "default", GOAL, alias="--end", metavar="NAME", varies=True, knob="Layer"),
+    Setting("guide", "--guide", File, "dream of what is in this picture (reduced to half a megapixel)", GOAL,
+            metavar="IMAGE", knob="Guide"),
+    Setting("objective", "--objective", str, "what to climb in place of a layer: a sum such as \"L2('inception_4c/"
+            "output') + 8000 * channel('inception_4c/output', 237)\" of the terms L2(layer), guide(layer, image), "
+            "channel(layer, i), unit(layer, i, x, y) and logit(class); write --objective=... if it begins with a minus",
+            GOAL, metavar="SUM", knob="Objective"),
+    # How
+    Setting("iter_n", "--iterations", int, "steps at each octave", DREAMS, 10, low=0, high=10_000, varies=True,
+            passed=True, knob="Iterations", but={"journey": {"default": 4}}),
+    Setting("octave_n", "--octaves", int, "number of octaves, the sizes at which the picture is dreamt", DREAMS, 4,
+            low=1, high=100, varies=True, passed=True, knob="Octaves"),
+    Setting("octave_scale", "--octave-scale", float, "ratio of one octave's size to the one before", DREAMS, 1.4,
+            above=1, high=100, varies=True, passed=True, knob="Octave scale"),
+    Setting("step_size", "--step", float, "mean change of a colour value in a step, of 255", DREAMS, 1.5, low=-1000,
+            high=1000, varies=True, passed=True, knob="Step"),
+    Setting("jitter", "--jitter", int, "largest random shift before a step, in pixels", DREAMS, 32, low=0, high=GRAND,
+            unit="pixels", metavar="PX", varies=True, passed=True, knob="Jitter"),
+    Setting("steps", "--steps", int, "steps of a drawing", ("draw", "atlas"), 300, low=1, high=GRAND),
+    Setting("seed", "--seed", int, "seed of the random shifts, and of the noise; the same seed makes the same picture",
+            (*DREAMS, "draw", "atlas"), 0, low=0, high=2**32 - 1, varies=True, knob="Seed",
+            but={"dream": {"default": None, "help": "seed of the random shifts, and of the noise; the same seed makes "
+                           "the same dream; without it, a random seed, which is recorded in the picture"},
+                 "zoom": {"help": "seed of the first frame's random shifts; each later frame adds 1"},
+                 "journey": {"help": "seed of the noise and of the first frame's shifts; each later frame adds 1"}}),
+    Setting("width", "--width", int, "resize to this width first", DREAMS, low=1, high=SIDE, unit="pixels",
+            metavar="PX", knob="Width", but={"grid": {"default": 320}, "studio": {"default": 640}}),
+    Setting("mask", "--mask", File, "dream only where this picture is light", DREAMS, metavar="IMAGE", knob="Mask"),
+    Setting("smooth", "--smooth", float, "blur the gradient, against grain; sigma in pixels, such as 1", DREAMS, 0.0,
+            low=0, high=1000, unit="pixels", metavar="PX", varies=True, passed=True, knob="Smoothing"),
+    Setting("keep_color", "--keep-color", bool, "change only how light each pixel is, not its colour", DREAMS, False,
+            passed=True, knob="Keep the colours"),
+    Setting("tile", "--tile", int, "send the picture through the network in tiles of this size; without it, tiles are "
+            "used only when a whole pass would take more than half of the free memory, or than DEEPDREAM_MEMORY (such "
+            "as 1.5GB)", DREAMS, low=1, high=SIDE, unit="pixels", metavar="PX", passed=True),
+    Setting("halo", "", int, "margin around a tile", (), low=0, high=SIDE, unit="pixels"),
+    Setting("clip", "--no-clip", bool, "let colours leave 0..255, and scale the contrast at the end", PICTURES, True,
+            passed=True),
+    # Running; these change nothing in what is made
+    Setting("layer", "--layer", str, "the layer whose channels are drawn (`deepdream layers` lists them)", ("atlas",),
+            REQUIRED, metavar="NAME", kept=False),
+    Setting("channels", "--channels", str, "draw only these channels; without it, all", ("atlas",), metavar="A-B,C",
+            kept=False),
+    Setting("restart", "--restart", bool, "throw away the frames of an earlier run; without it, a run that was stopped "
+            "or killed is resumed", FILMS, False, kept=False),
+    Setting("workers", "--workers", int, "number of processes on this machine; without it, one for each core", SPREAD,
+            low=1, high=GRAND, kept=False),
+    Setting("scheduler", "--scheduler", str, "run on this Dask cluster instead, tcp://host:8786", SPREAD,
+            metavar="ADDRESS", kept=False),
+    Setting("report", "--report", str, "add a line of JSON to this file for each picture: settings, seconds, peak "
+            "memory in bytes, sha256, error", SPREAD, metavar="FILE", kept=False),
+    Setting("host", "--host", str, "the address to listen on; any but 127.0.0.1 lets other machines in, and visitors "
+            "then need a token", ("serve",), "127.0.0.1", metavar="ADDRESS", kept=False),
+    Setting("port", "--port", int, "the port to listen on; without it, 8866 or the next one that is free", ("serve",),
+            low=1, high=65_535, kept=False),
+    Setting("token", "--token", str, "the token that visitors need; without it, one is made up when --host lets "
+            "others in", ("serve",), metavar="TEXT", kept=False),
+    Setting("at_once", "--at-once", int, "number of visitors that dream at once while others queue; without it, half "
+            "the cores", ("serve",), low=1, high=GRAND, kept=False),
+    Setting("idle", "--idle", float, "minutes after which a page that nobody uses is closed", ("serve",), 30.0, above=0,
+            high=1e6, unit="minutes", metavar="MIN", kept=False),
+    Setting("browser", "--browser", bool, "open the page in a browser on this machine", ("serve",), False, kept=False),
+)  # fmt: skip
+ROWS = {row.name: row for row in TABLE}
+
+
+def settings(command: str) -> dict[str, Setting]:
+    """{name: row} of the settings that this command has, with what is different there."""
+    rows = (row for row in TABLE if command in row.commands)
+    return {row.name: replace(row, **row.but.get(command, {})) for row in rows}
+
+
+def knobs() -> dict[str, Setting]:
+    """{name: row} of the settings of `dream` that have a knob in the studio."""
+    return {row.name: replace(row, **row.but.get("studio", {})) for row in TABLE if row.knob}
+
+
+def check(name: str, value: object) -> None:
+    """Raise a DreamError unless the setting of this name may have this value, in Python.
+
+    None passes if it is the default of any command.
+    """
+    row = ROWS[name]
+    defaults = [row.default, *(different.get("default", row.default) for different in row.but.values())]
+    if value is not None or None not in defaults:
+        _check(row, value)
+
+
+def _check(row: Setting, value: object) -> None:
+    if value is None and row.default is None:
+        return
+    several = isinstance(value, (list, tuple))
+    if isinstance(row.count, int):
+        if not several or len(value) != row.count:
+            raise DreamError(f"{{setting}} is {value!r}; it must be {row.count} numbers", row.name)
+    elif several != (row.count == "+"):
+        raise _refusal(row, value)
+    values = value if several else [value]
+    if row.choices and values[0] not in row.choices:
+        raise unknown(row.name, values[0], row.choices, "no others are allowed")
+    if not values or not all(_fits(row, each) for each in values):
+        raise _refusal(row, value)
+
+
+def _refusal(row: Setting, value: object) -> DreamError:
+    example = f", such as {row.default}" if row.kind is float and isinstance(row.default, float) and row.default else ""
+    each = "one or more of: " if row.count == "+" else ""
+    return DreamError(f"{{setting}} is {value!r}; it must be {each}{row.allowed}{example}", row.name)
+
+
+def _fits(row: Setting, value: Any) -> bool:
+    """Whether one value is of the row's kind and within its limits."""
+    if row.kind is bool:
+        return isinstance(value, bool)
+    if row.kind is Size:
+        return isinstance(value, str) and re.fullmatch("[1-9][0-9]{0,8}x[1-9][0-9]{0,8}", value) is not None
+    if row.kind in (str, File):
+        return isinstance(value, str)
+    if isinstance(value, bool) or not isinstance(value, Integral if row.kind is int else Real):
+        return False
+    number: Any = value
+    return (
+        (row.low is None or number >= row.low)
+        and (row.above is None or number > row.above)
+        and (row.high is None or number <= row.high)
+        and (row.below is None or number < row.below)
+    )
+
+
+def complete(command: str, given: Mapping[str, Any]) -> Recipe:
+    """The recipe of a command: what is given, checked, and the defaults of everything else.
+
+    Raises DreamError for a setting that the command does not have, or that is missing, and for a value that is not
+    allowed.
+    """
+    rows = settings(command)
+    recipe: Recipe = {"command": command}
+    for name in given:
+        if name not in rows and name != "command":
+            raise unknown("setting", name, rows, f"`{command}` has no others")
+    for name, row in rows.items():
+        value = given.get(name)
+        value = row.default if value is None else value
+        if value is REQUIRED:
+            raise DreamError(f"{{setting}} is missing; it must be {row.allowed}: {row.help}", name)
+        several = command == "grid" and row.varies and isinstance(value, list) and value
+        for each in several or [value]:
+            _check(row, each)
+        recipe[name] = value
+    return recipe
+
+
+def read(command: str, name: str, word: str) -> Any:
+    """The value that a word of the command line, or of an old picture's settings, gives to a setting.
+
+    For a grid, a setting that varies may have several, separated by commas: a list. Raises DreamError for a word that
+    cannot be read.
+    """
+    row = settings(command)[name]
+    if command == "grid" and row.varies:
+        parts = [part.strip() for part in word.split(",")]
+        if "" in parts:
+            raise DreamError(f"{{setting}} is {word!r}; a value is missing between its commas", name)
+        values = list(dict.fromkeys(_read(row, part) for part in parts))
+        return values if len(values) > 1 else values[0]
+    return _read(row, word)
+
+
+def _read(row: Setting, word: str) -> Any:
+    if row.kind not in (int, float):
+        return word
+    try:
+        return row.kind(word)
+    except ValueError:
+        raise _refusal(row, word) from None
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """'1024x575' -> (height, width), in pixels."""
+    width, height = map(int, text.split("x"))
+    return height, width
+
+
+def record(recipe: Recipe, **about: Any) -> dict[str, Any]:
+    """The settings that a picture carries: `about`, and of the recipe all that decides how the picture looks.
+
+    Of a file given by its full path only the name is recorded: pictures are published, and folders are named after
+    people.
+    """
+    rows, carried = settings(recipe["command"]), {"deepdream": VERSION}
+    for name, value in (recipe | about).items():
+        row = rows.get(name)
+        if value is None or (row and not row.kept):
+            continue
+        carried[name] = Path(value).name if row and row.kind is File and Path(value).is_absolute() else value
+    return carried
+
+
+def from_record(record: Mapping[str, Any]) -> Recipe:
+    """The recipe of a picture, given the settings that it carries, by this version or an older one.
+
+    Raises DreamError where they were not written by this program, or hold a value that is not allowed.
+    """
+    command = record.get("command", "draw" if "draw" in record else "dream")
+    if "deepdream" not in record or command not in MAKERS:
+        raise DreamError("it carries no settings of deepdream's command line; only what that has made can be replayed")
+    rows, given = settings(command), {}
+    for name, value in record.items():
+        if name in rows and rows[name].kept:
+            a_word = command == "grid" and rows[name].varies and isinstance(value, str)  # as version 0.1.0 wrote it
+            given[name] = read(command, name, value) if a_word else value
+    return complete(command, given)
+
+
+def with_defaults(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a picture carries, and the defaults of those that did not exist when it was made."""
+    rows = settings(record.get("command", ""))
+    return {name: row.default for name, row in rows.items() if row.kept and row.default is not None} | dict(record)
+
+
+def words(recipe: Recipe, out: str) -> list[str]:
+    """The command line, word by word, that makes this recipe's picture or film at `out`; defaults are left out.
+
+    A text such as "-L2('conv1')" at a place would look like an option, so all places then come last, after `--`.
+    """
+    places, options = [], []
+    for name, row in settings(recipe["command"]).items():
+        value = recipe.get(name)
+        if value is None or value == row.default:
+            continue
+        if row.kind is bool:
+            options.append(row.option)
+            continue
+        several = isinstance(value, (list, tuple))
+        texts = [text_of(each) for each in value] if several else [text_of(value)]
+        if several and row.varies:
+            texts = [",".join(texts)]
+        if not row.is_option:
+            places += texts
+        elif row.count is None and texts[0].startswith("-"):
+            options.append(f"{row.option}={texts[0]}")
+        else:
+            options += [row.option, *texts]
+    options += ["-o", f"./{out}" if out.startswith("-") else out]
+    if any(text.startswith("-") for text in places):
+        return [recipe["command"], *options, "--", *places]
+    return [recipe["command"], *places, *options]
+
+
+def text_of(value: object) -> str:
+    """A value as a person would type it: 0.00001, never 1e-05."""
+    if not isinstance(value, float):
+        return str(value)
+    import numpy as np
+
+    return np.format_float_positional(value, trim="0")
+
+
+def files(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """(name, path) of each file that the recipe reads."""
+    for name, row in settings(recipe["command"]).items():
+        if row.kind is File and recipe.get(name):
+            yield name, recipe[name]
+
+
+def option(name: str) -> str:
+    """What a person calls a setting on the command line: `--iterations` for `iter_n`."""
+    return ROWS[name].option if name in ROWS and ROWS[name].is_option else name

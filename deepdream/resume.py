@@ -1,0 +1,217 @@
+"""Films that take hours: made frame by frame, and resumed where an earlier run was stopped or killed.
+
+The frames are kept without loss as 000000.png and so on, beside a `state.npz` that the next frame needs: in the folder
+asked for, or for clip.mp4 in clip.frames/. The state is what counts: it is written first, and whole or not at all.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+import numpy as np
+
+from .errors import CannotWriteError, DreamError, whole
+from .films import Sound, check_film, check_range, encode_film, film_about, frame_path, is_folder, read_film
+from .motion import SteadyFrame, steady
+from .net import Net
+from .pictures import load_image, save_image, to_json
+from .recipe import with_defaults
+
+STATE = "state.npz"
+# Settings that no frame depends on: a film may be made longer or faster, or resumed by another version.
+FREE = "frames", "stop", "fps", "deepdream"
+RESTART = "--restart makes the film from the beginning"
+
+# Called with how many frames are finished and with what it yielded last, it yields the rest: for each frame a tuple of
+# the picture (H, W, 3) and what else the next frame needs.
+Make = Callable[..., Iterator[tuple]]
+
+
+def make_film(out: str | Path, make: Make, settings: dict[str, Any], frames: int | None = None,
+              fps: float | Fraction = 25, sound: Sound | None = None, restart: bool = False,
+              on_frame: Callable[[int], object] | None = None) -> None:  # fmt: skip
+    """Make a film that may take hours, frame by frame; an earlier run that was stopped or killed is resumed.
+
+    out: .mp4, .webm, .gif, or a folder, which has no suffix. make: see `Make`. settings: are written into each frame
+    and into the film; a film that was begun with others is not resumed. frames: put this many into the film; None takes
+    all that are made. restart: throw away the frames of an earlier run. on_frame: called with the number of frames that
+    are finished.
+    """
+    check_film(out, fps)
+    out = Path(out)
+    folder = out if is_folder(out) else out.with_suffix(".frames")
+    with _reserve(folder):
+        done, last = (0, ()) if restart else _resume(folder, settings)
+        try:
+            if on_frame:
+                on_frame(done)
+            for state in make(done, *last):
+                if restart:
+                    _clear(folder)
+                    restart = False
+                with whole(folder / STATE) as part:
+                    np.savez(part, *state, done=done + 1, settings=to_json(settings))
+                done += 1  # it counts as finished even without its picture, which can be made from the state
+                save_image(frame_path(folder, done - 1), state[0], settings | {"frame": done - 1})
+                if on_frame:
+                    on_frame(done)
+            if out != folder:
+                pictures = (_read_frame(folder, i) for i in range(min(done, frames or done)))
+                with whole(out, out.with_name(f".deepdream-{out.name}")) as part:
+                    encode_film(part, pictures, fps, settings, sound)
+        except (DreamError, KeyboardInterrupt) as error:
+            raise _add_finished(error, done, folder) from None
+
+
+def _add_finished(error: DreamError | KeyboardInterrupt, done: int, folder: Path) -> BaseException:
+    """The same error, with how many frames are finished in its message."""
+    if not done:
+        return error
+    kept = f"; frames finished: {done}, in {folder}"
+    if isinstance(error, KeyboardInterrupt):
+        return KeyboardInterrupt(f"{error}{kept}; the same command resumes the film")
+    if isinstance(error, CannotWriteError):
+        kept += "; the same command resumes the film"
+    return type(error)(f"{error.args[0]}{kept}", error.setting)
+
+
+def dream_video(net: Net, source: str | Path, out: str | Path, start: int = 0, stop: int | None = None, stride: int = 1,
+                width: int | None = None, blend: float = 0.9, seed: int = 0, settings: dict[str, Any] | None = None,
+                restart: bool = False, on_frame: Callable[[int], object] | None = None,
+                **dream_params: Any) -> None:  # fmt: skip
+    """Dream over a film, without flicker, and keep its sound: `read_film`, `steady` and `make_film` in one.
+
+    Of every `stride` frames one is dreamt and shown as long as all of them. The rest is as for those three.
+    """
+    check_range(start, stop, stride, width)
+    fps, _, _ = film_about(source)
+    if Path(out).exists() and os.path.samefile(source, out):
+        raise DreamError(f"{out} is the film to dream over; give the dream another name")
+    if settings is None:
+        settings = {"source": Path(source).name, "start": start, "stop": stop, "stride": stride, "width": width}
+        settings |= {"model": net.model.name, **net.engine, "blend": blend, "seed": seed}
+        settings |= {name: _describe(value) for name, value in dream_params.items() if name != "on_step"}
+
+    def make(done: int, *last: Any) -> Iterator[SteadyFrame]:
+        sources = read_film(source, start, stop, stride, width, done)
+        return steady(net, sources, blend, seed, SteadyFrame(*last) if last else None, **dream_params)
+
+    frames = None if stop is None else len(range(start, stop, stride))
+    sound = source, start / fps, math.inf if stop is None else stop / fps
+    make_film(out, make, settings, frames, fps / stride, sound, restart, on_frame)
+
+
+def _describe(value: Any) -> Any:
+    """A parameter as the settings record it: the same for the same parameter, in another process too."""
+    if isinstance(value, np.ndarray):
+        return hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()
+    if isinstance(value, (int, float, str, type(None))):
+        return value
+    return getattr(value, "__qualname__", None) or re.sub(" at 0x[0-9a-f]+", "", str(value))
+
+
+@contextmanager
+def _reserve(folder: Path) -> Iterator[None]:
+    """Make the folder if need be, keep other processes out, and remove half files that a killed run has left."""
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DreamError(f"cannot write the frames to {folder}: {error.strerror}") from None
+    try:
+        with _lock(folder):
+            names = os.listdir(folder)
+            if STATE not in names and not all(name.startswith(".deepdream-") for name in names):
+                raise DreamError(f"the folder {folder} holds other files, and no film to resume; choose another")
+            for half in folder.glob(".deepdream-*"):
+                half.unlink()
+            yield
+    finally:
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()  # this succeeds only if no frame was made and the folder is empty
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Keep other processes from making a film in the same folder. On Windows there is no lock."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            busy = f"another process is making the film in {folder}"
+            raise DreamError(f"{busy}; wait for it, or choose another name") from None
+        except OSError:
+            pass  # some network drives have no locks
+        yield
+    finally:
+        os.close(lock)
+
+
+def _read_frame(folder: Path, i: int) -> np.ndarray:
+    try:
+        return load_image(frame_path(folder, i))
+    except DreamError as error:
+        raise DreamError(f"{error}; {RESTART}") from None
+
+
+def _clear(folder: Path) -> None:
+    """Throw away a film's frames; the state last, because it shows that they are frames and not other pictures."""
+    for path in *folder.glob("[0-9]*.png"), folder / STATE:
+        path.unlink(missing_ok=True)
+
+
+def _resume(folder: Path, settings: dict[str, Any]) -> tuple[int, tuple]:
+    """(how many frames are finished, what the next one needs). Raises DreamError if the film cannot be resumed."""
+    if not (folder / STATE).exists():
+        return 0, ()
+    done, last, begun = _read_state(folder / STATE)
+    _check_same(folder, with_defaults(begun), with_defaults(json.loads(to_json(settings))))
+    for i in range(done - 1):
+        if not frame_path(folder, i).exists():
+            raise DreamError(f"{frame_path(folder, i)} is missing; {RESTART}")
+    if not frame_path(folder, done - 1).exists():  # the run was killed between writing the state and its picture
+        save_image(frame_path(folder, done - 1), last[0], begun | {"frame": done - 1})
+    return done, last
+
+
+def _read_state(path: Path) -> tuple[int, tuple, dict[str, Any]]:
+    """(how many frames are finished, what the next one needs, the settings)"""
+    try:
+        with np.load(path) as kept:
+            done, begun = int(kept["done"]), dict(json.loads(str(kept["settings"])))
+            last = [kept["arr_0"], *(kept[f"arr_{i}"] for i in range(1, len(kept.files) - 2))]
+    except Exception as error:  # a damaged file can raise nearly anything
+        raise DreamError(f"cannot read {path}: {error}; {RESTART}") from None
+    # Numbers come back as arrays without dimensions, with which NumPy would calculate in other precision.
+    return done, tuple(a if a.ndim else a.item() for a in last), begun
+
+
+def _check_same(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise a DreamError if the frames in the folder were begun with other settings than now."""
+    # A file with the same sha256 key is compared by that; its path may be another.
+    files = begun.get("sha256", {}).keys() & now.get("sha256", {}).keys()
+    for name in ("command", *sorted(begun.keys() | now.keys())):
+        if begun.get(name) == now.get(name) or name in (*FREE, *files):
+            continue
+        cure = "go back to that, choose another name, or throw its frames away with --restart"
+        if name == "sha256":
+            raise DreamError(f"the film in {folder} was begun from another file than this one; {cure}")
+        other = f"with {{setting}} {begun.get(name)!r}, and now it is {now.get(name)!r}"
+        raise DreamError(f"the film in {folder} was begun {other}; {cure}", name)

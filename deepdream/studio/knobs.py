@@ -1,0 +1,231 @@
+"""The knobs: ipywidgets made from the rows of the table in recipe.py.
+
+A row knows its knob's label, kind, limits and default. Here is only what a row cannot know: which networks, engines,
+layers and pictures there are to choose from.
+"""
+
+import os
+import shlex
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+import numpy as np
+from traitlets import TraitError
+
+from .. import shapes, zoo
+from ..engines import ENGINES
+from ..errors import DreamError, unknown
+from ..net import Net
+from ..recipe import GRAND, File, Recipe, Setting, check, complete, files, knobs, option, size_of, words
+
+ROWS = knobs()
+CHOICES = "model", "engine", "end"  # besides pictures, these are chosen from a list
+CAN_BE_EMPTY = [name for name, row in ROWS.items() if row.kind in (str, File) and name not in ("image", *CHOICES)]
+PLACEHOLDERS = {"objective": "logit('peacock')"}
+NOISE = "noise"  # the choice of no picture
+HALF = " bfloat16"  # after an engine's name
+ENGINE_NAMES = {
+    "caffe": "Caffe, as in 2015",
+    "torch": "PyTorch, several times faster",
+    "torch bfloat16": "PyTorch, bfloat16: faster, less exact",
+}
+UNSAID = ("device", "cpu"), ("dtype", "float32")  # what a picture records, and no command has to say
+DEPTHS = {  # a layer's receptive field, divided by the side of the pictures that its network was made for
+    0.27: "edges and strokes",
+    0.77: "textures and eyes",
+    1.4: "animal parts",
+    np.inf: "whole things",
+}
+
+
+class Knobs(dict[str, Any]):
+    """{name in Python: its ipywidget}. `layers` is {layer: what it tends to show} of the network that is chosen."""
+
+    def __init__(self, net: Net | None, pictures: Iterable[str]) -> None:
+        """net: the only network to choose; without it, all that there are."""
+        super().__init__({name: _make(row) for name, row in ROWS.items()})
+        self.net, self._quiet = net, False
+        self.layers: dict[str, str] = {}
+        if net is None:
+            models, engines, engine = _models(), _engines(), os.environ.get("DEEPDREAM_ENGINE")
+        else:
+            is_known = net.model.name in zoo.names()
+            models = [(net.model.title, net.model.name if is_known else os.path.relpath(net.model.folders[0]))]
+            engine = net.engine["engine"] + (HALF if net.engine.get("dtype") == "bfloat16" else "")
+            engines = [engine]
+        self._offer("model", models, models[0][1])
+        engine = engine if engine in engines else engines[0]
+        self._offer("engine", [(ENGINE_NAMES[name], name) for name in engines], engine)
+        self.offer_pictures(pictures)
+        self["image"].value = next(iter(pictures))
+        self._offer_layers()
+
+    def watch(self, turned: Callable[[str], None]) -> None:
+        """Call `turned` with the name of each knob that is turned, by hand or by `turn`."""
+
+        def observe(name: str) -> None:
+            def react(_: Any) -> None:
+                if name == "model":
+                    self._offer_layers()
+                if not self._quiet:
+                    turned(name)
+
+            self[name].observe(react, "value")
+
+        for name in self:
+            observe(name)
+
+    def offer_pictures(self, names: Iterable[str]) -> None:
+        """Let the knobs for pictures choose from these."""
+        pictures = [(name, name) for name in names]
+        for name, row in ROWS.items():
+            if row.kind is File:
+                nothing = NOISE if name == "image" else "none"
+                self._offer(name, [*pictures, (nothing, "")], self[name].value or "")
+
+    def _offer_layers(self) -> None:
+        """Let the knob for the layer choose from those of the network, and keep its choice where that is possible."""
+        model = self.net.model if self.net else zoo.find(self["model"].value)
+        self.layers = _describe_layers(model)
+        choices = self["end"].value, model.default_layer, *self.layers
+        layers = [(f"{layer} · {says}", layer) for layer, says in self.layers.items()]
+        self._offer("end", layers, next(layer for layer in choices if layer in self.layers))
+
+    def _offer(self, name: str, options: list[tuple[str, str]], chosen: str) -> None:
+        self._quiet = True  # new options move a Dropdown's value for a moment, which is no turn of the knob
+        try:
+            self[name].options, self[name].value = options, chosen
+        finally:
+            self._quiet = False
+
+    def recipe(self) -> Recipe:
+        """The recipe of the dream that the knobs would make; raises DreamError where a value is not allowed."""
+        values = {name: knob.value for name, knob in self.items()}
+        values["objective"] = values["objective"].strip()
+        if values["objective"]:  # it names its own layers and guides
+            values |= {"end": "", "guide": ""}
+        if not values["image"]:
+            values["size"] = noise_size(values.pop("width"))
+        values["engine"], _, values["dtype"] = values["engine"].partition(" ")
+        return complete("dream", {name: value for name, value in values.items() if value != ""})
+
+    def turn(self, **values: Any) -> None:
+        """Turn knobs, by their names in Python; all of them, or none where a DreamError is raised."""
+        for name in values:
+            if name not in self:
+                raise unknown("knob", name, self, "the panel has no others")
+        before = {name: self[name].value for name in values}
+        try:
+            for name, value in values.items():
+                self._turn(name, value)
+        except (DreamError, OSError):
+            for name, value in before.items():
+                self[name].value = value
+            raise
+
+    def _turn(self, name: str, value: Any) -> None:
+        knob = self[name]
+        if isinstance(knob, ipywidgets.Dropdown):
+            choices = [choice for _, choice in knob.options]
+            if value not in choices:
+                raise unknown(label(name).lower(), value, choices, "the knob has these")
+        else:
+            check(name, value)
+        with suppress(TraitError):
+            knob.value = value
+        if knob.value != value:
+            raise DreamError(f"{{setting}} cannot be {value!r}", name)
+
+    def values_of(self, recipe: Recipe, find: Callable[[str, str], str | None]) -> tuple[dict[str, Any], list[str]]:
+        """({name: value} that turns the knobs to a recipe, what the recipe needs that is not here).
+
+        find: from a setting and the name of its file to the name of that picture here, or None.
+        """
+        values, missing = {name: recipe[name] for name in self}, []
+        for name, file in files(recipe):
+            values[name] = find(name, Path(file).name)
+            if values[name] is None:
+                missing.append(f"the {name} {Path(file).name}")
+        for name in CAN_BE_EMPTY:
+            values[name] = values[name] or ""
+        if recipe["dtype"] == "bfloat16" and recipe["engine"]:
+            values["engine"] += HALF
+        if values["engine"] not in (None, *(choice for _, choice in self["engine"].options)):
+            missing.append(f"the engine {values.pop('engine')}")
+        rest = {name: value for name, value in recipe.items() if name not in self} | {"dtype": None}
+        if recipe["size"]:
+            values["image"], values["width"] = "", size_of(recipe["size"])[1]
+            if noise_size(values["width"]) == recipe["size"]:
+                rest["size"] = None
+        options = words(_without_defaults(rest), "dream.png")[1:-2]  # between the command and -o
+        if options:
+            missing.append(" ".join(options))
+        return {name: value for name, value in values.items() if value is not None}, missing
+
+
+def label(name: str) -> str:
+    """What a person at the panel calls a setting: by its knob's label, or by its option where it has no knob."""
+    return str(ROWS[name].knob) if name in ROWS else option(name)
+
+
+def command_line(recipe: Recipe) -> str:
+    """The command that makes this recipe's picture."""
+    return shlex.join(["deepdream", *words(_without_defaults(recipe), "dream.png")])
+
+
+def _without_defaults(recipe: Recipe) -> Recipe:
+    return {name: value for name, value in recipe.items() if (name, value) not in UNSAID}
+
+
+def noise_size(width: int) -> str:
+    """The size of noise that is this wide, such as 640x360."""
+    return f"{width}x{max(1, round(width * 9 / 16))}"
+
+
+def _make(row: Setting) -> Any:
+    """The ipywidget of a row."""
+    about: dict[str, Any] = {"description": row.knob, "tooltip": row.help}
+    if row.kind is bool:
+        return ipywidgets.Checkbox(value=row.default, **about)
+    if row.kind in (str, File):
+        if row.kind is File or row.name in CHOICES:
+            knob = ipywidgets.Dropdown(**about)
+        else:
+            knob = ipywidgets.Text(value=row.default or "", placeholder=PLACEHOLDERS.get(row.name, ""), **about)
+        if row.name != "image":
+            knob.add_class("dd-wide")
+        return knob
+    low, high = (row.low, row.above, -GRAND), (row.high, row.below, GRAND)
+    limits = {"min": _first(low), "max": _first(high)}
+    if row.kind is int:
+        return ipywidgets.BoundedIntText(value=row.default, **limits, **about)
+    return ipywidgets.BoundedFloatText(value=row.default, step=0.05, **limits, **about)
+
+
+def _first(limits: Iterable[float | None]) -> float:
+    """The first of these that is given."""
+    return next(limit for limit in limits if limit is not None)
+
+
+def _models() -> list[tuple[str, str]]:
+    """(title, name) of each network that is here or can be downloaded, the default first."""
+    models = [zoo.find(name) for name in zoo.names()]
+    models.sort(key=lambda model: model.name != zoo.DEFAULT)
+    return [(model.title, model.name) for model in models if model.source or model.file(".caffemodel")]
+
+
+def _engines() -> list[str]:
+    """The engines that are installed; all, where none is, for then a dream says what to do."""
+    return [name for name in ENGINE_NAMES if find_spec(name.split()[0])] or list(ENGINES)
+
+
+def _describe_layers(model: zoo.Model) -> dict[str, str]:
+    """{layer: what it tends to show}, in network order, of the layers that a picture of any size can climb."""
+    specs = zoo.layers(model)
+    fields, side = shapes.receptive_fields(specs), max(shapes.own_size(specs))
+    shares = {name: fields[name] / side for name in shapes.climbable(specs) if fields[name] < np.inf}
+    return {name: next(says for most, says in DEPTHS.items() if share <= most) for name, share in shares.items()}
