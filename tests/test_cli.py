@@ -1,4 +1,8 @@
-"""The command line as a person meets it: real processes, and nothing ever kills one."""
+"""The command line as a person meets it: what it makes, and what it refuses, in one sentence.
+
+Most of it runs in this process. Whatever could abort or hang, and one dream or smoke test of each command, has a real
+process: nothing ever kills one.
+"""
 
 import hashlib
 import os
@@ -8,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TOY, mounted, refused, run
+from conftest import TOY, main, mounted, refused, run
 from PIL import Image
 
 import deepdream as dd
@@ -16,10 +20,15 @@ from deepdream import caffemodel
 
 ROOT = Path(__file__).parent.parent
 MOUNTAINS = ROOT / "images" / "mountains.jpg"
+FEW = "--iterations", 1, "--octaves", 2, "--seed", 0
 
 
-def dream(*args, **kwargs):
-    return run("dream", *args, "--iterations", 1, "--octaves", 2, "--seed", 0, **kwargs)
+def dream(*args):
+    return main("dream", *args, *FEW)
+
+
+def dream_in_a_process(*args, **kwargs):
+    return run("dream", *args, *FEW, **kwargs)
 
 
 @pytest.fixture
@@ -30,8 +39,9 @@ def picture(tmp_path):
 
 def test_a_dream_from_end_to_end(tmp_path, picture, toy):
     out = tmp_path / "out.png"
-    done = dream(picture, "-o", out, "--model", toy, "--guide", picture, "--no-clip", "--width", 70)
-    assert done.returncode == 0 and done.stdout == f"{out}\n", done
+    words = picture, "--model", toy, "--guide", picture, "--no-clip", "--width", 70
+    done = dream_in_a_process(*words, "-o", out)
+    assert done.returncode == 0 and done.stdout == f"{out}\n" and done.stderr == "", done
     assert dd.load_image(out).shape == (52, 70, 3)
     settings = dd.read_settings(out)
     given = {"model": "toy", "engine": "caffe", "image": "in.png", "width": 70, "guide": "in.png", "iter_n": 1}
@@ -41,7 +51,7 @@ def test_a_dream_from_end_to_end(tmp_path, picture, toy):
     weights = hashlib.sha256((toy / "toy.caffemodel").read_bytes()).hexdigest()
     assert settings == {**given, "sha256": {"image": digest, "guide": digest, "weights": weights}}
     again = tmp_path / "again.png"
-    dream(picture, "-o", again, "--model", toy, "--guide", picture, "--no-clip", "--width", 70)
+    dream_in_a_process(*words, "-o", again)
     assert again.read_bytes() == out.read_bytes()
 
 
@@ -52,19 +62,35 @@ def test_a_dream_of_noise(tmp_path, toy):
     assert settings["size"] == "64x48" and not {"image", "width"} & settings.keys()
     again = run("replay", tmp_path / "n.png", "-o", tmp_path / "again.png", "--model", toy)
     assert again.returncode == 0 and (tmp_path / "again.png").read_bytes() == (tmp_path / "n.png").read_bytes()
-    for given in ((), ("--size", "64x48", "in.png"), ("--size", "64x48", "--width", 50)):
-        refused(dream(*given, "-o", tmp_path / "x.png", "--model", toy), "begins with a picture|noise has a --size")
 
 
-def test_the_photographs_that_travel_along_are_found_by_name(tmp_path, toy):
-    done = dream("flower.jpg", "--guide", "forest.jpg", "-o", "d.png", "--model", toy, "--width", 60, cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ((), "begins with a picture, IN, or noise of a --size, such as 640x360; give one of the two"),
+        (("--size", "64x48", "in.png"), "begins with a picture, IN, or noise of a --size"),
+        (("--size", "64x48", "--width", 50), "--width is for a picture; noise has a --size"),
+        (("--size", "64"), "--size is '64'; it must be WIDTHxHEIGHT in pixels"),
+        (("--size", "0x48"), "--size is '0x48'; it must be WIDTHxHEIGHT in pixels"),
+        (("--size", "99999999x1"), "--size is 99999999x1; both numbers must be whole numbers of pixels"),
+        (("--size", f"{'9' * 5000}x1"), "it must be WIDTHxHEIGHT in pixels"),
+    ],
+)
+def test_a_dream_begins_with_a_picture_or_with_noise(tmp_path, toy, given, says):
+    refused(dream(*given, "-o", tmp_path / "x.png", "--model", toy), says)
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_the_photographs_of_the_package_are_found_by_name(tmp_path, toy, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = dream("flower.jpg", "--guide", "forest.jpg", "-o", "d.png", "--model", toy, "--width", 60)
     assert done.returncode == 0, done
     settings = dd.read_settings(tmp_path / "d.png")
     assert (settings["image"], settings["guide"]) == ("flower.jpg", "forest.jpg")
-    again = run("replay", "d.png", "-o", "again.png", "--model", toy, cwd=tmp_path)
+    again = main("replay", "d.png", "-o", "again.png", "--model", toy)
     assert again.returncode == 0 and (tmp_path / "again.png").read_bytes() == (tmp_path / "d.png").read_bytes()
     dd.save_image(tmp_path / "forest.jpg", np.zeros((40, 50, 3)))
-    dream("forest.jpg", "-o", "mine.png", "--model", toy, cwd=tmp_path)
+    dream("forest.jpg", "-o", "mine.png", "--model", toy)
     assert dd.load_image(tmp_path / "mine.png").shape == (40, 50, 3), "a file that is there comes first"
 
 
@@ -78,7 +104,7 @@ def test_ctrl_c_keeps_the_picture_so_far(tmp_path, picture, toy):
     args = ["dream", picture, "-o", tmp_path / "o.png", "--model", toy, "--iterations", 50]
     code = f"""if True:
         import signal, sys
-        from deepdream import __main__, dream
+        from deepdream import cli, dream
         steps, make_step = [], dream.make_step
         def stop_at_the_fourth(*args, **kwargs):
             make_step(*args, **kwargs)
@@ -86,10 +112,10 @@ def test_ctrl_c_keeps_the_picture_so_far(tmp_path, picture, toy):
             if len(steps) == 4:
                 signal.raise_signal(signal.SIGINT)
         dream.make_step = stop_at_the_fourth
-        sys.exit(__main__.main({list(map(str, args))}))
+        sys.exit(cli.main({list(map(str, args))}))
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 130 and "stopped at" in done.stdout, done
+    assert done.returncode == 130 and "(stopped at " in done.stdout and done.stderr == "", done
     assert 0 < dd.read_settings(tmp_path / "o.png")["stopped_at"] < 1
 
 
@@ -102,16 +128,17 @@ def test_layers_lists_shapes_fields_and_what_can_be_climbed(toy):
 
 
 def test_layers_of_a_small_picture_are_listed_all_the_same():
-    lines = {line.split()[0]: line for line in run("layers", "--size", "200x112").stdout.splitlines()}
+    lines = {line.split()[0]: line for line in main("layers", "--size", "200x112").stdout.splitlines()}
     assert lines["inception_5b/output"].endswith("yes") and len(lines) == 144
     assert "too small" in lines["prob"] and lines["prob"].endswith("-")
-    large = run("layers", "--size", "1024x575").stdout.splitlines()
+    large = main("layers", "--size", "1024x575").stdout.splitlines()
     assert large[-1].startswith("prob") and large[-1].endswith("-")
 
 
-def test_layers_of_googlenet_need_no_weights(tmp_path):
-    env = os.environ | {"DEEPDREAM_MODELS": "", "XDG_CACHE_HOME": str(tmp_path)}
-    done = run("layers", env=env)
+def test_layers_of_googlenet_need_no_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEEPDREAM_MODELS", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    done = main("layers")
     assert len(done.stdout.splitlines()) == 144 and "inception_4c/output" in done.stdout
 
 
@@ -129,13 +156,15 @@ def test_models_lists_all_and_where():
         (["--layer", "boht"], "unknown layer 'boht'; did you mean 'both'"),
         (["--layer", "fc"], "only on one of its own size, 32x24"),
         (["--model", "squeezenet"], "unknown model 'squeezenet'; did you mean 'squeezenet_v1.1'"),
-        (["--iterations", "-3"], "--iterations is -3"),
+        (["--engine", "cafe"], r"unknown engine 'cafe'; did you mean 'caffe'\?"),
+        (["--iterations", "-3"], "--iterations is -3; it must be a whole number from 0 to 10000"),
         (["--octaves", "13"], "too small for layer 'both', which needs at least 3x3 pixels; it is one of 13 octaves"),
-        (["--scale", "0.5"], "--scale is 0.5"),
+        (["--octave-scale", "0.5"], "--octave-scale is 0.5; it must be a number, above 1 and at most 100, such as 1.4"),
+        (["--scale", "1.5"], r"unknown option '--scale'; did you mean '--octave-scale'"),
         (["--seed", "-1"], "--seed is -1"),
         (["--model", ""], "unknown model ''"),
         (["--width", "-1"], "--width is -1"),
-        (["--width", "wide"], "invalid int value: 'wide'"),
+        (["--width", "wide"], "--width is 'wide'; it must be a whole number of pixels from 1 to 65535"),
         (["--objective", "L2('boht')"], "unknown layer 'boht'; did you mean 'both'"),
         (["--objective", ""], "cannot read ''"),
         (["--tile", "0"], "--tile is 0"),
@@ -149,19 +178,36 @@ def test_models_lists_all_and_where():
 )
 def test_wrong_arguments(tmp_path, picture, toy, args, says):
     given = ["dream", picture, "-o", tmp_path / "o.png", "--model", toy, "--iterations", 1, *args]
-    refused(run(*given), says)
+    refused(main(*given), says)
     assert not (tmp_path / "o.png").exists()
 
 
-def test_wrong_commands():
+def test_a_refusal_in_a_process_of_its_own(tmp_path, picture):
+    refused(run("dream", picture, "-o", tmp_path / "o.png", "--iterations", -3), "deepdream: --iterations is -3")
+    refused(run("draw", "banana", "-o", tmp_path / "x.gif"), r"must end in \.jpg")
     refused(run(), "COMMAND")
-    refused(run("daydream"), "invalid choice: 'daydream'")
-    refused(run("layers", "--size", "big"), "--size")
-    refused(run("draw", "banana split", "-o", "x.png", "--model", "squeezenet_v1.1"), "unknown class .*'banana'")
-    refused(run("draw", "banana", "-o", "x.gif"), r"must end in \.jpg")
-    refused(run("draw", "-o", "x.png"), "WHAT")
-    refused(run("models", "get", "googlenet"), "did you mean 'bvlc_googlenet'")
-    refused(run("models", "get", "places205_googlenet"), "get Places205-GoogLeNet from")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["daydream"], "invalid choice: 'daydream'"),
+        (["layers", "--size", "big"], "--size is 'big'"),
+        (["draw", "banana split", "-o", "x.png", "--model", "squeezenet_v1.1"], "unknown class .*'banana'"),
+        (["draw", "-o", "x.png"], "WHAT"),
+        (["dream", "a.png", "b.png", "-o", "x.png"], r"unknown arguments: b\.png; `deepdream dream --help` shows"),
+        (["dream", "a.png"], "required: -o/--out; `deepdream dream --help` shows what is allowed"),
+        (["models", "get", "googlenet"], "did you mean 'bvlc_googlenet'"),
+        (["models", "get", "places205_googlenet"], "get Places205-GoogLeNet from"),
+        (["zoom", "-o", "x.mp4"], "required: IN"),
+        (["journey", "-o", "x.mp4", "--zoom", "1"], "--zoom is 1.0; it must be a number, at least -1 and below 1"),
+        (["video", "absent.mp4", "-o", "x.mp4"], "absent.mp4"),
+        (["serve", "--port", "0"], "--port is 0"),
+        (["replay", "absent.png"], "absent.png"),
+    ],
+)
+def test_wrong_commands(words, says):
+    refused(main(*words), says)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"nonsense"])
@@ -203,19 +249,30 @@ def test_drawings(tmp_path, toy):
     assert dd.load_image(one).shape == (32, 43, 3)
     settings = dd.read_settings(one)
     assert (settings["draw"], settings["steps"], settings["seed"]) == (["3"], 3, 5)
-    done = run("draw", "3", "channel('both', 2)", "2 * L2('conv1')", "-o", two, *common)
+    done = main("draw", "3", "channel('both', 2)", "2 * L2('conv1')", "-o", two, *common)
     assert done.returncode == 0, done
     height, width, _ = dd.load_image(two).shape
     assert height > 64 and width > 86, "a sheet"
-    refused(run("draw", "3", "channel('both', 99)", "-o", tmp_path / "x.png", *common), "channel of layer 'both' is 99")
+    wrong = main("draw", "3", "channel('both', 99)", "-o", tmp_path / "x.png", *common)
+    refused(wrong, "channel of layer 'both' is 99")
     assert not (tmp_path / "x.png").exists()
+
+
+def test_the_drawing_of_a_sum_that_begins_with_a_minus_can_be_replayed(tmp_path, toy, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = main("draw", "--steps", 2, "--model", toy, "-o", "one.png", "--", "-L2('conv1')")
+    assert done.returncode == 0 and dd.read_settings("one.png")["draw"] == ["-L2('conv1')"], done
+    line = main("replay", "one.png").stdout
+    assert line == "deepdream draw --model toy --engine caffe --steps 2 -o one.png -- '-L2('\"'\"'conv1'\"'\"')'\n"
+    assert main("replay", "one.png", "-o", "again.png").returncode == 0
+    assert Path("again.png").read_bytes() == Path("one.png").read_bytes()
 
 
 def test_ctrl_c_keeps_the_drawings_so_far(tmp_path, toy):
     args = ["draw", "3", "2", "1", "-o", tmp_path / "o.png", "--model", toy, "--steps", 4]
     code = f"""if True:
         import signal, sys
-        from deepdream import __main__
+        from deepdream import cli
         import deepdream.draw
         draw, calls = sys.modules["deepdream.draw"], []
         gradient = draw.gradient
@@ -225,7 +282,7 @@ def test_ctrl_c_keeps_the_drawings_so_far(tmp_path, toy):
                 signal.raise_signal(signal.SIGINT)
             return gradient(*args)
         draw.gradient = stop_at_the_ninth
-        sys.exit(__main__.main({list(map(str, args))}))
+        sys.exit(cli.main({list(map(str, args))}))
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 130 and "stopped at 67%" in done.stdout, done
@@ -238,27 +295,36 @@ def test_a_picture_too_small(tmp_path, toy):
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("old", "new", "says"),
     [
-        ("layer {", "layer {{"),
-        ('type: "Concat"', 'type: "Konkat"'),
-        ("num_output: 8", "num_output: 0"),
-        ('type: "ReLU"', 'type: "LRN" lrn_param { local_size: 4 }'),
-        ("num_output: 8", 'num_output: 8 weight_filler { type: "quux" }'),
-        ("kernel_size: 1 }", "kernel_size: 1 axis: 7 }"),
+        ("layer {", "layer {{", "cannot read .*deploy.prototxt"),
+        ('type: "Concat"', 'type: "Konkat"', "unknown layer type of layer 'both': 'Konkat'; did you mean 'Concat'"),
+        ("num_output: 8", "num_output: 0", "layer 'conv1'.*num_output"),
+        ('type: "ReLU"', 'type: "LRN" lrn_param { local_size: 4 }', "layer 'relu1'.*local_size"),
+        ("num_output: 8", 'num_output: 8 weight_filler { type: "quux" }', "Caffe refuses .*Unknown filler name: quux"),
+        ("kernel_size: 1 }", "kernel_size: 1 axis: 7 }", "Caffe refuses .*axis"),
     ],
 )
-def test_wrong_prototxts(tmp_path, picture, toy, change):
-    """The last two pass our own checks: there Caffe's abort happens in another process and is told."""
-    (toy / "deploy.prototxt").write_text(TOY.replace(*change))
-    refused(dream(picture, "-o", tmp_path / "o.png", "--model", toy), "prototxt|layer|Caffe refuses")
+def test_wrong_prototxts(tmp_path, picture, toy, old, new, says):
+    """The last two pass our own checks: Caffe's abort then happens in another process, and is reported."""
+    (toy / "deploy.prototxt").write_text(TOY.replace(old, new))
+    refused(dream_in_a_process(picture, "-o", tmp_path / "o.png", "--model", toy), says)
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"\xff" * 500, lambda b: b"", None])
-def test_wrong_caffemodels(tmp_path, picture, toy, damage):
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda content: content[: len(content) // 2], "cannot read .*toy.caffemodel"),
+        (lambda content: b"\xff" * 500, "cannot read .*toy.caffemodel"),
+        (lambda content: b"", "toy.caffemodel holds no weights: it is not a caffemodel, or an empty one"),
+        (None, "toy has no caffemodel yet: put a .prototxt and a .caffemodel, one of each, into"),
+    ],
+    ids=["half", "nonsense", "empty", "absent"],
+)
+def test_wrong_caffemodels(tmp_path, picture, toy, damage, says):
     file = toy / "toy.caffemodel"
     file.write_bytes(damage(file.read_bytes())) if damage else file.unlink()
-    refused(dream(picture, "-o", tmp_path / "o.png", "--model", toy), "caffemodel")
+    refused(dream(picture, "-o", tmp_path / "o.png", "--model", toy), says)
 
 
 @pytest.mark.parametrize("left", [None, [(4, 8, 3, 3), (4,)], [(4, 8, 1, 1)], [(4, 8, 1, 1), (5,)]])
@@ -274,7 +340,7 @@ def test_weights_that_are_missing_or_do_not_fit(tmp_path, picture, toy, left):
 
 def test_a_full_disk(tmp_path, picture, toy):
     with mounted(tmp_path / "full", "size=8k"):
-        done = dream(picture, "-o", tmp_path / "full" / "o.png", "--model", toy)
+        done = dream_in_a_process(picture, "-o", tmp_path / "full" / "o.png", "--model", toy)
         refused(done, "cannot write .*No space left")
         assert os.listdir(tmp_path / "full") == []
 
@@ -284,14 +350,14 @@ def test_a_read_only_folder(tmp_path, picture, toy):
         refused(dream(picture, "-o", tmp_path / "fixed" / "o.png", "--model", toy), "cannot write .*Read-only")
 
 
-def test_a_cache_that_cannot_be_written(tmp_path, picture):
+def test_a_cache_that_cannot_be_written(tmp_path, picture, monkeypatch):
     (tmp_path / "file").write_text("in the way")
-    env = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "file")}
-    refused(dream(picture, "-o", tmp_path / "o.png", "--model", "squeezenet_v1.1", env=env), "XDG_CACHE_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    refused(dream(picture, "-o", tmp_path / "o.png", "--model", "squeezenet_v1.1"), "XDG_CACHE_HOME")
 
 
 def test_without_caffe(tmp_path, picture, toy):
     (tmp_path / "caffe.py").write_text("raise ImportError('libglog.so.1 is not there')")
     env = os.environ | {"PYTHONPATH": str(tmp_path)}
-    done = dream(picture, "-o", tmp_path / "o.png", "--model", toy, "--engine", "caffe", env=env)
+    done = dream_in_a_process(picture, "-o", tmp_path / "o.png", "--model", toy, "--engine", "caffe", env=env)
     refused(done, "libglog.so.1.*make caffe")

@@ -13,6 +13,14 @@ from deepdream.objectives import class_number
 ROOT = Path(__file__).parent.parent
 
 
+def activations(net, picture, layer):
+    """What a layer makes of a picture (H, W, 3): (channels, h, w)."""
+    net.blobs["data"].reshape(1, 3, *picture.shape[:2])
+    net.blobs["data"].data[0] = dd.preprocess(net, picture)
+    net.forward(end=layer)
+    return net.blobs[layer].data[0].copy()
+
+
 def test_googlenet_and_squeezenet_know_a_starfish_that_googlenet_drew(googlenet, squeezenet):
     picture = dd.draw(googlenet, "starfish", steps=120)
     assert picture.shape == (300, 300, 3) and picture.min() >= 0 and picture.max() <= 255
@@ -31,12 +39,11 @@ def test_squeezenet_draws_what_it_was_asked_for(engine):
 
 def test_a_channel_wakes_up(squeezenet):
     """Far beyond what it makes of a photograph."""
-    objective, src = dd.channel("fire5/concat", 20), squeezenet.blobs["data"]
-    values = []
-    for picture in (dd.load_image(ROOT / "images" / "flower.jpg", 400), dd.draw(squeezenet, objective, steps=40)):
-        src.reshape(1, 3, 227, 227)
-        src.data[0] = dd.preprocess(squeezenet, picture[:227, :227])
-        values.append(objective.value(squeezenet))
+    photo, drawing = (
+        dd.load_image(ROOT / "images" / "flower.jpg", 400),
+        dd.draw(squeezenet, dd.channel("fire5/concat", 20), steps=40),
+    )
+    values = [activations(squeezenet, picture[:227, :227], "fire5/concat")[20].sum() for picture in (photo, drawing)]
     assert values[1] > 5 * values[0]
 
 
@@ -47,18 +54,29 @@ def test_a_seed_repeats(toy):
     assert np.array_equal(first, dd.draw(net, np.int64(3), steps=np.int64(5), seed=np.int64(1)))
 
 
-def test_on_step_hears_every_step_and_ctrl_c_keeps_the_picture(toy):
-    heard = []
+def interrupt():
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("stop", [interrupt, lambda: True], ids=["ctrl-c", "true"])
+def test_on_step_gets_every_step_and_a_stopped_drawing_keeps_the_picture(toy, stop):
+    steps = []
 
     def on_step(step):
-        heard.append(step)
-        if step.iteration == 2 and not step.stopped:
-            raise KeyboardInterrupt
+        steps.append(step)
+        return stop() if step.iteration == 2 and not step.stopped else None
 
     picture = dd.draw(dd.load_net(toy), dd.L2("both"), steps=5, on_step=on_step)
-    assert [(step.iteration, step.stopped) for step in heard] == [(0, False), (1, False), (2, False), (2, True)]
-    assert {(step.octave, step.end) for step in heard} == {(0, "L2('both')")}
-    assert np.array_equal(heard[-1].image(), picture) and picture.shape == (32, 43, 3)
+    assert [(step.iteration, step.stopped) for step in steps] == [(0, False), (1, False), (2, False), (2, True)]
+    assert [step.done for step in steps] == [0.2, 0.4, 0.6, steps[-1].done]
+    assert {(step.octave, step.end) for step in steps} == {(0, "L2('both')")}
+    assert np.array_equal(steps[-1].image(), picture) and picture.shape == (32, 43, 3)
+
+
+def test_on_step_cannot_stop_a_finished_drawing(toy):
+    steps = []
+    picture = dd.draw(dd.load_net(toy), 3, steps=1, on_step=lambda step: bool(steps.append(step)) or True)
+    assert len(steps) == 1 and not steps[0].stopped and np.array_equal(picture, dd.draw(dd.load_net(toy), 3, steps=1))
 
 
 @pytest.mark.parametrize("engine", ["caffe", "torch"])
@@ -67,10 +85,7 @@ def test_features_asleep_are_woken(engine):
     net, layer = load("squeezenet_v1.1", engine), "fire9/concat"
 
     def strongest(picture):
-        net.blobs["data"].reshape(1, 3, *picture.shape[:2])
-        net.blobs["data"].data[0] = dd.preprocess(net, picture)
-        net.forward(end=layer)
-        return net.blobs[layer].data[0].max((1, 2))
+        return activations(net, picture, layer).max((1, 2))
 
     noise = np.random.RandomState(0).normal(0, 8, (304, 304, 3)) + net.mean.ravel()[::-1]
     asleep = np.flatnonzero(strongest(noise) == 0)

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +17,17 @@ END = {
     "squeezenet_v1.1": {"before ReLU": "fire5/expand3x3", "guided": "fire5/concat"},
     "bvlc_googlenet": {"before ReLU": "inception_3b/5x5_reduce", "guided": "inception_3b/output"},
 }
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory):
+    """The toy network on each engine, loaded once: a dream does not depend on the dreams before it."""
+    return cache(partial(load, write_model(tmp_path_factory.mktemp("model") / "toy")))
+
+
+@pytest.fixture
+def toy_net(toys):
+    return toys("caffe")
 
 
 def plain_guide(features):
@@ -55,7 +66,7 @@ def test_a_dream_does_not_depend_on_the_dreams_before_it(net, photo):
 
 
 def test_gradient_agrees_with_finite_differences(toy):
-    net = dd.load_net(toy)
+    net = dd.load_net(toy)  # one of its own, whose picture has the prototxt's size
     src = net.blobs["data"]
     src.data[0] = x = np.random.RandomState(1).normal(0, 50, src.data.shape[1:])
     g = dd.gradient(net, "both").copy()
@@ -109,9 +120,8 @@ def test_octaves_grow(squeezenet, photo):
     assert [base.shape[1:] for base in octaves(squeezenet, photo, 3, 2.0)] == [(24, 36), (48, 72), (96, 144)]
 
 
-def test_seed_repeats_and_leaves_the_global_generator_alone(toy, photo):
-    net = dd.load_net(toy)
-    dream = partial(dd.deepdream, net, photo, end="both", iter_n=2, octave_n=2)
+def test_seed_repeats_and_leaves_the_global_generator_alone(toy_net, photo):
+    dream = partial(dd.deepdream, toy_net, photo, end="both", iter_n=2, octave_n=2)
     np.random.seed(7)
     before = np.random.get_state()[1].copy()
     first, again, other = dream(seed=1), dream(seed=1), dream(seed=2)
@@ -121,44 +131,78 @@ def test_seed_repeats_and_leaves_the_global_generator_alone(toy, photo):
     assert np.array_equal(dream(), first)
 
 
-def test_on_step_hears_every_step_and_sees_the_picture(toy, photo):
+def test_on_step_gets_every_step_and_sees_the_picture(toy_net, photo):
     steps, pictures = [], []
 
     def on_step(step):
         steps.append(step)
         pictures.append(step.image())
 
-    dream = dd.deepdream(dd.load_net(toy), photo, end="both", iter_n=3, octave_n=2, on_step=on_step)
+    dream = dd.deepdream(toy_net, photo, end="both", iter_n=3, octave_n=2, on_step=on_step)
     assert [(s.octave, s.iteration, s.end) for s in steps] == [(o, i, "both") for o in (0, 1) for i in (0, 1, 2)]
     assert steps[-1].done == 1 and all(a.done < b.done for a, b in pairwise(steps))
+    assert not any(step.stopped for step in steps)
     assert [p.shape for p in pictures] == [(69, 103, 3)] * 3 + [(96, 144, 3)] * 3
     assert np.array_equal(pictures[-1], dream)
 
 
-def test_on_step_scales_an_unclipped_picture(toy, photo):
+def test_on_step_scales_an_unclipped_picture(toy_net, photo):
     seen = []
-    dd.deepdream(dd.load_net(toy), photo * 3, end="both", iter_n=1, octave_n=1, clip=False, on_step=seen.append)
+    dd.deepdream(toy_net, photo * 3, end="both", iter_n=1, octave_n=1, clip=False, on_step=seen.append)
     assert np.percentile(seen[-1].image(), 99.98) == pytest.approx(255, rel=1e-3)
 
 
+def press_ctrl_c():
+    raise KeyboardInterrupt
+
+
+def stop_at(octave, iteration, stop, steps):
+    """An `on_step` that stops the dream there by calling `stop`, and collects the steps in `steps`."""
+
+    def on_step(step):
+        steps.append(step)
+        return stop() if (step.octave, step.iteration, step.stopped) == (octave, iteration, False) else None
+
+    return on_step
+
+
+@pytest.mark.parametrize("tile", [None, 40])
 @pytest.mark.parametrize("octave", [0, 1, 2])
-def test_ctrl_c_returns_the_picture_so_far(toy, photo, octave):
-    heard = []
+def test_ctrl_c_and_true_return_the_picture_so_far(toy_net, photo, octave, tile):
+    """True from `on_step` is the same as Ctrl-C at that step."""
+    dreams = []
+    for stop in (press_ctrl_c, lambda: True):
+        steps = []
+        how = {"iter_n": 3, "octave_n": 3, "seed": 0, "tile": tile, "on_step": stop_at(octave, 1, stop, steps)}
+        dream = dd.deepdream(toy_net, photo, end="both", **how)
+        assert dream.shape == photo.shape
+        assert 0.1 < np.abs(dream - photo).mean() < 60
+        assert len(steps) == 3 * octave + 3 and [step.stopped for step in steps[-2:]] == [False, True]
+        assert steps[-1].done == steps[-2].done < 1
+        assert (steps[-1].octave, steps[-1].iteration, steps[-1].end) == (octave, 1, "both")
+        assert np.array_equal(steps[-1].image(), dream)
+        dreams.append(dream)
+    assert np.array_equal(*dreams)
 
-    def stop(step):
-        heard.append(step)
-        if (step.octave, step.iteration, step.stopped) == (octave, 1, False):
-            raise KeyboardInterrupt
 
-    dream = dd.deepdream(dd.load_net(toy), photo, end="both", iter_n=3, octave_n=3, on_step=stop)
-    assert dream.shape == photo.shape
-    assert 0.1 < np.abs(dream - photo).mean() < 60
-    assert heard[-1].stopped and np.array_equal(heard[-1].image(), dream)
+def test_true_at_the_last_step_is_a_finished_dream(toy_net, photo):
+    dream = partial(dd.deepdream, toy_net, photo, end="both", iter_n=2, octave_n=2, seed=0)
+    steps = []
+    picture = dream(on_step=stop_at(1, 1, lambda: True, steps))
+    assert len(steps) == 4 and not steps[-1].stopped and steps[-1].done == 1
+    assert np.array_equal(picture, dream())
 
 
-def test_a_real_ctrl_c_during_a_step_leaves_no_shifted_picture(toy, photo):
+def test_only_true_stops_a_dream(toy_net, photo):
+    """Not whatever else an `on_step` happens to return."""
+    for answer in (1, "yes", np.ones(3), False):
+        steps = []
+        dd.deepdream(toy_net, photo, end="both", iter_n=2, octave_n=1, on_step=stop_at(0, 0, lambda a=answer: a, steps))
+        assert len(steps) == 2 and not steps[-1].stopped
+
+
+def test_a_real_ctrl_c_during_a_step_leaves_no_shifted_picture(toy_net, photo):
     """Whenever SIGINT comes, the picture is the photograph plus a little detail, never one rolled by the jitter."""
-    net = dd.load_net(toy)
     for delay in np.random.RandomState(0).uniform(0.02, 0.3, 12):
         timer = threading.Timer(delay, signal.raise_signal, [signal.SIGINT])
 
@@ -166,8 +210,8 @@ def test_a_real_ctrl_c_during_a_step_leaves_no_shifted_picture(toy, photo):
             if step.octave == step.iteration == 0 and not step.stopped:
                 timer.start()
 
-        how = {"iter_n": 2000, "octave_n": 2, "step_size": 0.001, "jitter": 60, "on_step": start}
-        dream = dd.deepdream(net, photo, end="both", **how)
+        how = {"iter_n": 10_000, "octave_n": 2, "step_size": 0.001, "jitter": 60, "on_step": start}
+        dream = dd.deepdream(toy_net, photo, end="both", **how)
         timer.join()
         assert np.abs(dream - photo).mean() < 6, "that is a shifted picture"
 
@@ -180,7 +224,7 @@ def test_a_real_ctrl_c_during_a_step_leaves_no_shifted_picture(toy, photo):
         ({"end": "fc"}, "only on one of its own size, 32x24"),
         ({"iter_n": -1}, "iter_n is -1"),
         ({"octave_n": 0}, "octave_n is 0"),
-        ({"octave_scale": 1.0}, "octave_scale is 1.0"),
+        ({"octave_scale": 1.0}, "octave_scale is 1.0; it must be a number, above 1 and at most 100, such as 1.4"),
         ({"step_size": float("nan")}, "step_size is nan"),
         ({"step_size": 1e38, "clip": False}, r"step_size is 1e\+38; it must be a number from -1000 to 1000"),
         ({"jitter": 1.5}, "jitter is 1.5"),
@@ -195,19 +239,19 @@ def test_a_real_ctrl_c_during_a_step_leaves_no_shifted_picture(toy, photo):
         ({"objective": lambda dst: dst.diff.fill(0)}, "no direction"),
     ],
 )
-def test_what_makes_no_sense_is_said(toy, photo, wrong, says):
+def test_what_makes_no_sense_is_refused(toy_net, photo, wrong, says):
     with pytest.raises(dd.DreamError, match=says):
-        dd.deepdream(dd.load_net(toy), photo, **{"end": "both", "iter_n": 1} | wrong)
+        dd.deepdream(toy_net, photo, **{"end": "both", "iter_n": 1} | wrong)
 
 
 @pytest.mark.parametrize("shape", [(10, 10), (10, 10, 4), (0, 5, 3), (3, 40, 40)])
-def test_what_is_no_image_is_said(toy, shape):
+def test_what_is_no_image_is_refused(toy_net, shape):
     with pytest.raises(dd.DreamError, match=r"an image is an array \(height, width, 3\)"):
-        dd.deepdream(dd.load_net(toy), np.zeros(shape), end="both")
+        dd.deepdream(toy_net, np.zeros(shape), end="both")
 
 
 @pytest.mark.parametrize("side", [1, 2, 5, 14])
-def test_a_small_image_is_told_the_smallest_size(googlenet, side):
+def test_a_small_image_is_refused_with_the_smallest_size(googlenet, side):
     with pytest.raises(dd.DreamError, match="at least 15x15 pixels"):
         dd.deepdream(googlenet, np.zeros((side, side, 3)), octave_scale=3)
 
@@ -239,27 +283,26 @@ ENGINES = pytest.mark.parametrize("engine", ["caffe", "torch"])
 
 @ENGINES
 @pytest.mark.parametrize("tile", [None, 40])
-def test_a_mask_keeps_the_dream_where_it_is_light(toy, photo, engine, tile):
+def test_a_mask_keeps_the_dream_where_it_is_light(toys, photo, engine, tile):
     mask = np.zeros((48, 72), np.uint8)  # half the picture's size
     mask[:, 30:] = 128
     mask[:, 50:] = 255
     how = {"end": "both", "iter_n": 3, "octave_n": 3, "seed": 0, "tile": tile}
-    dream = dd.deepdream(load(toy, engine), photo, mask=mask, **how)
+    dream = dd.deepdream(toys(engine), photo, mask=mask, **how)
     change = np.abs(dream - photo).mean((0, 2))
     assert not change[:58].any(), "black is the photograph, to the bit"
     # Half of what white gives, with a soft edge between the two; half the light moves half as far.
     assert 0.3 < change[65:95].mean() / change[105:].mean() < 0.8
-    again = dd.deepdream(load(toy, engine), photo, mask=mask[..., None].repeat(3, 2) / 255.0, **how)
+    again = dd.deepdream(toys(engine), photo, mask=mask[..., None].repeat(3, 2) / 255.0, **how)
     assert np.array_equal(dream, again), "0..1, and colour planes, mean the same"
 
 
-def test_a_white_mask_is_no_mask(toy, photo):
-    net = dd.load_net(toy)
-    dream = partial(dd.deepdream, net, photo, end="both", iter_n=2, octave_n=2, seed=0)
+def test_a_white_mask_is_no_mask(toy_net, photo):
+    dream = partial(dd.deepdream, toy_net, photo, end="both", iter_n=2, octave_n=2, seed=0)
     assert np.array_equal(dream(), dream(mask=np.full((7, 5), True)))
 
 
-def test_a_mask_may_be_a_file_and_ctrl_c_keeps_to_it(toy, photo, tmp_path):
+def test_a_mask_may_be_a_file_and_ctrl_c_keeps_to_it(toy_net, photo, tmp_path):
     mask = np.zeros((96, 144, 3), np.uint8)
     mask[:, 80:] = 255
     dd.save_image(tmp_path / "mask.png", mask)
@@ -270,12 +313,12 @@ def test_a_mask_may_be_a_file_and_ctrl_c_keeps_to_it(toy, photo, tmp_path):
 
     how = {"end": "both", "iter_n": 2, "octave_n": 3, "seed": 0}
     for on_step in (None, stop):
-        dream = dd.deepdream(dd.load_net(toy), photo, mask=tmp_path / "mask.png", on_step=on_step, **how)
+        dream = dd.deepdream(toy_net, photo, mask=tmp_path / "mask.png", on_step=on_step, **how)
         change = np.abs(dream - photo).mean((0, 2))
         assert not change[:80].any() and change[80:].all()
 
 
-def test_ctrl_c_between_two_octaves_keeps_the_picture(toy, photo, monkeypatch):
+def test_ctrl_c_between_two_octaves_keeps_the_picture(toy_net, photo, monkeypatch):
     """Whichever array is being made just then."""
     from deepdream.tiles import Picture
 
@@ -288,24 +331,24 @@ def test_ctrl_c_between_two_octaves_keeps_the_picture(toy, photo, monkeypatch):
         reshape(self, *shape)
 
     monkeypatch.setattr(Picture, "reshape", interrupted)
-    dream = dd.deepdream(dd.load_net(toy), photo, end="both", iter_n=2, octave_n=3, tile=30, jitter=30)
+    dream = dd.deepdream(toy_net, photo, end="both", iter_n=2, octave_n=3, tile=30, jitter=30)
     assert 0.1 < np.abs(dream - photo).mean() < 10
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_picture_that_is_not_finite_is_refused(toy, photo, value):
+def test_a_picture_that_is_not_finite_is_refused(toy_net, photo, value):
     """It would corrupt Caffe's memory: a maximum of NaN lies nowhere."""
     bad = photo.copy()
     bad[3, 4, 1] = value
     with pytest.raises(dd.DreamError, match="values are not numbers, or not finite"):
-        dd.deepdream(dd.load_net(toy), bad, end="both", iter_n=1, octave_n=1)
+        dd.deepdream(toy_net, bad, end="both", iter_n=1, octave_n=1)
 
 
 @ENGINES
 @pytest.mark.parametrize("tile", [None, 40])
-def test_keep_color_changes_only_the_light(toy, photo, engine, tile):
+def test_keep_color_changes_only_the_light(toys, photo, engine, tile):
     how = {"end": "both", "iter_n": 6, "octave_n": 2, "step_size": 8, "tile": tile, "keep_color": True}
-    dream = dd.deepdream(load(toy, engine), photo, **how)
+    dream = dd.deepdream(toys(engine), photo, **how)
     change = dream - photo
     assert np.abs(change).mean() > 5 and dream.min() >= -1e-3 and dream.max() <= 255.001
     assert np.abs(change - change.mean(2, keepdims=True)).max() < 1e-3, "red, green and blue move together"
@@ -348,10 +391,10 @@ def test_a_smoothed_step_is_the_gaussian_of_the_gradient(toy, engine):
         ),
         ({"mask": np.array("mask")}, "a mask is a grey picture"),
         ({"mask": "absent.png"}, r"cannot read the picture absent\.png"),
-        ({"smooth": -1}, "smooth is -1; it must be a number of pixels, 0 or more"),
+        ({"smooth": -1}, "smooth is -1; it must be a number of pixels from 0 to 1000"),
         ({"smooth": float("inf")}, "smooth is inf"),
     ],
 )
-def test_masks_and_sigmas_that_cannot_be(toy, photo, wrong, says):
+def test_masks_and_sigmas_that_cannot_be(toy_net, photo, wrong, says):
     with pytest.raises(dd.DreamError, match=says):
-        dd.deepdream(dd.load_net(toy), photo, end="both", iter_n=1, octave_n=1, **wrong)
+        dd.deepdream(toy_net, photo, end="both", iter_n=1, octave_n=1, **wrong)

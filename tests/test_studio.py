@@ -7,23 +7,32 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import main, refused, write_model
 from PIL import Image
 
 import deepdream as dd
-from deepdream import load_net
+from deepdream import load_net, zoo
+from deepdream.pictures import SAMPLES, load_guide
 
-studio = pytest.importorskip("deepdream.studio", reason="the studio needs: pip install 'deepdream[studio]'")
+for package in ("anywidget", "ipywidgets", "filelock"):
+    pytest.importorskip(package, reason=f"the studio needs {package}: pip install {package}")
+from deepdream.studio import Studio, shelf, widgets  # noqa: E402
+from deepdream.studio import panel as panels  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def toy_net(tmp_path_factory):
+    return load_net(write_model(tmp_path_factory.mktemp("models") / "toy"), "caffe")
 
 
 @pytest.fixture
-def panel(toy):
+def panel(toy_net):
     """A panel on the toy network, with little to do."""
-    panel = studio.Studio(load_net(toy, "caffe"))
+    panel = Studio(toy_net)
     panel.turn(width=64, iter_n=2, octave_n=2, jitter=4)
     return panel
 
@@ -31,21 +40,22 @@ def panel(toy):
 def press(panel, button):
     """Press, and wait until all is done; what the panel says then."""
     getattr(panel, button)()
-    panel.thread.join(60)
+    panel.thread.join(300)
     assert not panel.picture.busy
     return panel.picture.note
 
 
 def dropped(panel, name, data, role="image"):
-    panel._dropped(role, name, len(data), data)
+    panel._take_file(role, name, len(data), data)
     return panel.picture.note
 
 
 def test_a_dream_again_and_undo(panel):
     assert press(panel, "dream") == "" and panel.result.name == "dream-1.png"
     settings = dd.read_settings(panel.result)
-    assert panel.settings().items() - {("model", panel.settings()["model"])} <= settings.items()
-    image = dd.load_image(studio.SAMPLES["mountains.jpg"], 64)
+    wanted = {name: value for name, value in panel.settings().items() if value is not None and name != "model"}
+    assert wanted.items() <= settings.items() and len(wanted) > 10
+    image = dd.load_image(SAMPLES["mountains.jpg"], 64)
     plain = dd.deepdream(panel.given, image, end="both", iter_n=2, octave_n=2, jitter=4, seed=0)
     assert np.array_equal(np.uint8(plain.clip(0, 255)), np.uint8(dd.load_image(panel.result)))
     assert panel.picture.after == panel.result.read_bytes() and panel.picture.name == "dream-1.png"
@@ -79,8 +89,16 @@ def test_stop_ends_the_dream_within_a_step(panel, monkeypatch):
     assert press(panel, "dream") == "" and "stopped_at" not in dd.read_settings(panel.result)
 
 
-def test_the_panel_stays_live_while_it_dreams(panel):
-    panel.turn(iter_n=1000, octave_n=1)
+def test_the_panel_stays_live_while_it_dreams(panel, monkeypatch):
+    from deepdream import dream
+
+    make_step, go = dream.make_step, threading.Event()
+
+    def wait_and_step(*args, **kwargs):
+        assert go.wait(300)
+        make_step(*args, **kwargs)
+
+    monkeypatch.setattr(dream, "make_step", wait_and_step)
     panel.dream()
     assert panel.picture.busy and not panel.buttons["stop"].disabled and panel.buttons["dream"].disabled
     thread = panel.thread
@@ -88,14 +106,15 @@ def test_the_panel_stays_live_while_it_dreams(panel):
     panel.undo()
     assert panel.thread is thread
     panel.knobs["seed"].value = 5
-    assert "--seed 5" in panel.line.text and panel.line.of == studio.KNOBS_LINE
-    assert panel.knobs["image"].disabled and "came while a dream is made" in dropped(panel, "x.png", b"")
+    assert "--seed 5" in panel.line.text and panel.line.about == panels.KNOBS_LINE
+    assert panel.knobs["image"].disabled and "a dream is being made; wait for it" in dropped(panel, "x.png", b"")
     panel.stop()
-    thread.join(60)
+    go.set()
+    thread.join(300)
     assert dd.read_settings(panel.result)["seed"] == 0, "the knobs as they were when it began"
-    assert "--seed 0" in panel.line.text and panel.line.of == studio.PICTURE_LINE + ", had it gone on"
+    assert "--seed 0" in panel.line.text and panel.line.about == panels.PICTURE_LINE + ", had it not been stopped"
     panel.knobs["seed"].value = 6
-    assert "--seed 6" in panel.line.text and panel.line.of == studio.KNOBS_LINE
+    assert "--seed 6" in panel.line.text and panel.line.about == panels.KNOBS_LINE
 
 
 def test_noise(panel):
@@ -126,7 +145,7 @@ def test_every_knob_comes_back(panel, photo, tmp_path):
     assert press(panel, "dream") == ""
     settings = dd.read_settings(panel.result)
     assert turned.items() <= settings.items()
-    other = studio.Studio(panel.given)
+    other = Studio(panel.given)
     other.turn(guide="forest.jpg")
     assert other.restore(settings) == ["the guide g.png", "the mask g.png"] and other.knobs["guide"].value == ""
     dropped(other, "another name.png", data, "guide")
@@ -144,14 +163,16 @@ def test_every_knob_comes_back(panel, photo, tmp_path):
     [
         ({"model": "bvlc_googlenet"}, "unknown network 'bvlc_googlenet'"),
         ({"end": "bothe"}, "unknown layer 'bothe'; did you mean 'both'?"),
-        ({"iter_n": 10**9}, "Iterations is 1000000000; the knob goes from 1 to 1000"),
-        ({"iter_n": "many"}, "invalid int value"),
-        ({"octave_scale": float("nan")}, "Octave scale is nan; the knob goes from 1.05 to 4.0"),
-        ({"jitter": [1, 2]}, "unrecognized arguments"),
-        ({"command": "zoom"}, "no settings of a dream of a picture"),
-        ({"draw": ["banana"]}, "no settings of a dream of a picture"),
-        ({"sha256": 5, "image": {"a": 1}, "seed": -1}, "Seed is -1"),
-        ({"help": True, "seed": -1}, "Seed is -1"),
+        ({"iter_n": 10**9}, "Iterations is 1000000000; it must be a whole number from 0 to 10000"),
+        ({"iter_n": "many"}, "Iterations is 'many'; it must be a whole number from 0 to 10000"),
+        ({"octave_scale": float("nan")}, "Octave scale is nan; it must be a number, above 1 and at most 100"),
+        ({"jitter": [1, 2]}, "Jitter is [1, 2]; it must be a whole number of pixels, at least 0"),
+        ({"command": "zoom"}, "it does not carry the settings of a dream of a picture"),
+        ({"draw": ["banana"]}, "it does not carry the settings of a dream of a picture"),
+        ({"image": {"a": 1}}, "Picture is {'a': 1}; it must be the path of a file"),
+        ({"sha256": 5, "seed": -1}, "Seed is -1; it must be a whole number from 0 to 4294967295"),
+        ({"help": True, "seed": -1}, "Seed is -1; it must be a whole number from 0 to 4294967295"),
+        ({"tile": -1}, "--tile is -1; it must be a whole number of pixels from 1 to 65535"),
     ],
 )
 def test_settings_that_have_no_knobs_turn_none(panel, tmp_path, photo, wrong, says):
@@ -159,23 +180,23 @@ def test_settings_that_have_no_knobs_turn_none(panel, tmp_path, photo, wrong, sa
     settings, before = dd.read_settings(panel.result), panel.settings()
     dd.save_image(tmp_path / "x.png", photo, settings | {"seed": 77, "width": 99} | wrong)
     note = dropped(panel, "x.png", (tmp_path / "x.png").read_bytes())
-    assert says in note and note.startswith("x.png is taken as a plain picture: ")
+    assert says in note and note.startswith("x.png is used as a plain picture: ")
     assert panel.settings() == before | {"image": "x.png"}
     panel.undo()
     assert panel.result.name == "dream-1.png", "one step back"
 
 
 def test_a_file_comes_in_pieces_and_no_name_leaves_the_folder(panel, photo, tmp_path):
-    heard = []
-    drop = studio.Drop(lambda *file: heard.append(file), what="a photograph")
+    received = []
+    drop = widgets.Drop(lambda *file: received.append(file), what="a photograph")
     for at in (0, 4, 8):
-        drop._heard(drop, {"name": "a.png", "size": 10, "at": at}, [b"0123456789"[at : at + 4]])
-    drop._heard(drop, {"name": "large.png", "size": 10**9}, [])
-    drop._heard(drop, {"name": "liar.png", "size": 5, "at": 0}, [bytes(studio.MOST_BYTES + 1)])
-    assert heard == [
+        drop._receive(drop, {"name": "a.png", "size": 10, "at": at}, [b"0123456789"[at : at + 4]])
+    drop._receive(drop, {"name": "large.png", "size": 10**9}, [])
+    drop._receive(drop, {"name": "liar.png", "size": 5, "at": 0}, [bytes(widgets.MOST_BYTES + 1)])
+    assert received == [
         ("a.png", 10, b"0123456789"),
         ("large.png", 10**9, None),
-        ("liar.png", studio.MOST_BYTES + 1, None),
+        ("liar.png", widgets.MOST_BYTES + 1, None),
     ]
     dd.save_image(tmp_path / "p.png", photo)
     data = (tmp_path / "p.png").read_bytes()
@@ -184,56 +205,88 @@ def test_a_file_comes_in_pieces_and_no_name_leaves_the_folder(panel, photo, tmp_
     kept_as |= {"x" * 300 + ".png": "x" * 80 + ".png", "é" * 90 + ".png": "é" * 40 + ".png"}
     for given, kept in kept_as.items():
         assert dropped(panel, given, data) == "" and panel.knobs["image"].value == kept
-        assert panel.files[kept].parent == Path(panel.folder.name)
+        assert panel.shelf.files[kept].parent == Path(panel.shelf.folder.name)
     press(panel, "dream")
     assert panel.result.name == "dream-2.png"
 
 
-def test_pictures_are_not_heaped_up_for_ever(panel, photo, tmp_path, monkeypatch):
-    monkeypatch.setattr(studio, "MOST_KEPT", 100_000)
+def test_a_panel_keeps_only_so_many_pictures(panel, photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(shelf, "MOST_KEPT", 100_000)
     dd.save_image(tmp_path / "p.png", photo)
     data = (tmp_path / "p.png").read_bytes()
     assert dropped(panel, "p.png", data) == ""
     notes = [dropped(panel, f"{i}.png", data) for i in range(4)]
-    assert "more than 0 MB of pictures are here" in notes[-1]
-    monkeypatch.setattr(studio, "MOST_KEPT", 50_000)
-    assert "more than 0 MB of pictures are here" in press(panel, "dream")
+    assert "one panel keeps at most 0 MB of pictures" in notes[-1]
+    monkeypatch.setattr(shelf, "MOST_KEPT", 50_000)
+    assert "one panel keeps at most 0 MB of pictures" in press(panel, "dream")
 
 
 def test_a_dream_that_would_be_too_large_is_refused(panel, tmp_path, monkeypatch):
     dd.save_image(tmp_path / "tall.png", np.zeros((4000, 10, 3), np.float32))
     dropped(panel, "tall.png", (tmp_path / "tall.png").read_bytes())
     panel.turn(width=640)
-    assert press(panel, "dream") == "a dream of tall.png may be at most 75 pixels wide here.", "for a side is long"
+    assert press(panel, "dream") == "Width is 640; a dream of tall.png may be at most 75 pixels wide."
     assert len(panel.picture.before) < 200_000
     panel.turn(width=40, iter_n=1, octave_n=1)
     assert press(panel, "dream") == "" and press(panel, "tour") == ""
-    monkeypatch.setattr(studio, "MOST_DREAMT", 10_000)
+    monkeypatch.setattr(panels, "MOST_DREAMT", 10_000)
     panel.turn(image="", width=640)
-    assert press(panel, "dream") == "a dream of noise may be at most 133 pixels wide here."
+    assert press(panel, "dream") == "Width is 640; a dream of noise may be at most 133 pixels wide."
 
 
 def test_a_portrait_is_measured_as_it_is_seen(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (40, 30)).save(tmp_path / "p.jpg", exif=exif)
-    assert studio._size(tmp_path / "p.jpg") == dd.load_image(tmp_path / "p.jpg").shape[:2] == (40, 30)
+    assert shelf.picture_size(tmp_path / "p.jpg") == dd.load_image(tmp_path / "p.jpg").shape[:2] == (40, 30)
 
 
 def test_guides_are_small_whatever_is_given(tmp_path):
-    from deepdream.objectives import load_guide
-
     dd.save_image(tmp_path / "g.png", np.zeros((900, 1600, 3)))
     assert load_guide(tmp_path / "g.png").shape == (530, 942, 3)
-    assert load_guide(studio.SAMPLES["flower.jpg"]).shape == (320, 480, 3)
+    assert load_guide(SAMPLES["flower.jpg"]).shape == (320, 480, 3)
+
+
+def test_a_value_that_is_not_allowed_has_no_command(panel):
+    panel.knobs["octave_scale"].value = 0  # typed in the browser; the field itself has only inclusive limits
+    says = "Octave scale is 1.0; it must be a number, above 1 and at most 100, such as 1.4."
+    assert panel.line.text == "" and panel.picture.note == says
+    panel.picture.note = ""
+    panel.dream()
+    assert panel.picture.note == says and not panel.picture.busy and panel.thread is None
+    panel.knobs["octave_scale"].value = 1.01
+    assert "--octave-scale 1.01" in panel.line.text and panel.picture.note == ""
+
+
+def test_knobs_are_made_from_the_table(panel):
+    from deepdream.recipe import knobs
+
+    fresh = Studio(panel.given).knobs
+    assert fresh.keys() == knobs().keys()
+    for name, row in knobs().items():
+        knob = fresh[name]
+        assert knob.description == row.knob and knob.tooltip == row.help
+        if row.kind in (int, float):
+            assert knob.value == row.default
+            assert knob.min == (row.above if row.low is None else row.low) and knob.max == row.high
+
+
+def test_the_command_leaves_out_what_goes_without_saying(panel):
+    settings = dict.fromkeys(("device", "dtype")) | {"deepdream": "0.1.0", "command": "dream", "image": "forest.jpg"}
+    assert panel.restore(settings | {"device": "cpu", "dtype": "float32", "width": 64}) == []
+    assert panel.line.text.endswith("--seed 0 --width 64 -o dream.png")
+    missing = panel.restore(settings | {"device": "cuda", "clip": False, "tile": 64, "end": "both"})
+    assert missing == ["--device cuda --tile 64 --no-clip"]
 
 
 def test_turning_knobs_in_python(panel):
     for wrong, says in (
         ({"layer": "both"}, "unknown knob 'layer'"),
         ({"seed": 3, "end": "bothe"}, "unknown layer 'bothe'; did you mean 'both'?"),
-        ({"image": "forest.jpg", "width": 0}, "Width is 0; the knob goes from 16 to 4096"),
-        ({"keep_color": "maybe"}, "Keep the colours cannot be 'maybe'"),
+        ({"image": "forest.jpg", "width": 0}, "width is 0; it must be a whole number of pixels from 1 to 65535"),
+        ({"width": None}, "width cannot be None"),
+        ({"octave_scale": 1}, "octave_scale is 1; it must be a number, above 1 and at most 100, such as 1.4"),
+        ({"keep_color": "maybe"}, "keep_color is 'maybe'; it must be True or False"),
     ):
         before, states = panel.settings(), len(panel.states)
         with pytest.raises(dd.DreamError, match=re.escape(says)):
@@ -241,7 +294,7 @@ def test_turning_knobs_in_python(panel):
         assert panel.settings() == before and len(panel.states) == states
 
 
-def test_what_goes_wrong_is_said(panel, monkeypatch, photo):
+def test_a_note_says_what_went_wrong(panel, monkeypatch, photo):
     panel.turn(objective="logit('peacock')")
     assert press(panel, "dream") == "toy has no names for its classes; give the number of one instead of 'peacock'."
     panel.turn(objective="", width=16, octave_n=9)
@@ -252,7 +305,7 @@ def test_what_goes_wrong_is_said(panel, monkeypatch, photo):
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory"),
         (KeyError("x"), "Something went wrong here"),
     ):
-        monkeypatch.setattr(studio, "dreamt", lambda *_, error=error: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(panels, "make_dream", lambda *_, error=error: (_ for _ in ()).throw(error))
         monkeypatch.setattr(threading, "excepthook", lambda _: None)
         assert says in press(panel, "dream")
     monkeypatch.undo()
@@ -270,14 +323,18 @@ def test_the_tour(panel, monkeypatch):
     assert "unknown layer 'gone'" in panel.picture.note
     panel.turn(image="forest.jpg")
     assert panel.strip.stops == [], "it was of another picture"
-    dream = studio.deepdream
-    monkeypatch.setattr(studio, "deepdream", lambda *args, **kwargs: [panel.stop(), dream(*args, **kwargs)][1])
+
+    def stop_and_dream(*args, **kwargs):
+        panel.stop()
+        return dd.deepdream(*args, **kwargs)
+
+    monkeypatch.setattr(panels, "deepdream", stop_and_dream)
     assert press(panel, "tour") == "Stopped." and panel.strip.stops == []
 
 
 def test_networks_and_engines_to_choose_from(monkeypatch, squeezenet):
     monkeypatch.delenv("DEEPDREAM_ENGINE", raising=False)
-    panel = studio.Studio()
+    panel = Studio()
     models = [name for _, name in panel.knobs["model"].options]
     assert models[:1] == ["bvlc_googlenet"] and "squeezenet_v1.1" in models and "places205_googlenet" not in models
     layers = [name for _, name in panel.knobs["end"].options]
@@ -288,30 +345,31 @@ def test_networks_and_engines_to_choose_from(monkeypatch, squeezenet):
     assert says["inception_3b/output"] == "textures and eyes" and says["inception_5b/output"] == "whole things"
     panel.turn(model="squeezenet_v1.1")
     assert panel.knobs["end"].value == "fire8/concat"
-    assert studio.Studio(squeezenet).knobs["model"].options == (("SqueezeNet v1.1, ImageNet", "squeezenet_v1.1"),)
+    assert Studio(squeezenet).knobs["model"].options == (("SqueezeNet v1.1, ImageNet", "squeezenet_v1.1"),)
     monkeypatch.setenv("DEEPDREAM_ENGINE", "torch")
     if "torch" in [name for _, name in panel.knobs["engine"].options]:
-        assert studio.Studio().knobs["engine"].value == "torch"
+        assert Studio().knobs["engine"].value == "torch"
 
 
-def test_a_network_that_cannot_be_had_gives_way(monkeypatch):
-    def load(model, *_, **__):
-        if model == "bvlc_googlenet":
-            raise studio.zoo.NotToBeHad("the weights of bvlc_googlenet cannot be had")
-        return load_net(model, "caffe")
+def test_a_network_that_cannot_be_downloaded_is_replaced(monkeypatch):
+    def open_net(recipe):
+        if recipe["model"] == "bvlc_googlenet":
+            raise zoo.NoWeightsError("the weights of bvlc_googlenet cannot be downloaded")
+        return load_net(recipe["model"], "caffe")
 
-    monkeypatch.setattr(studio, "load_net", load)
-    panel = studio.Studio()
+    monkeypatch.setattr(panels, "open_net", open_net)
+    panel = Studio()
     panel.turn(width=100, iter_n=1, octave_n=1)
-    assert press(panel, "dream").endswith("cannot be had; squeezenet_v1.1 is chosen now, so press again.")
+    note = press(panel, "dream")
+    assert note.endswith("cannot be downloaded; squeezenet_v1.1 is chosen now, so press the button again.")
     assert press(panel, "dream") == "" and dd.read_settings(panel.result)["model"] == "squeezenet_v1.1"
 
 
 def ticket(folder, at_once=1):
-    """A process that takes its turn, says each place it hears, 'turn', and holds it until its input ends."""
+    """A process that waits for its turn: it prints each place in the queue, then 'turn', until its input ends."""
     code = """if True:
         import sys, threading
-        from deepdream.serve import in_turn
+        from deepdream.studio.turns import in_turn
         with in_turn(lambda place: print(place, flush=True), threading.Event()):
             print("turn", flush=True)
             sys.stdin.read()
@@ -322,60 +380,69 @@ def ticket(folder, at_once=1):
     )
 
 
-def hears(process, what):
-    """Read what it says until it says this."""
-    while (line := process.stdout.readline().strip()) != what:
-        assert line, f"it ended before it said {what!r}"
+def read_until(process, what):
+    """Read what a process prints until it prints this line."""
+    for line in process.stdout:
+        if line.strip() == what:
+            return
+    raise AssertionError(f"it ended before it printed {what!r}")
 
 
 def test_visitors_queue_and_the_dead_do_not_count(tmp_path):
     first = ticket(tmp_path)
-    hears(first, "turn")
+    read_until(first, "turn")
     second = ticket(tmp_path)
-    hears(second, "1")
+    read_until(second, "1")
     third = ticket(tmp_path)
-    hears(third, "2")
+    read_until(third, "2")
     second.kill()
     second.wait()
-    hears(third, "1")
+    read_until(third, "1")
     first.send_signal(signal.SIGKILL)
-    hears(third, "turn")
+    read_until(third, "turn")
     fourth = ticket(tmp_path, at_once=2)
-    hears(fourth, "turn")
+    read_until(fourth, "turn")
     for process in (third, fourth):
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(120) == 0
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("ticket")] == []
 
 
 def test_stop_leaves_the_queue(panel, tmp_path, monkeypatch):
     first = ticket(tmp_path)
-    hears(first, "turn")
+    read_until(first, "turn")
     monkeypatch.setenv("DEEPDREAM_PAGE", str(tmp_path))
     monkeypatch.setenv("DEEPDREAM_AT_ONCE", "1")
+    counts = threading.Event()
+
+    def see(change):
+        if re.match("In the queue: you are next; [1-9][0-9]* s so far", change.new):
+            counts.set()
+
+    panel.picture.observe(see, "text")
     panel.dream()
-    while not panel.picture.text.startswith("In the queue: you are next; 1 s"):  # so it is not taken for idle
-        time.sleep(0.01)
+    assert counts.wait(300), "the seconds keep the page from being taken for idle"
     panel.stop()
-    panel.thread.join(10)
+    panel.thread.join(300)
     assert panel.picture.note == "Stopped." and panel.result is None and not panel.picture.busy
     first.stdin.close()
-    first.wait(10)
+    first.wait(120)
     assert press(panel, "dream") == "" and panel.result
 
 
 def test_the_notebook_that_travels_in_the_wheel_is_short_and_bare():
-    notebook = json.loads((Path(studio.__file__).parent / "studio.ipynb").read_text())
+    notebook = json.loads((Path(panels.__file__).parent / "studio.ipynb").read_text())
     assert len(notebook["cells"]) <= 2
     assert not [cell for cell in notebook["cells"] if cell.get("outputs")]
 
 
-def test_serve_says_what_it_needs():
-    code = """if True:
-        import sys
-        sys.modules["voila"] = None
-        from deepdream.__main__ import main
-        sys.exit(main(["serve"]))
-    """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 2 and "pip install 'deepdream[studio]'" in done.stderr, done
+def test_serve_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "voila", None)
+    refused(main("serve"), "the page needs voila; `pip install voila` installs it")
+    monkeypatch.setitem(sys.modules, "filelock", None)
+    refused(main("serve"), "the page needs voila, filelock; `pip install voila filelock` installs them")
+
+
+def test_the_server_needs_no_ipywidgets():
+    code = "import sys; import deepdream.studio.serve; sys.exit('ipywidgets' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

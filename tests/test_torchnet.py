@@ -1,4 +1,4 @@
-"""The PyTorch engine against Caffe: each layer type alone, whole networks, and dreams against Caffe's noise floor."""
+"""The PyTorch engine compared with Caffe: each layer type alone, whole networks, and dreams, which are chaotic."""
 
 import os
 import subprocess
@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import deepdream as dd
-from deepdream import caffemodel
+from deepdream import caffemodel, shapes
 
-torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'deepdream[torch]'")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
 from deepdream import torchnet  # noqa: E402
 
 SIZES = st.integers(5, 12)
@@ -70,14 +70,14 @@ def relative(ours, theirs):
     return np.linalg.norm(np.float64(ours) - theirs) / max(np.linalg.norm(np.float64(theirs)), 1e-12)
 
 
-def test_every_type_that_is_known_is_compared():
-    assert {name.split(" ")[0] for name in CASES} == set(torchnet.TYPES) == set(caffemodel.TYPES) - {"Input"}
+def test_every_layer_type_is_compared():
+    assert {name.split(" ")[0] for name in CASES} == set(torchnet.TYPES) == set(shapes.TYPES) - {"Input"}
 
 
 @pytest.mark.parametrize("kind", CASES)
 @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_each_type_is_caffes(tmp_path, kind, data):
+def test_each_layer_type_computes_what_caffe_computes(tmp_path, kind, data):
     """One layer alone, random parameters and sizes: forward and the gradient to its bottom within 1e-5."""
     text, own, bottoms = CASES[kind]
     draw, truth = data.draw, st.sampled_from(["true", "false"])
@@ -122,41 +122,41 @@ def test_each_type_is_caffes(tmp_path, kind, data):
 
 @pytest.fixture(scope="module")
 def engines():
-    """(network, its twin on PyTorch) by name."""
+    """A function that loads the same network on PyTorch, once."""
     cache = {}
 
-    def pair(net):
+    def twin(net):
         name = net.model.name
         cache[name] = cache.get(name) or dd.load_net(name, "torch")
         return cache[name]
 
-    return pair
+    return twin
 
 
-def at(net, photo, end):
-    """The photograph in the network, run to `end`; its gradient, as float32."""
+def gradient_at(net, photo, end):
+    """The gradient at the photograph, with `end` as objective, float32."""
     net.blobs["data"].reshape(1, 3, *photo.shape[:2])
     net.blobs["data"].data[0] = dd.preprocess(net, photo)
     dd.gradient(net, end)
     return net.blobs["data"].diff[0].copy()
 
 
-def test_every_layer_that_can_be_climbed_agrees(net, photo, engines):
-    """Values within 1e-5. Gradients typically so too, and within 1e-2 where a maximum or a ReLU switches."""
+def test_every_layer_that_can_be_climbed_agrees_with_caffe(net, photo, engines):
+    """Values agree within 1e-5, most gradients too; within 1e-2 where a maximum or a ReLU switches."""
     twin, errors = engines(net), {}
     for end in net.climbable:
-        if caffemodel.fits(net.layer_specs, end, photo.shape[:2]):
-            expected = at(net, photo, end)
-            errors[end] = relative(at(twin, photo, end), expected)
+        if shapes.fits(net.layer_specs, end, photo.shape[:2]):
+            expected = gradient_at(net, photo, end)
+            errors[end] = relative(gradient_at(twin, photo, end), expected)
             assert relative(twin.blobs[end].data, net.blobs[end].data) <= 1e-5, end
             assert errors[end] <= 1e-2, end
     assert np.median(list(errors.values())) <= 1e-5 and len(errors) > 25
 
 
-def test_bfloat16_points_the_same_way(net, photo):
+def test_gradients_in_bfloat16_point_the_same_way(net, photo):
     fast = dd.load_net(net.model.name, "torch", dtype="bfloat16")
     for end in (net.default_layer, net.climbable[10]):
-        g, h = at(net, photo, end), at(fast, photo, end)
+        g, h = gradient_at(net, photo, end), gradient_at(fast, photo, end)
         assert (g * h).sum() >= 0.95 * np.linalg.norm(g) * np.linalg.norm(h)
     assert fast.blobs[end].data.dtype == np.float32
 
@@ -167,8 +167,8 @@ def psnr(a, b):
 
 
 @pytest.mark.parametrize(("dtype", "decibels"), [("float32", 1.5), ("bfloat16", 2.5)])
-def test_dreams_are_as_near_as_the_noise_floor(net, photo, dtype, decibels):
-    """Dreams are chaotic: Caffe against Caffe with a thousandth of noise in the input is as near as can be."""
+def test_dreams_are_as_close_to_caffes_as_the_noise_floor(net, photo, dtype, decibels):
+    """Dreams are chaotic: the noise floor is Caffe compared with Caffe after a change of 0.001 in the input."""
     dream = partial(dd.deepdream, end=net.default_layer, seed=0, iter_n=5, octave_n=3)
     expected = dream(net, photo)
     noise = [np.random.RandomState(i).normal(0, 0.001, photo.shape) for i in range(3)]
@@ -177,7 +177,7 @@ def test_dreams_are_as_near_as_the_noise_floor(net, photo, dtype, decibels):
     assert psnr(dream(twin, photo), expected) >= floor - decibels
 
 
-def test_blobs_params_and_shapes_are_caffes(net, engines):
+def test_blobs_params_and_shapes_are_those_of_caffe(net, engines):
     twin = engines(net)
     theirs = {name: tuple(blob.shape) for name, blob in net.blobs.items() if "_split_" not in name}
     fresh = dd.load_net(net.model.name, "torch")
@@ -200,15 +200,17 @@ def test_arrays_share_memory_with_the_tensors(toy):
     assert (net.blobs["both"].diff == 3).all()
 
 
-def test_the_value_before_the_relu_is_what_end_means(toy):
+def test_a_pass_to_the_convolution_ends_before_its_relu(toy):
     net = dd.load_net(toy, "torch")
     net.blobs["data"].data[...] = np.random.RandomState(0).normal(0, 60, (1, 3, 24, 32))
-    assert net.forward(end="conv1")["conv1"].min() < 0
-    assert net.forward(end="relu1")["conv1"].min() == 0
+    net.forward(end="conv1")
+    assert net.blobs["conv1"].data.min() < 0
+    net.forward(end="relu1")
+    assert net.blobs["conv1"].data.min() == 0
 
 
-def test_partial_passes_are_pycaffes(toy):
-    """From the middle to the middle, forward and backward, with what was written in between."""
+def test_partial_passes_compute_what_pycaffe_computes(toy):
+    """Passes forward and backward that begin and end in the middle, with values written in between."""
     answers = []
     for engine in ("caffe", "torch"):
         net = dd.load_net(toy, engine)
@@ -225,7 +227,7 @@ def test_partial_passes_are_pycaffes(toy):
         assert theirs.any() and relative(ours, theirs) < 1e-5
 
 
-def test_one_forward_serves_several_backwards(toy):
+def test_one_forward_pass_is_enough_for_several_backward_passes(toy):
     net = dd.load_net(toy, "torch")
     net.blobs["data"].data[...] = np.random.RandomState(0).normal(0, 60, (1, 3, 24, 32))
     alone = {end: dd.gradient(net, end).clone() for end in ("left", "right", "both")}
@@ -236,9 +238,9 @@ def test_one_forward_serves_several_backwards(toy):
         assert torch.equal(net.image_diff, alone[end])
 
 
-def test_arrays_that_travel(toy, photo, monkeypatch):
-    """As on a GPU, where arrays are copies: an objective that looks at the picture changes nothing, and no pass copies
-    the picture or its gradient to the host by itself."""
+def test_arrays_that_are_copies(toy, photo, monkeypatch):
+    """As on a GPU: an objective that looks at the picture changes nothing, and no pass by itself copies the picture or
+    its gradient to the host."""
 
     def objective(dst):
         assert np.isfinite(net.blobs["data"].data).all()
@@ -247,18 +249,18 @@ def test_arrays_that_travel(toy, photo, monkeypatch):
     dream = partial(dd.deepdream, base_img=photo, end="both", seed=0, iter_n=3, octave_n=2)
     net = dd.load_net(toy, "torch")
     expected = dream(net)
-    travels = []
+    copied = []
 
     def copying(blob, which):
         if which not in blob._copies:
-            travels.append((blob, which))
+            copied.append((blob, which))
             blob._copies[which] = blob.tensor(which).detach().clone()
         return blob._copies[which].numpy()
 
     monkeypatch.setattr(torchnet.Blob, "_array", copying)
     assert np.array_equal(dream(net), expected)
-    assert (net.blobs["data"], "diff") not in travels
-    assert travels.count((net.blobs["data"], "data")) <= 6, "once or twice an octave"
+    assert (net.blobs["data"], "diff") not in copied
+    assert copied.count((net.blobs["data"], "data")) <= 6, "once or twice an octave"
     assert np.array_equal(dream(net, objective=objective), expected)
 
 
@@ -269,19 +271,20 @@ def test_bfloat16_forgets_the_diffs_of_another_size(toy, photo):
         assert np.isfinite(net.blobs["both"].diff).all()
 
 
-def test_writing_to_params_counts(toy):
+def test_weights_written_to_params_are_used(toy):
     outputs = []
     for engine in ("caffe", "torch"):
         net = dd.load_net(toy, engine)
         net.blobs["data"].data[...] = np.random.RandomState(0).normal(0, 60, (1, 3, 24, 32))
         for blob in net.params["conv1"]:
             blob.data[...] *= 2
-        outputs.append(net.forward(end="both")["both"].copy())
+        net.forward(end="both")
+        outputs.append(net.blobs["both"].data.copy())
     assert relative(outputs[1], outputs[0]) < 1e-5
 
 
 @pytest.mark.parametrize("kind", ["BatchNorm", "PReLU", "Scale"])
-def test_bfloat16_takes_any_first_layer(tmp_path, kind):
+def test_bfloat16_works_with_any_first_layer(tmp_path, kind):
     text = picture(20, 20) + layer("a", kind, ["data"], ["a"])
     text += layer("c", "Convolution", ["a"], ["c"], "convolution_param { num_output: 4 kernel_size: 3 }")
     net = dd.load_net(write_model(tmp_path / "n", text), "torch", dtype="bfloat16")
@@ -305,7 +308,7 @@ def test_pooling_pads_as_far_as_caffe_does(tmp_path, method, kernel, pad, stride
     assert relative(pair[0].blobs["data"].diff, pair[1].blobs["data"].diff) < 1e-5
 
 
-def test_what_was_read_is_not_changed_in_place(tmp_path):
+def test_a_blob_that_was_read_is_not_changed_in_place(tmp_path):
     """Caffe refuses it, and autograd would be wrong."""
     text = picture(9, 9) + layer("c", "Power", ["data"], ["c"]) + layer("r", "Power", ["c"], ["r"])
     (tmp_path / "deploy.prototxt").write_text(text + layer("relu", "ReLU", ["c"], ["c"]))
@@ -313,7 +316,7 @@ def test_what_was_read_is_not_changed_in_place(tmp_path):
         caffemodel.read_layers(tmp_path / "deploy.prototxt")
 
 
-def test_a_broken_caffe_gives_way_to_torch(tmp_path, toy):
+def test_torch_is_used_when_caffe_is_broken(tmp_path, toy):
     (tmp_path / "caffe.py").write_text("raise ImportError('libglog.so.1 is not there')")
     code = f"import deepdream as dd; print(type(dd.load_net({str(toy)!r})).__name__)"
     env = os.environ | {"PYTHONPATH": str(tmp_path)}
@@ -328,7 +331,7 @@ def test_no_gradient_of_a_weight_is_computed(toy):
 
 
 def test_a_first_layer_with_a_stride_has_caffes_gradient(tmp_path):
-    """Sub-pixels: strides, kernels and paddings of which some divide and some do not, on odd sizes."""
+    """Strides, kernels and paddings that divide each other or not, on odd sizes."""
     sizes = [(23, 30), (22, 19), (31, 37), (9, 9), (10, 14)]
     for size, (stride, kernel, pad) in zip(sizes, [(2, 7, 3), (3, 5, 1), (4, 11, 0), (2, 2, 0), (3, 2, 1)]):
         p = f"convolution_param {{ num_output: 5 kernel_size: {kernel} stride: {stride} pad: {pad} }}"
@@ -348,15 +351,15 @@ def test_torch_is_imported_only_when_asked():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
-def test_the_engine_is_chosen(toy, monkeypatch):
+def test_which_engine_is_chosen(toy, monkeypatch):
     assert type(dd.load_net(toy)).__name__ == "CaffeNet"
     monkeypatch.setenv("DEEPDREAM_ENGINE", "torch")
     assert type(dd.load_net(toy)).__name__ == "TorchNet"
     assert type(dd.load_net(toy, "caffe")).__name__ == "CaffeNet"
     monkeypatch.delenv("DEEPDREAM_ENGINE")
-    monkeypatch.setattr("deepdream.net.find_spec", lambda name: name == "torch")
+    monkeypatch.setattr("deepdream.engines.find_spec", lambda name: name == "torch")
     assert type(dd.load_net(toy)).__name__ == "TorchNet"
-    monkeypatch.setattr("deepdream.net.find_spec", lambda name: None)
+    monkeypatch.setattr("deepdream.engines.find_spec", lambda name: None)
     with pytest.raises(dd.DreamError, match=r"neither Caffe .*make caffe.* nor PyTorch .*pip install torch"):
         dd.load_net(toy)
 
@@ -365,20 +368,20 @@ def test_the_engine_is_chosen(toy, monkeypatch):
     ("wrong", "says"),
     [
         ({"engine": "tensorflow"}, "unknown engine 'tensorflow'; allowed: caffe, torch"),
-        ({"engine": "torhc"}, "did you mean 'torch'"),
-        ({"engine": "torch", "device": "tpu"}, "device 'tpu' is not there; this machine's PyTorch has cpu"),
-        ({"engine": "torch", "device": "cpu:x"}, "device 'cpu:x' is not there"),
+        ({"engine": "torhc"}, "unknown engine 'torhc'; did you mean 'torch'"),
+        ({"engine": "torch", "device": "tpu"}, "device 'tpu' is not available; this machine's PyTorch has cpu"),
+        ({"engine": "torch", "device": "cpu:x"}, "device 'cpu:x' is not available"),
         ({"engine": "torch", "dtype": "float16"}, "dtype is 'float16'; it must be 'float32' or 'bfloat16'"),
         ({"engine": "caffe", "device": "cuda"}, "Caffe runs on the CPU in float32, not on cuda"),
-        ({"engine": "caffe", "dtype": "bfloat16"}, "not on cpu in bfloat16"),
+        ({"engine": "caffe", "dtype": "bfloat16"}, "Caffe runs on the CPU in float32, not on cpu in bfloat16"),
     ],
 )
-def test_what_is_not_there_is_said(toy, wrong, says):
+def test_engines_devices_and_types_that_are_not_available_are_refused(toy, wrong, says):
     with pytest.raises(dd.DreamError, match=says):
         dd.load_net(toy, **wrong)
 
 
-def test_without_torch(tmp_path, toy):
+def test_an_engine_that_cannot_be_imported_is_an_error(tmp_path, toy):
     (tmp_path / "torch.py").write_text("raise ImportError('no such thing')")
     code = f"import deepdream as dd\ntry: dd.load_net({str(toy)!r}, 'torch')\nexcept dd.DreamError as e: print(e)"
     env = os.environ | {"PYTHONPATH": str(tmp_path)}
@@ -386,9 +389,9 @@ def test_without_torch(tmp_path, toy):
     assert "'torch' cannot be imported (no such thing); `pip install torch` installs it" in done.stdout
 
 
-def test_backward_before_forward_is_said(toy):
+def test_backward_before_forward_is_refused(toy):
     net = dd.load_net(toy, "torch")
-    with pytest.raises(dd.DreamError, match="has not run"):
+    with pytest.raises(dd.DreamError, match="layer 'both' has not run; call forward"):
         net.backward(start="both")
     with pytest.raises(dd.DreamError, match="unknown layer 'boht'; did you mean 'both'"):
         net.forward(end="boht")

@@ -1,4 +1,4 @@
-"""Where weights come from: a real HTTP server on 127.0.0.1, a cache of its own, dead hosts."""
+"""Where weights come from, with a real HTTP server on 127.0.0.1, a separate cache, and hosts that are down."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def served(tmp_path):
-    """A folder, and the address that serves it; `asked` lists what was asked for."""
+    """A folder, the address that serves it, and a list of the paths that were requested."""
     (tmp_path / "www").mkdir()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "www"))
     server.asked = []
@@ -36,7 +36,7 @@ def served(tmp_path):
 
 @pytest.fixture
 def remote(tmp_path, monkeypatch, served):
-    """A network called 'remote' in models/, whose weights are on the server only: (weights, toml writer)."""
+    """A network 'remote' in models/, whose weights are only on the server: (weights, a function to write its toml)."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(zoo, "MODELS", tmp_path / "models")
     folder = write_model(tmp_path / "models" / "remote")
@@ -65,7 +65,7 @@ def test_the_official_file_is_downloaded_once(remote, served):
     dd.load_net("remote")
 
 
-def test_the_mirror_of_raw_tensors_serves_when_the_official_host_is_down(remote, served):
+def test_the_mirror_of_raw_tensors_is_used_when_the_official_host_is_down(remote, served):
     weights, write_toml = remote
     for layer, (filters, bias) in weights.items():
         if filters.ndim == 4:
@@ -81,7 +81,7 @@ def test_a_damaged_download_is_not_kept(remote, served, damage):
     remote[1](official(served))
     file = served[0] / "toy.caffemodel"
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(dd.DreamError, match="weights of remote cannot be had"):
+    with pytest.raises(dd.DreamError, match="the weights of remote cannot be downloaded"):
         dd.load_net("remote")
     assert not zoo.find("remote").file(".caffemodel")
 
@@ -99,7 +99,7 @@ def test_a_failure_is_remembered_for_an_hour(remote, served):
     remote[1](source)
     asked = []
     for again in (False, False, False, True):
-        with pytest.raises(dd.DreamError, match=r"cannot be had .* answers 404"):
+        with pytest.raises(dd.DreamError, match=r"cannot be downloaded .* answers 404"):
             zoo.get(zoo.find("remote"), again=again)
         asked.append(len(served[2]))
     assert 0 < asked[0] == asked[1] == asked[2] < asked[3]
@@ -120,22 +120,23 @@ def test_folders_of_deepdream_models_are_searched(remote, served, tmp_path, monk
         dd.load_net("remote")
 
 
-def test_without_googlenet_squeezenet_dreams_and_says_so(tmp_path, monkeypatch):
-    """As on a machine that reaches only package registries: GoogLeNet's hosts are dead."""
+def test_without_googlenet_squeezenet_is_used_with_a_warning(tmp_path, monkeypatch):
+    """As on a machine that reaches only package registries, and not GoogLeNet's hosts."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("DEEPDREAM_MODELS", raising=False)
     if zoo.find(zoo.DEFAULT).file(".caffemodel"):
-        pytest.skip("GoogLeNet's weights lie in models/, so nothing falls back")
+        pytest.skip("GoogLeNet's weights are in models/, so no other network is needed")
     failed = tmp_path / "deepdream" / "models" / zoo.DEFAULT / "failed"
     failed.parent.mkdir(parents=True)
-    failed.write_text("the weights of bvlc_googlenet cannot be had (no network)")
-    with pytest.warns(UserWarning, match=r"squeezenet_v1\.1, for the weights of .* get bvlc_googlenet") as notices:
+    failed.write_text("the weights of bvlc_googlenet cannot be downloaded (no network)")
+    with pytest.warns(UserWarning, match=r"squeezenet_v1\.1, because the weights of .* get bvlc_googlenet") as notices:
         net = dd.load_net()
     assert len(notices) == 1 and "\n" not in str(notices[0].message)
+    assert notices[0].filename == __file__, "it points to the line that called load_net"
     assert net.model.name == "squeezenet_v1.1"
 
 
-def test_the_default_is_googlenet_without_a_notice(googlenet):
+def test_the_default_is_googlenet_without_a_warning(googlenet):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert dd.load_net().model.name == "bvlc_googlenet"
@@ -152,22 +153,24 @@ def test_an_unknown_model_names_the_closest():
         dd.load_net("bvlc_googlnet")
 
 
-def test_any_folder_is_a_model(toy):
+def test_any_folder_can_be_a_model(toy):
     net = dd.load_net(toy)
     assert (net.model.name, net.default_layer, net.labels) == ("toy", "both", [])
+    (toy / "model.toml").write_text('credit = "for people who read this file"')
+    assert dd.load_net(toy).default_layer is None
     (toy / "model.toml").unlink()
     net = dd.load_net(str(toy))
     assert net.default_layer is None and net.mean.ravel().tolist() == [104, 117, 123]
 
 
 @pytest.mark.parametrize("toml", ["mean = [1, 2]", "mean = 'grey'", "colour = 1", "mean = [1, 2"])
-def test_a_wrong_model_toml_is_said(toy, toml):
+def test_a_wrong_model_toml_is_refused(toy, toml):
     (toy / "model.toml").write_text(toml)
     with pytest.raises(dd.DreamError, match=r"cannot read .*model\.toml"):
         dd.load_net(toy)
 
 
-def test_labels_of_a_folder_and_of_imagenet(toy, squeezenet):
+def test_labels_come_from_a_file_or_from_imagenet(toy, squeezenet):
     (toy / "names.txt").write_text("ant\nbee\n")
     (toy / "model.toml").write_text('labels = "names.txt"')
     assert dd.load_net(toy).labels == ["ant", "bee"]
@@ -175,7 +178,7 @@ def test_labels_of_a_folder_and_of_imagenet(toy, squeezenet):
 
 
 def test_a_real_network_knows_a_mountain(net):
-    """The converted weights classify: all the way through the files, the mean and the labels."""
+    """The converted weights classify a photograph: files, mean and labels all have to be right."""
     image = dd.load_image(Path(__file__).parent.parent / "images" / "mountains.jpg", 480)[:227, 200:427]
     side = net.layer_specs[0].input_param.shape[0].dim[-1]
     net.blobs["data"].reshape(1, 3, side, side)

@@ -1,0 +1,434 @@
+"""Films that take hours: dreams over a film, runs that are killed and resumed, as real processes; replay."""
+
+import os
+import random
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import PHOTO, panned, tone, write
+from conftest import main, mounted, refused, run
+
+import deepdream as dd
+from deepdream import films, resume
+
+# Dreaming over a film
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_the_sound_is_kept(tmp_path, toy, suffix):
+    source = write(tmp_path / "in.mp4", panned(50, 64, 48), sound=2.0, silent=0.8)
+    out, net = tmp_path / f"out{suffix}", dd.load_net(toy)
+    dd.dream_video(net, source, out, end="both", iter_n=1, octave_n=1)
+    seconds, frequency, begins = tone(out)
+    assert seconds == pytest.approx(2, abs=0.1) and frequency == pytest.approx(440, abs=2)
+    assert begins == pytest.approx(0.8, abs=0.04)
+    part = tmp_path / f"part{suffix}"
+    dd.dream_video(net, source, part, start=10, stop=35, stride=5, width=40, end="both", iter_n=1, octave_n=1)
+    seconds, frequency, begins = tone(part)
+    assert seconds == pytest.approx(1, abs=0.1) and frequency == pytest.approx(440, abs=3)
+    assert begins == pytest.approx(0.8 - 10 / 25, abs=0.04)
+    frames = list(dd.read_film(part))
+    assert len(frames) == 5 and frames[0].shape == (30, 40, 3) and films.film_about(part)[0] == 5
+    dd.dream_video(net, source, tmp_path / "mute.gif", stop=3, end="both", iter_n=1, octave_n=1)
+    before = source.read_bytes()
+    with pytest.raises(dd.DreamError, match="is the film to dream over; give the dream another name"):
+        dd.dream_video(net, source, source, end="both")
+    assert source.read_bytes() == before
+
+
+def test_memory_does_not_grow_with_the_film(tmp_path, toy):
+    source = write(tmp_path / "in.mp4", panned(62, 160, 96), sound=2.4)
+    code = f"""if True:
+        import psutil
+        import deepdream as dd
+        resident = {{}}
+        def on_frame(n):
+            resident[n] = psutil.Process().memory_info().rss
+        net = dd.load_net({str(toy)!r})
+        dd.dream_video(net, {str(source)!r}, {str(tmp_path / "out.mp4")!r}, end="both", iter_n=2, octave_n=2,
+                       on_frame=on_frame)
+        assert max(resident) == 62
+        print(resident[60] / resident[10])
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.05
+
+
+GUIDE = "functools.partial(<function objective_guide>, guide_features=array([[0., 1., 2.]], dtype=float32))"
+
+
+def test_parameters_are_described_the_same_in_every_process():
+    """Version 0.1.0 wrote these texts; a film that it began must find them again."""
+    mask = np.arange(6, dtype=np.float32).reshape(2, 3)
+    for value, text in (
+        (mask, "e2c0a71510b5394df7773b63fb5f54372b84c3564e67811bde7d665be227976d"),
+        (dd.L2("both") + 2 * dd.channel("left", 1), "L2('both') + 2 * channel('left', 1)"),
+        (dd.objective_L2, "objective_L2"),
+        (0.5, 0.5),
+        (None, None),
+        (Path("mask.png"), "mask.png"),
+        (partial(dd.objective_guide, guide_features=mask[:1]), GUIDE),
+    ):
+        assert resume._describe(value) == text
+    assert resume._describe(mask[:, ::-1]) != resume._describe(mask)
+
+
+# Runs that are killed
+
+
+def frames_in(folder):
+    """{name: time of the last change} of a film's frames."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("0*.png")}
+
+
+def wait_for_frames(process, folder, n):
+    """Whether the process has finished n frames; False if it ended before that was seen."""
+    while process.poll() is None:
+        if len(frames_in(folder)) >= n:
+            return True
+        time.sleep(0.005)
+    return False
+
+
+def kill_and_resume(tmp_path, toy, command, kills, n):
+    """A film of n frames whose runs are killed at random moments is the same as one that was made at once."""
+    if command == "zoom":
+        given = ["zoom", PHOTO, "--frames", n, "--width", 200]
+    else:
+        given = ["video", write(tmp_path / "in.mp4", panned(n, 200, 112), sound=0.5)]
+    given = [*given, "--model", toy, "--iterations", 6, "--octaves", 3, "--layer", "both"]
+    inputs = os.listdir(tmp_path)
+    assert main(*given, "-o", tmp_path / "whole.mp4").returncode == 0
+    out, frames, whole = tmp_path / "out.mp4", tmp_path / "out.frames", tmp_path / "whole.frames"
+    seen, killed = {}, 0
+    while killed < kills:
+        process = subprocess.Popen([sys.executable, "-m", "deepdream", *map(str, given), "-o", out])
+        if wait_for_frames(process, frames, len(seen) + random.choice([0, 1, 1, 2])):
+            time.sleep(random.uniform(0, 0.2))  # any moment within a frame; nothing below depends on which
+        process.kill()
+        if process.wait() == 0:  # it finished before it was killed: begin again
+            for path in (*frames.iterdir(), out):
+                path.unlink()
+            seen = {}
+            continue
+        assert process.returncode == -signal.SIGKILL
+        killed += 1
+        now = frames_in(frames)
+        assert seen.items() <= now.items(), "none is lost, and none is made twice"
+        seen = now
+    assert main(*given, "-o", out).returncode == 0
+    assert seen.items() <= frames_in(frames).items()
+    assert out.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    with np.load(frames / "state.npz") as ours, np.load(whole / "state.npz") as theirs:
+        assert all(np.array_equal(ours[name], theirs[name]) for name in theirs.files), "what eight bits do not show"
+    left = sorted(os.listdir(frames))
+    assert left == sorted(os.listdir(whole)) == [*(f"{i:06d}.png" for i in range(n)), "state.npz"]
+    for name in left[:n]:
+        assert (frames / name).read_bytes() == (whole / name).read_bytes()
+    assert sorted(os.listdir(tmp_path)) == sorted([*inputs, "out.mp4", "out.frames", "whole.mp4", "whole.frames"])
+
+
+def test_a_run_killed_four_times_makes_the_same_film(tmp_path, toy):
+    random.seed(1)
+    kill_and_resume(tmp_path, toy, "video", 4, 14)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["zoom", "video"])
+def test_a_run_killed_ten_times_makes_the_same_film(tmp_path, toy, command):
+    random.seed(2)
+    kill_and_resume(tmp_path, toy, command, 10, 30)
+
+
+class Killed(BaseException):
+    """In place of SIGKILL, at a moment that is chosen."""
+
+
+@pytest.mark.parametrize("moment", ["state", "picture"])
+def test_a_run_killed_between_two_files_makes_the_same_film(tmp_path, monkeypatch, moment):
+    """Before the state of frame 2 is written, and between that and its picture."""
+    write_state, write_picture = np.savez, resume.save_image
+
+    def kill_at_state(*args, done, **kwargs):
+        if done == 3 and moment == "state":
+            raise Killed
+        write_state(*args, done=done, **kwargs)
+
+    def kill_at_picture(path, *args):
+        if path.name == "000002.png" and moment == "picture":
+            raise Killed
+        write_picture(path, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", kill_at_state)
+        patch.setattr(resume, "save_image", kill_at_picture)
+        with pytest.raises(Killed):
+            count({}, tmp_path / "out.gif")
+    assert len(frames_in(tmp_path / "out.frames")) == 2
+    assert count({}, tmp_path / "out.gif") == ([2, 3] if moment == "state" else [3])
+    count({}, tmp_path / "whole.gif")
+    assert (tmp_path / "out.gif").read_bytes() == (tmp_path / "whole.gif").read_bytes()
+
+
+# What is resumed, and what is not
+
+
+def count(settings, out, n=4, **kwargs):
+    """Make a film of n grey frames; the numbers of those that were made now."""
+    made = []
+
+    def make(done, last=None):
+        for i in range(done, n):
+            made.append(i)
+            assert done == 0 or last is not None
+            yield (np.full((8, 8, 3), 10.0 * i, np.float32),)
+
+    dd.make_film(out, make, settings, n, **kwargs)
+    return made
+
+
+def test_what_a_second_run_does(tmp_path):
+    out, frames = tmp_path / "out.gif", tmp_path / "out.frames"
+    assert count({"scale": 1}, out) == [0, 1, 2, 3] and count({"scale": 1}, out) == []
+    assert count({"scale": 1, "frames": 6, "fps": 5}, out, 6, fps=5) == [4, 5], "a film may grow"
+    assert films.film_about(out)[:2] == (5, 6)
+    count({"scale": 1}, out, 3)
+    assert len(list(dd.read_film(out))) == 3 and len(list(frames.glob("0*.png"))) == 6, "and be cut short again"
+    assert count({"scale": 1}, tmp_path / "out.mp4", 6) == [], "or be another format"
+    assert count({"scale": 2}, out, 2, restart=True) == [0, 1]
+    assert sorted(os.listdir(frames)) == ["000000.png", "000001.png", "state.npz"]
+    assert dd.read_settings(frames / "000001.png") == {"scale": 2, "frame": 1}
+
+
+@pytest.mark.parametrize(
+    ("begun", "now", "says", "setting"),
+    [
+        ({"scale": 1}, {"scale": 2}, r"was begun with scale 1, and now it is 2; go back .*--restart", "scale"),
+        ({"scale": 1}, {"scale": 1, "rotate": 5}, "was begun with rotate None, and now it is 5", "rotate"),
+        ({"scale": 1}, {"command": "video"}, "was begun with command None, and now it is 'video'", "command"),
+        ({"sha256": {"image": "a"}}, {"sha256": {"image": "b"}}, "was begun from another file than this one", None),
+    ],
+)
+def test_other_settings_are_refused(tmp_path, begun, now, says, setting):
+    out = tmp_path / "out.gif"
+    count(begun, out)
+    with pytest.raises(dd.DreamError, match=says) as refusal:
+        count(now, out)
+    assert refusal.value.setting == setting
+    assert count(now, out, restart=True) == [0, 1, 2, 3]
+
+
+def test_a_file_may_move_and_the_version_change(tmp_path):
+    out = tmp_path / "out.gif"
+    begun = {"deepdream": "0.1.0", "sha256": {"image": "a"}, "image": "here.jpg"}
+    assert count(begun, out) == [0, 1, 2, 3]
+    assert count(begun | {"image": "there.jpg"}, out) == [], "the same picture"
+    assert count(begun | {"deepdream": "9.0"}, out) == []
+
+
+def test_frames_that_are_missing(tmp_path):
+    out, frames = tmp_path / "out.gif", tmp_path / "out.frames"
+    count({}, out, 2)
+    (frames / "000001.png").unlink()
+    assert count({}, out, 2) == [] and (frames / "000001.png").exists(), "the state has the last one"
+    (frames / "000000.png").unlink()
+    with pytest.raises(dd.DreamError, match=r"000000\.png is missing; --restart"):
+        count({}, out, 2)
+
+
+def test_a_damaged_state(tmp_path):
+    out, path = tmp_path / "out.gif", tmp_path / "out.frames" / "state.npz"
+    count({"scale": 2}, out, 2)
+    state = path.read_bytes()
+    for damaged in (b"PK", state[: len(state) // 2], state.replace("scale".encode("utf-32-le"), bytes(20))):
+        path.write_bytes(damaged)
+        with pytest.raises(dd.DreamError, match=r"cannot read .*state\.npz.*--restart"):
+            count({"scale": 2}, out, 2)
+    assert count({"scale": 2}, out, 2, restart=True) == [0, 1]
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "000000.png").touch()
+    for restart in (False, True):
+        with pytest.raises(dd.DreamError, match="holds other files, and no film to resume; choose another"):
+            count({}, tmp_path / "mine", restart=restart)
+    assert os.listdir(tmp_path / "mine") == ["000000.png"]
+    (tmp_path / "empty").mkdir()
+    count({}, tmp_path / "empty")
+    count({}, tmp_path / "frames")
+    assert sorted(os.listdir(tmp_path / "frames"))[0] == "000000.png" and dd.read_settings(tmp_path / "frames")
+
+
+def test_two_runs_at_once_do_not_meet(tmp_path):
+    def make(done, *last):
+        with pytest.raises(dd.DreamError, match="another process is making the film"):
+            count({}, tmp_path / "out.gif")
+        yield (np.zeros((8, 8, 3)),)
+
+    dd.make_film(tmp_path / "out.gif", make, {})
+
+
+def test_a_failure_says_what_is_safe(tmp_path):
+    def make(done, *last):
+        yield (np.zeros((8, 8, 3)),)
+        raise dd.DreamError("{setting} is broken", "lamp")
+
+    with pytest.raises(dd.DreamError, match=r"^lamp is broken; frames finished: 1, in .*out\.frames$") as failure:
+        dd.make_film(tmp_path / "out.gif", make, {})
+    assert failure.value.named("--lamp").startswith("--lamp is broken; frames finished: 1")
+    with pytest.raises(dd.DreamError, match="frames is 0") as failure:
+        dd.make_film(tmp_path / "none.gif", lambda *_: dd.zoom(None, np.zeros((8, 8, 3)), 0), {})
+    assert failure.value.setting == "frames" and not (tmp_path / "none.frames").exists()
+
+
+def test_a_disk_that_fills_up(tmp_path, toy):
+    few = "--model", toy, "--width", 240, "--frames", 8, "--iterations", 1, "--octaves", 2
+    with mounted(tmp_path / "full", "size=700k"):
+        out = tmp_path / "full" / "out.mp4"
+        done = main("zoom", PHOTO, "-o", out, *few)
+        refused(done, r"cannot write .*No space left on device; frames finished: \d, in .*out\.frames; the same")
+        kept = len(list((tmp_path / "full" / "out.frames").glob("0*.png")))
+        assert 0 < kept < 8
+        subprocess.run(["mount", "-o", "remount,size=9m", tmp_path / "full"], check=True)
+        assert main("zoom", PHOTO, "-o", out, *few).returncode == 0
+        assert len(list(dd.read_film(out))) == 8
+
+
+# On the command line
+
+
+def is_made(done, out):
+    """Whether a command made this file, and said just that."""
+    assert done.returncode == 0 and done.stdout == f"{out}\n", done
+    return Path(out).exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "frames"),
+    [
+        (("zoom", PHOTO, "--width", 80, "--frames", 3, "--rotate", -2.5, "--shift", -3, 1.5), 3),
+        (("journey", "--size", "64x48", "--frames-per-layer", 2), 4),
+        (("video", "in.avi", "--start", 1, "--stop", 6, "--stride", 2, "--width", 64, "--blend", 0.5), 3),
+    ],
+    ids=["zoom", "journey", "video"],
+)
+def test_the_commands(tmp_path, toy, monkeypatch, args, frames):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "in.avi", panned(6, 64, 48))
+    (tmp_path / PHOTO.name).write_bytes(PHOTO.read_bytes())  # for replay
+    given = *args, "--model", toy, "--iterations", 1, "--octaves", 2
+    out, again = tmp_path / "out.gif", tmp_path / "again.gif"
+    assert is_made(run(*given, "-o", out), out)
+    assert len(list(dd.read_film(out))) == frames
+    settings = dd.read_settings(out)
+    assert settings["command"] == args[0] and settings["model"] == "toy"
+    assert dd.read_settings(tmp_path / "out.frames" / "000001.png") == settings | {"frame": 1}
+    for shown in (tmp_path / "out.frames", tmp_path / "out.frames" / "000001.png"):
+        assert shlex.split(main("replay", shown).stdout)[-2:] == ["-o", str(tmp_path / "out.frames")]
+    assert is_made(main("replay", out, "-o", again, "--model", toy), again)
+    assert again.read_bytes() == out.read_bytes()
+    refused(main(*given, "-o", out, "--jitter", 5), "was begun with --jitter 32, and now it is 5")
+    assert is_made(main(*given, "-o", out, "--restart", "--jitter", 5), out)
+    assert dd.read_settings(out)["jitter"] == 5
+
+
+def test_a_journey_from_a_picture(tmp_path, toy):
+    out = tmp_path / "out.gif"
+    few = "--model", toy, "--iterations", 1, "--octaves", 2, "--width", 80, "--frames-per-layer", 2, "--cross-fade", 1
+    assert is_made(main("journey", PHOTO, "-o", out, "--layers", "both, left", *few), out)
+    assert len(list(dd.read_film(out))) == 4
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("zoom", PHOTO, "-o", "out.mov"), r"must end in \.mp4"),
+        (("zoom", PHOTO, "-o", "out.mp4", "--frames", 0), "--frames is 0"),
+        (("zoom", "absent.jpg", "-o", "out.mp4"), "there is no such file"),
+        (("zoom", PHOTO, "-o", "absent/out.mp4"), "there is no folder"),
+        (("zoom", PHOTO, "-o", "out.mp4", "--fps", 0), r"--fps is 0\.0; it must be"),
+        (("zoom", PHOTO, "-o", "out.gif", "--fps", 60), r"--fps is 60; a \.gif shows at most 50 frames a second"),
+        (("zoom", PHOTO, "-o", "out.mp4", "--zoom", 2), r"--zoom is 2\.0"),
+        (("journey", "-o", "out.mp4", "--layers", "boht"), "unknown layer 'boht'"),
+        (("journey", "-o", "out.mp4", "--size", "0x5"), "it must be WIDTHxHEIGHT"),
+        (("journey", "-o", "out.mp4", "--size", "20000x5"), "--size is 20000x5; both numbers must be"),
+        (("journey", "-o", "out.mp4", "--frames-per-layer", 2, "--cross-fade", 2), "--cross-fade is 2; it must be"),
+        (("journey", "-o", "out.mp4", "--width", 80), "--size is for a journey from noise"),
+        (("journey", "-o", "out.mp4", "--layers", " ,"), "at least one layer"),
+        (("video", "text.mp4", "-o", "out.mp4"), "cannot read the film"),
+        (("video", PHOTO, "-o", "out.mp4", "--stride", 0), "--stride is 0"),
+        (("video", PHOTO, "-o", "out.mp4", "--start", 1), "--start is 1; .* has 1 frames, so it must be at most 0"),
+        (("video", PHOTO, "-o", "out.mp4", "--stop", 2, "--start", 3), "--stop is 2; it must be .* above start"),
+        (("video", PHOTO, "-o", "out.mp4", "--width", 20000), "--width is 20000; a film can be at most 16384"),
+        (("video", PHOTO, "-o", "out.mp4", "--blend", 2), r"--blend is 2\.0"),
+        (("video", "toy", "-o", "out.mp4"), "it is a folder"),
+        (("video", PHOTO, "-o", "out.mp4", "--layr", "both"), "unknown option '--layr'; did you mean '--layer'"),
+    ],
+)
+def test_wrong_films(tmp_path, toy, monkeypatch, args, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.mp4").write_text("no film")
+    refused(main(*args, "--model", toy), says)
+    assert sorted(os.listdir(tmp_path)) == ["text.mp4", "toy"]
+
+
+def test_ctrl_c_stops_a_film_between_frames(tmp_path, toy, monkeypatch):
+    save_image = resume.save_image
+
+    def stop_after_two(path, *args):
+        save_image(path, *args)
+        if path.name == "000001.png":
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(resume, "save_image", stop_after_two)
+    few = "--width", 80, "--iterations", 1, "--octaves", 1
+    done = main("zoom", PHOTO, "-o", tmp_path / "o.mp4", "--model", toy, *few)
+    assert done.returncode == 130 and done.stderr.count("\n") == 1, done
+    assert "stopped; frames finished: 2, in" in done.stderr and "the same command resumes the film" in done.stderr
+    monkeypatch.undo()
+    done = main("zoom", PHOTO, "-o", tmp_path / "o.mp4", "--model", toy, *few, "--frames", 3)
+    assert is_made(done, tmp_path / "o.mp4") and len(frames_in(tmp_path / "o.frames")) == 3
+
+
+def test_replay(tmp_path, toy):
+    picture, again = tmp_path / "in.png", tmp_path / "again.png"
+    dd.save_image(picture, panned(1)[0])
+    given = ["--iterations", 1, "--octaves", 2, "--objective=-L2('both')", "--keep-color", "--no-clip", "--mask"]
+    assert main("dream", picture, "-o", tmp_path / "o.png", "--model", toy, *given, picture).returncode == 0
+    seed = dd.read_settings(tmp_path / "o.png")["seed"]
+    words = shlex.split(main("replay", tmp_path / "o.png").stdout)
+    assert words[:3] == ["deepdream", "dream", "in.png"] and words[-2:] == ["-o", str(tmp_path / "o.png")]
+    options = "--model toy --engine caffe --objective=-L2('both') --iterations 1 --octaves 2 --width 96 --mask in.png"
+    expected = [*shlex.split(options.replace("'", "\\'")), "--keep-color", "--no-clip", "--seed", str(seed)]
+    assert sorted(words[3:-2]) == sorted(expected)
+    assert is_made(main("replay", tmp_path / "o.png", "-o", again, "--model", toy), again)
+    assert again.read_bytes() == (tmp_path / "o.png").read_bytes()
+    assert "--seed 5 " in main("replay", tmp_path / "o.png", "--seed", 5).stdout
+    assert main("draw", "3", "-o", tmp_path / "d.jpg", "--model", toy, "--steps", 2).returncode == 0
+    assert run("replay", tmp_path / "d.jpg", "-o", tmp_path / "d2.jpg", "--model", toy).returncode == 0
+    assert (tmp_path / "d.jpg").read_bytes() == (tmp_path / "d2.jpg").read_bytes()
+    dd.save_image(tmp_path / "later.png", panned(1)[0], {"deepdream": "9.0", "command": "fly"})
+    refused(main("replay", tmp_path / "later.png"), "carries no settings of deepdream's command line")
+    refused(main("replay", picture), "carries no settings of deepdream's command line")
+    refused(main("replay", tmp_path / "absent.png"), "cannot read the picture")
+    dd.save_image(picture, panned(2)[1])
+    done = main("replay", tmp_path / "o.png", "-o", again, "--model", toy)
+    assert done.returncode == 0 and "is not the same as what" in done.stderr
+    picture.unlink()
+    refused(main("replay", tmp_path / "o.png", "-o", again), r"was made from in\.png, which is not here; put that")
+
+
+def test_what_older_versions_wrote_can_be_replayed(tmp_path):
+    old = {"deepdream": "0.1.0", "model": "bvlc_googlenet", "engine": "caffe", "image": "a.jpg", "guide": None}
+    old |= {"width": 100, "iter_n": 5, "end": "conv2/3x3", "clip": True, "seed": None}
+    dd.save_image(tmp_path / "o.png", panned(1)[0], old)
+    says = "deepdream dream a.jpg --model bvlc_googlenet --engine caffe --layer conv2/3x3 --iterations 5 --width 100 -o"
+    assert main("replay", tmp_path / "o.png").stdout.startswith(says)

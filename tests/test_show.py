@@ -1,0 +1,93 @@
+"""What is seen while a dream grows: the progress bar and the live view."""
+
+from functools import partial
+from io import StringIO
+
+import numpy as np
+import pytest
+from tqdm import tqdm
+
+import deepdream as dd
+from deepdream.dream import Step
+from deepdream.show import Progress
+
+
+def step(iteration, done, end="both", stopped=False):
+    return Step(0, iteration, end, done, lambda: np.zeros((4, 6, 3)), stopped)
+
+
+@pytest.fixture
+def screen():
+    return StringIO()
+
+
+@pytest.fixture
+def bar(screen):
+    """The class of a bar that is drawn on `screen` whenever it changes."""
+    return partial(tqdm, file=screen, mininterval=0, ascii=True)
+
+
+def test_the_progress_of_a_dream(screen, bar):
+    with Progress(tqdm=bar, disable=False) as progress:
+        assert progress.done == 0 and not progress.stopped and "  0%|" in screen.getvalue()
+        progress(step(1, 0.25))
+        assert progress.done == progress.bar.n == 0.25
+        assert "octave 0, step 1, both  25%|" in screen.getvalue() and "elapsed" in screen.getvalue()
+        progress(step(1, 0.25, stopped=True))
+        assert progress.done == 0.25 and progress.stopped
+    assert progress.bar.disable, "the bar is closed"
+
+
+def test_the_progress_of_a_whole_dream(toy):
+    progress = Progress(disable=True)
+    dd.deepdream(dd.load_net(toy), np.zeros((24, 32, 3)) + 99, 2, 2, end="both", on_step=progress)
+    assert progress.done == 1 and not progress.stopped
+
+
+def test_the_progress_of_a_film(screen, bar):
+    with Progress(4, bar, disable=False) as progress:
+        progress.on_frame(1)
+        assert progress.bar.n == progress.bar.initial == 1, "a frame of an earlier run takes no time now"
+        progress(step(0, 0.5, end="a" * 41))
+        assert progress.bar.n == 1.5 and progress.done == 0.5
+        assert f"{'a' * 39}…  38%|" in screen.getvalue() and "1.5 of 4 frames" in screen.getvalue()
+        progress.on_frame(2)
+        assert progress.bar.n == 2 and "encoding" not in screen.getvalue()
+        progress.on_frame(4)
+        assert "encoding 100%|" in screen.getvalue()
+    assert progress.bar.disable
+
+
+def test_the_progress_of_a_film_of_unknown_length(bar):
+    with Progress(None, bar, disable=False) as progress:
+        progress.on_frame(0)
+        progress(step(3, 0.5))
+        progress.on_frame(1)
+        assert progress.bar.n == 1 and progress.bar.total is None
+
+
+def test_away_from_a_terminal_there_is_no_bar(capsys):
+    with Progress() as progress:
+        progress(step(0, 0.5))
+    assert progress.done == 0.5 and capsys.readouterr() == ("", "")
+
+
+def test_the_live_view_draws_in_one_place_and_seldom(monkeypatch):
+    import IPython.display
+    import ipywidgets
+
+    shown, cleared, drawn, rendered = [], [], [], []
+    monkeypatch.setattr(IPython.display, "display", lambda *things: shown.extend(things))
+    monkeypatch.setattr(IPython.display, "clear_output", lambda wait: cleared.append(wait))
+    view = dd.live_view(every=1000)
+    picture = next(thing for thing in shown if isinstance(thing, ipywidgets.Image))
+    picture.observe(lambda change: drawn.append(change.new), "value")
+    for i in range(10):
+        view(Step(0, i, "both", (i + 1) / 10, lambda: rendered.append(1) or np.zeros((4, 6, 3))))
+    assert len(drawn) == 1 and drawn[0][:2] == b"\xff\xd8", "one JPEG in place, the others came too soon"
+    assert len(rendered) == 2, "a picture is made only when it is drawn: once on the way, once at the end"
+    assert cleared == [True]
+    assert isinstance(shown[-1], IPython.display.Image) and shown[-2].data.startswith("both, ")
+    stopped = dd.live_view()
+    stopped(Step(0, 3, "both", 0.3, lambda: np.zeros((4, 6, 3)), stopped=True))
+    assert isinstance(shown[-1], IPython.display.Image) and cleared == [True, True], "Ctrl-C leaves a plain picture"
