@@ -35,6 +35,7 @@ def unknown(what: str, given: object, allowed: Iterable[str], advice: str) -> Dr
     """A DreamError for a name that is not among those allowed; it suggests the closest ones."""
     allowed = list(allowed)
     close = get_close_matches(str(given), allowed, 3, 0.5)
+    close.sort(key=lambda name: str(given).strip("-") not in name)  # --octave-scale first for --scale
     if close:
         hint = f"did you mean {' or '.join(map(repr, close))}?"
     else:

@@ -378,7 +378,7 @@ def test_ctrl_c_stops_cleanly_and_the_next_run_resumes(photos, model, scheduler,
     out = tmp_path / "out"
     Image.new("RGB", (12, 9), "grey").save(photos / "0.png")  # made at once; the others take a while
     words = ["batch", str(photos), "-o", str(out), "--model", str(model), "--octaves", "1", "--iterations"]
-    command = [sys.executable, "-m", "deepdream", *words, "10000", "--workers", "2"]
+    command = [sys.executable, "-m", "deepdream", *words, "3000", "--workers", "2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                start_new_session=True)  # fmt: skip
     wait_until(lambda: process.poll() is not None or list(out.glob("*.png")))
@@ -434,16 +434,16 @@ def test_a_grid(tmp_path, model, scheduler):
     assert main(*url, "--seed", "1,2", *scheduler).returncode == 0
 
 
-def test_an_atlas_of_64_channels_in_the_browser(browser, scheduler, tmp_path):
+def test_an_atlas_in_the_browser(browser, scheduler, tmp_path):
     folder = tmp_path / "atlas"
     words = ("atlas", "--layer", "fire9/concat", "--steps", 3, "-o", folder, "--model", "squeezenet_v1.1")
-    done = run(*words, "--channels", "0-62,400", "--workers", 2)
-    assert done.returncode == 0 and "64 made, 0 were there, 0 failed" in done.stdout, done
+    done = run(*words, "--channels", "0-14,400", "--workers", 2)
+    assert done.returncode == 0 and "16 made, 0 were there, 0 failed" in done.stdout, done
     assert done.stdout.splitlines()[-1] == str(folder / "index.html")
     page, asked = browser.new_page(), []
     page.on("request", lambda request: asked.append(request.url))
     page.goto((folder / "index.html").as_uri())
-    assert page.get_by_role("status").inner_text() == "64 channels" and page.locator("main button").count() == 64
+    assert page.get_by_role("status").inner_text() == "16 channels" and page.locator("main button").count() == 16
     page.get_by_label("Find a channel").fill("400")
     assert page.locator("main button:visible").all_inner_texts() == ["channel 400"]
     page.get_by_role("button", name="channel 400").click()
@@ -454,9 +454,9 @@ def test_an_atlas_of_64_channels_in_the_browser(browser, scheduler, tmp_path):
     done = main(*words, "--channels", "64", *scheduler)
     assert done.returncode == 0 and "1 made, 0 were there, 0 failed" in done.stdout, done
     page.reload()
-    assert page.get_by_role("status").inner_text() == "65 channels", "the page has all that is there"
+    assert page.get_by_role("status").inner_text() == "17 channels", "the page has all that is there"
     page.get_by_label("Find a channel").fill("nothing")
-    assert page.get_by_role("status").inner_text() == "0 of 65 channels"
+    assert page.get_by_role("status").inner_text() == "0 of 17 channels"
     assert all(url.startswith("file://") for url in asked)
     assert page.locator("main img").first.evaluate("img => img.decode().then(() => img.naturalWidth)") > 200
     words = shlex.split(line)[1:-1]
