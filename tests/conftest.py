@@ -62,7 +62,8 @@ def main(*args):
     """`deepdream` in this process, which is much quicker; what comes back looks as from `run`."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
-        warnings.simplefilter("always")
+        warnings.simplefilter("ignore")  # as a new process does with what is meant for developers
+        warnings.simplefilter("always", UserWarning)
         status = cli.main(list(map(str, args)))
     return subprocess.CompletedProcess(args, status, out.getvalue(), err.getvalue())
 
