@@ -28,7 +28,7 @@ def load_net(
 
     Raises DreamError where the model, its files, the engine or the device are missing or damaged.
     """
-    from . import zoo  # late, for it imports protobuf
+    from . import zoo  # late, because it imports protobuf
 
     asked = engine or os.environ.get("DEEPDREAM_ENGINE")
     if asked and asked not in ENGINES:

@@ -61,7 +61,7 @@ class Net(Protocol):
     shift: tuple[int, int]
 
     @property
-    def blobs(self) -> Mapping[str, Any]: ...  # Blobs; Any, for pycaffe has no types
+    def blobs(self) -> Mapping[str, Any]: ...  # Blobs; Any, because pycaffe has no types
 
     @property
     def image(self) -> EngineArray: ...
@@ -144,7 +144,7 @@ class DreamNet:
 
     @property
     def labels(self) -> list[str]:
-        from . import zoo  # late, for it imports protobuf
+        from . import zoo  # late, because it imports protobuf
 
         if self._labels is None:
             self._labels = zoo.labels(self.model)

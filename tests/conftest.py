@@ -4,6 +4,7 @@ import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -14,6 +15,9 @@ import numpy as np
 import pytest
 
 from deepdream import caffemodel, cli, load_net, shapes, zoo
+
+# A shell's background job ignores Ctrl-C, and so would the processes that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TOY = """
 name: "toy"

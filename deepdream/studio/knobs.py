@@ -219,7 +219,7 @@ def _models() -> list[tuple[str, str]]:
 
 
 def _engines() -> list[str]:
-    """The engines that are installed; all, where none is, for then a dream says what to do."""
+    """The engines that are installed; if none is, all of them, because the error of a dream then says what to do."""
     return [name for name in ENGINE_NAMES if find_spec(name.split()[0])] or list(ENGINES)
 
 
