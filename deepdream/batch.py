@@ -125,10 +125,15 @@ def _start(workers: int) -> Iterator[Any]:
 
     share = os.environ.get("DEEPDREAM_MEMORY") or str(psutil.virtual_memory().available // 2 // workers)
     options = {"env": {"DEEPDREAM_MEMORY": share}, "silence_logs": "CRITICAL", "dashboard_address": "127.0.0.1:0"}
-    with _ignore_ctrl_c():
-        cluster = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, **options)
-    with cluster, Client(cluster, set_as_default=False) as client:
-        yield client
+    before = dict(os.environ)
+    try:
+        with _ignore_ctrl_c():
+            cluster = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, **options)
+        with cluster, Client(cluster, set_as_default=False) as client:
+            yield client
+    finally:
+        for name in os.environ.keys() - before.keys():  # Dask leaves OMP_NUM_THREADS=1 in this process
+            del os.environ[name]
 
 
 @contextmanager

@@ -153,6 +153,14 @@ def test_the_memory_is_shared_out(client):
     assert set(client.run(lambda: os.environ["OMP_NUM_THREADS"]).values()) == {"1"}
 
 
+def test_a_cluster_on_this_machine_leaves_the_environment_as_it_was(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # what Dask would set, for good
+    before = dict(os.environ)
+    with batch.connect(workers=1):
+        pass
+    assert dict(os.environ) == before
+
+
 def test_a_job_that_fails_is_reported_and_the_rest_is_made(client, photos, model, tmp_path):
     jobs = jobs_for(photos, model, tmp_path / "out")
     Path(jobs[1]["image"]).write_text("no picture")
