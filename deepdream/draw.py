@@ -16,7 +16,7 @@ import numpy as np
 from .dream import OnStep, Step, gradient
 from .errors import DreamError
 from .net import Net, deprocess
-from .objectives import Objective, parts, wanted
+from .objectives import Objective, parts, to_objective
 from .recipe import check
 
 # The first of two numbers belongs to the first step, the second to the last.
@@ -41,7 +41,7 @@ def draw(net: Net, what: str | int | Objective, steps: int = 300, seed: int = 0,
     """
     check("steps", steps)
     check("seed", seed)
-    objective = wanted(what)
+    objective = to_objective(what)
     for layer in objective.bound(net):
         net.check(layer, *net.own_size)
     drawing = Drawing(net, objective, np.random.RandomState(seed))

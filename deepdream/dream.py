@@ -61,7 +61,7 @@ def make_step(net: Net, step_size: float = 1.5, end: str = "inception_4c/output"
     if keep_color:
         g = g.mean(0)[None]  # (1, H, W)
     if smooth:
-        g = net.blurred(g, smooth)
+        g = net.blur(g, smooth)
     if mask is not None:
         g = g * roll(mask, (oy, ox), axes)
     strength = abs(g).mean() / (1 if mask is None else mask.mean())
@@ -117,6 +117,10 @@ def deepdream(net: Net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 
     canvas = Canvas(net, base_img, octaves(net, base_img, octave_n, octave_scale), mask)
     octave, i, total = 0, 0, max(1, iter_n * sum(base.size for base in canvas.bases))
     done = 0  # values computed, of the total
+
+    def show() -> np.ndarray:
+        return fit_brightness(canvas.small_picture(), clip)
+
     try:
         for octave in range(octave_n):
             canvas.enlarge()
@@ -125,13 +129,13 @@ def deepdream(net: Net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 
                 canvas.touched = True
                 done += canvas.size
                 if on_step:
-                    stop = on_step(Step(octave, i, label, done / total, lambda: visible(canvas.small_picture(), clip)))
+                    stop = on_step(Step(octave, i, label, done / total, show))
                     if stop is True and done < total:
                         raise KeyboardInterrupt  # as if somebody had pressed Ctrl-C
     except KeyboardInterrupt:
         picture = canvas.picture()
         if on_step:
-            on_step(Step(octave, i, label, done / total, lambda: visible(picture, clip), stopped=True))
+            on_step(Step(octave, i, label, done / total, lambda: fit_brightness(picture, clip), stopped=True))
         return picture
     return canvas.picture()
 
@@ -221,7 +225,7 @@ def _zoom(a: np.ndarray, down: float, across: float) -> np.ndarray:
     return np.asarray(nd.zoom(a, (1, down, across), order=1))
 
 
-def visible(image: np.ndarray, clip: bool) -> np.ndarray:
+def fit_brightness(image: np.ndarray, clip: bool) -> np.ndarray:
     """An unclipped dream (H, W, 3), scaled so that nearly all of it fits into 0..255; a clipped one as it is."""
     brightest = 255.0 if clip else np.percentile(image, 99.98)
     return image * (255.0 / brightest) if brightest > 0 and not clip else image

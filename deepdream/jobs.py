@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .draw import draw
-from .dream import OnStep, Step, deepdream, visible
+from .dream import OnStep, Step, deepdream, fit_brightness
 from .engines import load_net
 from .errors import DreamError
 from .films import read_settings
 from .motion import journey, noise, stations, zoom
 from .net import Net
-from .objectives import guide_features, objective_guide, parse, wanted
+from .objectives import guide_features, objective_guide, parse, to_objective
 from .pictures import SAMPLES, grey, load_guide, load_image, or_sample, sheet, to_json
 from .recipe import Recipe, files, from_record, record, settings, size_of, with_defaults
 
@@ -56,7 +56,7 @@ def make_dream(recipe: Recipe, net: Net | None = None, on_step: OnStep | None = 
     if _same(carried, known):
         return None, carried
     dream = deepdream(net, image, seed=recipe["seed"], on_step=on_step, **params)
-    return visible(dream, recipe["clip"]), carried
+    return fit_brightness(dream, recipe["clip"]), carried
 
 
 def dream_job(recipe: Recipe, **more: Any) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def make_drawing(recipe: Recipe, net: Net | None = None, on_step: OnStep | None 
 
     If it is stopped, the sheet and its settings hold what was drawn so far.
     """
-    objectives = [wanted(what) for what in recipe["draw"]]
+    objectives = [to_objective(what) for what in recipe["draw"]]
     net = net or open_net(recipe)
     carried = settings_of(recipe, net)
     if _same(carried, known):

@@ -85,7 +85,7 @@ class Net(Protocol):
 
     def array(self, a: np.ndarray) -> EngineArray: ...
 
-    def blurred(self, a: EngineArray, sigma: float) -> EngineArray: ...
+    def blur(self, a: EngineArray, sigma: float) -> EngineArray: ...
 
     def channels(self, layer: str) -> int: ...
 
@@ -159,7 +159,7 @@ class DreamNet:
         """A NumPy array as one of the engine's own."""
         return a
 
-    def blurred(self, a: EngineArray, sigma: float) -> EngineArray:
+    def blur(self, a: EngineArray, sigma: float) -> EngineArray:
         """A Gaussian over the last two axes; sigma in pixels."""
         from scipy import ndimage as nd
 

@@ -281,7 +281,7 @@ def class_number(net: Net, label: str | int) -> int:
     raise unknown("class", label, similar or single, f"{net.model.name} has {len(net.labels)} classes")
 
 
-def wanted(what: str | int | Objective) -> Objective:
+def to_objective(what: str | int | Objective) -> Objective:
     """An Objective: given itself, in words (see `parse`), or as a class, by name or number."""
     if isinstance(what, str):
         what = what.strip()

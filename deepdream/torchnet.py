@@ -128,8 +128,8 @@ class TorchNet(DreamNet):
     def array(self, a: np.ndarray) -> Tensor:
         return torch.tensor(a, device=self.device)
 
-    def blurred(self, a: Tensor, sigma: float) -> Tensor:
-        return self.array(super().blurred(a.cpu().numpy(), sigma))
+    def blur(self, a: Tensor, sigma: float) -> Tensor:
+        return self.array(super().blur(a.cpu().numpy(), sigma))
 
     def keep_large_blocks(self, keep: bool) -> None:
         _keep_freed_memory(large_blocks=keep)

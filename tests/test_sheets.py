@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import write_model
 
 import deepdream as dd
 from deepdream import sheets
@@ -14,6 +15,11 @@ from deepdream.recipe import complete, record
 
 GRID = {"image": "a.png", "end": ["both", "deep/left"], "step_size": [0.00001, -2.0], "iter_n": 3}
 NAMES = ["both, step 0.00001", "both, step -2.0", "deep-left, step 0.00001", "deep-left, step -2.0"]
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory):
+    return dd.load_net(write_model(tmp_path_factory.mktemp("model") / "toy"))
 
 
 def test_a_grid_has_a_job_for_each_combination(tmp_path):
@@ -58,8 +64,7 @@ def test_the_sheet_of_a_grid_has_a_grey_picture_for_one_that_failed(tmp_path):
     ("text", "channels"),
     [(None, [*range(10)]), ("3", [3]), ("0-2,7", [0, 1, 2, 7]), ("7, 2 - 3,3", [7, 2, 3]), ("9", [9])],
 )
-def test_channels_of_an_atlas(toy, tmp_path, text, channels):
-    net = dd.load_net(toy)
+def test_channels_of_an_atlas(net, tmp_path, text, channels):
     jobs = sheets.plan_atlas(complete("atlas", {"layer": "both", "channels": text, "steps": 3}), str(tmp_path), net)
     assert [job["draw"] for job in jobs] == [[f'channel("both", {i})'] for i in channels]
     assert [Path(job["out"]).name for job in jobs] == [f"{i:05}.jpg" for i in channels]
@@ -67,16 +72,9 @@ def test_channels_of_an_atlas(toy, tmp_path, text, channels):
 
 
 @pytest.mark.parametrize("text", ["10", "3-", "-3", "5-4", "a", "", "1,,2", "0-10", "1.5", "²"])
-def test_channels_that_an_atlas_cannot_have(toy_net, tmp_path, text):
+def test_channels_that_an_atlas_cannot_have(net, tmp_path, text):
     with pytest.raises(dd.DreamError, match=rf"^channels is '{text}'; it must be such as 0-63,200, of 0 to 9"):
-        sheets.plan_atlas(complete("atlas", {"layer": "both", "channels": text}), str(tmp_path), toy_net)
-
-
-@pytest.fixture(scope="module")
-def toy_net(tmp_path_factory):
-    from conftest import write_model
-
-    return dd.load_net(write_model(tmp_path_factory.mktemp("model") / "toy"))
+        sheets.plan_atlas(complete("atlas", {"layer": "both", "channels": text}), str(tmp_path), net)
 
 
 def test_channels_are_named_where_they_are_classes(squeezenet):
