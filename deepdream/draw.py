@@ -42,7 +42,7 @@ def draw(net: Net, what: str | int | Objective, steps: int = 300, seed: int = 0,
     check("steps", steps)
     check("seed", seed)
     objective = to_objective(what)
-    for layer in objective.bound(net):
+    for layer in objective.bind(net):
         net.check(layer, *net.own_size)
     drawing = Drawing(net, objective, np.random.RandomState(seed))
     label, steps = str(objective), int(steps)

@@ -10,6 +10,7 @@ from .net import Net, check_image, deprocess, preprocess
 from .objectives import Objective, objective_L2, parse, parts
 from .pictures import grey, resized
 from .recipe import ROWS, check
+from .tiles import fit
 
 
 class Step(NamedTuple):
@@ -148,8 +149,6 @@ def prepare(net: Net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4,
 
     Arguments and errors are those of `deepdream`.
     """
-    from .tiles import fit  # late, because it reads Caffe's formats through protobuf
-
     numbers = {"iter_n": iter_n, "octave_n": octave_n, "octave_scale": octave_scale, "seed": seed}
     for name, value in (numbers | step_params).items():
         if name in ROWS and ROWS[name].kind in (int, float):

@@ -77,7 +77,7 @@ def make_drawing(recipe: Recipe, net: Net | None = None, on_step: OnStep | None 
     if _same(carried, known):
         return None, carried
     for objective in objectives:
-        objective.bound(net)  # refuses a class or channel that the network lacks before the first is drawn
+        objective.bind(net)  # refuses a class or channel that the network lacks before the first is drawn
     pictures: list[np.ndarray] = []
     steps: list[Step] = []  # the last one of each drawing
 

@@ -121,7 +121,7 @@ class Objective:
     def _factor(self) -> str:
         return f"({self})" if self.is_sum else str(self)
 
-    def bound(self, net: Net) -> dict[str, list[tuple[float, Slope]]]:
+    def bind(self, net: Net) -> dict[str, list[tuple[float, Slope]]]:
         """{layer: [(weight, slope), ...]} for this network; a DreamError for a layer or class that it does not have."""
         if net not in self._bound:
             layers: dict[str, list[tuple[float, Slope]]] = {}
@@ -135,7 +135,7 @@ class Objective:
 def parts(objective: Fill | Objective, end: str | None, net: Net) -> dict[str, Fill]:
     """{layer: a function that fills `dst.diff`}: an Objective's own layers, or `end` for a plain function."""
     if isinstance(objective, Objective):
-        return {layer: partial(_fill, terms) for layer, terms in objective.bound(net).items()}
+        return {layer: partial(_fill, terms) for layer, terms in objective.bind(net).items()}
     if not callable(objective):
         raise DreamError(f"objective is {objective!r}; it must be a function that fills dst.diff, or an Objective")
     if end is None:  # as the default layer of a model without one

@@ -175,7 +175,7 @@ def test_a_guide_that_fails_leaves_the_picture_in_the_network_alone(net):
 
 def test_each_close_class_is_suggested_once(googlenet):
     with pytest.raises(dd.DreamError, match="did you mean 'banana' or 'ananas' or 'bandeau'"):
-        logit("bananna").bound(googlenet)
+        logit("bananna").bind(googlenet)
 
 
 WORDS = ["", "L2('a'", "L2", "3", "L2('a') * L2('b')", "L2()", "L2('a').terms", "eval('1')", "L2(l='a')", "L2('a') / 0",
@@ -259,6 +259,6 @@ def test_without_a_softmax_the_classes_are_in_the_last_layer(tmp_path):
     net = dd.load_net(write_model(tmp_path / "bare", bare, ""))
     assert scores(net) == "fc"
     with pytest.raises(dd.DreamError, match="bare has no names for its classes; give the number"):
-        logit("ant").bound(net)
+        logit("ant").bind(net)
     with pytest.raises(dd.DreamError, match="channel of layer 'fc' is 5"):
         gradient(net, logit(5))
