@@ -11,6 +11,10 @@ import warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
+# One thread for each product of matrices: the threads of OpenMP wait by spinning, so on a busy machine two would make a
+# test take twenty times as long; and sums with two threads may differ in their last bits from those with one.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import numpy as np
 import pytest
 
