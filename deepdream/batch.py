@@ -47,6 +47,9 @@ INPUTS = "image", "guide", "mask"  # settings of a job that are files
 def dream_many(jobs: Iterable[Job], client: Any = None) -> Iterator[Report]:
     """Dream and draw; yields a report of each job as soon as its picture is written, or has failed.
 
+    It is a generator: nothing is dreamt until the first report is asked for. A script calls it under
+    `if __name__ == "__main__":`, because each worker on this machine imports the script again.
+
     jobs: see the top of this file. client: a dask.distributed Client; without one, one process for each core is
     started. A report has `out`, `host`, `seconds`, `memory` (the peak, in bytes), `settings`, `sha256` of the file,
     `skipped` (the picture was already there, with the same settings), and `error`, None or a sentence. Pictures are the

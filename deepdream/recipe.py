@@ -25,9 +25,9 @@ ABOUT = "deepdream", "sha256", "stopped_at", "frame"  # what a picture carries b
 PICTURES = "dream", "batch", "grid"
 FILMS = "zoom", "journey", "video"
 DREAMS = (*PICTURES, *FILMS)
-MAKERS = "dream", "draw", *FILMS, "grid"  # these make what can be made again from its recipe
+MAKERS = "dream", "draw", *FILMS, "grid"  # what these make carries a recipe, and can be replayed
 SPREAD = "batch", "grid", "atlas"  # these work with several processes
-GOAL = "dream", "batch", "grid", "zoom", "video"  # a journey has layers of its own
+GOAL = "dream", "batch", "grid", "zoom", "video"  # these climb one goal; a journey has layers instead
 
 
 class File(str):
@@ -58,7 +58,7 @@ class Setting:
     metavar: str | tuple[str, ...] | None = None
     alias: str | None = None  # a second option
     varies: bool = False  # a grid takes several values, separated by commas
-    passed: bool = False  # given as it is to `deepdream`
+    passed: bool = False  # handed unchanged to the function `deepdream`
     kept: bool = True  # recorded in the picture
     knob: str | None = None  # label in the studio
     but: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # {command: what is different there}
@@ -171,14 +171,15 @@ TABLE = (
     Setting("tile", "--tile", int, "send the picture through the network in tiles of this size; without it, tiles are "
             "used only when a whole pass would take more than half of the free memory, or than DEEPDREAM_MEMORY (such "
             "as 1.5GB)", DREAMS, low=1, high=SIDE, unit="pixels", metavar="PX", passed=True),
-    Setting("halo", "", int, "margin around a tile", (), low=0, high=SIDE, unit="pixels"),
+    Setting("halo", "", int, "margin around a tile", (), low=0, high=SIDE, unit="pixels"),  # only in Python
     Setting("clip", "--no-clip", bool, "let colours leave 0..255, and scale the contrast at the end", PICTURES, True,
             passed=True),
-    # Running; these change nothing in what is made
+    # What an atlas draws; each of its pictures records its own channel as `draw`
     Setting("layer", "--layer", str, "the layer whose channels are drawn (`deepdream layers` lists them)", ("atlas",),
             REQUIRED, metavar="NAME", kept=False),
     Setting("channels", "--channels", str, "draw only these channels; without it, all", ("atlas",), metavar="A-B,C",
             kept=False),
+    # Running; these change nothing in what is made
     Setting("restart", "--restart", bool, "throw away the frames of an earlier run; without it, a run that was stopped "
             "or killed is resumed", FILMS, False, kept=False),
     Setting("workers", "--workers", int, "number of processes on this machine; without it, one for each core", SPREAD,
