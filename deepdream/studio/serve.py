@@ -92,13 +92,16 @@ def _configure(host: str, port: int | None, token: str | None, idle: float) -> A
 
 def _make_page(host: str, token: str | None, on_ready: Callable[[str], None] | None) -> Any:
     """Voilà's application, which calls `on_ready` in the place where others open a browser."""
+    from tornado.ioloop import IOLoop
     from voila.app import Voila
 
     class Page(Voila):
         def launch_browser(self) -> None:  # called once it listens
             name = gethostname() if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
+            url = f"{self._url(name)}{f'?token={token}' if token else ''}"
             if on_ready:
-                on_ready(f"{self._url(name)}{f'?token={token}' if token else ''}")
+                # From inside the loop that runs next: before it does, nothing would handle a Ctrl-C.
+                IOLoop.current().add_callback(on_ready, url)
 
     return Page
 
