@@ -31,7 +31,7 @@ from .films import read_settings
 from .jobs import dream_job, identity, make_drawing, make_dream, sha256
 from .net import Net
 from .pictures import FORMATS, check_folder, grey, is_local, load_guide, or_sample, save_image
-from .recipe import ABOUT, VERSION, Recipe, check, complete, files
+from .recipe import ABOUT, NETWORK, VERSION, File, Recipe, check, command_of, complete, files, settings
 
 Job = dict[str, Any]
 Report = dict[str, Any]
@@ -40,8 +40,7 @@ Network = tuple[str | None, ...]  # model, engine, device, dtype
 PATIENCE = 10  # seconds to wait for a scheduler, and for its first worker
 FETCHING = 1800  # seconds to wait for workers to fetch and load the network
 READABLE = (*FORMATS, ".webp", ".gif", ".bmp", ".tif", ".tiff")
-NETWORK = "model", "engine", "device", "dtype"
-INPUTS = "image", "guide", "mask"  # settings of a job that are files
+INPUTS = [name for name, row in settings("dream").items() if row.kind is File]  # settings of a job that are files
 
 
 def dream_many(jobs: Iterable[Job], client: Any = None) -> Iterator[Report]:
@@ -267,7 +266,7 @@ def _with_full_paths(job: Job) -> Job:
     if not isinstance(job.get("out"), str) or Path(job["out"]).suffix.lower() not in FORMATS:
         ends = f"it must be a path or URL that ends in {', '.join(FORMATS)}"
         raise DreamError(f"a job's out is {job.get('out')!r}; {ends}")
-    command = job.get("command", "draw" if "draw" in job else "dream")
+    command = command_of(job)
     if command not in ("dream", "draw"):
         raise DreamError(f"a job's command is {command!r}; it must be dream or draw")
     for name in ("model", *INPUTS):

@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -84,7 +84,8 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
 
 def _given(args: argparse.Namespace, command: str) -> dict[str, Any]:
     """{name: value} of the settings that were given, read from their words."""
-    given = {name: value for name, value in vars(args).items() if name in table.settings(command)}
+    rows = table.settings(command)
+    given = {name: value for name, value in vars(args).items() if name in rows}
     for name, value in given.items():
         if isinstance(value, str):
             given[name] = table.read(command, name, value)
@@ -116,7 +117,7 @@ def make_parser() -> argparse.ArgumentParser:
     for name, (does, out) in COMMANDS.items():
         p = commands.add_parser(name, help=does, description=does)
         for row in table.settings(name).values():
-            _add(p, row, name)
+            _add(p, row)
         if out:
             p.add_argument("-o", "--out", required=True, help=out)
     p = commands.add_parser("replay", help="show the command that made a picture or film, or run it again")
@@ -132,7 +133,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(parser: argparse.ArgumentParser, row: Setting, command: str) -> None:
+def _add(parser: argparse.ArgumentParser, row: Setting) -> None:
     """Add a row of the table to a command's parser."""
     about: dict[str, Any] = {"help": row.help.replace("%", "%%"), "default": argparse.SUPPRESS}
     if row.kind is bool:
@@ -142,7 +143,7 @@ def _add(parser: argparse.ArgumentParser, row: Setting, command: str) -> None:
         values = row.default if isinstance(row.default, list) else [row.default]
         about["help"] += f" (default: {' '.join(map(str, values))})"
     metavar = row.metavar or ("N" if row.kind is int else "X" if row.kind is float else row.option)
-    if row.varies and command == "grid":
+    if row.varies:
         metavar = "A,B,C"
     if row.is_option:
         names = [row.option, row.alias] if row.alias else [row.option]
@@ -199,8 +200,8 @@ def _film(args: argparse.Namespace) -> int:
     check_film(args.out, fps)
     film = plan_film(args.recipe)
     with Progress(frames=film.frames) as progress:
-        make_film(args.out, film.make(progress), film.settings, film.frames, fps, restart=args.recipe["restart"],
-                  on_frame=progress.on_frame)  # fmt: skip
+        make_film(args.out, partial(film.make, progress), film.settings, film.frames, fps,
+                  restart=args.recipe["restart"], on_frame=progress.on_frame)  # fmt: skip
     print(args.out)
     return 0
 
@@ -331,7 +332,7 @@ def _replay(args: argparse.Namespace) -> int:
     parser = _Parser(f"deepdream {recipe['command']}")
     for row in table.settings(recipe["command"]).values():
         if row.is_option:
-            _add(parser, row, recipe["command"])
+            _add(parser, row)
     replaced, rest = parser.parse_known_args(args.rest)
     if rest:
         raise _unrecognized(rest, recipe["command"])

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .errors import DreamError
-from .net import Net, check_image, deprocess, preprocess
+from .net import Fill, Net, check_image, deprocess, preprocess
 from .objectives import Objective, objective_L2, parse, parts
 from .pictures import grey, resized
 from .recipe import ROWS, check
@@ -29,7 +29,6 @@ class Step(NamedTuple):
 
 
 OnStep = Callable[[Step], object]
-Fill = Callable[[Any], None]  # fills `dst.diff`, given `dst.data`
 
 
 def gradient(net: Net, end: str | None, objective: Fill | Objective = objective_L2) -> Any:

@@ -21,14 +21,14 @@ from .motion import journey, noise, stations, zoom
 from .net import Net
 from .objectives import guide_features, objective_guide, parse, to_objective
 from .pictures import SAMPLES, grey, load_guide, load_image, or_sample, sheet, to_json
-from .recipe import Recipe, files, from_record, record, settings, size_of, with_defaults
+from .recipe import NETWORK, Recipe, files, from_record, record, settings, size_of, with_defaults
 
 Find = Callable[[str], str]  # from a file's name in a recipe to its path
 
 
 def open_net(recipe: Recipe) -> Net:
     """The network that the recipe names."""
-    return load_net(recipe["model"], recipe["engine"], recipe["device"], recipe["dtype"])
+    return load_net(*(recipe[name] for name in NETWORK))
 
 
 def make_dream(recipe: Recipe, net: Net | None = None, on_step: OnStep | None = None, find: Find = or_sample,
@@ -99,12 +99,12 @@ def make_drawing(recipe: Recipe, net: Net | None = None, on_step: OnStep | None 
 class Film(NamedTuple):
     """A film to be made by `resume.make_film`: what it carries, how many frames it has, and how they are made.
 
-    make(on_step) answers with the function that `make_film` takes.
+    make: with `on_step` as its first argument filled in, what `make_film` takes.
     """
 
     settings: dict[str, Any]
     frames: int
-    make: Callable[[OnStep], Callable[..., Iterator[tuple]]]
+    make: Callable[..., Iterator[tuple]]
 
 
 def plan_film(recipe: Recipe) -> Film:
@@ -123,7 +123,7 @@ def _plan_zoom(recipe: Recipe) -> Film:
         for picture in zoom(net, frame, done=done, on_step=on_step, **motion, **params):
             yield (picture,)  # all that the next frame needs
 
-    return Film(settings_of(recipe, net), recipe["frames"], lambda on_step: partial(make, on_step))
+    return Film(settings_of(recipe, net), recipe["frames"], make)
 
 
 def _plan_journey(recipe: Recipe) -> Film:
@@ -148,7 +148,7 @@ def _plan_journey(recipe: Recipe) -> Film:
             yield (picture,)
 
     frames = len(layers) * recipe["frames_per_layer"]
-    return Film(settings_of(recipe, net), frames, lambda on_step: partial(make, on_step))
+    return Film(settings_of(recipe, net), frames, make)
 
 
 def prepare(recipe: Recipe, net: Net | None = None,

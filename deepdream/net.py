@@ -28,12 +28,6 @@ class Values(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
 
-class Blob(Values, Protocol):
-    """pycaffe's Blob."""
-
-    def reshape(self, *shape: int) -> None: ...
-
-
 Fill = Callable[[Any], object]  # it fills `diff` of Values with the gradient of what should rise
 
 
@@ -61,7 +55,7 @@ class Net(Protocol):
     shift: tuple[int, int]
 
     @property
-    def blobs(self) -> Mapping[str, Any]: ...  # Blobs; Any, because pycaffe has no types
+    def blobs(self) -> Mapping[str, Any]: ...  # pycaffe's, which have no types
 
     @property
     def image(self) -> EngineArray: ...

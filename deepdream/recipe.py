@@ -27,6 +27,7 @@ FILMS = "zoom", "journey", "video"
 DREAMS = (*PICTURES, *FILMS)
 MAKERS = "dream", "draw", *FILMS, "grid"  # what these make carries a recipe, and can be replayed
 SPREAD = "batch", "grid", "atlas"  # these work with several processes
+NETWORK = "model", "engine", "device", "dtype"  # the settings that choose a network; what `load_net` takes
 GOAL = "dream", "batch", "grid", "zoom", "video"  # these climb one goal; a journey has layers instead
 
 
@@ -204,9 +205,10 @@ ROWS = {row.name: row for row in TABLE}
 
 
 def settings(command: str) -> dict[str, Setting]:
-    """{name: row} of the settings that this command has, with what is different there."""
+    """{name: row} of the settings that this command has, with what is different there; only a grid varies any."""
     rows = (row for row in TABLE if command in row.commands)
-    return {row.name: replace(row, **row.but.get(command, {})) for row in rows}
+    is_grid = command == "grid"
+    return {row.name: replace(row, varies=row.varies and is_grid, **row.but.get(command, {})) for row in rows}
 
 
 def knobs() -> dict[str, Setting]:
@@ -282,8 +284,8 @@ def complete(command: str, given: Mapping[str, Any]) -> Recipe:
         value = row.default if value is None else value
         if value is REQUIRED:
             raise DreamError(f"{{setting}} is missing; it must be {row.allowed}: {row.help}", name)
-        several = command == "grid" and row.varies and isinstance(value, list) and value
-        for each in several or [value]:
+        has_several = row.varies and isinstance(value, list) and len(value) > 0
+        for each in value if has_several else [value]:
             _check(row, each)
         recipe[name] = value
     return recipe
@@ -296,7 +298,7 @@ def read(command: str, name: str, word: str) -> Any:
     cannot be read.
     """
     row = settings(command)[name]
-    if command == "grid" and row.varies:
+    if row.varies:
         parts = [part.strip() for part in word.split(",")]
         if "" in parts:
             raise DreamError(f"{{setting}} is {word!r}; a value is missing between its commas", name)
@@ -335,18 +337,23 @@ def record(recipe: Recipe, **about: Any) -> dict[str, Any]:
     return carried
 
 
+def command_of(record: Mapping[str, Any]) -> Any:
+    """The command of a picture's settings, or of a job; older pictures, and short jobs, leave it out."""
+    return record.get("command", "draw" if "draw" in record else "dream")
+
+
 def from_record(record: Mapping[str, Any]) -> Recipe:
     """The recipe of a picture, given the settings that it carries, by this version or an older one.
 
     Raises DreamError where they were not written by this program, or hold a value that is not allowed.
     """
-    command = record.get("command", "draw" if "draw" in record else "dream")
+    command = command_of(record)
     if "deepdream" not in record or command not in MAKERS:
         raise DreamError("it carries no settings of deepdream's command line; only what that has made can be replayed")
     rows, given = settings(command), {}
     for name, value in record.items():
         if name in rows and rows[name].kept:
-            a_word = command == "grid" and rows[name].varies and isinstance(value, str)  # as version 0.1.0 wrote it
+            a_word = rows[name].varies and isinstance(value, str)  # as version 0.1.0 wrote it
             given[name] = read(command, name, value) if a_word else value
     return complete(command, given)
 

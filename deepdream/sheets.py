@@ -17,7 +17,7 @@ from .jobs import dream_job
 from .net import Net
 from .objectives import scores
 from .pictures import check_folder, is_local, load_image, sheet
-from .recipe import ROWS, Recipe, from_record, settings, text_of, words
+from .recipe import NETWORK, ROWS, Recipe, from_record, settings, text_of, words
 
 
 class Grid(NamedTuple):
@@ -76,8 +76,7 @@ def plan_atlas(recipe: Recipe, out: str, net: Net) -> list[dict[str, Any]]:
     if not is_local(out):
         raise DreamError(f"{out} is a URL; an atlas takes a folder on this machine")
     check_folder(out)
-    names = "model", "engine", "device", "dtype", "steps", "seed"
-    about = {name: recipe[name] for name in names if recipe[name] is not None}
+    about = {name: recipe[name] for name in (*NETWORK, "steps", "seed") if recipe[name] is not None}
     about = {"command": "draw", "model": net.model.name} | about
     jobs = []
     for i in _channels(recipe["channels"], net.channels(layer)):

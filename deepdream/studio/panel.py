@@ -24,7 +24,7 @@ from ..motion import noise, stations
 from ..net import Net
 from ..pictures import encode, picture_settings
 from ..recipe import File, Recipe, from_record, size_of
-from .knobs import NOISE, ROWS, Knobs, command_line, label
+from .knobs import NOISE, ROWS, Knobs, command_line, label, noise_size
 from .shelf import Shelf, check_picture, picture_size, widest
 from .turns import StoppedError, in_turn
 from .widgets import MOST_BYTES, Drop, Line, Picture, Strip, Watch
@@ -202,7 +202,7 @@ class Studio(ipywidgets.VBox):
         if name:
             return self.shelf.load(name, width, most)
         width = min(width, widest(9, 16, most))
-        return noise((max(1, round(width * 9 / 16)), width), self.knobs["seed"].value)
+        return noise(size_of(noise_size(width)), self.knobs["seed"].value)
 
     def _take_file(self, role: str, name: str, size: int, data: bytes | None) -> None:
         """Take a file that was dropped on the place for this role; of one that is too large, there are no data."""

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import DreamError
 from ..jobs import sha256
 from ..pictures import SAMPLES, load_image, save_image
+from .turns import PAGE
 
 MOST_PIXELS = 40_000_000  # of an uploaded picture
 MOST_SIDE = 30_000  # pixels
@@ -26,7 +27,7 @@ class Shelf:
     """
 
     def __init__(self) -> None:
-        self.folder = TemporaryDirectory(prefix="deepdream-", dir=os.environ.get("DEEPDREAM_PAGE"))
+        self.folder = TemporaryDirectory(prefix="deepdream-", dir=os.environ.get(PAGE))
         self.files = dict(SAMPLES)
 
     def find(self, name: str) -> str:
