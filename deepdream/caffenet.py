@@ -3,11 +3,9 @@
 It imports Caffe, so `load_net` imports it late.
 """
 
-import os
-import re
-import subprocess
-import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import caffe
@@ -28,7 +26,7 @@ from .shapes import Layer, param_shapes
 class CaffeNet(DreamNet, caffe.Net):
     """A caffe.Net, so `blobs`, `params`, `forward(end=)`, `backward(start=)` are pycaffe's own.
 
-    `forward` and `backward` raise a DreamError where Caffe would abort the process.
+    `forward` and `backward` raise a DreamError where Caffe cannot run a layer, or would do so without a word and wrongly.
     """
 
     def __init__(self, model: zoo.Model) -> None:
@@ -39,9 +37,8 @@ class CaffeNet(DreamNet, caffe.Net):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "dream.prototxt"
             path.write_text(str(_prepare(prototxt, layers)))
-            if not model.digest:  # a network that nobody has tried with Caffe
-                _try_out(path, prototxt)
-            caffe.Net.__init__(self, str(path), caffe.TEST)
+            with _refusals(f"Caffe refuses {prototxt}"):
+                caffe.Net.__init__(self, str(path), caffe.TEST)
         for layer, blobs in weights.items():
             for mine, blob in zip(self.params[layer], blobs):
                 mine.data[...] = blob
@@ -55,7 +52,8 @@ class CaffeNet(DreamNet, caffe.Net):
     ) -> dict[str, np.ndarray]:
         """pycaffe's forward pass, checked first."""
         self._check(end)
-        return caffe.Net.forward(self, blobs, start, end, **inputs)
+        with _refusals(f"Caffe cannot run {self.model.name}"):
+            return caffe.Net.forward(self, blobs, start, end, **inputs)
 
     def backward(
         self, diffs: list[str] | None = None, start: str | None = None, end: str | None = None, **outputs: np.ndarray
@@ -68,7 +66,8 @@ class CaffeNet(DreamNet, caffe.Net):
         self._check(start)
         for blob in self._side_branches(start):
             self.blobs[blob].diff[...] = 0
-        return caffe.Net.backward(self, diffs, start, end, **outputs)
+        with _refusals(f"Caffe cannot run {self.model.name} backward"):
+            return caffe.Net.backward(self, diffs, start, end, **outputs)
 
     def _side_branches(self, start: str | None) -> set[str]:
         """The blobs that are written before layer `start`, but read only after it."""
@@ -112,12 +111,11 @@ def _prepare(prototxt: Path, layers: list[Layer]) -> NetParameter:
     return net
 
 
-def _try_out(path: Path, prototxt: Path) -> None:
-    """Run the network in another process first: if Caffe aborts that one, its last words become a DreamError."""
-    code = "import sys, caffe; net = caffe.Net(sys.argv[1], caffe.TEST); net.forward(); net.backward()"
-    env = os.environ | {"GLOG_minloglevel": "2", "GLOG_logtostderr": "1"}
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, env=env)
-    if done.returncode:
-        lines = done.stderr.splitlines() or [f"exit status {done.returncode}"]
-        checks = [line.split("] ", 1)[-1] for line in lines if re.match(r"F\d+ ", line)]
-        raise DreamError(f"Caffe refuses {prototxt}: {' '.join(checks or lines[-1:])}")
+@contextmanager
+def _refusals(what: str) -> Iterator[None]:
+    """Turn an error of Caffe's, which is a RuntimeError, into a DreamError that says what failed, in Caffe's words."""
+    try:
+        yield
+    except RuntimeError as error:
+        words = str(error).split("] ", 1)[-1]  # after the place in Caffe's source
+        raise DreamError(f"{what}: {words}") from None

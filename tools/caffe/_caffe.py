@@ -1,6 +1,6 @@
 """Caffe's Net, Blob, Layer and solvers for pycaffe: what Boost.Python made in 2015, by way of ctypes and capi.cpp.
 
-A failed CHECK is a RuntimeError with Caffe's words. Long calls let go of the GIL; a lock then keeps a second thread
+A failed CHECK is a RuntimeError with Caffe's words (a MemoryError where memory is short). Long calls let go of the GIL; a lock then keeps a second thread
 out of the same net.
 """
 
@@ -26,7 +26,8 @@ _short = ctypes.PyDLL(_LIBRARY)  # to let go of it would take longer than the ca
 
 def _check(result, function, arguments):
     if result is None or (function.restype is c_int and result < 0):
-        raise RuntimeError(_short.caffe_error().decode(errors="replace"))
+        words = _short.caffe_error().decode(errors="replace")
+        raise (MemoryError if "host allocation" in words or words == "out of memory" else RuntimeError)(words)
     return result
 
 
