@@ -79,6 +79,8 @@ CHANGES = [
     ("python/caffe/io.py", r"np.fromstring\((.*?)\)", r"np.frombuffer(\1).copy()"),
     # an explicit instantiation cannot be static, says clang
     ("src/caffe/util/nms.cpp", r"template\s+static", "template"),
+    # the next line divides by it
+    ("src/caffe/layers/base_conv_layer.cpp", r"group_ = .*\n", r"\g<0>  CHECK_GT(group_, 0);\n"),
     # element-wise loops go over all cores; the numbers are the same
     (
         "include/caffe/util/mkl_alternate.hpp",
