@@ -72,19 +72,20 @@ def test_a_dream_again_and_undo(panel):
 def test_stop_ends_the_dream_within_a_step(panel, monkeypatch):
     from deepdream import dream
 
-    steps, make_step = [], dream.make_step
+    steps, said, make_step = [], [], dream.make_step
 
     def slowly(*args, **kwargs):
         make_step(*args, **kwargs)
         steps.append(1)
         if len(steps) == 5:
             panel.stop()
+            said.append(panel.picture.text)
 
     monkeypatch.setattr(dream, "make_step", slowly)
     panel.turn(iter_n=1000)
     note = press(panel, "dream")
     assert note == f"Stopped at {dd.read_settings(panel.result)['stopped_at']:.0%}; this is the picture so far."
-    assert len(steps) == 5
+    assert len(steps) == 5 and said == ["stopping after this step"]
     panel.turn(iter_n=2)
     assert press(panel, "dream") == "" and "stopped_at" not in dd.read_settings(panel.result)
 

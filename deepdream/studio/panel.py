@@ -256,8 +256,10 @@ class Studio(ipywidgets.VBox):
         self._run(self._tour, self.knobs["image"].value)
 
     def stop(self) -> None:
-        """Stop after the step that is being made."""
+        """Stop after the step that is being made, and say so at once: Caffe runs without Python's lock."""
         self.stopping.set()
+        if self.picture.busy:
+            self.picture.text = "stopping after this step"
 
     def undo(self) -> None:
         """Go back to what was shown before."""

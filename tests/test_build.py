@@ -1,0 +1,82 @@
+"""tools/caffe/build.py: where the wheel comes from, and what happens if that fails. `make caffe` tries the rest."""
+
+import hashlib
+import importlib.util
+import zipfile
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent.parent / "tools" / "caffe" / "build.py"
+
+
+@pytest.fixture
+def build(monkeypatch, tmp_path):
+    """The script as a module, with a cache of its own and a compiler that only writes down that it was called."""
+    spec = importlib.util.spec_from_file_location("build", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def compile_wheel(folder, compilers):
+        return Path(folder) / "caffe-1.0.0-compiled.whl"
+
+    monkeypatch.setattr(module, "compile_wheel", compile_wheel)
+    return module
+
+
+@pytest.fixture
+def released(build, tmp_path):
+    """A wheel of a release, and its address."""
+    wheel = tmp_path / "caffe-1.0.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.writestr("caffe-1.0.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: caffe\nVersion: 1.0.0\n")
+        file.writestr("caffe-1.0.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+    return f"file://{wheel}#sha256={hashlib.sha256(wheel.read_bytes()).hexdigest()}"
+
+
+def test_the_wheel_of_a_release_is_taken_and_kept(build, released, tmp_path):
+    build.RELEASED[build.MACHINE] = released
+    found = build.find_wheel(tmp_path / "spare")
+    assert found.name == "caffe-1.0.0-py3-none-any.whl" and (tmp_path / "cache") in found.parents
+    build.RELEASED.clear()
+    assert build.find_wheel(tmp_path / "spare") == found
+
+
+@pytest.mark.parametrize("change", [lambda address: address[:-4] + "0000", lambda _: "http://127.0.0.1:9/caffe.whl"])
+def test_a_release_that_is_wrong_or_cannot_be_reached_is_no_error(build, released, tmp_path, capfd, change):
+    build.RELEASED[build.MACHINE] = change(released)
+    assert build.find_wheel(tmp_path / "spare").name == "caffe-1.0.0-compiled.whl"
+    assert "that failed, so it is compiled here" in capfd.readouterr().out
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(build, tmp_path, capfd):
+    (tmp_path / "cache").write_text("a file")
+    assert build.find_wheel(tmp_path / "spare").parent == tmp_path / "spare"
+    assert "will not be kept, because the cache cannot be written" in capfd.readouterr().out
+
+
+def test_another_recipe_has_another_place_in_the_cache(build, released, tmp_path, monkeypatch):
+    build.RELEASED[build.MACHINE] = released
+    before = build.find_wheel(tmp_path / "spare")
+    monkeypatch.setattr(build, "MACHINE", "another")
+    assert build.find_wheel(tmp_path / "spare").parent != before.parent
+
+
+def test_a_source_with_another_checksum_is_refused(build, tmp_path, capfd):
+    build.SOURCES["wheel"] = ("0.45.1", "0" * 64)
+    with pytest.raises(SystemExit, match="caffe: pip download failed; the lines above say why"):
+        build.fetch("wheel", tmp_path)
+    assert "HASHES" in capfd.readouterr().err
+
+
+def test_compilers(build, monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert build.compilers() == ["zig c++"]
+    monkeypatch.setenv("CXX", "ccache my-c++")
+    assert build.compilers() == ["ccache my-c++", "zig c++"]
+    monkeypatch.setattr(build.platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr(build.sys, "argv", ["build.py"])
+    with pytest.raises(SystemExit, match="needs Linux with glibc"):
+        build.main()
