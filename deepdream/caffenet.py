@@ -26,7 +26,7 @@ from .shapes import Layer, param_shapes
 class CaffeNet(DreamNet, caffe.Net):
     """A caffe.Net, so `blobs`, `params`, `forward(end=)`, `backward(start=)` are pycaffe's own.
 
-    `forward` and `backward` raise a DreamError where Caffe cannot run a layer, or would do so without a word and wrongly.
+    `forward` and `backward` raise a DreamError where Caffe cannot run a layer, or would run it wrongly without a word.
     """
 
     def __init__(self, model: zoo.Model) -> None:

@@ -72,11 +72,13 @@ def test_caffe_is_quiet_unless_asked(toy):
     assert python(warn, env=os.environ | {"GLOG_minloglevel": "2"}) == ("", "")
 
 
-def test_caffe_carries_its_licence():
+def test_caffes_wheel_carries_the_licences_of_all_that_it_holds():
     from importlib.metadata import files
 
-    licence = next(file for file in files("caffe") if file.name == "LICENSE")
-    assert "Redistributions in binary form" in licence.read_text()
+    licences = {file.name: file.read_text() for file in files("caffe") if file.parent.name == "licenses"}
+    assert {"Caffe.txt", "protobuf.txt", "Boost.txt"} <= set(licences)
+    for text in licences.values():
+        assert "in binary form" in text or "machine-executable object code" in text
 
 
 def test_the_wheel_works_outside_the_repository(tmp_path):

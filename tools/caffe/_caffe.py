@@ -1,7 +1,7 @@
 """Caffe's Net, Blob, Layer and solvers for pycaffe: what Boost.Python made in 2015, by way of ctypes and capi.cpp.
 
-A failed CHECK is a RuntimeError with Caffe's words (a MemoryError where memory is short). Long calls let go of the GIL; a lock then keeps a second thread
-out of the same net.
+A failed CHECK is a RuntimeError with Caffe's words, or a MemoryError where memory is short. Long calls let go of the
+GIL; a lock then keeps a second thread out of the same net.
 """
 
 import ctypes
@@ -9,6 +9,7 @@ import os
 import threading
 from ctypes import POINTER, byref, c_char, c_char_p, c_float, c_int, c_uint, c_void_p
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy_openblas32
@@ -64,7 +65,6 @@ _declare(
     net_new=[c_char_p, c_int, c_int, POINTER(c_char_p), c_int],
     solver_new=[c_char_p, c_char_p],
 )
-_declare(_long, None, net_free=[c_void_p], solver_free=[c_void_p], blob_free=[c_void_p])
 _declare(
     _short,
     c_int,
@@ -85,8 +85,7 @@ _declare(
     net_layer_blob=[c_void_p, c_int, c_int],
     net_add_layer_blob=[c_void_p, c_int, _Ints, c_int],
     net_blob=[c_void_p, c_int],
-    blob_data=[c_void_p],
-    blob_diff=[c_void_p],
+    blob_memory=[c_void_p, c_char, POINTER(c_void_p)],
     solver_net=[c_void_p],
     solver_test_net=[c_void_p, c_int],
 )
@@ -100,7 +99,11 @@ _declare(
     net_blob_name=[c_void_p, c_int],
 )
 _declare(_short, c_float, net_blob_loss_weight=[c_void_p, c_int])
-_declare(_short, None, solver_add_callback=[c_void_p, _Function, _Function])
+_declare(_short, None, solver_add_callback=[c_void_p, _Function, _Function], set_get_pointer=[c_void_p])
+
+_new_capsule = ctypes.pythonapi.PyCapsule_New
+_new_capsule.restype, _new_capsule.argtypes = ctypes.py_object, [c_void_p, c_char_p, c_void_p]
+_short.caffe_set_get_pointer(ctypes.cast(ctypes.pythonapi.PyCapsule_GetPointer, c_void_p))
 
 
 def set_mode_cpu():
@@ -124,37 +127,39 @@ def layer_type_list():
 
 
 def _ints(numbers):
+    if any(not -(2**31) <= number < 2**31 for number in numbers):
+        raise OverflowError(f"{tuple(numbers)} has a number beyond 32 bits")  # ctypes would cut it
     return (c_int * len(numbers))(*numbers)
 
 
 class _Handle:
     """A C++ object, freed with the last Python object that refers to this; ctypes takes it as an argument.
 
+    A capsule frees it. A `__del__` would run Python's code, in which a Ctrl-C that comes just then would be lost.
     lock: held while a thread is inside the object, or inside another one that shares it.
     """
 
     def __init__(self, address, free, lock=None):
         self._as_parameter_ = c_void_p(address)
-        self._free = free
+        self._owner = _new_capsule(address, None, ctypes.cast(free, c_void_p))
         self.lock = lock or threading.RLock()
-
-    def __del__(self):
-        self._free(self)
 
 
 class _Memory:
-    """A blob's numbers in the form in which NumPy asks for them. The array keeps this, and this keeps the blob."""
+    """A blob's numbers in the form in which NumPy asks for them; the array keeps this, and this keeps the numbers."""
 
-    def __init__(self, blob, address, shape):
-        self.blob = blob
-        self.__array_interface__ = {"version": 3, "typestr": "<f4", "shape": shape, "data": (address, False)}
+    def __init__(self, blob, which):
+        address = c_void_p()
+        self._handle = _Handle(_short.caffe_blob_memory(blob._handle, which, byref(address)), _short.caffe_memory_free)
+        data = address.value or 0, False
+        self.__array_interface__ = {"version": 3, "typestr": "<f4", "shape": tuple(blob.shape), "data": data}
 
 
 class Blob:
-    """data, diff: arrays in Caffe's own memory, until the blob is reshaped to more numbers than it ever had."""
+    """data, diff: arrays in Caffe's own memory; ask for them again after the blob was reshaped."""
 
     def __init__(self, address):
-        self._handle = _Handle(address, _long.caffe_blob_free)
+        self._handle = _Handle(address, _short.caffe_blob_free)
 
     @property
     def shape(self):
@@ -164,11 +169,11 @@ class Blob:
 
     @property
     def data(self):
-        return np.asarray(_Memory(self, _short.caffe_blob_data(self._handle), tuple(self.shape)))
+        return np.asarray(_Memory(self, b"v"))
 
     @property
     def diff(self):
-        return np.asarray(_Memory(self, _short.caffe_blob_diff(self._handle), tuple(self.shape)))
+        return np.asarray(_Memory(self, b"d"))
 
     @property
     def count(self):
@@ -215,6 +220,14 @@ class Layer:
 class Net:
     """Net(network_file, phase, level=0, stages=None, weights=None), or Net(network_file, weights, phase) as of old."""
 
+    # pycaffe.py adds these, and more.
+    blobs: Any
+    params: Any
+    top_names: Any
+    bottom_names: Any
+    forward: Any
+    backward: Any
+
     def __init__(self, network_file, phase, level=0, stages=None, weights=None):
         if isinstance(phase, (str, os.PathLike)):
             phase, weights, level = level, phase, 0
@@ -233,7 +246,7 @@ class Net:
         return net
 
     def _adopt(self, address, lock=None):
-        self._handle = net = _Handle(address, _long.caffe_net_free, lock)
+        self._handle = net = _Handle(address, _short.caffe_net_free, lock)
         layers, blobs = range(_short.caffe_net_layers(net)), range(_short.caffe_net_blobs(net))
         self._layer_names = [_short.caffe_net_layer_name(net, i).decode() for i in layers]
         self.layers = [Layer(net, i) for i in layers]
@@ -326,7 +339,7 @@ class Solver:
 
     def __init__(self, filename):
         address = _long.caffe_solver_new(self._type.encode(), os.fsencode(filename))
-        self._handle = _Handle(address, _long.caffe_solver_free)
+        self._handle = _Handle(address, _short.caffe_solver_free)
         self.net = Net._of(_short.caffe_solver_net(self._handle), self._handle.lock)
         self.test_nets = [
             Net._of(_short.caffe_solver_test_net(self._handle, i), self._handle.lock)

@@ -81,6 +81,24 @@ CHANGES = [
     ("src/caffe/util/nms.cpp", r"template\s+static", "template"),
     # the next line divides by it
     ("src/caffe/layers/base_conv_layer.cpp", r"group_ = .*\n", r"\g<0>  CHECK_GT(group_, 0);\n"),
+    # a shape that is refused must leave the blob as it was
+    (
+        "src/caffe/blob.cpp",
+        r"  CHECK_LE\(shape.size\(\), kMaxBlobAxes\);\n",
+        r"""\g<0>  int count = 1;
+  for (int n : shape) {
+    CHECK_GE(n, 0);
+    CHECK_LE(n, INT_MAX / std::max(count, 1)) << "blob size exceeds INT_MAX";
+    count *= n;
+  }
+""",
+    ),
+    # memory that could not be had must not be asked for again when the blob is small
+    (
+        "src/caffe/blob.cpp",
+        r"if \(count_ > capacity_\)",
+        "if (count_ > capacity_ || (count_ < capacity_ && data_->head() == SyncedMemory::UNINITIALIZED))",
+    ),
     # element-wise loops go over all cores; the numbers are the same
     (
         "include/caffe/util/mkl_alternate.hpp",

@@ -1,7 +1,8 @@
 // A plain C interface to Caffe's Net, Blob, Layer and Solver, which _caffe.py calls by way of ctypes.
 //
-// A handle is a pointer to a shared_ptr, so that whatever Python still holds stays alive. A function that can fail
-// returns -1 or NULL if an exception was thrown, and caffe_error() then says why.
+// A handle is a pointer to a shared_ptr, so that whatever Python still holds stays alive. Python keeps it in a capsule,
+// whose end calls one of the functions `free`. A function that can fail returns -1 or NULL if an exception was thrown,
+// and caffe_error() then says why.
 #include <fstream>
 #include <stdexcept>
 #include <string>
@@ -14,6 +15,7 @@
 using namespace caffe;  // NOLINT
 typedef shared_ptr<Net<float> > NetPtr;
 typedef shared_ptr<Blob<float> > BlobPtr;
+typedef shared_ptr<SyncedMemory> MemoryPtr;
 typedef shared_ptr<Solver<float> > SolverPtr;
 
 static thread_local std::string error;
@@ -47,8 +49,17 @@ static const char* readable(const char* file) {
 
 static vector<int> to_shape(const int* dims, int axes) { return vector<int>(dims, dims + axes); }
 
+typedef void* (*GetPointer)(void* capsule, const char* name);
+static GetPointer get_pointer;  // Python's PyCapsule_GetPointer: this library is not linked to any one Python
+
+template <typename T>
+static void release(void* capsule) {
+  delete static_cast<T*>(get_pointer(capsule, nullptr));
+}
+
 #define API extern "C" __attribute__((visibility("default")))
 
+API void caffe_set_get_pointer(GetPointer function) { get_pointer = function; }
 API const char* caffe_error() { return error.c_str(); }
 API const char* caffe_layer_types() {
   static thread_local std::string types;
@@ -75,7 +86,7 @@ API NetPtr* caffe_net_new(const char* file, int phase, int level, const char* co
     return new NetPtr(new Net<float>(readable(file), static_cast<Phase>(phase), level, &names));
   });
 }
-API void caffe_net_free(NetPtr* net) { delete net; }
+API void caffe_net_free(void* capsule) { release<NetPtr>(capsule); }
 API int caffe_net_copy_from(NetPtr* net, const char* file) {
   return attempt([=] { (*net)->CopyTrainedLayersFrom(string(readable(file))); });
 }
@@ -142,7 +153,7 @@ API int caffe_net_ids(NetPtr* net, char which, int layer, const int** ids) {
   return found.size();
 }
 
-API void caffe_blob_free(BlobPtr* blob) { delete blob; }
+API void caffe_blob_free(void* capsule) { release<BlobPtr>(capsule); }
 API int caffe_blob_shape(BlobPtr* blob, const int** dims) {
   *dims = (*blob)->shape().data();
   return (*blob)->num_axes();
@@ -150,12 +161,14 @@ API int caffe_blob_shape(BlobPtr* blob, const int** dims) {
 API int caffe_blob_reshape(BlobPtr* blob, const int* shape, int axes) {
   return attempt([=] { (*blob)->Reshape(to_shape(shape, axes)); });
 }
-API float* caffe_blob_data(BlobPtr* blob) {
-  return make([=] { return (*blob)->mutable_cpu_data(); });
+// The numbers of a blob ('v' for its data, 'd' for its diff), which stay where they are while the handle lives.
+API MemoryPtr* caffe_blob_memory(BlobPtr* blob, char which, float** address) {
+  return make([=] {
+    *address = which == 'd' ? (*blob)->mutable_cpu_diff() : (*blob)->mutable_cpu_data();
+    return new MemoryPtr(which == 'd' ? (*blob)->diff() : (*blob)->data());
+  });
 }
-API float* caffe_blob_diff(BlobPtr* blob) {
-  return make([=] { return (*blob)->mutable_cpu_diff(); });
-}
+API void caffe_memory_free(void* capsule) { release<MemoryPtr>(capsule); }
 
 class Callback : public Solver<float>::Callback {
  public:
@@ -178,7 +191,7 @@ API SolverPtr* caffe_solver_new(const char* type, const char* file) {  // type: 
     return new SolverPtr(SolverRegistry<float>::CreateSolver(param));
   });
 }
-API void caffe_solver_free(SolverPtr* solver) { delete solver; }
+API void caffe_solver_free(void* capsule) { release<SolverPtr>(capsule); }
 API NetPtr* caffe_solver_net(SolverPtr* solver) { return new NetPtr((*solver)->net()); }
 API int caffe_solver_test_nets(SolverPtr* solver) { return (*solver)->test_nets().size(); }
 API NetPtr* caffe_solver_test_net(SolverPtr* solver, int i) { return new NetPtr((*solver)->test_nets()[i]); }
