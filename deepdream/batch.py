@@ -28,10 +28,11 @@ from . import zoo
 from .engines import load_net
 from .errors import DreamError, out_of_memory
 from .films import read_settings
-from .jobs import dream_job, identity, make_drawing, make_dream, sha256
-from .net import Net
-from .pictures import FORMATS, check_folder, grey, is_local, load_guide, or_sample, save_image
-from .recipe import ABOUT, NETWORK, VERSION, File, Recipe, check, command_of, complete, files, settings
+from .jobs import dream_job, identity, layer_of, make_drawing, make_dream, objective_of, sha256
+from .net import DreamNet, Net
+from .objectives import L2
+from .pictures import FORMATS, check_folder, grey, is_local, load_guide, load_image, or_sample, save_image
+from .recipe import ABOUT, NETWORK, VERSION, File, Recipe, all_files, check, command_of, complete, settings, with_files
 
 Job = dict[str, Any]
 Report = dict[str, Any]
@@ -179,7 +180,7 @@ def _do(job: Job, folder: Path) -> Report:
     """Make the picture of a job and write it, unless it is already there: `settings`, `sha256`, `skipped`."""
     out = job["out"]
     recipe = complete(job["command"], {name: value for name, value in job.items() if name not in ("out", *ABOUT)})
-    recipe |= {name: _fetch(path, folder / name) for name, path in files(recipe)}
+    recipe = with_files(recipe, lambda name, path: _fetch(path, folder / name))
     net = _load(*(recipe[name] for name in NETWORK), get_ident())
     make = make_drawing if recipe["command"] == "draw" else make_dream
     picture, carried = make(recipe, net, known=_known(out, folder))
@@ -271,10 +272,10 @@ def _with_full_paths(job: Job) -> Job:
         raise DreamError(f"a job's command is {command!r}; it must be dream or draw")
     for name in ("model", *INPUTS):
         check(name, job.get(name))
-    paths = {name: _full(job[name]) for name in ("out", *INPUTS) if job.get(name)}
+    job = {"seed": 0} | job | {"command": command, "out": _full(job["out"])}
     if job["model"] not in zoo.names():
-        paths["model"] = _full(job["model"])  # a folder
-    return {"seed": 0} | job | {"command": command} | paths
+        job["model"] = _full(job["model"])  # a folder
+    return with_files(job, lambda _, path: _full(path))
 
 
 def _full(path: str) -> str:
@@ -282,7 +283,7 @@ def _full(path: str) -> str:
 
 
 def _check_outputs(jobs: list[Job]) -> None:
-    inputs, outs = {job[name] for job in jobs for name in INPUTS if job.get(name)}, {}
+    inputs, outs = {path for job in jobs for path in all_files(job).values()}, {}
     for job in jobs:
         out = job["out"]
         if out in outs:
@@ -334,14 +335,37 @@ def _wait_for(answer: Any) -> tuple[str | None, list[dict[str, str]]]:
 
 def check_common(recipe: Recipe) -> None:
     """Raise a DreamError for what is wrong with settings that all pictures of a command share."""
-    for name, load in (("mask", grey), ("guide", load_guide)):
-        given = recipe.get(name)
-        if given and is_local(given):
-            load(or_sample(given))
-    if recipe["model"] is not None and recipe["scheduler"] is None:
-        zoo.find(recipe["model"])
     if recipe["workers"] is not None and recipe["scheduler"] is not None:
         raise DreamError("--workers is for this machine, and a --scheduler has its own; leave out one of them")
+    loads = {"image": load_image, "mask": grey}
+    for name, path in all_files(recipe).items():
+        if is_local(path):
+            loads.get(name, load_guide)(or_sample(path))
+    if "end" in recipe and _is_known(recipe):
+        _check_goal(recipe, outline(recipe["model"]))
+
+
+def _is_known(recipe: Recipe) -> bool:
+    """Whether it can be told here which network the recipe means."""
+    model = recipe["model"]
+    if model is None:  # GoogLeNet, or another one if its weights cannot be downloaded
+        return zoo.find(zoo.DEFAULT).file(".caffemodel") is not None
+    return recipe["scheduler"] is None or model in zoo.names() or os.path.isdir(model)
+
+
+def _check_goal(recipe: Recipe, net: Net) -> None:
+    """Raise a DreamError for a layer, channel or class that this network lacks; a grid may have several layers."""
+    for end in recipe["end"] if isinstance(recipe["end"], list) else [recipe["end"]]:
+        point = recipe | {"end": end}
+        goal = L2(layer_of(point, net)) if recipe["objective"] is None else objective_of(point, lambda path: None)
+        goal.bind(net)
+
+
+def outline(model: str | None) -> Net:
+    """The network of this name, or in this folder, without its weights: enough to tell what can be climbed."""
+    net, found = DreamNet(), zoo.find(model or zoo.default())
+    net.adopt(found, zoo.layers(found))
+    return net
 
 
 def batch_jobs(recipe: Recipe, out: str) -> list[Job]:

@@ -6,6 +6,7 @@ checked there, and each command is a function of that recipe. Nothing else in th
 
 import argparse
 import os
+import re
 import shlex
 import signal
 import sys
@@ -20,7 +21,7 @@ import numpy as np
 
 from . import recipe as table
 from .errors import DreamError, out_of_memory, unknown
-from .pictures import check_output, save_image, to_json
+from .pictures import check_output, or_sample, save_image, to_json
 from .recipe import REQUIRED, Recipe, Setting
 
 FILM = "where the film goes, .mp4, .webm, .gif, or a folder (no dot) for its frames; it carries its settings"
@@ -48,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     args = argparse.Namespace(command=None)
     try:
         args = parse(argv)
-        return RUN[args.command](args)
+        return run(args)
     except DreamError as error:
         print(f"deepdream: {error.named(table.option(error.setting or ''))}", file=sys.stderr)
         return 2
@@ -71,12 +72,20 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
 
     Raises DreamError for words that make no sense.
     """
-    parser = make_parser()
-    args, rest = parser.parse_known_args(words)
+    words = sys.argv[1:] if words is None else words
+    parser, commands = make_parser()
+    try:
+        args, rest = parser.parse_known_args(words)
+    except DreamError:
+        command = words[0] if words else ""
+        wrong = [] if command == "replay" else _unknown_options(words, commands.get(command))
+        if wrong:  # rather than that --out is missing, in a line with --output
+            raise _unrecognized(wrong, commands[command]) from None
+        raise
     if args.command == "replay":
         args.rest = rest
     elif rest:
-        raise _unrecognized(rest, args.command)
+        raise _unrecognized(rest, commands[args.command])
     if args.command in COMMANDS:
         args.recipe = table.complete(args.command, _given(args, args.command))
     return args
@@ -95,22 +104,36 @@ def _given(args: argparse.Namespace, command: str) -> dict[str, Any]:
 
 
 class _Parser(argparse.ArgumentParser):
+    """A parser that knows its own options, takes none that is cut short, and raises a DreamError."""
+
+    def __init__(self, *args: Any, **about: Any) -> None:
+        self.options: list[str] = []
+        super().__init__(*args, allow_abbrev=False, **about)
+
+    def add_argument(self, *names: str, **about: Any) -> argparse.Action:
+        self.options += [name for name in names if name.startswith("--")]
+        return super().add_argument(*names, **about)
+
     def error(self, message: str) -> NoReturn:
         raise DreamError(f"{message}; `{self.prog} --help` shows what is allowed")
 
 
-def _unrecognized(words: list[str], command: str) -> DreamError:
-    rows = [*table.settings(command).values()]
-    options = [option for row in rows for option in (row.option, row.alias) if option and option.startswith("-")]
+def _unknown_options(words: list[str], parser: _Parser | None) -> list[str]:
+    """The words that look like options and that this command does not have."""
+    options = [word for word in words if re.match("--[a-z]", word)]
+    return [option for option in options if parser and option.split("=")[0] not in parser.options]
+
+
+def _unrecognized(words: list[str], parser: _Parser) -> DreamError:
     wrong = words[0].split("=")[0]
     if wrong.startswith("-"):
-        return unknown("option", wrong, options, f"`deepdream {command} --help` shows all of them")
-    return DreamError(f"unknown arguments: {shlex.join(words)}; `deepdream {command} --help` shows what is allowed")
+        return unknown("option", wrong, parser.options, f"`{parser.prog} --help` shows all of them")
+    return DreamError(f"unknown arguments: {shlex.join(words)}; `{parser.prog} --help` shows what is allowed")
 
 
 @cache
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of all commands. An argument is stored under its name in Python, as the words that were given."""
+def make_parser() -> tuple[_Parser, dict[str, _Parser]]:
+    """(the parser of all commands, that of each). They store the words that are given for a setting under its name."""
     parser = _Parser("deepdream", description="Deep dreams of photographs, with Caffe and GoogLeNet, as in 2015.")
     parser.add_argument("--version", action="version", version=table.VERSION)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
@@ -129,8 +152,8 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--size", metavar="WxH", help="size of the picture, such as 1024x575; without it, the network's own")
     p = commands.add_parser("models", help="list the networks and where their weights are, or get weights")
     p.add_argument("action", nargs="?", choices=("list", "get"), default="list")
-    p.add_argument("name", nargs="?", help="the network to get (default: bvlc_googlenet)")
-    return parser
+    p.add_argument("name", nargs="?", help="the network; without it, list shows all, and get takes bvlc_googlenet")
+    return parser, commands.choices
 
 
 def _add(parser: argparse.ArgumentParser, row: Setting) -> None:
@@ -159,9 +182,13 @@ def _warn(message: object, *_: object, **__: object) -> None:
     tqdm.write(f"deepdream: {message}", file=sys.stderr)  # above a bar that is on the screen
 
 
-def run(recipe: Recipe, out: str) -> int:
-    """Run a recipe's command."""
-    return RUN[recipe["command"]](argparse.Namespace(command=recipe["command"], recipe=recipe, out=out))
+def run(args: argparse.Namespace) -> int:
+    """Run a command, unless it would overwrite a file that it reads."""
+    if "recipe" in args and "out" in args and os.path.exists(args.out):
+        for path in map(or_sample, table.all_files(args.recipe).values()):
+            if os.path.exists(path) and os.path.samefile(path, args.out):
+                raise DreamError(f"{args.out} would be read and overwritten; choose another name for -o")
+    return RUN[args.command](args)
 
 
 def _dream(args: argparse.Namespace) -> int:
@@ -248,10 +275,10 @@ def _grid(args: argparse.Namespace) -> int:
 
 
 def _atlas(args: argparse.Namespace) -> int:
-    from .jobs import open_net
+    from .batch import outline
     from .sheets import channel_names, plan_atlas, write_atlas
 
-    net = open_net(args.recipe)
+    net = outline(args.recipe["model"])
     jobs, layer = plan_atlas(args.recipe, args.out, net), args.recipe["layer"]
     try:
         reports = _many(args.recipe, jobs)
@@ -335,7 +362,7 @@ def _replay(args: argparse.Namespace) -> int:
             _add(parser, row)
     replaced, rest = parser.parse_known_args(args.rest)
     if rest:
-        raise _unrecognized(rest, recipe["command"])
+        raise _unrecognized(rest, parser)
     replaced = _given(replaced, recipe["command"])
     if not args.out:
         recipe = table.complete(recipe["command"], recipe | replaced)
@@ -344,7 +371,8 @@ def _replay(args: argparse.Namespace) -> int:
         print(shlex.join(["deepdream", *words]))
         return 0
     recipe = locate(recipe, carried, args.file)
-    return run(table.complete(recipe["command"], recipe | replaced), args.out)
+    recipe = table.complete(recipe["command"], recipe | replaced)
+    return run(argparse.Namespace(command=recipe["command"], recipe=recipe, out=args.out))
 
 
 def _layers(args: argparse.Namespace) -> int:
@@ -374,7 +402,7 @@ def _models(args: argparse.Namespace) -> int:
     if args.action == "get":
         print(zoo.get(zoo.find(args.name or zoo.DEFAULT), again=True))
         return 0
-    for name in zoo.names():
+    for name in [args.name] if args.name else zoo.names():
         model = zoo.find(name)
         get = f"`deepdream models get {name}`" if model.source else model.by_hand()
         try:

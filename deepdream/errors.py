@@ -32,10 +32,12 @@ class CannotWriteError(DreamError):
 
 
 def unknown(what: str, given: object, allowed: Iterable[str], advice: str) -> DreamError:
-    """A DreamError for a name that is not among those allowed; it suggests the closest ones."""
+    """A DreamError for a name that is not among those allowed; it suggests those that begin with it, or the closest."""
     allowed = list(allowed)
     close = get_close_matches(str(given), allowed, 3, 0.5)
     close.sort(key=lambda name: str(given).strip("-") not in name)  # --octave-scale first for --scale
+    longer = [name for name in allowed if given and name.startswith(str(given))]
+    close = [*dict.fromkeys(longer[::-1] + close)][:3]  # of the layers of a module the last comes first, its output
     if close:
         hint = f"did you mean {' or '.join(map(repr, close))}?"
     else:

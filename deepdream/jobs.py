@@ -19,9 +19,9 @@ from .errors import DreamError
 from .films import read_settings
 from .motion import journey, noise, stations, zoom
 from .net import Net
-from .objectives import guide_features, objective_guide, parse, to_objective
+from .objectives import Objective, guide_features, objective_guide, parse, to_objective
 from .pictures import SAMPLES, grey, load_guide, load_image, or_sample, sheet, to_json
-from .recipe import NETWORK, Recipe, files, from_record, record, settings, size_of, with_defaults
+from .recipe import NETWORK, Recipe, all_files, from_record, record, settings, size_of, with_defaults, with_files
 
 Find = Callable[[str], str]  # from a file's name in a recipe to its path
 
@@ -92,8 +92,8 @@ def make_drawing(recipe: Recipe, net: Net | None = None, on_step: OnStep | None 
             pictures.append(picture)
         if steps[-1].stopped:
             break
-    carried["draw"] = recipe["draw"][: len(pictures)]
-    return sheet(pictures, recipe["draw"]) if len(pictures) > 1 else pictures[0], carried
+    carried["draw"] = carried["draw"][: len(pictures)]
+    return sheet(pictures, carried["draw"]) if len(pictures) > 1 else pictures[0], carried
 
 
 class Film(NamedTuple):
@@ -163,20 +163,30 @@ def prepare(recipe: Recipe, net: Net | None = None,
     if recipe["command"] == "journey":  # it has layers of its own
         return net or open_net(recipe), recipe, params
     if recipe["objective"] is not None:
-        if recipe["end"] or recipe["guide"]:
-            raise DreamError("--objective names its own layers and guides; leave out --layer and --guide")
-        params["objective"] = parse(recipe["objective"], find)
+        params["objective"] = objective_of(recipe, find)
         return net or open_net(recipe), recipe, params
     guide = load_guide(find(recipe["guide"])) if recipe["guide"] else None
     net = net or open_net(recipe)
+    params["end"] = end = layer_of(recipe, net)
+    if guide is not None:
+        params["objective"] = partial(objective_guide, guide_features=guide_features(net, guide, end))
+    return net, recipe | {"end": end}, params
+
+
+def objective_of(recipe: Recipe, find: Callable[[str], str | None]) -> Objective:
+    """The objective that the recipe has in words. find: as for `parse`."""
+    if recipe["end"] or recipe["guide"]:
+        raise DreamError("--objective names its own layers and guides; leave out --layer and --guide")
+    return parse(recipe["objective"], find)
+
+
+def layer_of(recipe: Recipe, net: Net) -> str:
+    """The layer that the recipe climbs, its own or the network's default."""
     end = recipe["end"] or net.default_layer
     if not end:
         layers = f"`deepdream layers --model {recipe['model']}`"
         raise DreamError(f"{net.model.name} has no default layer; choose one with --layer ({layers} lists them)")
-    params["end"] = end
-    if guide is not None:
-        params["objective"] = partial(objective_guide, guide_features=guide_features(net, guide, end))
-    return net, recipe | {"end": end}, params
+    return end
 
 
 def settings_of(recipe: Recipe, net: Net, find: Find = or_sample) -> dict[str, Any]:
@@ -184,7 +194,7 @@ def settings_of(recipe: Recipe, net: Net, find: Find = or_sample) -> dict[str, A
     model = recipe["model"]
     near = os.path.isdir(model or "") and not os.path.isabs(model)
     about = {"model": model if near else net.model.name, **net.engine}
-    digests = {name: sha256(find(file)) for name, file in files(recipe)} | identity(net.model)
+    digests = {name: sha256(find(file)) for name, file in all_files(recipe).items()} | identity(net.model)
     if digests:
         about["sha256"] = digests
     return record(recipe, **about)
@@ -213,13 +223,17 @@ def _sha256(path: Path, changed: int) -> str:
 
 def sha256(file: str | Path) -> str:
     """The sha256 of a file, in hexadecimal."""
-    with open(file, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+    try:
+        with open(file, "rb") as f:
+            return hashlib.file_digest(f, "sha256").hexdigest()
+    except OSError as error:
+        raise DreamError(f"cannot read {file}: {error.strerror or error}") from None
 
 
 def read_recipe(path: str | Path) -> tuple[Recipe, dict[str, Any]]:
     """(the recipe, all settings) of a picture, a film or a folder of frames. Raises DreamError where there is none."""
-    carried = read_settings(path)
+    frames = Path(path).glob("[0-9]" * 6 + ".png")
+    carried = read_settings(max(frames, default=path))  # of the last frame: a film may have been made longer since
     try:
         return from_record(carried), carried
     except DreamError as error:
@@ -231,16 +245,22 @@ def read_recipe(path: str | Path) -> tuple[Recipe, dict[str, Any]]:
 def locate(recipe: Recipe, carried: dict[str, Any], path: str | Path) -> Recipe:
     """The recipe of the picture at `path`, with the files that it reads found: as recorded, or beside the picture.
 
-    Warns about a file that has changed since; raises DreamError for one that is not there.
+    Of several files by that name, the one with the recorded sha256 is taken, and never the picture itself. Warns about
+    a file that has changed since; raises DreamError for one that is not there.
     """
-    found, digests = {}, carried.get("sha256")
-    for name, file in files(recipe):
-        given = Path(file)
-        places = given, Path(path).parent / given, Path(path).parent / given.name
-        place = next((str(place) for place in places if place.is_file()), SAMPLES.get(given.name))
-        if place is None:
-            raise DreamError(f"{path} was made from {given}, which is not here; put that beside it")
-        if isinstance(digests, dict) and digests.get(name) not in (None, sha256(place)):
-            warnings.warn(f"{place} is not the same as what {path} was made from", stacklevel=2)
-        found[name] = str(place)
-    return recipe | found
+    digests = carried.get("sha256")
+
+    def find(name: str, file: str) -> str:
+        given, beside = Path(file), Path(path).parent
+        places = given, beside / given, beside / given.name, SAMPLES.get(given.name, given)
+        there = [place for place in places if place.is_file() and not place.samefile(path)]
+        if not there:
+            cure = "put that beside it, or run this where that is"
+            raise DreamError(f"{path} was made from {given}, which is not here; {cure}")
+        digest = digests.get(name) if isinstance(digests, dict) else None
+        same = next((place for place in there if digest in (None, sha256(place))), None)
+        if same is None:
+            warnings.warn(f"{there[0]} is not the same as what {path} was made from", stacklevel=4)
+        return str(same or there[0])
+
+    return with_files(recipe, find)

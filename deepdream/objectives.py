@@ -19,7 +19,7 @@ import numpy as np
 
 from .errors import DreamError, unknown
 from .net import Fill, Net, Values, preprocess
-from .pictures import load_guide
+from .pictures import load_guide, or_sample
 
 T = TypeVar("T")
 Slope = Callable[[Values], np.ndarray]  # the gradient of a term at dst.data[0]: (channels, h, w)
@@ -282,10 +282,13 @@ def class_number(net: Net, label: str | int) -> int:
 
 
 def to_objective(what: str | int | Objective) -> Objective:
-    """An Objective: given itself, in words (see `parse`), or as a class, by name or number."""
+    """An Objective: given itself, in words (see `parse`), or as a class, by name or number.
+
+    A guide in words may be one of the package's photographs.
+    """
     if isinstance(what, str):
         what = what.strip()
-        return parse(what) if "(" in what else logit(int(what) if what.isdecimal() else what)
+        return parse(what, or_sample) if "(" in what else logit(int(what) if what.isdecimal() else what)
     return what if isinstance(what, Objective) else logit(what)
 
 
@@ -293,10 +296,11 @@ OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mu
 TERMS = {term.__name__: term for term in (L2, guide, channel, unit, logit)}
 
 
-def parse(text: str, find: Callable[[str], str] = str) -> Objective:
+def parse(text: str, find: Callable[[str], str | None] = str) -> Objective:
     """The objective that `text` describes, such as "L2('conv2') - 3 * channel('conv3', 7)".
 
-    find: a function that makes the path to read a guide from, given the path in the text.
+    find: a function that makes the path to read a guide from, given the path in the text. Where it makes None, nobody
+    will look at the guide, and only its layer matters: L2 stands for it.
     """
 
     def build(node: ast.expr) -> Any:
@@ -315,6 +319,8 @@ def parse(text: str, find: Callable[[str], str] = str) -> Objective:
             given = list(map(build, node.args))
             if node.func.id == "guide" and len(given) == 2:
                 given[1] = find(given[1])
+                if given[1] is None:
+                    return L2(given[0])
             return TERMS[node.func.id](*given)
         if isinstance(node, ast.Constant) and type(node.value) in (str, int, float):
             return node.value

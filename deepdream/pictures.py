@@ -161,7 +161,9 @@ def picture_settings(path: str | Path) -> dict[str, Any]:
         with Image.open(path) as image:
             image.load()
             return from_json(image.info.get("deepdream") or image.info.get("comment") or "{}")
-    except (OSError, SyntaxError) as error:
+    except Image.DecompressionBombError:
+        raise DreamError(f"cannot read the picture {path}: it has more than {2 * MOST_PIXELS:,} pixels") from None
+    except (OSError, ValueError, SyntaxError) as error:
         raise DreamError(f"cannot read the picture {path}: {error}") from None
 
 

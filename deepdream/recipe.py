@@ -7,9 +7,11 @@ A recipe is a dict of plain JSON values: `command`, and every setting of that co
 makes one from what a person gave, `from_record` from what a picture carries; both check every value.
 """
 
+import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import count
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -329,11 +331,11 @@ def record(recipe: Recipe, **about: Any) -> dict[str, Any]:
     people.
     """
     rows, carried = settings(recipe["command"]), {"deepdream": VERSION}
-    for name, value in (recipe | about).items():
+    short = with_files(recipe, lambda _, path: Path(path).name if Path(path).is_absolute() else path)
+    for name, value in (short | about).items():
         row = rows.get(name)
-        if value is None or (row and not row.kept):
-            continue
-        carried[name] = Path(value).name if row and row.kind is File and Path(value).is_absolute() else value
+        if value is not None and (row is None or row.kept):
+            carried[name] = value
     return carried
 
 
@@ -403,10 +405,57 @@ def text_of(value: object) -> str:
 
 
 def files(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """(name, path) of each file that the recipe reads."""
-    for name, row in settings(recipe["command"]).items():
+    """(name, path) of each setting that is a file to read."""
+    for name, row in settings(command_of(recipe)).items():
         if row.kind is File and recipe.get(name):
             yield name, recipe[name]
+
+
+def all_files(recipe: Recipe) -> dict[str, str]:
+    """{name: path} of each file that the recipe reads: those of `files`, and the guides inside an objective.
+
+    Such guides are called `objective 1`, `objective 2` and so on; inside an objective to draw, `draw 1`.
+    """
+    found: dict[str, str] = {}
+    with_files(recipe, found.setdefault)
+    return found
+
+
+def with_files(recipe: Recipe, find: Callable[[str, str], str]) -> Recipe:
+    """The recipe with find(name, path) in place of each path of `all_files`."""
+
+    def find_guide(setting: str) -> Callable[[str], str]:
+        numbers = count(1)
+        return lambda path: find(f"{setting} {next(numbers)}", path)
+
+    found = {name: find(name, path) for name, path in files(recipe)}
+    words = [name for name in ("objective", "draw") if recipe.get(name)]
+    return recipe | found | {name: _with_guides(recipe[name], find_guide(name)) for name in words}
+
+
+def _with_guides(words: Any, find: Callable[[str], str]) -> Any:
+    """An objective in words, or several, with find(path) in place of each guide's path; any other text as it is."""
+    if isinstance(words, list):
+        return [_with_guides(each, find) for each in words]
+    text = str(words).strip()
+    paths: list[ast.Constant] = []
+    try:
+        for node in ast.walk(ast.parse(text, mode="eval")):
+            match node:
+                case ast.Call(func=ast.Name(id="guide"), args=[_, ast.Constant(value=str()) as path]):
+                    if path.lineno == path.end_lineno:
+                        paths.append(path)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        pass  # it is the name of a class, or `objectives.parse` says what is wrong with it
+    paths.sort(key=lambda path: (path.lineno, path.col_offset))
+    found = [repr(find(str(path.value))).encode() for path in paths]
+    if not found:
+        return words
+    lines = text.encode().splitlines(keepends=True)
+    for path, name in zip(paths[::-1], found[::-1]):  # from the end, so that the positions before it stay
+        line = lines[path.lineno - 1]
+        lines[path.lineno - 1] = line[: path.col_offset] + name + line[path.end_col_offset :]
+    return b"".join(lines).decode()
 
 
 def option(name: str) -> str:

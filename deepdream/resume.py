@@ -23,7 +23,7 @@ from .films import Sound, check_film, check_range, encode_film, film_about, fram
 from .motion import SteadyFrame, steady
 from .net import Net
 from .pictures import load_image, save_image, to_json
-from .recipe import with_defaults
+from .recipe import with_defaults, with_files
 
 STATE = "state.npz"
 # Settings that no frame depends on: a film may be made longer or faster, or resumed by another version.
@@ -205,10 +205,18 @@ def _read_state(path: Path) -> tuple[int, tuple, dict[str, Any]]:
 
 def _check_same(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise a DreamError if the frames in the folder were begun with other settings than now."""
-    # A file with the same sha256 key is compared by that; its path may be another.
-    files = begun.get("sha256", {}).keys() & now.get("sha256", {}).keys()
+    before, after = begun.get("sha256", {}), now.get("sha256", {})
+    files = before.keys() & after.keys()
+
+    def shorten(name: str, path: str) -> str:
+        """A file with the same sha256 key is compared by that; its path may be another."""
+        return "" if name in files else Path(path).name if os.path.isabs(str(path)) else path
+
+    old, new = with_files(begun, shorten), with_files(now, shorten)
+    # Older versions recorded no sha256 of the guides inside an objective, and their full paths.
+    new["sha256"] = {name: after[name] for name in after if name in before or not name.startswith("objective ")}
     for name in ("command", *sorted(begun.keys() | now.keys())):
-        if begun.get(name) == now.get(name) or name in (*FREE, *files):
+        if old.get(name) == new.get(name) or name in (*FREE, *files):
             continue
         cure = "go back to that, choose another name, or throw its frames away with --restart"
         if name == "sha256":

@@ -26,6 +26,8 @@ import deepdream as dd
 
 pytest.importorskip("distributed", reason="Dask is not installed: pip install distributed")
 from deepdream import batch
+from deepdream.objectives import scores
+from deepdream.recipe import complete
 
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # as Dask's workers have; with two, sums differ in their last bits
 IMAGES = Path(__file__).parent.parent / "images"
@@ -145,6 +147,28 @@ def test_drawings_and_urls(client, model, tmp_path, photos):
     carried = dd.read_settings(tmp_path / "u.jpg")
     assert carried["image"] == carried["guide"] == "0.png"
     assert carried["sha256"]["image"] != carried["sha256"]["guide"]
+
+
+def test_a_guide_inside_an_objective_is_fetched_and_checked(client, photos, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(photos / "1.png", "g.png")
+    words = f"L2('both') + guide('left', 'g.png') + guide('left', 'file://{photos}/2.png')"
+    job = {"image": f"{photos}/0.png", "objective": words, "model": str(model), "iter_n": 1, "out": "out/a.png"}
+    draw = {"draw": ["guide('left', 'g.png')"], "steps": 1, "model": str(model), "out": "out/d.png"}
+    for skipped in (False, True):
+        for report in batch.dream_many([job, draw], client):
+            assert (report["error"], report["skipped"]) == (None, skipped)
+    carried = dd.read_settings("out/a.png")
+    assert carried["objective"] == "L2('both') + guide('left', 'g.png') + guide('left', '2.png')"
+    digests = [hashlib.sha256((photos / name).read_bytes()).hexdigest() for name in ("1.png", "2.png")]
+    assert [carried["sha256"][f"objective {i}"] for i in (1, 2)] == digests
+    before = hashes(tmp_path / "out")
+    shutil.copy(photos / "3.png", "g.png")  # another picture by the same name
+    assert [report["skipped"] for report in batch.dream_many([job, draw], client)] == [False, False]
+    after = hashes(tmp_path / "out")
+    assert after["a.png"] != before["a.png"] and after["d.png"] != before["d.png"]
+    with pytest.raises(dd.DreamError, match=r"g\.png is one of the pictures to dream of"):
+        list(batch.dream_many([job | {"out": "g.png"}], client))
 
 
 def test_the_memory_is_shared_out(client):
@@ -432,11 +456,14 @@ def test_a_grid(tmp_path, model, scheduler):
     done = main(*words, "--end", "both,left", "--iterations", "1,2,4", *scheduler)
     assert "2 made, 4 were there, 0 failed" in done.stdout, done
     before = (tmp_path / "s.png").read_bytes()
-    done = main(*words, "--iterations", "1,2", "--end", "nowhere", *scheduler)
-    assert done.returncode == 1 and "unknown layer 'nowhere'" in done.stderr
+    for ends in ("nowhere", "both,nowhere"):
+        done = main(*words, "--iterations", "1,2", "--end", ends, *scheduler)
+        refused(done, "^deepdream: unknown layer 'nowhere'")
+    done = main(*words, "--octaves", "13,14", *scheduler)
+    assert done.returncode == 1 and "0 made, 0 were there, 2 failed" in done.stdout, done
     assert (tmp_path / "s.png").read_bytes() == before, "of nothing there is no sheet"
-    done = main(*words, "--end", "both,nowhere,both", *scheduler)
-    assert done.returncode == 1 and "1 made, 0 were there, 1 failed" in done.stdout
+    done = main(*words, "--octaves", "1,13", *scheduler)
+    assert done.returncode == 1 and "1 made, 0 were there, 1 failed" in done.stdout, done
     assert dd.load_image(tmp_path / "s.png").shape[1] == 2 * 62 + 2, "with a blank"
     url = ("grid", (IMAGES / "flower.jpg").as_uri(), *words[2:])
     assert main(*url, "--seed", "1,2", *scheduler).returncode == 0
@@ -492,6 +519,17 @@ def test_an_atlas_in_the_browser(browser, scheduler, tmp_path):
         ("grid a/x.png -o s.png --iterations 1,b", "--iterations is 'b'; it must be a whole number from 0 to 10000"),
         ("grid a/x.png -o s.png --end both,left,", "--layer is 'both,left,'; a value is missing between its commas"),
         ("grid a/x.png -o s.gif --seed 1,2", "its name must end in"),
+        ("batch a b/x.png -o out --layer boht", "^deepdream: unknown layer 'boht'; did you mean 'both'"),
+        ("batch a -o out --objective guide('boht','b/x.png')", "^deepdream: unknown layer 'boht'; did you mean 'both'"),
+        ("batch a -o out --objective guide('both','b/x.png')+L2('boht')", "^deepdream: unknown layer 'boht'"),
+        ("batch a -o out --objective guide('left','none.png')", "^deepdream: cannot read the picture none.png"),
+        ("batch a -o out --objective channel('both',99)", "channel of layer 'both' is 99"),
+        ("batch a -o out --objective logit('banana')", "toy has no names for its classes"),
+        ("batch a -o out --objective L2(both)", "^deepdream: cannot read .*'both' has no meaning in it"),
+        ("batch a -o out --objective L2('both') --layer both", "leave out --layer and --guide"),
+        ("batch a -o out --model plain", "plain has no default layer; choose one with --layer"),
+        ("grid a/x.png -o s.png --layer both,boht", "^deepdream: unknown layer 'boht'; did you mean 'both'"),
+        ("grid none.png -o s.png --seed 1,2", "^deepdream: cannot read the picture none.png"),
         ("atlas -o file:///x --layer both", "file:///x is a URL; an atlas takes a folder"),
         ("atlas -o atlas --layer boht", "unknown layer 'boht'; did you mean 'both'"),
         ("atlas -o atlas --layer both --channels 3-99", "--channels is '3-99'; it must be such as 0-63,200, of 0 to 9"),
@@ -501,12 +539,34 @@ def test_an_atlas_in_the_browser(browser, scheduler, tmp_path):
 def test_refusals(tmp_path, words, says, toy, monkeypatch):
     """Before any cluster starts, but for the pictures that would have one name."""
     monkeypatch.chdir(tmp_path)
+    write_model(tmp_path / "plain", toml="")
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         Image.new("RGB", (40, 30)).save(tmp_path / folder / "x.png")
     words = words.split() if "--model" in words else [*words.split(), "--model", "toy"]
     refused(main(*words), says)
     assert not (tmp_path / "out").exists() and not (tmp_path / "atlas").exists()
+
+
+def test_a_layer_is_checked_where_it_is_known_which_network_it_will_be(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEEPDREAM_MODELS", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    recipe = complete("batch", {"images": ["a.png"], "end": "boht", "scheduler": "tcp://x:1"})
+    for unknown in ({}, {"model": "/only/on/the/workers"}):
+        batch.check_common(recipe | unknown)
+    for known in ({"model": "squeezenet_v1.1"}, {"model": "bvlc_googlenet"}):
+        with pytest.raises(dd.DreamError, match="unknown layer 'boht'"):
+            batch.check_common(recipe | known)
+
+
+def test_an_outline_tells_as_much_as_the_network(model):
+    (empty := model.parent / "empty").mkdir()
+    shutil.copy(model / "deploy.prototxt", empty)
+    for net, outline in ((dd.load_net(model), batch.outline(str(empty))),
+                         (dd.load_net("squeezenet_v1.1"), batch.outline("squeezenet_v1.1"))):  # fmt: skip
+        assert outline.climbable == net.climbable and outline.labels == net.labels
+        assert [outline.channels(layer) for layer in net.climbable] == [net.channels(layer) for layer in net.climbable]
+        assert scores(outline) == scores(net) and outline.own_size == net.own_size
 
 
 def test_a_refusal_in_processes_of_their_own(tmp_path, model):

@@ -127,6 +127,18 @@ def test_layers_lists_shapes_fields_and_what_can_be_climbed(toy):
     assert lines["relu1"][-1] == "-" and lines["data"][-1] == "-" and done.returncode == 0
 
 
+def test_what_a_name_begins_with_is_suggested_first(tmp_path):
+    words = "atlas", "-o", tmp_path / "a", "--model", "bvlc_googlenet", "--layer"
+    for given, says in {
+        "inception_4c": "did you mean 'inception_4c/output' or 'inception_4c/pool_proj' or 'inception_4c/pool'",
+        "conv2": "did you mean 'conv2/norm2' or 'conv2/3x3' or 'conv2/3x3_reduce'",
+        "inception_4c/outptu": "did you mean 'inception_4c/output'",
+        "": "allowed: conv1/7x7_s2",
+    }.items():
+        refused(main(*words, given), f"unknown layer '{given}'; {says}")
+    refused(main("dream", "a.png", "-o", "x.png", "--oct", 3), "did you mean '--octave-scale' or '--octaves'")
+
+
 def test_layers_of_a_small_picture_are_listed_all_the_same():
     lines = {line.split()[0]: line for line in main("layers", "--size", "200x112").stdout.splitlines()}
     assert lines["inception_5b/output"].endswith("yes") and len(lines) == 144
@@ -180,6 +192,59 @@ def test_wrong_arguments(tmp_path, picture, toy, args, says):
     given = ["dream", picture, "-o", tmp_path / "o.png", "--model", toy, "--iterations", 1, *args]
     refused(main(*given), says)
     assert not (tmp_path / "o.png").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "dream p.png -o p.png",
+        "dream p.png -o link.png",
+        "dream p.png -o other.png --guide other.png",
+        "dream p.png -o other.png --mask other.png",
+        "dream p.png -o other.png --objective guide('left','other.png')",
+        "draw 3 guide('left','p.png') -o p.png",
+        "grid p.png -o p.png --iterations 1,2",
+        "zoom p.gif -o p.gif --frames 2",
+        "journey p.gif -o p.gif",
+        "video p.gif -o p.gif",
+    ],
+)
+def test_what_is_read_is_not_overwritten(tmp_path, toy, picture, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    for name in ("p.png", "other.png", "p.gif"):
+        Image.open(picture).save(name)
+    Path("link.png").symlink_to("p.png")
+    before = {name: Path(name).read_bytes() for name in ("p.png", "other.png", "p.gif")}
+    out = words.split("-o ")[1].split()[0]
+    done = main(*words.split(), "--model", toy)
+    refused(done, f"^deepdream: {out} would be read and overwritten; choose another name for -o$")
+    assert {name: Path(name).read_bytes() for name in before} == before
+
+
+def test_a_dream_may_be_replayed_onto_itself(tmp_path, toy, picture, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert dream("in.png", "-o", "o.png", "--guide", "in.png", "--model", toy).returncode == 0
+    before = Path("o.png").read_bytes()
+    done = main("replay", "o.png", "-o", "o.png", "--model", toy)
+    assert done.returncode == 0 and Path("o.png").read_bytes() == before, done
+    refused(main("replay", "o.png", "-o", "in.png", "--model", toy), "in.png would be read and overwritten")
+
+
+def test_a_photograph_of_the_package_may_have_the_name_of_the_dream(tmp_path, toy, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = "flower.jpg", "-o", "flower.jpg", "--model", toy, "--width", 60
+    assert dream(*words).returncode == 0
+    before = Path("flower.jpg").read_bytes()
+    refused(dream(*words), "flower.jpg would be read and overwritten")
+    done = main("replay", "flower.jpg", "-o", "again.jpg", "--model", toy)
+    assert done.returncode == 0 and done.stderr == "", done
+    assert Path("again.jpg").read_bytes() == before, "the photograph is taken, not the dream"
+
+
+def test_models_lists_one(tmp_path):
+    done = main("models", "list", "squeezenet_v1.1")
+    assert done.returncode == 0 and done.stdout.startswith("squeezenet_v1.1\n") and done.stdout.count("\n") == 3, done
+    refused(main("models", "list", "squeezenet"), "unknown model 'squeezenet'; did you mean 'squeezenet_v1.1'")
 
 
 def test_a_refusal_in_a_process_of_its_own(tmp_path, picture):

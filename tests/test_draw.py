@@ -54,6 +54,15 @@ def test_a_seed_repeats(toy):
     assert np.array_equal(first, dd.draw(net, np.int64(3), steps=np.int64(5), seed=np.int64(1)))
 
 
+def test_a_guide_may_be_a_photograph_of_the_package(toy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    net, flower = dd.load_net(toy), ROOT / "images" / "flower.jpg"
+    assert np.array_equal(dd.draw(net, "guide('left', 'flower.jpg')", 2), dd.draw(net, dd.guide("left", flower), 2))
+    dd.save_image("flower.jpg", np.zeros((30, 40, 3)))
+    mine = dd.draw(net, "guide('left', 'flower.jpg')", 2)
+    assert np.array_equal(mine, dd.draw(net, dd.guide("left", np.zeros((30, 40, 3))), 2)), "a file that is there"
+
+
 def interrupt():
     raise KeyboardInterrupt
 

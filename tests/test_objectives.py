@@ -131,6 +131,14 @@ def test_str_gives_back_the_words(text):
     assert str(eval(text, here)) == str(parse(text)) == repr(parse(text)) == text
 
 
+def test_a_guide_that_nobody_looks_at_needs_only_its_layer():
+    seen = []
+    assert str(parse("2 * guide('left', 'a.jpg') - L2('both')", seen.append)) == "2 * L2('left') - L2('both')"
+    assert seen == ["a.jpg"]
+    with pytest.raises(dd.DreamError, match=r"guide\(\) missing 1 required positional argument"):
+        parse("guide('left')", seen.append)
+
+
 def test_weights_are_multiplied_and_divided():
     weights = [weight for weight, _ in (2 * (L2("a") - L2("b") / 4) - np.float32(3) * -L2("c")).terms]
     assert weights == [2, -0.5, 3]

@@ -9,6 +9,7 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import deepdream as dd
 
@@ -81,6 +82,15 @@ def test_width_resizes_in_proportion(tmp_path):
         dd.load_image(tmp_path / "p.png", width=0)
 
 
+def promise(path, side):
+    """A picture of one pixel with a header that promises so many more."""
+    Image.new("1", (1, 1)).save(path)
+    data = bytearray(path.read_bytes())
+    data[16:24] = side.to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize(
     "content", [None, b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "half a jpeg", "huge"]
 )
@@ -89,13 +99,9 @@ def test_what_cannot_be_read_is_said(tmp_path, content):
     if content == "half a jpeg":
         Image.effect_noise((300, 300), 90).save(path)
         path.write_bytes(path.read_bytes()[:3000])
-    elif content == "huge":  # a header that promises 50,000 x 50,000
+    elif content == "huge":
         path = tmp_path / "huge.png"
-        Image.new("1", (1, 1)).save(path)
-        data = bytearray(path.read_bytes())
-        data[16:24] = (50000).to_bytes(4, "big") * 2
-        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
-        path.write_bytes(data)
+        promise(path, 50000)
     elif content is not None:
         path.write_bytes(content)
     with pytest.raises(dd.DreamError, match=r"cannot read the picture .*(bad|huge)"):
@@ -116,6 +122,18 @@ def test_settings_travel_in_the_picture(tmp_path, name):
 def test_a_picture_without_settings_has_none(tmp_path):
     Image.new("RGB", (3, 3)).save(tmp_path / "p.jpg", comment=b"taken by me")
     assert dd.read_settings(tmp_path / "p.jpg") == {}
+
+
+def test_settings_of_what_cannot_be_read_are_refused_in_one_sentence(tmp_path):
+    huge, long = tmp_path / "huge.png", tmp_path / "long.png"
+    promise(huge, 50000)
+    note = PngInfo()
+    note.add_text("deepdream", "x" * 2_000_000, zip=True)  # more text than Pillow unpacks
+    Image.new("1", (1, 1)).save(long, pnginfo=note)
+    with pytest.raises(dd.DreamError, match=r"cannot read the picture .*huge\.png: it has more than 178,956,970 pix"):
+        dd.read_settings(huge)
+    with pytest.raises(dd.DreamError, match=r"cannot read the picture .*long\.png: Decompressed data too large"):
+        dd.read_settings(long)
 
 
 def test_where_nothing_can_be_written_is_said(tmp_path):

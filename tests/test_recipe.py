@@ -257,6 +257,42 @@ def test_only_the_name_of_a_file_is_recorded():
     assert [*recipe.files(made)] == [(name, made[name]) for name in ("image", "guide", "mask")]
 
 
+GUIDES = {
+    "L2('a') + guide('b', 'g.jpg')": ["g.jpg"],
+    "  2*guide('b',\"/home/ann/g.jpg\")\t-  guide( 'g.jpg' , 'g.jpg' ) ": ["/home/ann/g.jpg", "g.jpg"],
+    "(guide('ä', 'ö/ü.jpg') +\n\r\n guide('b', 'it\\'s.jpg')) / 3": ["ö/ü.jpg", "it's.jpg"],
+    " + ".join(["guide('b', 'g.jpg')"] * 300): ["g.jpg"] * 300,
+    "anemone fish": [],
+    "guide(": [],
+    "guide('b')": [],
+    "guide('b', 3) + guide(image='x.jpg') + channel('g.jpg', 3)": [],
+    "\0": [],
+    " 7": [],
+}
+
+
+@pytest.mark.parametrize(("words", "paths"), GUIDES.items())
+def test_guides_inside_an_objective_are_files_of_the_recipe(words, paths):
+    made = recipe.complete("dream", {"image": "a.png", "objective": words})
+    names = [f"objective {i + 1}" for i in range(len(paths))]
+    assert recipe.all_files(made) == {"image": "a.png"} | dict(zip(names, paths))
+    changed = recipe.with_files(made, lambda name, path: f"{name}/{path}")
+    assert changed["image"] == "image/a.png"
+    assert recipe.all_files(changed) == {n: f"{n}/{p}" for n, p in recipe.all_files(made).items()}
+    same = recipe.with_files(made, lambda _, path: path)["objective"]
+    assert same == words if not paths else ast.dump(ast.parse(same)) == ast.dump(ast.parse(words.strip()))
+    carried = recipe.record(made)["objective"]
+    assert "home" not in carried and ("ö/ü.jpg" in carried) == ("ö/ü.jpg" in words), "only the name of a full path"
+    assert [*recipe.files(made)] == [("image", "a.png")]
+
+
+def test_guides_to_draw_are_files_of_the_recipe():
+    made = recipe.complete("draw", {"draw": ["banana", "guide('a', 'g.jpg')", "3", "guide('a', '/h/h.jpg')"]})
+    assert recipe.all_files(made) == {"draw 1": "g.jpg", "draw 2": "/h/h.jpg"}
+    assert recipe.record(made)["draw"] == ["banana", "guide('a', 'g.jpg')", "3", "guide('a', 'h.jpg')"]
+    assert made["draw"][3] == "guide('a', '/h/h.jpg')", "the recipe itself stays"
+
+
 def test_numbers_of_numpy_are_recorded_as_plain_ones():
     numbers = {"iter_n": np.int64(3), "octave_scale": np.float32(1.5), "step_size": np.float64(1e-5)}
     made = recipe.complete("dream", {"image": "a.png", **numbers})
@@ -283,6 +319,22 @@ def test_an_unknown_option_suggests_the_closest():
         refused(main(*begin(command), "--scale", "2"), says)
     refused(main(*begin("dream"), "--iteration-s=5"), "unknown option '--iteration-s'; did you mean '--iterations'")
     refused(main(*begin("draw"), "--octaves", "5"), "unknown option '--octaves'")
+
+
+def test_an_option_is_never_cut_short():
+    refused(main(*begin("dream"), "--octaves", 2, "--iter", 3), "unknown option '--iter'")
+    refused(main(*begin("journey"), "--frames", 3), "unknown option '--frames'; did you mean '--frames-per-layer'")
+    refused(main("layers", "--mod", "squeezenet_v1.1"), "unknown option '--mod'; did you mean '--model'")
+    refused(main("models", "--vers"), "unknown option '--vers'")
+
+
+def test_options_that_are_not_in_the_table_are_suggested_too():
+    for words in (["--output", "x.png"], ["--output=x.png"], ["-o", "x.png", "--output", "y.png"]):
+        refused(main("dream", "a.png", *words), "^deepdream: unknown option '--output'; did you mean '--out'")
+    says = r"unknown option '--quantity'; allowed: --help, --model, --size \(`deepdream layers --help` shows all"
+    refused(main("layers", "--quantity"), says)
+    refused(main("dream", "a.png", "--iterations", 5), "required: -o/--out")
+    refused(main("dream", "a.png", "-o", "x.png", "--model", "--seed", 3), "argument --model: expected one argument")
 
 
 # Pictures of older versions

@@ -1,5 +1,7 @@
 """Films that take hours: dreams over a film, runs that are killed and resumed, as real processes; replay."""
 
+import hashlib
+import json
 import os
 import random
 import shlex
@@ -424,6 +426,95 @@ def test_replay(tmp_path, toy):
     assert done.returncode == 0 and "is not the same as what" in done.stderr
     picture.unlink()
     refused(main("replay", tmp_path / "o.png", "-o", again), r"was made from in\.png, which is not here; put that")
+
+
+def test_replay_never_takes_the_picture_itself_for_its_source(tmp_path, toy, monkeypatch):
+    """A dream often has the name of its photograph, in another folder."""
+    monkeypatch.chdir(tmp_path)
+    few = "--model", toy, "--iterations", 1, "--octaves", 1, "--seed", 0
+    for folder in ("photos", "dreams", "elsewhere"):
+        Path(folder).mkdir()
+    dd.save_image("photos/a.png", panned(1)[0])
+    assert main("dream", Path("photos/a.png").resolve(), "-o", "dreams/a.png", *few).returncode == 0
+    assert dd.read_settings("dreams/a.png")["image"] == "a.png"
+    says = r"dreams/a\.png was made from a\.png, which is not here; put that beside it, or run this where that is$"
+    refused(main("replay", "dreams/a.png", "-o", "x.png", "--model", toy), says)
+    monkeypatch.chdir("photos")
+    assert is_made(main("replay", "../dreams/a.png", "-o", "../x.png", "--model", toy), "../x.png")
+    assert Path("../x.png").read_bytes() == Path("../dreams/a.png").read_bytes()
+
+
+def test_replay_prefers_the_file_that_has_not_changed(tmp_path, toy, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("sub").mkdir()
+    for name, picture in (("sub/a.png", panned(1)[0]), ("sub/flower.jpg", panned(2)[1])):
+        dd.save_image(name, picture)
+    words = "--objective", "guide('left', 'flower.jpg')", "--model", toy, "--iterations", 1, "--octaves", 1
+    monkeypatch.chdir("sub")
+    assert main("dream", "a.png", "-o", "o.png", *words).returncode == 0
+    monkeypatch.chdir(tmp_path)
+    dd.save_image("a.png", panned(2)[1])  # others, by the names that are recorded
+    dd.save_image("flower.jpg", panned(1)[0])
+    done = main("replay", "sub/o.png", "-o", "x.png", "--model", toy)
+    assert is_made(done, "x.png") and done.stderr == ""
+    assert np.array_equal(dd.load_image("x.png"), dd.load_image("sub/o.png"))
+
+
+def test_a_guide_inside_an_objective_is_found_and_checked(tmp_path, toy, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("far").mkdir()
+    dd.save_image("a.png", panned(1)[0])
+    dd.save_image("far/g.png", panned(2)[1])
+    few = "--model", toy, "--iterations", 1, "--octaves", 1
+    words = "--objective", f"L2('both')+2*guide('left','{tmp_path}/far/g.png')"
+    assert main("dream", "a.png", "-o", "o.png", *words, *few).returncode == 0
+    carried, digest = dd.read_settings("o.png"), hashlib.sha256(Path("far/g.png").read_bytes()).hexdigest()
+    assert carried["objective"] == "L2('both')+2*guide('left','g.png')" and carried["sha256"]["objective 1"] == digest
+    again = "replay", "o.png", "-o", "x.png", "--model", toy
+    refused(main(*again), r"o\.png was made from g\.png, which is not here; put that beside it")
+    Path("far/g.png").rename("g.png")
+    assert is_made(main(*again), "x.png") and Path("x.png").read_bytes() == Path("o.png").read_bytes()
+    dd.save_image("g.png", panned(1)[0])
+    assert "g.png is not the same as what o.png was made from" in main(*again).stderr
+    draw = "draw", "guide('left', 'g.png')", "--model", toy, "--steps", 1
+    assert main(*draw, "-o", "far/d.png").returncode == 0
+    refused(main("draw", "guide('left', 'none.png')", *draw[2:], "-o", "x.png"), "cannot read none.png: No such file")
+    Path("g.png").rename("far/g.png")
+    assert is_made(main("replay", "far/d.png", "-o", "d.png", "--model", toy), "d.png")
+    assert np.array_equal(dd.load_image("d.png"), dd.load_image("far/d.png"))
+
+
+def test_a_film_knows_the_guide_inside_its_objective(tmp_path, toy, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dd.save_image("a.png", panned(1)[0])
+    dd.save_image("g.png", panned(2)[1])
+    Path("far").mkdir()
+
+    def zoom(frames, guide="g.png"):
+        few = "--model", toy, "--iterations", 1, "--octaves", 1, "--frames", frames
+        return main("zoom", "a.png", "-o", "film", "--objective", f"guide('left', '{guide}')", *few)
+
+    assert is_made(zoom(2), "film")
+    Path("far/g.png").write_bytes(Path("g.png").read_bytes())
+    assert is_made(zoom(3, "far/g.png"), "film"), "the same picture at another place"
+    dd.save_image("g.png", panned(1)[0])
+    refused(zoom(4), "the film in film was begun from another file than this one")
+    refused(zoom(4, "a.png"), "the film in film was begun from another file than this one")
+    done, last, begun = resume._read_state(Path("film", "state.npz"))
+    del begun["sha256"]["objective 1"]  # as version 0.2.0 wrote it
+    begun["objective"] = f"guide('left', '{tmp_path}/g.png')"
+    np.savez("film/state.npz", *last, done=done, settings=json.dumps(begun))
+    refused(zoom(4, "a.png"), "was begun with --objective .*g.png.*, and now it is .*a.png")
+    assert is_made(zoom(4), "film") and len(frames_in(Path("film"))) == 4
+
+
+def test_the_replay_of_a_film_that_became_longer_makes_all_of_it(tmp_path, toy):
+    film = tmp_path / "film"
+    words = "zoom", PHOTO, "-o", film, "--model", toy, "--iterations", 1, "--octaves", 1, "--width", 64, "--frames"
+    for frames in (2, 3):
+        assert is_made(main(*words, frames), film)
+    assert " --frames 3 " in main("replay", film).stdout
+    refused(main("replay", tmp_path / "toy"), r"there are no frames of a film in the folder .*toy")
 
 
 def test_what_older_versions_wrote_can_be_replayed(tmp_path):
