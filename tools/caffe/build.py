@@ -5,6 +5,7 @@ one for all of today's Linux machines, whatever this one is.
 """
 
 import argparse
+import contextlib
 import hashlib
 import os
 import platform
@@ -127,7 +128,7 @@ def find_wheel(spare: Path) -> Path:
     """The wheel from the cache, from a release or compiled; `spare` takes it if the cache cannot."""
     recipe = [path.read_bytes() for path in sorted(HERE.rglob("*.*")) if path.suffix in (".py", ".cpp", ".h", ".hpp")]
     key = hashlib.sha256(b"\0".join([*recipe, MACHINE.encode(), platform.libc_ver()[1].encode()])).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepdream" / "caffe" / key
+    cache = caches() / key
     for wheel in cache.glob("*.whl"):
         return wheel
     try:
@@ -142,6 +143,10 @@ def find_wheel(spare: Path) -> Path:
             return next(cache.glob("*.whl"))
         say("that failed, so it is compiled here")
     return compile_wheel(cache, compilers())
+
+
+def caches() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepdream" / "caffe"
 
 
 def compilers() -> list[str]:
@@ -171,22 +176,29 @@ def compile_wheel(folder: Path, compilers: list[str]) -> Path:
 
 
 def fetch(name: str, folder: Path) -> Path:
-    """Download a source from PyPI, check its sum and unpack it into `folder`."""
+    """Unpack a source into `folder`: from the cache if it is a sdist that was kept there, else from PyPI."""
     version, sums = SOURCES[name]
     folder /= name
     folder.mkdir()
-    wanted = folder / "wanted.txt"
-    wanted.write_text(f"{name}=={version} {' '.join(f'--hash=sha256:{one}' for one in sums.split())}\n")
-    kind = "--no-binary=:all:" if name in SDISTS else "--only-binary=:all:"
-    pip("download", "--quiet", "--no-deps", "--require-hashes", kind, "--dest", folder, "--requirement", wanted)
-    wanted.unlink()
-    (archive,) = folder.iterdir()
-    if name in SDISTS:
-        shutil.unpack_archive(archive, folder)
-        return next(path for path in folder.iterdir() if path.is_dir())
-    with zipfile.ZipFile(archive) as wheel:
-        wheel.extractall(folder)
-    return folder
+    is_sdist, kept = name in SDISTS, caches() / f"{name}-{version}.tar.gz"
+    if is_sdist and kept.exists() and hashlib.sha256(kept.read_bytes()).hexdigest() == sums:
+        archive = kept
+    else:
+        hashes = " ".join(f"--hash=sha256:{one}" for one in sums.split())
+        (wanted := folder / "wanted.txt").write_text(f"{name}=={version} {hashes}\n")
+        kind = "--no-binary=:all:" if is_sdist else "--only-binary=:all:"
+        pip("download", "--quiet", "--no-deps", "--require-hashes", kind, "--dest", folder, "--requirement", wanted)
+        wanted.unlink()
+        (archive,) = folder.iterdir()
+    if not is_sdist:
+        with zipfile.ZipFile(archive) as wheel:
+            wheel.extractall(folder)
+        return folder
+    if archive != kept:
+        with contextlib.suppress(OSError):
+            shutil.copy(archive, kept)
+    shutil.unpack_archive(archive, folder)
+    return next(path for path in folder.iterdir() if path.is_dir())
 
 
 def prepare(parts: dict[str, Path], tree: Path) -> Path:

@@ -3,6 +3,8 @@
 // A handle is a pointer to a shared_ptr, so that whatever Python still holds stays alive. Python keeps it in a capsule,
 // whose end calls one of the functions `free`. A function that can fail returns -1 or NULL if an exception was thrown,
 // and caffe_error() then says why.
+#include <sys/stat.h>
+
 #include <fstream>
 #include <stdexcept>
 #include <string>
@@ -18,17 +20,24 @@ typedef shared_ptr<Blob<float> > BlobPtr;
 typedef shared_ptr<SyncedMemory> MemoryPtr;
 typedef shared_ptr<Solver<float> > SolverPtr;
 
-static thread_local std::string error;
+static thread_local std::string error, protobuf_words;
+
+// protobuf says in its log what is wrong with a file, and where; Caffe's own check only says that it is wrong.
+static google::protobuf::LogHandler* const default_handler =
+    google::protobuf::SetLogHandler([](google::protobuf::LogLevel level, const char*, int, const std::string& message) {
+      if (level >= google::protobuf::LOGLEVEL_ERROR) protobuf_words += " " + message;
+    });
 
 template <typename F>
 static int attempt(F body) {
+  protobuf_words.clear();
   try {
     body();
     return 0;
   } catch (const std::bad_alloc&) {
     error = "out of memory";
   } catch (const std::exception& e) {
-    error = e.what();
+    error = e.what() + protobuf_words;
   } catch (...) {
     error = "an unknown C++ exception";
   }
@@ -43,7 +52,9 @@ static auto make(F body) -> decltype(body()) {
 }
 
 static const char* readable(const char* file) {
-  if (!std::ifstream(file).good()) throw std::runtime_error(std::string("Could not open file ") + file);
+  struct stat status;
+  const bool folder = stat(file, &status) == 0 && S_ISDIR(status.st_mode);
+  if (folder || !std::ifstream(file).good()) throw std::runtime_error(std::string("Could not open file ") + file);
   return file;
 }
 
@@ -71,7 +82,10 @@ API int caffe_warn(const char* message) {
   return attempt([=] { LOG(WARNING) << message; });
 }
 API int caffe_set_mode(int gpu) {
-  return attempt([=] { Caffe::set_mode(gpu ? Caffe::GPU : Caffe::CPU); });
+  return attempt([=] {
+    CHECK(!gpu) << "this Caffe has no GPU mode";
+    Caffe::set_mode(Caffe::CPU);
+  });
 }
 API int caffe_set_device(int id) {
   return attempt([=] { Caffe::SetDevice(id); });
