@@ -1,7 +1,7 @@
 """Layer types and their shapes: what each layer makes of a picture, and what it needs for that. No engine needed.
 
 `walk` runs shapes through the layers of a network. Blob sizes, parameters and memory are all computed with it. So what
-Caffe would abort on, or accept without a word, becomes an exception before Caffe sees it.
+Caffe would refuse in words of its own, or accept without a word, is refused clearly before Caffe sees it.
 """
 
 import math
@@ -15,7 +15,7 @@ from .errors import DreamError, unknown
 Shape = tuple[int, ...]
 Layer = Any  # a LayerParameter, ours or Caffe's; protobuf gives its fields no types
 TopsAndParams = tuple[list[Shape], list[Shape]]
-INT_MAX = 2**31 - 1  # Caffe aborts on blobs with more values
+INT_MAX = 2**31 - 1  # Caffe cannot count more values in a blob
 
 
 class LayerShapes(NamedTuple):

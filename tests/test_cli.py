@@ -283,7 +283,7 @@ def test_unreadable_pictures(tmp_path, toy, content):
 
 
 def test_a_picture_too_large_for_one_pass(tmp_path, toy):
-    """Caffe aborts the process when an allocation fails; here a limit stands for a small machine. Tiles fit into it."""
+    """Here a limit stands for a small machine. Tiles fit into it."""
     Image.new("RGB", (4000, 3000), "grey").save(tmp_path / "phone.png")
     command = [sys.executable, "-m", "deepdream", "dream", tmp_path / "phone.png", "-o", tmp_path / "o.jpg"]
     command += ["--model", toy, "--octaves", 1, "--iterations", 1]
@@ -371,7 +371,7 @@ def test_a_picture_too_small(tmp_path, toy):
     ],
 )
 def test_wrong_prototxts(tmp_path, picture, toy, old, new, says):
-    """The last two pass our own checks: Caffe's abort then happens in another process, and is reported."""
+    """The last two pass our own checks, and are then refused in Caffe's words."""
     (toy / "deploy.prototxt").write_text(TOY.replace(old, new))
     refused(dream_in_a_process(picture, "-o", tmp_path / "o.png", "--model", toy), says)
 

@@ -261,7 +261,7 @@ def test_the_smallest_image_works(googlenet):
 
 
 def test_passes_by_hand_on_a_wrong_size_do_not_abort(googlenet):
-    """300x300 run to a fully connected layer aborts Caffe; here it is an exception."""
+    """300x300 run to a fully connected layer made the Caffe of 2015 abort."""
     googlenet.blobs["data"].reshape(1, 3, 300, 300)
     with pytest.raises(dd.DreamError, match="only on one of its own size, 224x224"):
         googlenet.forward(end="loss3/classifier")

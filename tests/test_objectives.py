@@ -237,7 +237,7 @@ def test_wrong_objectives_are_refused(net, photo, objective, says, tile):
 
 @pytest.mark.parametrize("width", [90, 300, 224])
 def test_a_class_is_climbed_in_windows_of_the_networks_size(googlenet, width):
-    """At 300x300, this layer would abort Caffe."""
+    """At 300x300, this layer cannot run."""
     image = np.random.RandomState(0).uniform(100, 150, (150, width, 3)).astype(np.float32)
     dream = dd.deepdream(googlenet, image, objective=logit("starfish"), octave_n=2, iter_n=3, seed=0)
     assert np.abs(dream - image).mean() > 1

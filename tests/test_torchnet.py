@@ -89,7 +89,7 @@ def test_each_layer_type_computes_what_caffe_computes(tmp_path, kind, data):
     if drawn.get("op") == "SUM":
         drawn["coeff"] = "coeff: 0.5 coeff: -2"
     height, width = data.draw(SIZES), data.draw(SIZES)
-    if kind == "Deconvolution":  # Caffe would abort where padding leaves nothing
+    if kind == "Deconvolution":  # padding must leave something
         drawn["pad"] = 0
     below = ["first", "second"][:bottoms]
     prototxt = picture(height, width)
