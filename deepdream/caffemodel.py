@@ -15,6 +15,7 @@ from .shapes import Layer, param_shapes, walk
 
 Weights = dict[str, list[np.ndarray]]
 V1_NAMES = {"RELU": "ReLU", "LRN": "LRN", "TANH": "TanH"}  # those that are not just CamelCase of the old name
+MOST_AXES = 32  # of a blob in Caffe
 TRAIN = 0  # the number of that phase in Caffe's files
 
 
@@ -100,7 +101,7 @@ def _to_array(blob: Any, layer: str, path: Path) -> np.ndarray:
         raw, dtype = blob.data, np.dtype("<f4")
     else:
         raw, dtype = blob.double_data, np.dtype("<f8")
-    if len(raw) != math.prod(shape) * dtype.itemsize:
+    if len(raw) != math.prod(shape) * dtype.itemsize or min(shape, default=0) < 0 or len(shape) > MOST_AXES:
         raise DreamError(
             f"{path}: layer {layer!r} says {shape} but holds {len(raw)} bytes; the file is damaged: get it again"
         )

@@ -98,7 +98,7 @@ def _select(path: str | Path, start: int, stop: int | None, stride: int) -> Iter
     n = 0
     with _open(path) as container:
         announced = _count_announced(container)
-        aspect = container.streams.video[0].sample_aspect_ratio or Fraction(1)
+        aspect = _fraction(container.streams.video[0].sample_aspect_ratio or Fraction(1))
         for n, frame in enumerate(_space_evenly(_decode(container, errors), container), 1):
             if n > start and (n - 1 - start) % stride == 0:
                 yield frame, aspect
@@ -162,9 +162,14 @@ def _open(path: str | Path) -> Iterator["InputContainer"]:
         yield container
 
 
+def _fraction(number: Any) -> Fraction:
+    """A Fraction of what PyAV gives: a Fraction, or since version 19 a class of its own."""
+    return Fraction(number.numerator, number.denominator)
+
+
 def _fps(container: "InputContainer") -> Fraction:
     stream = container.streams.video[0]
-    fps = stream.average_rate or stream.guessed_rate or Fraction(25)
+    fps = _fraction(stream.average_rate or stream.guessed_rate or Fraction(25))
     return fps if fps <= 240 else Fraction(30)  # some screen recorders claim 1000
 
 

@@ -169,7 +169,7 @@ def steady(net: Net, sources: Iterable[np.ndarray], blend: float = 0.9, seed: in
 
 def _level(source: np.ndarray, detail: np.ndarray, light: np.ndarray | np.float32) -> np.ndarray:
     """Shift the detail (H, W, 3) where the mask is light, until its mean is 0 and the picture stays in 0..255."""
-    share = (light / light.mean())[..., None]
+    share = np.expand_dims(light / light.mean(), -1)
     for _ in range(3):  # each round makes up for what the clip of the round before took away
         detail = (source + detail - detail.mean((0, 1)) * share).clip(0, 255) - source
     return detail

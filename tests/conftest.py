@@ -1,5 +1,6 @@
 """Networks for the tests: a toy written on the spot, SqueezeNet (always), GoogLeNet where its weights are."""
 
+import importlib.util
 import io
 import os
 import re
@@ -23,6 +24,7 @@ from deepdream import caffemodel, cli, load_net, shapes, zoo
 # A shell's background job ignores Ctrl-C, and so would the processes that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+BUILD = Path(__file__).parent.parent / "tools" / "caffe" / "build.py"
 TOY = """
 name: "toy"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 24 dim: 32 } } }
@@ -50,6 +52,16 @@ def write_model(folder: Path, prototxt: str = TOY, toml: str = 'default_layer = 
     weights = {layer: [np.float32(random.normal(0, 0.1, s)) for s in blobs] for layer, blobs in needed.items()}
     caffemodel.write_weights(folder / "toy.caffemodel", weights or {"unused": [np.zeros(1)]})
     return folder
+
+
+@pytest.fixture
+def build(monkeypatch):
+    """tools/caffe/build.py as a module of its own for each test."""
+    monkeypatch.syspath_prepend(BUILD.parent)
+    spec = importlib.util.spec_from_file_location("build", BUILD)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def load(model, engine):

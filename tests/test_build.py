@@ -1,28 +1,18 @@
 """tools/caffe/build.py: where the wheel comes from, and what happens if that fails. `make caffe` tries the rest."""
 
 import hashlib
-import importlib.util
 import zipfile
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "tools" / "caffe" / "build.py"
-
 
 @pytest.fixture
-def build(monkeypatch, tmp_path):
-    """The script as a module, with a cache of its own and a compiler that only writes down that it was called."""
-    spec = importlib.util.spec_from_file_location("build", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def build(build, monkeypatch, tmp_path):
+    """The script with a cache of its own, and a compiler that makes nothing."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-    def compile_wheel(folder, compilers):
-        return Path(folder) / "caffe-1.0.0-compiled.whl"
-
-    monkeypatch.setattr(module, "compile_wheel", compile_wheel)
-    return module
+    monkeypatch.setattr(build, "compile_wheel", lambda folder, _: Path(folder) / "caffe-1.0.0-compiled.whl")
+    return build
 
 
 @pytest.fixture

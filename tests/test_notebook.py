@@ -3,11 +3,13 @@
 import base64
 import os
 import re
+import sys
 from io import BytesIO
 from pathlib import Path
 
 import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 from PIL import Image
@@ -127,3 +129,46 @@ def test_what_is_committed_ran_once_in_order_without_errors():
     texts = [output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in outputs]
     assert not re.search(r"/(home|root|tmp|work|Users)/", str(texts) + str(NOTEBOOK.metadata))
     assert os.path.getsize(ROOT / "dream.ipynb") < 5e6
+
+
+class Shell:
+    """IPython's, which notes commands in place of running them."""
+
+    def __init__(self):
+        self.commands = []
+
+    def system(self, command):
+        self.commands.append(command)
+
+    def run_line_magic(self, name, line):
+        self.commands.append(f"%{name} {line}")
+
+
+def run_colab_cell(monkeypatch, installed, address="https://host/repository.git"):
+    """The commands that the first code cell runs where only these packages can be imported."""
+    (cell,) = [cell for cell in code_cells(NOTEBOOK) if cell.id == "dream-colab"]
+    assert cell == code_cells(NOTEBOOK)[0] and 'ADDRESS = "' in cell.source
+    source = re.sub('ADDRESS = ".*?"', f'ADDRESS = "{address}"', cell.source)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name in installed)
+    shell = Shell()
+    exec(TransformerManager().transform_cell(source), {"get_ipython": lambda: shell})
+    return shell.commands
+
+
+def test_the_first_cell_installs_what_is_missing_on_colab_and_nothing_elsewhere(monkeypatch):
+    assert run_colab_cell(monkeypatch, []) == []
+    monkeypatch.setitem(sys.modules, "google.colab", object())
+    enter = "%cd deepdream-caffe"
+    assert run_colab_cell(monkeypatch, ["caffe", "deepdream"]) == [enter]
+    clone, *install, last = run_colab_cell(monkeypatch, ["deepdream"])
+    assert clone.startswith("git clone ") and "/tools/caffe/build.py" in install[-1] and last == enter
+    with pytest.raises(AssertionError, match="write the address"):
+        run_colab_cell(monkeypatch, [], address="")
+
+
+def test_colabs_badge_and_the_first_cell_name_the_same_repository():
+    """The repository has no public address yet; once the cell has one, a badge may lead to that on Colab."""
+    texts = (ROOT / "README.md").read_text() + "".join(cell.source for cell in NOTEBOOK.cells)
+    address = re.search('ADDRESS = "(.*?)"', texts)[1].removesuffix(".git")
+    for badge in re.findall(r"colab\.research\.google\.com/github/([^/]+/[^/]+)", texts):
+        assert address == f"https://github.com/{badge}"

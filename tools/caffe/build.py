@@ -19,6 +19,8 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from changes import CHANGES, CHECKS
+
 HERE = Path(__file__).parent
 VERSION = "1.0.0"
 MACHINE = platform.machine()
@@ -62,51 +64,6 @@ PROTOBUF = {
         generated_message_bases generated_message_tctable_full io/tokenizer map_field message reflection_ops
         stubs/substitute text_format unknown_field_set wire_format""",
 }
-
-# What has to change in Caffe's files: file, regular expression, replacement.
-CHANGES = [
-    # glog's messages below a warning stay away unless the user wants them
-    ("python/caffe/__init__.py", r"\A", "import os\nos.environ.setdefault('GLOG_minloglevel', '1')\n"),
-    # today's scikit-image and NumPy; and both are imported only where they are used, since that takes a second
-    ("python/caffe/io.py", r"import skimage.io\nfrom scipy.ndimage import zoom\n", ""),
-    (
-        "python/caffe/io.py",
-        r"    img = skimage\.(.*)as_grey=(.*)",
-        r"    import skimage.io\n    img = skimage.\1as_gray=\2",
-    ),
-    ("python/caffe/io.py", r"( +)resized_std = resize\(", r"\1from skimage.transform import resize\n\g<0>"),
-    ("python/caffe/io.py", r"( +)resized_im = zoom\(", r"\1from scipy.ndimage import zoom\n\g<0>"),
-    ("python/caffe/io.py", r"tostring\(\)", "tobytes()"),
-    ("python/caffe/io.py", r"np.fromstring\((.*?)\)", r"np.frombuffer(\1).copy()"),
-    # an explicit instantiation cannot be static, says clang
-    ("src/caffe/util/nms.cpp", r"template\s+static", "template"),
-    # the next line divides by it
-    ("src/caffe/layers/base_conv_layer.cpp", r"group_ = .*\n", r"\g<0>  CHECK_GT(group_, 0);\n"),
-    # a shape that is refused must leave the blob as it was
-    (
-        "src/caffe/blob.cpp",
-        r"  CHECK_LE\(shape.size\(\), kMaxBlobAxes\);\n",
-        r"""\g<0>  int count = 1;
-  for (int n : shape) {
-    CHECK_GE(n, 0);
-    CHECK_LE(n, INT_MAX / std::max(count, 1)) << "blob size exceeds INT_MAX";
-    count *= n;
-  }
-""",
-    ),
-    # memory that could not be had must not be asked for again when the blob is small
-    (
-        "src/caffe/blob.cpp",
-        r"if \(count_ > capacity_\)",
-        "if (count_ > capacity_ || (count_ < capacity_ && data_->head() == SyncedMemory::UNINITIALIZED))",
-    ),
-    # element-wise loops go over all cores; the numbers are the same
-    (
-        "include/caffe/util/mkl_alternate.hpp",
-        re.escape("for (int i = 0; i < n; ++i) { operation; }"),
-        "caffe_share(n, [=](int begin, int end) { for (int i = begin; i < end; ++i) { operation; } });",
-    ),
-]
 
 
 def main() -> None:
@@ -206,7 +163,7 @@ def prepare(parts: dict[str, Path], tree: Path) -> Path:
     ignore = shutil.ignore_patterns("caffe.pb.*", "caffe_pb2.py", "_caffe.cpp", "test", "test_*", "*.cu", "__pycache__")
     for part in ("include", "src", "python"):
         shutil.copytree(parts["brocolli-caffe"] / part, tree / part, ignore=ignore)
-    for name, old, new in CHANGES:
+    for name, old, new in CHANGES + CHECKS:
         text, count = re.subn(old, new, (tree / name).read_text())
         assert count, f"{name} has no {old}"
         (tree / name).write_text(text)
@@ -330,7 +287,8 @@ def pip(*arguments: str | Path, must: bool = True) -> int:
         file.write("setuptools<81\n")
         file.flush()
         if "download" in arguments:
-            settings |= {"PIP_BUILD_CONSTRAINT": file.name, "PIP_CONSTRAINT": file.name}
+            # pip asks a sdist for its name and version, and grpcio-tools' setup.py then tries the compiler.
+            settings |= {"PIP_BUILD_CONSTRAINT": file.name, "PIP_CONSTRAINT": file.name, "CXX": "true"}
         done = subprocess.run([sys.executable, "-m", "pip", *map(str, arguments)], env=os.environ | settings)
     if done.returncode and must:
         sys.exit(f"caffe: pip {arguments[0]} failed; the lines above say why")
