@@ -53,56 +53,72 @@ CHANGES = [
 # Caffe trusts what it reads. Here it says no where it would read or write beyond its memory, divide by zero or never
 # end. A search with an address sanitizer over every field of every layer found these; no number changes.
 CHECKS = [
-    # For every layer: what it reads is not empty (many divide by a count), what it writes in place keeps its size, and
-    # nothing was reshaped between a forward and a backward pass.
+    # For every layer: what it reads is not empty (many divide by a count), what it writes in place keeps its shape, no
+    # weights are reshaped, and there is no backward pass after a reshape or a failed forward pass.
     (
         "include/caffe/layer.hpp",
         r"    CheckBlobCounts\(bottom, top\);\n    LayerSetUp\(bottom, top\);\n    Reshape\(bottom, top\);\n",
         """    CheckBlobCounts(bottom, top);
-    const vector<int> counts = Counts(bottom);
-    for (int count : counts) CHECK_GT(count, 0) << type() << " layer reads an empty blob";
+    const Shapes shapes = GetShapes(bottom);
+    CheckNotEmpty(bottom);
     LayerSetUp(bottom, top);
     Reshape(bottom, top);
-    CHECK(Counts(bottom) == counts) << type() << " layer cannot work in place";
-    bottom_counts_ = counts;
-    top_counts_ = Counts(top);
+    CHECK(GetShapes(bottom) == shapes) << type() << " layer cannot work in place";
+    bottom_shapes_ = shapes;
+    top_shapes_ = GetShapes(top);
+    param_counts_.clear();
+    for (const shared_ptr<Blob<Dtype> >& blob : blobs_) param_counts_.push_back(blob ? blob->count() : 0);
 """,
     ),
     (
         "include/caffe/layer.hpp",
         r"  /\*\*\n   \* @brief Does layer-specific setup",
-        r"""  void ReshapeSafely(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-    top_counts_.assign(1, -1);  // no backward pass unless all of this works
-    const vector<int> counts = Counts(bottom);
-    for (int count : counts) CHECK_GT(count, 0) << type() << " layer reads an empty blob";
+        r"""  typedef vector<vector<int> > Shapes;
+  void ReshapeSafely(const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+    backward_allowed_ = false;  // unless all of this works
+    CheckParams();
+    CheckNotEmpty(bottom);
+    const Shapes shapes = GetShapes(bottom);
     Reshape(bottom, top);
-    CHECK(Counts(bottom) == counts) << type() << " layer cannot work in place";
-    bottom_counts_ = counts;
-    top_counts_ = Counts(top);
+    CHECK(GetShapes(bottom) == shapes) << type() << " layer cannot work in place";
+    bottom_shapes_ = shapes;
+    top_shapes_ = GetShapes(top);
+    backward_allowed_ = true;
   }
-  static vector<int> Counts(const vector<Blob<Dtype>*>& blobs) {
-    vector<int> counts;
-    for (const Blob<Dtype>* blob : blobs) counts.push_back(blob->count());
-    return counts;
+  static Shapes GetShapes(const vector<Blob<Dtype>*>& blobs) {
+    Shapes shapes;
+    for (const Blob<Dtype>* blob : blobs) shapes.push_back(blob->shape());
+    return shapes;
   }
-  vector<int> bottom_counts_, top_counts_;
+  void CheckNotEmpty(const vector<Blob<Dtype>*>& bottom) const {
+    for (const Blob<Dtype>* blob : bottom) CHECK_GT(blob->count(), 0) << type() << " layer reads an empty blob";
+  }
+  void CheckParams() const {
+    for (int i = 0; i < param_counts_.size(); ++i) {
+      CHECK_EQ(blobs_[i] ? blobs_[i]->count() : 0, param_counts_[i]) << type() << " layer: its weights were reshaped";
+    }
+  }
+  Shapes bottom_shapes_, top_shapes_;
+  vector<int> param_counts_;
+  bool backward_allowed_ = true;
 
 \g<0>""",
     ),
     (
         "include/caffe/layer.hpp",
         r"  Reshape\(bottom, top\);\n  switch",
-        "  ReshapeSafely(bottom, top);\n  top_counts_.assign(1, -1);\n  switch",
+        "  ReshapeSafely(bottom, top);\n  backward_allowed_ = false;\n  switch",
     ),
     (
         "include/caffe/layer.hpp",
         r"    Forward_cpu\(bottom, top\);\n    for",
-        "    Forward_cpu(bottom, top);\n    top_counts_ = Counts(top);\n    for",
+        "    Forward_cpu(bottom, top);\n    top_shapes_ = GetShapes(top);\n    backward_allowed_ = true;\n    for",
     ),
     (
         "include/caffe/layer.hpp",
         r"(const vector<Blob<Dtype>\*>& bottom\) \{\n)(  switch \(Caffe::mode\(\)\) \{\n  case Caffe::CPU:\n    Backward)",
-        r"""\1  CHECK(Counts(bottom) == bottom_counts_ && Counts(top) == top_counts_)
+        r"""\1  CheckParams();
+  CHECK(backward_allowed_ && GetShapes(bottom) == bottom_shapes_ && GetShapes(top) == top_shapes_)
       << "run forward before backward: a blob was reshaped, or the last forward pass failed";
 \2""",
     ),
@@ -125,7 +141,7 @@ CHECKS = [
         r"""    const string kind = type();
     const bool one = kind == "PixelShuffle" || kind == "Upsample";
     const bool two = kind == "PriorBox" || kind == "DetectionEvaluate";
-    if (one || two || kind == "Proposal") {
+    if (one || two || kind == "ProposalLayer") {
       CHECK_EQ(bottom.size(), one ? 1 : two ? 2 : 3) << kind << " layer reads another number of blobs";
       CHECK_GE(top.size(), 1) << kind << " layer writes a blob";
     }
@@ -179,10 +195,20 @@ CHECKS = [
     (
         LAYERS + "pooling_layer.cpp",
         r"( +)(bottom_diff\[bottom_index\] \+= top_diff\[index\];)",
-        r"\1if (bottom_index >= 0) \2",
+        r"\1if (bottom_index >= 0 && bottom_index < height_ * width_) \2",
     ),
     # labels and other indices that are read from a blob
     (LAYERS + "softmax_loss_layer.cpp", r"DCHECK_(GE|LT)", r"CHECK_\1"),
+    (
+        LAYERS + "softmax_loss_layer.cpp",
+        r"( +)bottom_diff\[i \* dim \+ label_value",
+        r'\1CHECK(label_value >= 0 && label_value < prob_.shape(softmax_axis_)) << "there is no label " << label_value;\n\g<0>',
+    ),
+    (
+        LAYERS + "batch_reindex_layer.cpp",
+        r"  Dtype\* bot_diff = ",
+        r"  check_batch_reindex(bottom[0]->shape(0), bottom[1]->count(), bottom[1]->cpu_data());\n\g<0>",
+    ),
     (LAYERS + "embed_layer.cpp", r"DCHECK_(GE|LT)", r"CHECK_\1"),
     (
         LAYERS + "accuracy_layer.cpp",
@@ -233,6 +259,14 @@ CHECKS = [
         r"  CHECK(bottom[0]->shape() == bottom[1]->shape()) << "
         r'"the mask must have the shape of the data";\n\g<0>',
     ),
+    (
+        LAYERS + "contrastive_loss_layer.cpp",
+        r"  for \(int i = 0; i < 2; \+\+i\) \{\n    if \(propagate_down",
+        r"""  CHECK_LE(bottom[0]->count(), diff_.count()) << "ContrastiveLoss cannot grow";
+  CHECK_EQ(bottom[0]->count(), bottom[1]->count());
+  CHECK_EQ(bottom[0]->num(), bottom[2]->count());
+\g<0>""",
+    ),
     # shapes; the first two are Caffe's own checks, which this copy of it has commented out
     (
         LAYERS + "eltwise_layer.cpp",
@@ -248,6 +282,13 @@ CHECKS = [
         LAYERS + "memory_data_layer.cpp",
         r"  CHECK_GT\(batch_size_ \* size_, 0\)",
         r"  Blob<Dtype>(batch_size_, channels_, height_, width_);\n\g<0>",
+    ),
+    (LAYERS + "scale_layer.cpp", r"(CHECK_GE\(bottom\[0\]->num_axes\(\)), axis_ \+ (num_axes\))", r"\1 - axis_, \2"),
+    (LAYERS + "bias_layer.cpp", r"(CHECK_GE\(bottom\[0\]->num_axes\(\)), axis \+ (num_axes\))", r"\1 - axis, \2"),
+    (
+        LAYERS + "reshape_layer.cpp",
+        r"  CHECK_GE\(num_axes, -1\).*\n",
+        r'\g<0>  CHECK_LE(num_axes, bottom[0]->num_axes()) << "end_axis = axis + num_axes is out of range";\n',
     ),
     (
         LAYERS + "reshape_layer.cpp",
@@ -316,6 +357,28 @@ CHECKS = [
         LAYERS + "pad_layer.cpp",
         r"  int num_axes = bottom\[0\]->num_axes\(\);\n",
         r'\g<0>  CHECK_EQ(num_axes, 4) << "Pad works on 4 axes";\n',
+    ),
+    (
+        LAYERS + "prelu_layer.cpp",
+        r"  top\[0\]->ReshapeLike\(\*bottom\[0\]\);\n",
+        r'  CHECK(channel_shared_ || bottom[0]->channels() == this->blobs_[0]->count()) << "PReLU has slopes for other channels";\n\g<0>',
+    ),
+    (
+        LAYERS + "im2col_layer.cpp",
+        r"  vector<int> top_shape = bottom\[0\]->shape\(\);\n",
+        r"  CHECK_EQ(bottom[0]->num_axes(), channel_axis_ + 1 + num_spatial_axes_);\n\g<0>",
+    ),
+    (
+        LAYERS + "permute_layer.cpp",
+        r"  vector<int> top_shape;\n",
+        r"  CHECK_EQ(bottom[0]->num_axes(), num_axes_);\n\g<0>",
+    ),
+    (
+        LAYERS + "normalize_layer.cpp",
+        r"  if \(!across_spatial_\) \{\n",
+        r"""  CHECK_EQ(bottom[0]->channels(), sum_channel_multiplier_.count()) << "Normalize has another number of channels";
+  if (across_spatial_) norm_.Reshape(bottom[0]->num(), 1, 1, 1);
+\g<0>""",
     ),
     # detection
     (
