@@ -66,7 +66,13 @@ def test_compilers(build, monkeypatch):
     assert build.compilers() == ["zig c++"]
     monkeypatch.setenv("CXX", "ccache my-c++")
     assert build.compilers() == ["ccache my-c++", "zig c++"]
-    monkeypatch.setattr(build.platform, "libc_ver", lambda: ("", ""))
+
+
+def test_machines_that_cannot_build_it_are_told_at_once(build, monkeypatch):
     monkeypatch.setattr(build.sys, "argv", ["build.py"])
+    monkeypatch.setattr(build, "MACHINE", "riscv64")
+    with pytest.raises(SystemExit, match="and not for riscv64; dream with PyTorch instead"):
+        build.main()
+    monkeypatch.setattr(build.platform, "libc_ver", lambda: ("", ""))
     with pytest.raises(SystemExit, match="needs Linux with glibc"):
         build.main()

@@ -72,6 +72,8 @@ def main() -> None:
     folder = parser.parse_args().wheel
     if platform.libc_ver()[0] != "glibc":
         sys.exit("caffe: this needs Linux with glibc; elsewhere, dream with PyTorch (the README says how)")
+    if MACHINE not in ("x86_64", "aarch64"):
+        sys.exit(f"caffe: PyPI has its parts for x86_64 and aarch64, and not for {MACHINE}; dream with PyTorch instead")
     if folder:
         say(f"{compile_wheel(folder, compilers()[-1:])} is ready")
     else:
@@ -103,6 +105,7 @@ def find_wheel(spare: Path) -> Path:
 
 
 def caches() -> Path:
+    """The folder of the wheels, each in one of its own, and of the sdists."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "deepdream" / "caffe"
 
 
