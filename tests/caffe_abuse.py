@@ -22,7 +22,7 @@ import caffe
 import numpy as np
 import psutil
 from caffe.proto import caffe_pb2
-from conftest import TOY, write_model
+from conftest import TOY, V1, write_model
 from google.protobuf import text_format
 
 import deepdream as dd
@@ -130,17 +130,6 @@ Data -> 2 data_param { source: "FILES" backend: LMDB batch_size: 2 } transform_p
 Data -> 1 data_param { source: "FILES/nothing" backend: LEVELDB batch_size: 2 }
 AnnotatedData -> 2 data_param { source: "FILES" backend: LMDB batch_size: 2 } annotated_data_param { batch_sampler {
     max_sample: 1 } }
-"""
-
-V1 = """
-name: "old" input: "data" input_dim: 1 input_dim: 3 input_dim: 12 input_dim: 16 force_backward: true
-layers { name: "conv" type: CONVOLUTION bottom: "data" top: "conv" blobs_lr: 1 blobs_lr: 2 weight_decay: 1
-         convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } }
-layers { name: "relu" type: RELU bottom: "conv" top: "conv" }
-layers { name: "norm" type: LRN bottom: "conv" top: "norm" lrn_param { local_size: 3 alpha: 0.1 } }
-layers { name: "pool" type: POOLING bottom: "norm" top: "pool" pooling_param { pool: AVE kernel_size: 3 stride: 2 } }
-layers { name: "fc" type: INNER_PRODUCT bottom: "pool" top: "fc" inner_product_param { num_output: 5 } }
-layers { name: "prob" type: SOFTMAX bottom: "fc" top: "prob" }
 """
 
 TRAIN = """
@@ -336,7 +325,7 @@ class Mutator:
 def damaged_prototxts(folder, numbers):
     singles = single_layers(folder)
     squeezenet = dd.zoo.find("squeezenet_v1.1").file(".prototxt").read_text().replace("227", "64")
-    whole = [FORCE + TOY, TRAIN, V1, FORCE + squeezenet]
+    whole = [FORCE + TOY, TRAIN, FORCE + V1, FORCE + squeezenet]
     for n in numbers:
         text = singles[n // 2 % len(singles)] if n % 2 else whole[n // 2 % len(whole)]
         yield f"prototxt_{n}", Mutator(n).prototxt(text)

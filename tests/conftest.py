@@ -41,6 +41,19 @@ layer { name: "fc" type: "InnerProduct" bottom: "both" top: "fc" inner_product_p
 layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
 """
 
+V1 = """
+name: "old"
+input: "data"
+input_dim: 1 input_dim: 3 input_dim: 24 input_dim: 32
+layers { name: "conv" type: CONVOLUTION bottom: "data" top: "conv" blobs_lr: 1 blobs_lr: 2 weight_decay: 1
+         convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } }
+layers { name: "relu" type: RELU bottom: "conv" top: "conv" }
+layers { name: "norm" type: LRN bottom: "conv" top: "norm" lrn_param { local_size: 3 alpha: 0.1 } }
+layers { name: "pool" type: POOLING bottom: "norm" top: "pool" pooling_param { pool: AVE kernel_size: 3 stride: 2 } }
+layers { name: "fc" type: INNER_PRODUCT bottom: "pool" top: "fc" inner_product_param { num_output: 5 } }
+layers { name: "prob" type: SOFTMAX bottom: "fc" top: "prob" }
+"""
+
 
 def write_model(folder: Path, prototxt: str = TOY, toml: str = 'default_layer = "both"') -> Path:
     """A model folder with random weights."""

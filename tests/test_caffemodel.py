@@ -9,7 +9,7 @@ import caffe
 import numpy as np
 import pytest
 from caffe.proto import caffe_pb2
-from conftest import TOY, write_model
+from conftest import TOY, V1, write_model
 
 from deepdream import DreamError, caffemodel, gradient, load_net, shapes, zoo
 
@@ -134,20 +134,6 @@ def test_v1_weights_give_the_same_activations(toy):
         other.blobs["data"].data[...] = x
         other.forward()
         assert np.array_equal(other.blobs["prob"].data, expected.blobs["prob"].data)
-
-
-V1 = """
-name: "old"
-input: "data"
-input_dim: 1 input_dim: 3 input_dim: 24 input_dim: 32
-layers { name: "conv" type: CONVOLUTION bottom: "data" top: "conv" blobs_lr: 1 blobs_lr: 2 weight_decay: 1
-         convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } }
-layers { name: "relu" type: RELU bottom: "conv" top: "conv" }
-layers { name: "norm" type: LRN bottom: "conv" top: "norm" lrn_param { local_size: 3 alpha: 0.1 } }
-layers { name: "pool" type: POOLING bottom: "norm" top: "pool" pooling_param { pool: AVE kernel_size: 3 stride: 2 } }
-layers { name: "fc" type: INNER_PRODUCT bottom: "pool" top: "fc" inner_product_param { num_output: 5 } }
-layers { name: "prob" type: SOFTMAX bottom: "fc" top: "prob" }
-"""
 
 
 def test_a_v1_prototxt_with_an_input_header_can_be_dreamt_with(tmp_path):

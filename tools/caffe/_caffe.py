@@ -136,13 +136,22 @@ class _Handle:
     """A C++ object, freed with the last Python object that refers to this; ctypes takes it as an argument.
 
     A capsule frees it. A `__del__` would run Python's code, in which a Ctrl-C that comes just then would be lost.
-    lock: held while a thread is inside the object, or inside another one that shares it.
     """
 
-    def __init__(self, address, free, lock=None):
+    def __init__(self, address, free):
         self._as_parameter_ = c_void_p(address)
         self._owner = _new_capsule(address, None, ctypes.cast(free, c_void_p))
-        self.lock = lock or threading.RLock()
+
+
+class _Entered:
+    """A Net or a Solver: one thread at a time is inside it, and inside those that share its lock."""
+
+    def _hold(self, address, free, lock=None):
+        self._handle, self._lock = _Handle(address, free), lock or threading.RLock()
+
+    def _call(self, function, *arguments):
+        with self._lock:
+            return function(self._handle, *arguments)
 
 
 class _Memory:
@@ -217,7 +226,7 @@ class Layer:
         return _Blobs(self._net, self._index)
 
 
-class Net:
+class Net(_Entered):
     """Net(network_file, phase, level=0, stages=None, weights=None), or Net(network_file, weights, phase) as of old."""
 
     # pycaffe.py adds these, and more.
@@ -246,7 +255,8 @@ class Net:
         return net
 
     def _adopt(self, address, lock=None):
-        self._handle = net = _Handle(address, _short.caffe_net_free, lock)
+        self._hold(address, _short.caffe_net_free, lock)
+        net = self._handle
         layers, blobs = range(_short.caffe_net_layers(net)), range(_short.caffe_net_blobs(net))
         self._layer_names = [_short.caffe_net_layer_name(net, i).decode() for i in layers]
         self.layers = [Layer(net, i) for i in layers]
@@ -270,33 +280,26 @@ class Net:
 
     def _forward(self, start, end):
         loss = c_float()
-        with self._handle.lock:
-            _long.caffe_net_forward(self._handle, start, end, byref(loss))
+        self._call(_long.caffe_net_forward, start, end, byref(loss))
         return loss.value
 
     def _backward(self, start, end):
-        with self._handle.lock:
-            _long.caffe_net_backward(self._handle, start, end)
+        self._call(_long.caffe_net_backward, start, end)
 
     def reshape(self):
-        with self._handle.lock:
-            _long.caffe_net_reshape(self._handle)
+        self._call(_long.caffe_net_reshape)
 
     def clear_param_diffs(self):
-        with self._handle.lock:
-            _long.caffe_net_clear_param_diffs(self._handle)
+        self._call(_long.caffe_net_clear_param_diffs)
 
     def copy_from(self, filename):
-        with self._handle.lock:
-            _long.caffe_net_copy_from(self._handle, os.fsencode(filename))
+        self._call(_long.caffe_net_copy_from, os.fsencode(filename))
 
     def share_with(self, other):
-        with self._handle.lock:
-            _long.caffe_net_share_with(self._handle, other._handle)
+        self._call(_long.caffe_net_share_with, other._handle)
 
     def save(self, filename):
-        with self._handle.lock:
-            _long.caffe_net_save(self._handle, os.fsencode(filename))
+        self._call(_long.caffe_net_save, os.fsencode(filename))
 
     def save_hdf5(self, filename):
         """Write the weights as Caffe does: /data/LAYER/0, 1, ..."""
@@ -328,21 +331,21 @@ class Net:
                 raise RuntimeError(f"{name} array must be C contiguous, 4-d and float32")
         if labels.shape != (len(data), 1, 1, 1):
             raise RuntimeError(f"labels array must have the shape {(len(data), 1, 1, 1)}, not {labels.shape}")
-        with self._handle.lock:
-            arguments = data.ctypes.data, labels.ctypes.data, len(data), _ints(data.shape[1:])
-            _long.caffe_net_set_input_arrays(self._handle, *arguments)
+        arguments = data.ctypes.data, labels.ctypes.data, len(data), _ints(data.shape[1:])
+        with self._lock:
+            self._call(_long.caffe_net_set_input_arrays, *arguments)
             self._input_arrays = data, labels  # the layer reads from their memory
 
 
-class Solver:
+class Solver(_Entered):
     _type = ""  # the file's own
 
     def __init__(self, filename):
         address = _long.caffe_solver_new(self._type.encode(), os.fsencode(filename))
-        self._handle = _Handle(address, _short.caffe_solver_free)
-        self.net = Net._of(_short.caffe_solver_net(self._handle), self._handle.lock)
+        self._hold(address, _short.caffe_solver_free)
+        self.net = Net._of(_short.caffe_solver_net(self._handle), self._lock)
         self.test_nets = [
-            Net._of(_short.caffe_solver_test_net(self._handle, i), self._handle.lock)
+            Net._of(_short.caffe_solver_test_net(self._handle, i), self._lock)
             for i in range(_short.caffe_solver_test_nets(self._handle))
         ]
         self._callbacks, self._error = [], None
@@ -381,8 +384,8 @@ class Solver:
         return call
 
     def _call(self, function, *arguments):
-        with self._handle.lock:
-            function(self._handle, *arguments)
+        with self._lock:
+            super()._call(function, *arguments)
             error, self._error = self._error, None
         if error is not None:
             raise error

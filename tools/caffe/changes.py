@@ -198,7 +198,6 @@ CHECKS = [
         r"\1if (bottom_index >= 0 && bottom_index < height_ * width_) \2",
     ),
     # labels and other indices that are read from a blob
-    (LAYERS + "softmax_loss_layer.cpp", r"DCHECK_(GE|LT)", r"CHECK_\1"),
     (
         LAYERS + "softmax_loss_layer.cpp",
         r"( +)bottom_diff\[i \* dim \+ label_value",
@@ -209,11 +208,10 @@ CHECKS = [
         r"  Dtype\* bot_diff = ",
         r"  check_batch_reindex(bottom[0]->shape(0), bottom[1]->count(), bottom[1]->cpu_data());\n\g<0>",
     ),
-    (LAYERS + "embed_layer.cpp", r"DCHECK_(GE|LT)", r"CHECK_\1"),
     (
         LAYERS + "accuracy_layer.cpp",
-        r"(      if \(top.size\(\) > 1\) \+\+nums_buffer_.*\n)      DCHECK_GE(.*\n)      DCHECK_LT(.*\n)",
-        r"      CHECK_GE\2      CHECK_LT\3\1",
+        r"(      if \(top.size\(\) > 1\) \+\+nums_buffer_.*\n)((?:      DCHECK_.*\n){2})",
+        r"\2\1",
     ),
     (LAYERS + "accuracy_layer.cpp", r"  CHECK_LE\(top_k_", r"  CHECK_GE(top_k_, 0);\n\g<0>"),
     (LAYERS + "argmax_layer.cpp", r"  int num = bottom\[0\]->count\(\) / dim;", r"  CHECK_LE(top_k_, dim);\n\g<0>"),
@@ -224,23 +222,21 @@ CHECKS = [
 \1CHECK(at >= 0 && at < dim) << "there is no label " << label[i];
 \1\2at]""",
     ),
-    (
-        LAYERS + "infogain_loss_layer.cpp",
-        r"int label = static_cast<int>\(bottom_label\[i\]\);",
-        r'\g<0> CHECK(label >= 0 && label < dim) << "there is no label " << label;',
+    *(
+        (
+            LAYERS + f"{kind}_loss_layer.cpp",
+            r"int label = static_cast<int>\(bottom_label\[i\]\);",
+            r'\g<0> CHECK(label >= 0 && label < dim) << "there is no label " << label;',
+        )
+        for kind in ("infogain", "multinomial_logistic")
     ),
     (
-        LAYERS + "multinomial_logistic_loss_layer.cpp",
-        r"int label = static_cast<int>\(bottom_label\[i\]\);",
-        r'\g<0> CHECK(label >= 0 && label < dim) << "there is no label " << label;',
-    ),
-    (
-        LAYERS + "contrastive_loss_layer.cpp",
-        r"  int count = bottom\[0\]->count\(\);\n",
-        r"""\g<0>  CHECK_LE(count, diff_.count()) << "ContrastiveLoss cannot grow";
-  CHECK_EQ(count, bottom[1]->count());
+        LAYERS + "contrastive_loss_layer.cpp",  # in the forward pass and in the backward pass
+        r"  int count = bottom\[0\]->count\(\);\n|  for \(int i = 0; i < 2; \+\+i\) \{\n    if \(propagate_down",
+        r"""  CHECK_LE(bottom[0]->count(), diff_.count()) << "ContrastiveLoss cannot grow";
+  CHECK_EQ(bottom[0]->count(), bottom[1]->count());
   CHECK_EQ(bottom[0]->num(), bottom[2]->count());
-""",
+\g<0>""",
     ),
     (
         LAYERS + "filter_layer.cpp",
@@ -258,14 +254,6 @@ CHECKS = [
         r"  channels_ = bottom\[0\]->channels\(\);",
         r"  CHECK(bottom[0]->shape() == bottom[1]->shape()) << "
         r'"the mask must have the shape of the data";\n\g<0>',
-    ),
-    (
-        LAYERS + "contrastive_loss_layer.cpp",
-        r"  for \(int i = 0; i < 2; \+\+i\) \{\n    if \(propagate_down",
-        r"""  CHECK_LE(bottom[0]->count(), diff_.count()) << "ContrastiveLoss cannot grow";
-  CHECK_EQ(bottom[0]->count(), bottom[1]->count());
-  CHECK_EQ(bottom[0]->num(), bottom[2]->count());
-\g<0>""",
     ),
     # shapes; the first two are Caffe's own checks, which this copy of it has commented out
     (
