@@ -31,7 +31,7 @@ from .films import read_settings
 from .jobs import dream_job, identity, layer_of, make_drawing, make_dream, objective_of, sha256
 from .net import DreamNet, Net
 from .objectives import L2
-from .pictures import FORMATS, check_folder, grey, is_local, load_guide, load_image, or_sample, save_image
+from .pictures import FORMATS, check_folder, grey, is_local, is_picture, load_guide, load_image, or_sample, save_image
 from .recipe import ABOUT, NETWORK, VERSION, File, Recipe, all_files, check, command_of, complete, settings, with_files
 
 Job = dict[str, Any]
@@ -40,7 +40,6 @@ Network = tuple[str | None, ...]  # model, engine, device, dtype
 
 PATIENCE = 10  # seconds to wait for a scheduler, and for its first worker
 FETCHING = 1800  # seconds to wait for workers to fetch and load the network
-READABLE = (*FORMATS, ".webp", ".gif", ".bmp", ".tif", ".tiff")
 INPUTS = [name for name, row in settings("dream").items() if row.kind is File]  # settings of a job that are files
 
 
@@ -387,10 +386,10 @@ def find_pictures(patterns: Iterable[str]) -> list[str]:
             from fsspec.core import url_to_fs
 
             fs, path = url_to_fs(pattern)
-            matches = filter(_is_picture, fs.ls(path, detail=False)) if fs.isdir(path) else fs.glob(path)
+            matches = filter(is_picture, fs.ls(path, detail=False)) if fs.isdir(path) else fs.glob(path)
             matches = sorted(map(fs.unstrip_protocol, matches))
         elif os.path.isdir(pattern):
-            matches = sorted(os.path.join(pattern, name) for name in os.listdir(pattern) if _is_picture(name))
+            matches = sorted(os.path.join(pattern, name) for name in os.listdir(pattern) if is_picture(name))
         elif or_sample(pattern) != pattern:
             matches = [pattern]
         else:
@@ -399,8 +398,3 @@ def find_pictures(patterns: Iterable[str]) -> list[str]:
             raise DreamError(f"no picture matches {pattern!r}; give paths, folders, or patterns such as 'photos/*.jpg'")
         pictures |= dict.fromkeys(matches)
     return list(pictures)
-
-
-def _is_picture(path: str) -> bool:
-    name = path.rsplit("/", 1)[-1]
-    return not name.startswith(".") and Path(name).suffix.lower() in READABLE

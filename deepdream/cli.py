@@ -1,4 +1,4 @@
-"""The command line: deepdream dream, draw, zoom, journey, video, batch, grid, atlas, serve, replay, layers, models.
+"""The command line: deepdream dream, draw, zoom, journey, video, batch, grid, atlas, train, serve, replay and others.
 
 The parser is made from the table in recipe.py. It only cuts the words apart: `parse` turns them into a recipe, which is
 checked there, and each command is a function of that recipe. Nothing else in the package prints.
@@ -39,6 +39,8 @@ COMMANDS = {
              "take several values, a,b,c", PICTURE.format("sheet")),
     "atlas": ("draw each channel of a layer from the same noise, and a page to search them",
               "a folder for the pictures and their page, index.html"),
+    "train": ("train a network on pictures of your own, to dream of what they show",
+              "a folder for the network; give it to --model afterwards"),
     "serve": ("open the studio, a page of knobs for people who do not program", ""),
 }  # fmt: skip
 
@@ -51,12 +53,14 @@ def main(argv: list[str] | None = None) -> int:
         args = parse(argv)
         return run(args)
     except DreamError as error:
-        print(f"deepdream: {error.named(table.option(error.setting or ''))}", file=sys.stderr)
+        print(f"deepdream: {error.named(table.option(error.setting or '', args.command or ''))}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        advice = "; make the pictures smaller with --width" if "width" in table.settings(args.command or "") else ""
+        rows = table.settings(args.command or "")
+        cures = {"batch": "; take a smaller --batch", "width": "; make the pictures smaller with --width"}
+        advice = next((cure for name, cure in cures.items() if name in rows), "")
         print(f"deepdream: there is not enough memory{advice}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
@@ -337,6 +341,19 @@ def _open_report(path: str | None) -> Iterator[Callable[[dict[str, Any]], None]]
         yield write
 
 
+def _train(args: argparse.Namespace) -> int:
+    from .show import TrainingProgress
+    from .train import Training
+
+    with TrainingProgress(args.recipe["steps"]) as progress:
+        trained = Training(args.recipe, Path(args.out)).run(progress)
+    how = f"{'stopped at' if trained.stopped else 'after'} {trained.steps} steps"
+    if trained.accuracy is not None:
+        how += f"; it finds the class of {trained.accuracy:.0%} of the pictures kept out"
+    print(f"{trained.folder} ({how})")
+    return 130 if trained.stopped else 0
+
+
 def _serve(args: argparse.Namespace) -> int:
     from .studio.serve import serve
 
@@ -415,5 +432,5 @@ def _models(args: argparse.Namespace) -> int:
 
 RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "dream": _dream, "draw": _dream, "zoom": _film, "journey": _film, "video": _video, "batch": _batch, "grid": _grid,
-    "atlas": _atlas, "serve": _serve, "replay": _replay, "layers": _layers, "models": _models,
+    "atlas": _atlas, "train": _train, "serve": _serve, "replay": _replay, "layers": _layers, "models": _models,
 }  # fmt: skip

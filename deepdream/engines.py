@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,12 +31,7 @@ def load_net(
     """
     from . import zoo  # late, because it imports protobuf
 
-    asked = engine or os.environ.get("DEEPDREAM_ENGINE")
-    if asked and asked not in ENGINES:
-        raise unknown("engine", asked, ENGINES, "set DEEPDREAM_ENGINE or the argument `engine`")
-    engine, problem = _import_engine([asked] if asked else [name for name in ENGINES if find_spec(name)])
-    if problem:
-        warnings.warn(f"dreaming with {engine}, because {problem}", stacklevel=2)
+    engine = choose_engine(engine)
     if engine == "caffe" and (device not in (None, "cpu") or dtype not in (None, "float32")):
         given = f"{device or 'cpu'} in {dtype or 'float32'}"
         raise DreamError(f"Caffe runs on the CPU in float32, not on {given}; choose engine 'torch'")
@@ -47,6 +43,20 @@ def load_net(
     from .caffenet import CaffeNet
 
     return CaffeNet(found)
+
+
+def choose_engine(engine: str | None, best_first: Iterable[str] = tuple(ENGINES)) -> str:
+    """The engine asked for, here or by DEEPDREAM_ENGINE, else the first of these that can be imported.
+
+    Raises DreamError if there is none; warns if one that is installed cannot be imported.
+    """
+    asked = engine or os.environ.get("DEEPDREAM_ENGINE")
+    if asked and asked not in ENGINES:
+        raise unknown("engine", asked, ENGINES, "set DEEPDREAM_ENGINE or the argument `engine`")
+    engine, problem = _import_engine([asked] if asked else [name for name in best_first if find_spec(name)])
+    if problem:
+        warnings.warn(f"using {engine}, because {problem}", stacklevel=3)
+    return engine
 
 
 def _import_engine(names: list[str]) -> tuple[str, str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import PIL.Image
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
+READABLE = (*FORMATS, ".webp", ".gif", ".bmp", ".tif", ".tiff")
 MOST_PIXELS = 89_478_485  # above this Pillow suspects a decompression bomb
 MOST_GUIDE = 500_000  # pixels of a guide that is read from a file
 HERE = Path(__file__).parent
@@ -30,9 +31,10 @@ def or_sample(path: str) -> str:
     return str(SAMPLES[path]) if path in SAMPLES and not os.path.exists(path) else path
 
 
-def load_image(path: str | Path, width: int | None = None) -> np.ndarray:
+def load_image(path: str | Path, width: int | None = None, side: int | None = None) -> np.ndarray:
     """Any picture that Pillow reads -> (H, W, 3) float32, RGB, 0..255; resized to `width` pixels if that is given.
 
+    side: reduce it until its shorter side has no more pixels than this; large JPEGs are then read much faster.
     Transparency is laid on white, 16 bits become 8, and a camera's rotation is applied. Raises DreamError for what
     cannot be read, or is too large.
     """
@@ -42,6 +44,8 @@ def load_image(path: str | Path, width: int | None = None) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(path)
+            if side:
+                image.draft(image.mode, (side, side))  # a JPEG is decoded no larger than it need be
             image.load()
         image = ImageOps.exif_transpose(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -54,6 +58,9 @@ def load_image(path: str | Path, width: int | None = None) -> np.ndarray:
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = image.convert("RGB")
+    if side and min(image.size) > side:
+        scale = side / min(image.size)
+        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
     if width is not None:
         height = max(1, round(image.height * width / image.width))
         if width < 1 or width * height > MOST_PIXELS:
@@ -187,6 +194,12 @@ def check_folder(path: str | Path) -> None:
     """Raise a DreamError if files could not be written into this folder because it is a file."""
     if os.path.isfile(path):
         raise DreamError(f"{path} is a file; -o takes a folder")
+
+
+def is_picture(path: str) -> bool:
+    """Whether the name of this file, or URL, is that of a picture."""
+    name = path.rsplit("/", 1)[-1]
+    return not name.startswith(".") and Path(name).suffix.lower() in READABLE
 
 
 def is_local(path: str) -> bool:

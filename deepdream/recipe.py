@@ -29,6 +29,7 @@ FILMS = "zoom", "journey", "video"
 DREAMS = (*PICTURES, *FILMS)
 MAKERS = "dream", "draw", *FILMS, "grid"  # what these make carries a recipe, and can be replayed
 SPREAD = "batch", "grid", "atlas"  # these work with several processes
+USERS = *MAKERS, *SPREAD, "train"  # these use a network
 NETWORK = "model", "engine", "device", "dtype"  # the settings that choose a network; what `load_net` takes
 GOAL = "dream", "batch", "grid", "zoom", "video"  # these climb one goal; a journey has layers instead
 
@@ -102,14 +103,18 @@ TABLE = (
     Setting("draw", "WHAT", str, "a class, by name or number ('anemone fish'), or an objective, as for `dream "
             "--objective`; several make a sheet", ("draw",), REQUIRED, count="+"),
     Setting("source", "IN", File, "the film, in any common format", ("video",), REQUIRED),
+    Setting("pictures", "PICTURES", str, "a folder with a folder of pictures for each class; or one with pictures "
+            "alone, and the network learns from them without classes", ("train",), REQUIRED, kept=False),
     # The network
     Setting("model", "--model", str, "a network's name (`deepdream models` lists them), or a folder with its files; "
-            "without it, GoogLeNet, or SqueezeNet if GoogLeNet's weights cannot be downloaded", (*MAKERS, *SPREAD),
-            metavar="NAME", knob="Network"),
+            "without it, GoogLeNet, or SqueezeNet if GoogLeNet's weights cannot be downloaded", USERS, metavar="NAME",
+            knob="Network", but={"train": {"option": "--from", "help": "the network to start from: its name, or a "
+            "folder with its files; without it, GoogLeNet, or SqueezeNet if GoogLeNet's weights cannot be "
+            "downloaded"}}),
     Setting("engine", "--engine", str, "caffe or torch; without it, DEEPDREAM_ENGINE, or Caffe if it is installed",
-            (*MAKERS, *SPREAD), choices=("caffe", "torch"), metavar="NAME", knob="Engine"),
-    Setting("device", "--device", str, "where PyTorch runs: cpu, cuda or mps; without it, cpu", (*MAKERS, *SPREAD),
-            metavar="NAME"),
+            USERS, choices=("caffe", "torch"), metavar="NAME", knob="Engine", but={"train": {"help": "caffe or torch; "
+            "without it, DEEPDREAM_ENGINE, or PyTorch if it is installed, which trains several times as fast"}}),
+    Setting("device", "--device", str, "where PyTorch runs: cpu, cuda or mps; without it, cpu", USERS, metavar="NAME"),
     Setting("dtype", "--dtype", str, "the numbers that PyTorch calculates with: float32 or bfloat16; without it, "
             "float32", (*MAKERS, *SPREAD), choices=("float32", "bfloat16"), metavar="NAME"),
     # Films
@@ -139,7 +144,8 @@ TABLE = (
             high=GRAND),
     # What to climb
     Setting("end", "--layer", str, "the layer to climb (`deepdream layers` lists them); without it, the network's "
-            "default", GOAL, alias="--end", metavar="NAME", varies=True, knob="Layer"),
+            "default", (*GOAL, "train"), alias="--end", metavar="NAME", varies=True, knob="Layer", but={"train": {
+            "help": "the layer to train, and to dream of later; without it, the network's default"}}),
     Setting("guide", "--guide", File, "dream of what is in this picture (reduced to half a megapixel)", GOAL,
             metavar="IMAGE", knob="Guide"),
     Setting("objective", "--objective", str, "what to climb in place of a layer: a sum such as \"L2('inception_4c/"
@@ -157,15 +163,19 @@ TABLE = (
             high=1000, varies=True, passed=True, knob="Step"),
     Setting("jitter", "--jitter", int, "largest random shift before a step, in pixels", DREAMS, 32, low=0, high=GRAND,
             unit="pixels", metavar="PX", varies=True, passed=True, knob="Jitter"),
-    Setting("steps", "--steps", int, "steps of a drawing", ("draw", "atlas"), 300, low=1, high=GRAND),
+    Setting("steps", "--steps", int, "steps of a drawing", ("draw", "atlas", "train"), 300, low=1, high=GRAND,
+            but={"train": {"default": 200, "help": "training steps; a larger number trains a finished network "
+                           "longer"}}),
     Setting("seed", "--seed", int, "seed of the random shifts, and of the noise; the same seed makes the same picture",
-            (*DREAMS, "draw", "atlas"), 0, low=0, high=2**32 - 1, varies=True, knob="Seed",
+            (*DREAMS, "draw", "atlas", "train"), 0, low=0, high=2**32 - 1, varies=True, knob="Seed",
             but={"dream": {"default": None, "help": "seed of the random shifts, and of the noise; the same seed makes "
                            "the same dream; without it, a random seed, which is recorded in the picture"},
                  "zoom": {"help": "seed of the first frame's random shifts; each later frame adds 1"},
-                 "journey": {"help": "seed of the noise and of the first frame's shifts; each later frame adds 1"}}),
-    Setting("width", "--width", int, "resize to this width first", DREAMS, low=1, high=SIDE, unit="pixels",
-            metavar="PX", knob="Width", but={"grid": {"default": 320}, "studio": {"default": 640}}),
+                 "journey": {"help": "seed of the noise and of the first frame's shifts; each later frame adds 1"},
+                 "train": {"help": "seed of the crops, of what is kept out, and of the new layer's first weights"}}),
+    Setting("width", "--width", int, "resize to this width first", (*DREAMS, "train"), low=1, high=SIDE,
+            unit="pixels", metavar="PX", knob="Width", but={"grid": {"default": 320}, "studio": {"default": 640},
+            "train": {"default": 480, "help": "the width of the photograph that is watched", "kept": False}}),
     Setting("mask", "--mask", File, "dream only where this picture is light", DREAMS, metavar="IMAGE", knob="Mask"),
     Setting("smooth", "--smooth", float, "blur the gradient, against grain; sigma in pixels, such as 1", DREAMS, 0.0,
             low=0, high=1000, unit="pixels", metavar="PX", varies=True, passed=True, knob="Smoothing"),
@@ -182,9 +192,24 @@ TABLE = (
             REQUIRED, metavar="NAME", kept=False),
     Setting("channels", "--channels", str, "draw only these channels; without it, all", ("atlas",), metavar="A-B,C",
             kept=False),
+    # Training
+    Setting("rate", "--rate", float, "how far a step changes the weights, the learning rate", ("train",), 0.02, above=0,
+            high=100),
+    Setting("freeze", "--freeze", str, "keep the layers through this one as they are, or `none`; without it, through "
+            "the second pooling, or the first convolution", ("train",), metavar="NAME"),
+    Setting("batch", "--batch", int, "pictures in a step", ("train",), 12, low=2, high=10_000, unit="pictures"),
+    Setting("keep_out", "--keep-out", float, "keep this share of the pictures out of the training, to test the network "
+            "with them", ("train",), 0.1, low=0, high=0.9),
+    Setting("watch", "--watch", File, "a photograph to dream from time to time, with the network as it is then; the "
+            "dreams go into a growing sheet, OUT/watch.jpg", ("train",), metavar="IMAGE", kept=False),
+    Setting("watch_every", "--watch-every", int, "dream the watched photograph after every N steps; without it, 25, or "
+            "5 for a film", ("train",), low=1, high=GRAND, unit="steps", kept=False),
+    Setting("film", "--film", str, "make a film of the watched photograph's dreams, .mp4, .webm or .gif", ("train",),
+            kept=False),
     # Running; these change nothing in what is made
     Setting("restart", "--restart", bool, "throw away the frames of an earlier run; without it, a run that was stopped "
-            "or killed is resumed", FILMS, False, kept=False),
+            "or killed is resumed", (*FILMS, "train"), False, kept=False, but={"train": {"help": "throw away what an "
+            "earlier run has learnt; without it, a run that was stopped or killed is resumed"}}),
     Setting("workers", "--workers", int, "number of processes on this machine; without it, one for each core", SPREAD,
             low=1, high=GRAND, kept=False),
     Setting("scheduler", "--scheduler", str, "run on this Dask cluster instead, tcp://host:8786", SPREAD,
@@ -458,6 +483,7 @@ def _with_guides(words: Any, find: Callable[[str], str]) -> Any:
     return b"".join(lines).decode()
 
 
-def option(name: str) -> str:
+def option(name: str, command: str = "") -> str:
     """What a person calls a setting on the command line: `--iterations` for `iter_n`."""
-    return ROWS[name].option if name in ROWS and ROWS[name].is_option else name
+    row = settings(command).get(name) or ROWS.get(name)
+    return row.option if row and row.is_option else name

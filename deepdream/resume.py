@@ -26,8 +26,9 @@ from .pictures import load_image, save_image, to_json
 from .recipe import with_defaults, with_files
 
 STATE = "state.npz"
-# Settings that no frame depends on: a film may be made longer or faster, or resumed by another version.
-FREE = "frames", "stop", "fps", "deepdream"
+# Settings on which nothing depends that is there: a film may be made longer or faster, or resumed by another version,
+# a network trained longer.
+FREE = "frames", "stop", "fps", "steps", "deepdream"
 RESTART = "--restart makes the film from the beginning"
 
 # Called with how many frames are finished and with what it yielded last, it yields the rest: for each frame a tuple of
@@ -48,7 +49,7 @@ def make_film(out: str | Path, make: Make, settings: dict[str, Any], frames: int
     check_film(out, fps)
     out = Path(out)
     folder = out if is_folder(out) else out.with_suffix(".frames")
-    with _reserve(folder):
+    with reserve(folder):
         done, last = (0, ()) if restart else _resume(folder, settings)
         try:
             if on_frame:
@@ -119,7 +120,7 @@ def _describe(value: Any) -> Any:
 
 
 @contextmanager
-def _reserve(folder: Path) -> Iterator[None]:
+def reserve(folder: Path, what: str = "film") -> Iterator[None]:
     """Make the folder if need be, keep other processes out, and remove half files that a killed run has left."""
     is_new = not folder.exists()
     try:
@@ -127,12 +128,12 @@ def _reserve(folder: Path) -> Iterator[None]:
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise DreamError(f"cannot write the frames to {folder}: {error.strerror}") from None
+        raise DreamError(f"cannot write the {what} to {folder}: {error.strerror}") from None
     try:
-        with _lock(folder):
+        with _lock(folder, what):
             names = os.listdir(folder)
             if STATE not in names and not all(name.startswith(".deepdream-") for name in names):
-                raise DreamError(f"the folder {folder} holds other files, and no film to resume; choose another")
+                raise DreamError(f"the folder {folder} holds other files, and no {what} to resume; choose another")
             for half in folder.glob(".deepdream-*"):
                 half.unlink()
             yield
@@ -143,8 +144,8 @@ def _reserve(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Keep other processes from making a film in the same folder. On Windows there is no lock."""
+def _lock(folder: Path, what: str) -> Iterator[None]:
+    """Keep other processes from working in the same folder. On Windows there is no lock."""
     try:
         import fcntl
     except ImportError:
@@ -155,7 +156,7 @@ def _lock(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            busy = f"another process is making the film in {folder}"
+            busy = f"another process is making the {what} in {folder}"
             raise DreamError(f"{busy}; wait for it, or choose another name") from None
         except OSError:
             pass  # some network drives have no locks
@@ -182,7 +183,7 @@ def _resume(folder: Path, settings: dict[str, Any]) -> tuple[int, tuple]:
     if not (folder / STATE).exists():
         return 0, ()
     done, last, begun = _read_state(folder / STATE)
-    _check_same(folder, with_defaults(begun), with_defaults(json.loads(to_json(settings))))
+    check_same(folder, begun, settings)
     for i in range(done - 1):
         if not frame_path(folder, i).exists():
             raise DreamError(f"{frame_path(folder, i)} is missing; {RESTART}")
@@ -203,8 +204,9 @@ def _read_state(path: Path) -> tuple[int, tuple, dict[str, Any]]:
     return done, tuple(a if a.ndim else a.item() for a in last), begun
 
 
-def _check_same(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise a DreamError if the frames in the folder were begun with other settings than now."""
+def check_same(folder: Path, begun: dict[str, Any], now: dict[str, Any], what: str = "film") -> None:
+    """Raise a DreamError if what is in the folder was begun with other settings than now."""
+    begun, now = with_defaults(begun), with_defaults(json.loads(to_json(now)))
     before, after = begun.get("sha256", {}), now.get("sha256", {})
     files = before.keys() & after.keys()
 
@@ -218,8 +220,8 @@ def _check_same(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> Non
     for name in ("command", *sorted(begun.keys() | now.keys())):
         if old.get(name) == new.get(name) or name in (*FREE, *files):
             continue
-        cure = "go back to that, choose another name, or throw its frames away with --restart"
+        cure = "go back to that, choose another name, or begin again with --restart"
         if name == "sha256":
-            raise DreamError(f"the film in {folder} was begun from another file than this one; {cure}")
+            raise DreamError(f"the {what} in {folder} was begun from another file than this one; {cure}")
         other = f"with {{setting}} {begun.get(name)!r}, and now it is {now.get(name)!r}"
-        raise DreamError(f"the film in {folder} was begun {other}; {cure}", name)
+        raise DreamError(f"the {what} in {folder} was begun {other}; {cure}", name)

@@ -6,10 +6,12 @@ from typing import Any, Self
 import numpy as np
 
 from .dream import OnStep, Step
+from .lessons import Lesson
 from .pictures import encode
 
 DREAM_LOOK = "{desc}{percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left"
 FILM_LOOK = "{desc}{percentage:3.0f}%|{bar}| {n:.1f} of {total_fmt} frames, {rate_noinv_fmt}, {remaining} left"
+TRAINING_LOOK = "{desc}{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} steps, {remaining} left"
 LONGEST = 40  # characters of a layer or objective beside a film's bar
 
 
@@ -68,6 +70,33 @@ class Progress:
     def close(self) -> None:
         """Remove the bar."""
         self.bar.close()
+
+
+class TrainingProgress:
+    """A bar for `train`, with the loss, the accuracy of the last steps, and the time left; give it as `on_step`."""
+
+    def __init__(self, steps: int = 200, tqdm: Any = None, disable: bool | None = None) -> None:
+        """steps: of the whole training. tqdm, disable: as for `Progress`."""
+        if tqdm is None:
+            from tqdm import tqdm
+
+        self.accuracy: float | None = None
+        self.bar = tqdm(total=steps, bar_format=TRAINING_LOOK, ncols=100, leave=False, disable=disable)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def __call__(self, lesson: Lesson) -> None:
+        """Move the bar to this lesson."""
+        if self.accuracy is None:  # the steps of an earlier run took no time in this one
+            self.bar.initial = self.bar.n = self.bar.last_print_n = lesson.step - 1
+            self.accuracy = lesson.accuracy
+        self.accuracy = 0.9 * self.accuracy + 0.1 * lesson.accuracy
+        self.bar.set_description_str(f"loss {lesson.loss:.2f}, accuracy {self.accuracy:.0%} ", refresh=False)
+        self.bar.update(lesson.step - self.bar.n)
 
 
 def live_view(every: float = 0.2) -> OnStep:

@@ -90,7 +90,7 @@ class TorchNet(DreamNet):
     xp = torch
 
     def __init__(self, model: zoo.Model, device: str | None = None, dtype: str | None = None) -> None:
-        self.device = _device(device or "cpu")
+        self.device = find_device(device or "cpu")
         self.dtype = _dtype(dtype or "float32", self.device)
         self.engine = {"engine": "torch", "device": str(self.device), "dtype": str(self.dtype).removeprefix("torch.")}
         layers, weights = zoo.load(model)
@@ -194,7 +194,7 @@ def _channels_last(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
     available = ["cpu"]
     if torch.cuda.is_available():
         available.append("cuda")
@@ -260,7 +260,8 @@ def _convolution(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
     filters, bias = _filters_and_bias(weights)
     kernel = tuple(filters.shape[2:])
     square = all(h == w for h, w in (kernel, stride, pad, dilation))
-    if square and x.shape[1] <= 4 and stride[0] > 1 and dilation[0] == p.group == 1 and pad[0] < kernel[0]:
+    is_on_picture = x.shape[1] <= 4 and stride[0] > 1 and dilation[0] == p.group == 1 and pad[0] < kernel[0]
+    if square and is_on_picture and not filters.requires_grad:
         return _StridedOnPicture.apply(x, filters, bias, stride[0], pad[0])
     return F.conv2d(x.to(filters.dtype), filters, bias, stride, pad, dilation, p.group)
 
@@ -269,7 +270,7 @@ class _StridedOnPicture(torch.autograd.Function):
     """A convolution with a stride on few channels, such as the first of a network. PyTorch's own gradient is slow.
 
     Here the gradient is one convolution without a stride: it makes the s x s sub-pixels of each pixel as channels,
-    which are then put in their places.
+    which are then put in their places. The filters have no gradient.
     """
 
     @staticmethod

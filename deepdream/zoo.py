@@ -72,28 +72,34 @@ class Model:
 
 
 def names() -> list[str]:
-    """The networks that can be loaded by name."""
-    return sorted(path.parent.name for path in MODELS.glob("*/model.toml"))
+    """The networks that can be loaded by name: the package's, and those in models/ of the current folder."""
+    return sorted(_by_name())
+
+
+def _by_name() -> dict[str, Path]:
+    """{name: its folder}"""
+    return {path.parent.name: path.parent for home in (Path("models"), MODELS) for path in home.glob("*/model.toml")}
 
 
 def find(model: str | Path) -> Model:
     """The Model of this name, or in this folder (one .prototxt, one .caffemodel, perhaps a model.toml)."""
     name = str(model)
-    if name in names():
+    if name in (known := _by_name()):
         given = [Path(folder) for folder in os.environ.get("DEEPDREAM_MODELS", "").split(os.pathsep) if folder]
         extra = [folder if folder.name == name else folder / name for folder in given]
-        folder, folders = MODELS / name, [MODELS / name, *extra, _cache() / name]
+        folder, folders = known[name], [known[name], *extra, _cache() / name]
     elif name and Path(name).is_dir():
         folder = Path(name).resolve()
         name, folders = folder.name, [folder]
     else:
-        raise unknown("model", name, names(), "or the path of a folder with one .prototxt and one .caffemodel")
+        raise unknown("model", name, sorted(known), "or the path of a folder with one .prototxt and one .caffemodel")
     toml = folder / "model.toml"
     try:
         about: dict[str, Any] = {"title": name}
         if toml.exists():
             about |= tomllib.loads(toml.read_text(encoding="utf-8-sig"))
-        about.pop("credit", None)  # who made the network: written for people who read the file
+        for note in ("credit", "trained"):  # who made the network, and how: written for people who read the file
+            about.pop(note, None)
         found = Model(name, folders, **about)
         if np.shape(found.mean) != (3,) or not np.isfinite(found.mean).all():
             raise ValueError(f"mean is {found.mean}; it must be three numbers, blue, green, red")

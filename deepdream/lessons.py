@@ -1,0 +1,184 @@
+"""Pictures to learn from: find them, keep some out for a test, cut batches of crops; the same for every engine."""
+
+import hashlib
+import math
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .errors import DreamError
+from .pictures import MOST_PIXELS, READABLE, is_picture, load_image, to_image
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+CROP = 0.5, 1.0  # least and largest side of a crop, as a share of the largest that fits
+SMALLEST = 32  # pixels of a picture's shorter side
+MOST_TESTED = 400  # pictures
+CACHED = 256  # pictures that are kept in memory, reduced
+Batch = tuple[np.ndarray, np.ndarray]  # data (n, 3, h, w) float32, BGR minus the mean; classes (n,), whole numbers
+
+
+class Lesson(NamedTuple):
+    """What `on_step` of `train` is called with after each step.
+
+    step: how many are done. accuracy: the share of this step's pictures whose class was found, 0..1.
+    """
+
+    step: int
+    loss: float
+    accuracy: float
+
+
+def find_classes(folder: str | Path) -> dict[str, list[Path]]:
+    """{class: its pictures}, from a folder that has one for each class; {"": pictures} if it has pictures alone.
+
+    Warns about pictures that cannot be used and are left out. Raises DreamError if too few are left.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DreamError(f"there is no folder {folder}; give one with a folder of pictures for each class")
+    try:
+        inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        found = {_class_name(path): _find_pictures(path) for path in inside if path.is_dir()}
+        loose = [path for path in inside if path.is_file() and is_picture(path.name)]
+    except OSError as error:
+        raise DreamError(f"cannot read {folder}: {error.strerror or error}") from None
+    classes = {name: pictures for name, pictures in found.items() if pictures}
+    if not classes:
+        classes = {"": loose}
+    elif loose:
+        warnings.warn(f"{len(loose)} pictures in {folder} lie in no class's folder, and are left out", stacklevel=3)
+    reasons: dict[Path, str] = {}
+    classes = {name: [path for path in paths if _is_usable(path, reasons)] for name, paths in classes.items()}
+    if reasons:
+        some = "; ".join(f"{path}: {reason}" for path, reason in list(reasons.items())[:3])
+        warnings.warn(f"{len(reasons)} pictures are left out: {some}{'; ...' * (len(reasons) > 3)}", stacklevel=3)
+    classes = {name: paths for name, paths in classes.items() if paths}
+    if sum(map(len, classes.values())) < 2:
+        raise DreamError(f"there are no two pictures in {folder} that can be read; give {', '.join(READABLE)}, each "
+                         f"with {SMALLEST}x{SMALLEST} pixels or more")  # fmt: skip
+    if len(classes) == 1 and "" not in classes:
+        (only,) = classes
+        alone = next(path for path in inside if _class_name(path) == only)
+        raise DreamError(f"{folder} has one class only, {only!r}, and two are needed to tell apart; to learn from its "
+                         f"pictures without classes, give {alone}")  # fmt: skip
+    return classes
+
+
+def _class_name(folder: Path) -> str:
+    return " ".join(folder.name.replace("_", " ").split())
+
+
+def _find_pictures(folder: Path) -> list[Path]:
+    paths = (path for path in folder.rglob("*") if is_picture(path.name))
+    return sorted(path for path in paths if path.is_file())
+
+
+def _is_usable(path: Path, reasons: dict[Path, str]) -> bool:
+    """Whether a picture can be used, as far as its first bytes show; otherwise the reason is added."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                width, height = image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reasons[path] = "it cannot be read" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+        return False
+    if min(width, height) < SMALLEST:
+        reasons[path] = f"it has only {width}x{height} pixels"
+    elif width * height > MOST_PIXELS:
+        reasons[path] = f"it has more than {MOST_PIXELS:,} pixels"
+    return path not in reasons
+
+
+class Lessons:
+    """Batches of random crops, from pictures that are read as they are needed.
+
+    groups: the pictures to learn, one list for each class. tested: those kept out. size: (h, w) of a crop. mean: of
+    blue, green and red. A batch depends on the seed and the number of its step alone, so that a training can be
+    resumed.
+    """
+
+    def __init__(self, groups: list[list[Path]], keep_out: float, size: tuple[int, int], mean: Iterable[float],
+                 seed: int) -> None:  # fmt: skip
+        self.size, self.mean, self.seed = size, np.array(list(mean), np.float32).reshape(3, 1, 1), seed
+        self.groups, self.tested = [], []
+        self._unreadable: set[Path] = set()
+        self._read = lru_cache(CACHED)(self._load)
+        for paths in groups:
+            order = np.random.default_rng((seed, len(self.groups))).permutation(len(paths))
+            most = min(len(paths) - 1, math.ceil(MOST_TESTED / len(groups)))
+            n = min(most, max(1, round(keep_out * len(paths)))) if keep_out else 0
+            self.tested.append([paths[i] for i in sorted(order[:n])])
+            self.groups.append([paths[i] for i in sorted(order[n:])])
+
+    def batches(self, first: int, last: int, n: int) -> Iterator[Batch]:
+        """The batches of n crops for the steps from `first` on; each is made while the one before is learnt."""
+        with ThreadPoolExecutor(1) as pool:
+            batch = pool.submit(self.make, first, n)
+            for step in range(first, last):
+                made, batch = batch.result(), pool.submit(self.make, step + 1, n)
+                yield made
+
+    def make(self, step: int, n: int) -> Batch:
+        """The batch for one step: classes, pictures, places, sizes and mirroring are random."""
+        rng = np.random.default_rng((self.seed, step))
+        classes = rng.integers(len(self.groups), size=n)
+        crops = []
+        for number in classes:
+            group = self.groups[number]
+            image = self._pick(group, int(rng.integers(len(group))))
+            crops.append(self._crop(image, rng.uniform(*CROP), rng.random(), rng.random(), rng.random() < 0.5))
+        return self._data(crops), classes
+
+    def views(self, paths: list[Path], n: int) -> Iterator[np.ndarray]:
+        """The middle of each picture, in batches of up to n: (n, 3, h, w)."""
+        for i in range(0, len(paths), n):
+            part = paths[i : i + n]
+            yield self._data([self._crop(self._pick(part, k), 1, 0.5, 0.5, False) for k in range(len(part))])
+
+    def _crop(self, image: "PIL.Image.Image", scale: float, x: float, y: float, mirrored: bool) -> np.ndarray:
+        """A crop of the picture at the size of the network: (h, w, 3). scale: its size, as a share of the largest that
+        fits. x, y: its place, 0..1."""
+        from PIL import Image
+
+        h, w = self.size
+        unit = scale * min(image.width / w, image.height / h)
+        left, top = x * (image.width - unit * w), y * (image.height - unit * h)
+        box = left, top, left + unit * w, top + unit * h
+        crop = image.resize((w, h), Image.Resampling.BILINEAR, box=box)
+        return np.asarray(crop, np.float32)[:, :: -1 if mirrored else 1]
+
+    def _data(self, crops: list[np.ndarray]) -> np.ndarray:
+        return np.stack([crop.transpose(2, 0, 1)[::-1] - self.mean for crop in crops])
+
+    def _pick(self, group: list[Path], i: int) -> "PIL.Image.Image":
+        """Picture i of the group, or the next that can be read."""
+        for path in group[i:] + group[:i]:
+            if path not in self._unreadable:
+                try:
+                    return self._read(path)
+                except DreamError as error:
+                    self._unreadable.add(path)
+                    warnings.warn(f"{error}; it is left out", stacklevel=2)
+        raise DreamError(f"none of the pictures in {group[0].parent} can be read")
+
+    def _load(self, path: Path) -> "PIL.Image.Image":
+        return to_image(load_image(path, side=2 * max(self.size)))
+
+
+def fingerprint(groups: list[list[Path]]) -> str:
+    """What tells these pictures from others: sha256 of their names and lengths."""
+    digest = hashlib.sha256()
+    for group in groups:
+        for path in group:
+            digest.update(f"{path.parent.name}/{path.name} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,340 @@
+"""A network of your own: train one on your pictures, then dream of what they show.
+
+Dreams of a layer change only if that layer itself has to learn. So the network is cut off above the layer, and gets a
+new head there: the average over all places, brought to one length, and a linear classifier. (Features of one length:
+Ranjan et al. 2017, arxiv.org/abs/1703.09507.) What lies between the first, frozen layers and the head learns, by
+Caffe's own SGD or by the same in PyTorch.
+
+Pictures without classes are first sorted into groups that look alike to the network as it is, and the groups are learnt
+like classes. (Caron et al. 2018, "Deep clustering", arxiv.org/abs/1807.05520; here the groups stay as they are.)
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from shutil import rmtree
+from typing import Any, NamedTuple
+
+import numpy as np
+from google.protobuf import text_format
+
+from . import shapes, zoo
+from .caffemodel import write_weights
+from .caffemodel_pb2 import NetParameter  # pyright: ignore[reportAttributeAccessIssue], made when it is imported
+from .engines import choose_engine, load_net
+from .errors import DreamError, unknown, whole
+from .films import check_film, frame_path, save_film
+from .lessons import Lesson, Lessons, find_classes, fingerprint
+from .motion import SteadyFrame, steady
+from .net import free_memory
+from .pictures import load_image, or_sample, save_image, sheet, to_json
+from .recipe import Recipe, complete, record
+from .resume import STATE, check_same, reserve
+from .shapes import Layer
+from .trainers import HEAD, Trainer, add_head, make_trainer
+
+HEAD_RATE = 0.5  # the classifier's learning rate, as a share of the others'
+MOST_GROUPS, PER_GROUP = 32, 16  # of pictures without classes
+MOST_SORTED = 2000  # of more pictures without classes, so many are taken at random
+LEAST_AWAKE = 0.1  # share of the layer's channels; with fewer, the network is dead
+KEEP_EVERY = 20  # steps after which the state is written
+MOST_SHOWN = 12  # dreams of the watched photograph on the sheet
+FPS, BLEND = 8, 0.8  # of the film: frames a second, and how much of a dream carries over to the next
+
+
+class Trained(NamedTuple):
+    """What `train` returns.
+
+    folder: the network's. steps: how many it has learnt. accuracy: the share of the pictures kept out whose class it
+    finds, 0..1; None where there are none. stopped: whether Ctrl-C, or `on_step`, ended it early.
+    """
+
+    folder: Path
+    steps: int
+    accuracy: float | None
+    stopped: bool
+
+
+def train(pictures: str | Path, out: str | Path, on_step: Callable[[Lesson], object] | None = None,
+          **settings: Any) -> Trained:  # fmt: skip
+    """Train a layer of a network on pictures, and write the new network into the folder `out`, for `load_net`.
+
+    pictures: a folder with a folder of pictures for each class, or with pictures alone. on_step: called with a Lesson
+    after each step; it stops the training by returning True. After that, or after Ctrl-C, the network so far is
+    written. A run that was stopped or killed is resumed: its state is kept in `out`.
+
+    settings, as for the command `train`: model, to start from; end, the layer; steps; rate; freeze, the last layer that
+    stays as it is, or 'none'; batch; seed; keep_out; engine; device; watch, watch_every, film and width, see `Viewer`;
+    restart. Raises DreamError for what cannot be used, and if the network dies because the rate is too high.
+    """
+    return Training(complete("train", {"pictures": str(pictures)} | settings), Path(out)).run(on_step)
+
+
+class Training:
+    """One training: everything is checked when it is made, and done by `run`."""
+
+    def __init__(self, recipe: Recipe, out: Path) -> None:
+        self.recipe, self.out = recipe, out
+        self.engine = choose_engine(recipe["engine"], ("torch", "caffe"))
+        self.parent = zoo.find(recipe["model"] or zoo.default())
+        layers, self.weights = zoo.load(self.parent)
+        self.end = _check_layer(self.parent, layers, recipe["end"] or self.parent.default_layer)
+        classes = find_classes(recipe["pictures"])
+        self.names = [] if "" in classes else list(classes)
+        groups = list(classes.values())
+        if not self.names and len(groups[0]) > MOST_SORTED:
+            chosen = np.random.default_rng(recipe["seed"]).choice(len(groups[0]), MOST_SORTED, replace=False)
+            groups = [[groups[0][i] for i in sorted(chosen)]]
+        keep_out = recipe["keep_out"] if self.names else 0  # groups are no truth to test with
+        size = shapes.own_size(layers)
+        self.lessons = Lessons(groups, keep_out, size, self.parent.mean, recipe["seed"])
+        n = len(groups) if self.names else min(MOST_GROUPS, max(2, len(groups[0]) // PER_GROUP))
+        self.layers = add_head(layers, self.end, n)
+        self.rates = _rates(self.parent, self.layers, recipe["freeze"])
+        need, free = recipe["batch"] * shapes.memory(self.layers, HEAD, *size), free_memory()
+        if need > free:
+            batch = f"{{setting}} is {recipe['batch']}, which needs about {need / 1e9:.1f} GB of memory"
+            raise DreamError(f"{batch}, and {free / 1e9:.1f} GB are free; take fewer", "batch")
+        self.pictures = fingerprint(groups)
+        self.viewer = Viewer(recipe, out, self.engine, self.end)
+        about = {"model": self.parent.name, "engine": self.engine, "end": self.end}
+        self.settings = record(recipe, **about)
+
+    def run(self, on_step: Callable[[Lesson], object] | None = None) -> Trained:
+        """Learn all steps that are not done yet, and write the network."""
+        with reserve(self.out, "network"):
+            kept = self._resume()
+            trainer = self._make_trainer()
+            if kept:
+                trainer.restore(kept)
+            done = step = int(kept.get("done", 0))
+            steps, batch = max(done, self.recipe["steps"]), self.recipe["batch"]
+            self._group(kept, trainer)
+            self.viewer.resume(kept)
+            stopped, write = False, partial(self._write, trainer)
+            try:
+                if not done:
+                    self.viewer.look(0, write)
+                for step, (data, classes) in enumerate(self.lessons.batches(done, steps, batch), done + 1):
+                    loss = trainer.step(data, classes)
+                    _check_alive(step, loss, trainer.blob(f"{HEAD}/pool"))
+                    done = step
+                    self.viewer.look(done, write, done == steps)
+                    if done % KEEP_EVERY == 0 or done == steps:
+                        self._keep(done, trainer)
+                    accuracy = float(np.mean(trainer.blob(HEAD).argmax(1) == classes))
+                    if on_step and on_step(Lesson(done, loss, accuracy)) is True and done < steps:
+                        raise KeyboardInterrupt  # as if somebody had pressed Ctrl-C
+            except KeyboardInterrupt:
+                if not done:
+                    raise
+                stopped = True
+                self._keep(done, trainer)
+            accuracy = self._test(trainer)
+            write(self.out, {"steps": done, "accuracy": accuracy})
+            self.viewer.finish()
+        return Trained(self.out, done, accuracy, stopped)
+
+    def _make_trainer(self) -> Trainer:
+        rng = np.random.default_rng(self.recipe["seed"])
+        matrix, bias = shapes.param_shapes(self.layers)[HEAD]
+        head = [rng.normal(0, 0.01, matrix).astype(np.float32), np.zeros(bias, np.float32)]
+        weights = {name: self.weights[name] for name in self.rates if name != HEAD} | {HEAD: head}
+        rates = {name: self.recipe["rate"] * share for name, share in self.rates.items()}
+        return make_trainer(self.engine, self.layers, weights, rates, self.recipe["batch"], self.recipe["device"])
+
+    def _group(self, kept: Mapping[str, np.ndarray], trainer: Trainer) -> None:
+        """Sort pictures without classes into groups that look alike, unless an earlier run has done so."""
+        if self.names:
+            return
+        paths = self.lessons.groups[0]
+        self.group_of = kept["groups"] if kept else _sort(self.lessons, trainer, self.end, self.recipe["batch"])
+        groups = [[path for path, g in zip(paths, self.group_of) if g == number] for number in range(len(paths))]
+        self.lessons.groups = [group for group in groups if group]
+
+    def _test(self, trainer: Trainer) -> float | None:
+        """The share of the pictures kept out whose class is found."""
+        right = []
+        for number, paths in enumerate(self.lessons.tested):
+            for data in self.lessons.views(paths, self.recipe["batch"]):
+                trainer.look(data)
+                right += list(trainer.blob(HEAD).argmax(1) == number)
+        return float(np.mean(right)) if right else None
+
+    def _keep(self, done: int, trainer: Trainer) -> None:
+        """Write all that a later run needs to resume."""
+        state: dict[str, Any] = trainer.state() | self.viewer.state()
+        if not self.names:
+            state["groups"] = self.group_of
+        with whole(self.out / STATE) as part:
+            np.savez(part, **state | {"done": done, "settings": to_json(self.settings), "pictures": self.pictures})
+
+    def _resume(self) -> dict[str, np.ndarray]:
+        """What `_keep` wrote last; empty if there is nothing to resume."""
+        path = self.out / STATE
+        if self.recipe["restart"] or not path.exists():
+            return {}
+        try:
+            with np.load(path) as file:
+                kept = dict(file)
+            begun = json.loads(str(kept["settings"]))
+        except Exception as error:  # a damaged file can raise nearly anything
+            raise DreamError(f"cannot read {path}: {error}; --restart trains from the beginning") from None
+        check_same(self.out, begun, self.settings, "network")
+        if str(kept["pictures"]) != self.pictures:
+            cure = "choose another name, or begin again with --restart"
+            raise DreamError(f"the network in {self.out} has learnt other pictures than those of now; {cure}")
+        return kept
+
+    def _write(self, trainer: Trainer, folder: Path, about: dict[str, Any] | None = None) -> None:
+        """Write the network as it is now, so that `load_net` and Caffe load it; without classes it has no head."""
+        layers, parent = self.layers, self.parent
+        if not self.names:
+            layers = layers[: [layer.name for layer in layers].index(self.end) + 1]
+        net = NetParameter(name=self.out.name)
+        net.layer.extend(layers)
+        count = sum(map(len, self.lessons.groups))
+        what = f"{count} pictures" + f" of {len(self.names)} classes" * bool(self.names)
+        toml = {"title": f"{what}, learnt by {parent.title}", "licence": parent.licence,
+                "mean": [float(value) for value in parent.mean], "default_layer": self.end}  # fmt: skip
+        files = {"deploy.prototxt": text_format.MessageToString(net)}
+        if self.names:
+            files["labels.txt"] = "".join(f"{name}\n" for name in self.names)
+            toml["labels"] = "labels.txt"
+        trained = {"model": parent.name, "pictures": count, "classes": len(self.names), "engine": self.engine,
+                   **{name: self.recipe[name] for name in ("rate", "batch", "seed", "keep_out", "freeze")},
+                   **(about or {})}  # fmt: skip
+        notes = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in toml.items()]
+        notes += ["", "[trained]  # for people who read this file"]
+        notes += [f"{name} = {json.dumps(value)}" for name, value in trained.items() if value is not None]
+        files["model.toml"] = "\n".join(notes) + "\n"
+        needed = shapes.param_shapes(layers)
+        write_weights(folder / "weights.caffemodel", {name: trainer.weights()[name] for name in needed})
+        for name, text in files.items():
+            with whole(folder / name) as part:
+                part.write_text(text, encoding="utf-8")
+
+
+def _check_layer(model: zoo.Model, layers: list[Layer], end: str | None) -> str:
+    """The layer to train; a DreamError if it cannot be trained."""
+    size = shapes.own_size(layers)
+    can = [name for name in shapes.climbable(layers) if len(shapes.top_shape(layers, name, *size)) == 4]
+    advice = f"only a layer that a dream can climb, with places; `deepdream layers --model {model.name}` lists them"
+    if end not in can:
+        raise unknown("layer to train", end, can, advice)
+    return end
+
+
+def _rates(model: zoo.Model, layers: list[Layer], freeze: str | None) -> dict[str, float]:
+    """{layer with weights: its learning rate, as a share of the highest}; 0 for those that stay as they are."""
+    names, learn = [layer.name for layer in layers], list(shapes.param_shapes(layers))
+    below = names[: names.index(f"{HEAD}/pool")]
+
+    def share(name: str, frozen: str | None) -> float:
+        if frozen and names.index(name) <= names.index(frozen):
+            return 0.0
+        return HEAD_RATE if name == HEAD else 0.0 if layers[names.index(name)].type == "BatchNorm" else 1.0
+
+    if freeze is None:
+        poolings = [layer.name for layer in layers if layer.name in below and layer.type == "Pooling"]
+        choices = [*poolings[1:2], *learn[:1], None]
+    elif freeze == "none":
+        choices = [None]
+    elif freeze in below:
+        choices = [freeze]
+    else:
+        raise unknown("layer to freeze", freeze, below, f"`none`, or a layer of {model.name} below the one to train")
+    for frozen in choices:
+        rates = {name: share(name, frozen) for name in learn}
+        if 1.0 in rates.values():
+            return rates
+    first = freeze or "the picture"
+    stuck = f"no layer from {first} to {below[-1]} can learn"
+    raise DreamError(f"{stuck}; choose an earlier layer for {{setting}}, or a later one for --layer", "freeze")
+
+
+def _check_alive(step: int, loss: float, features: np.ndarray) -> None:
+    """Raise a DreamError if the network has died; features: (n, channels, 1, 1), the means of the trained layer."""
+    if not np.isfinite(loss) or not np.isfinite(features).all():
+        how = "its numbers have grown beyond all bounds"
+    elif (features != 0).any(0).mean() < LEAST_AWAKE:
+        how = "the layer no longer reacts to any picture"
+    else:
+        return
+    advice = "begin again with --restart and a lower {setting}, such as a tenth of it"
+    raise DreamError(f"the network died in step {step}: {how}; {advice}", "rate")
+
+
+def _sort(lessons: Lessons, trainer: Trainer, end: str, batch: int) -> np.ndarray:
+    """For each picture the number of its group: k-means of the strongest answer of each channel.
+
+    The strongest, not the mean over all places: it belongs to the things in a picture rather than to their background.
+    """
+    from scipy.cluster.vq import kmeans2
+    from tqdm import tqdm
+
+    strongest: list[np.ndarray] = []
+    (paths,) = lessons.groups
+    for data in tqdm(lessons.views(paths, batch), "sorting", -(-len(paths) // batch), leave=False, disable=None):
+        trainer.look(data)
+        strongest += list(trainer.blob(end).max((2, 3)))
+    features = np.stack(strongest) / np.maximum(np.linalg.norm(strongest, axis=1, keepdims=True), 1e-9)
+    groups = trainer.blob(HEAD).shape[1]
+    return kmeans2(features - features.mean(0), groups, minit="++", rng=np.random.default_rng(lessons.seed))[1]
+
+
+class Viewer:
+    """Dreams one photograph from time to time with the network as it is then: out/watch.jpg, and perhaps a film.
+
+    recipe: `watch`, the photograph; `width`; `watch_every`, so many steps lie between two dreams; `film`, its path.
+    Without a film each dream begins with the photograph; in a film it carries over some of the dream before.
+    """
+
+    def __init__(self, recipe: Recipe, out: Path, engine: str, end: str) -> None:
+        self.is_on, self.film = bool(recipe["watch"]), recipe["film"]
+        self.settings = {"end": end, "seed": recipe["seed"]}
+        self.network, self.out, self.last = (engine, recipe["device"]), out, None
+        if self.is_on:
+            self.photograph = load_image(or_sample(recipe["watch"]), recipe["width"])
+            self.every = recipe["watch_every"] or (5 if self.film else 25)
+            if self.film:
+                check_film(self.film, FPS)
+        elif self.film or recipe["watch_every"]:
+            raise DreamError("{setting} is missing; --film and --watch-every need a photograph to dream", "watch")
+
+    def resume(self, kept: Mapping[str, np.ndarray]) -> None:
+        """Continue after the dream of an earlier run; without one, throw its dreams away."""
+        if not kept:
+            rmtree(self.out / "watch", ignore_errors=True)
+        elif "watched" in kept:
+            self.last = SteadyFrame(kept["watched"], kept["source"], float(kept["strength"]))
+
+    def state(self) -> dict[str, Any]:
+        return dict(zip(("watched", "source", "strength"), self.last)) if self.last else {}
+
+    def look(self, step: int, write: Callable[[Path], object], is_last: bool = False) -> None:
+        """Dream the photograph with the network that `write` writes into a folder, if it is time."""
+        if not self.is_on or (step % self.every and not is_last):
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            write(Path(folder))
+            net = load_net(folder, *self.network)
+        blend = BLEND if self.film else 0
+        self.last = next(steady(net, [self.photograph], blend, last=self.last, **self.settings))
+        (self.out / "watch").mkdir(exist_ok=True)
+        save_image(frame_path(self.out / "watch", step), self.last.picture)
+        frames = self._frames()
+        chosen = {frames[i] for i in np.linspace(0, len(frames) - 1, min(len(frames), MOST_SHOWN)).round().astype(int)}
+        shown = sorted(chosen)
+        labels = [f"step {int(path.stem)}" for path in shown]
+        save_image(self.out / "watch.jpg", sheet([load_image(path) for path in shown], labels))
+
+    def finish(self) -> None:
+        """Make the film, if one is wanted."""
+        if self.film:
+            save_film(self.film, map(load_image, self._frames()), FPS)
+
+    def _frames(self) -> list[Path]:
+        return sorted((self.out / "watch").glob("*.png"))
