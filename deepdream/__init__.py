@@ -9,10 +9,10 @@ A map of the package, from the bottom up; each module imports only from modules 
 errors.py, sentences for people. recipe.py, the table of all settings. pictures.py, pictures in and out. shapes.py,
 caffemodel.py, zoo.py: Caffe's layers, its files, and where they come from. net.py, what a dream needs of a network.
 caffenet.py and torchnet.py, networks on Caffe and on PyTorch; engines.py, the door to both. objectives.py, what to
-climb. tiles.py, pictures larger than memory. films.py, films in and out. dream.py, the algorithm. draw.py, the same
-from noise. motion.py, the same in motion. show.py, live view and progress. jobs.py, from a recipe to a picture.
-resume.py, films that survive a kill. batch.py and sheets.py, many at once. studio/, the panel of knobs. cli.py, the
-command line.
+climb. tiles.py, pictures larger than memory. films.py, films in and out. lessons.py, pictures to learn from. dream.py,
+the algorithm. trainers.py, training on Caffe and on PyTorch. draw.py, the algorithm from noise. motion.py, the same in
+motion. show.py, live view and progress. jobs.py, from a recipe to a picture. resume.py, what survives a kill. batch.py
+and sheets.py, many at once. train.py, a network of your own. studio/, the panel of knobs. cli.py, the command line.
 """
 
 from .draw import draw

@@ -2,10 +2,12 @@
 
 import hashlib
 import math
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -45,7 +47,9 @@ def find_classes(folder: str | Path) -> dict[str, list[Path]]:
         raise DreamError(f"there is no folder {folder}; give one with a folder of pictures for each class")
     try:
         inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        found = {_class_name(path): _find_pictures(path) for path in inside if path.is_dir()}
+        found: dict[str, list[Path]] = {}
+        for path in filter(Path.is_dir, inside):
+            found.setdefault(_class_name(path), []).extend(_find_pictures(path))
         loose = [path for path in inside if path.is_file() and is_picture(path.name)]
     except OSError as error:
         raise DreamError(f"cannot read {folder}: {error.strerror or error}") from None
@@ -72,7 +76,8 @@ def find_classes(folder: str | Path) -> dict[str, list[Path]]:
 
 
 def _class_name(folder: Path) -> str:
-    return " ".join(folder.name.replace("_", " ").split())
+    name = os.fsencode(folder.name).decode(errors="replace")
+    return " ".join(name.replace("_", " ").split()) or name
 
 
 def _find_pictures(folder: Path) -> list[Path]:
@@ -140,10 +145,14 @@ class Lessons:
         return self._data(crops), classes
 
     def views(self, paths: list[Path], n: int) -> Iterator[np.ndarray]:
-        """The middle of each picture, in batches of up to n: (n, 3, h, w)."""
-        for i in range(0, len(paths), n):
-            part = paths[i : i + n]
-            yield self._data([self._crop(self._pick(part, k), 1, 0.5, 0.5, False) for k in range(len(part))])
+        """The middle of each picture that can be read, in batches of up to n: (n, 3, h, w)."""
+        images = filter(None, map(self._try, paths))
+        while part := list(islice(images, n)):
+            yield self._data([self._crop(image, 1, 0.5, 0.5, False) for image in part])
+
+    def readable(self, paths: list[Path]) -> list[Path]:
+        """These pictures without those that could not be read so far."""
+        return [path for path in paths if path not in self._unreadable]
 
     def _crop(self, image: "PIL.Image.Image", scale: float, x: float, y: float, mirrored: bool) -> np.ndarray:
         """A crop of the picture at the size of the network: (h, w, 3). scale: its size, as a share of the largest that
@@ -163,13 +172,19 @@ class Lessons:
     def _pick(self, group: list[Path], i: int) -> "PIL.Image.Image":
         """Picture i of the group, or the next that can be read."""
         for path in group[i:] + group[:i]:
-            if path not in self._unreadable:
-                try:
-                    return self._read(path)
-                except DreamError as error:
-                    self._unreadable.add(path)
-                    warnings.warn(f"{error}; it is left out", stacklevel=2)
+            if image := self._try(path):
+                return image
         raise DreamError(f"none of the pictures in {group[0].parent} can be read")
+
+    def _try(self, path: Path) -> "PIL.Image.Image | None":
+        """The picture, or None and a warning if it cannot be read."""
+        if path not in self._unreadable:
+            try:
+                return self._read(path)
+            except DreamError as error:
+                self._unreadable.add(path)
+                warnings.warn(f"{error}; it is left out", stacklevel=2)
+        return None
 
     def _load(self, path: Path) -> "PIL.Image.Image":
         return to_image(load_image(path, side=2 * max(self.size)))
@@ -180,5 +195,5 @@ def fingerprint(groups: list[list[Path]]) -> str:
     digest = hashlib.sha256()
     for group in groups:
         for path in group:
-            digest.update(f"{path.parent.name}/{path.name} {path.stat().st_size}\n".encode())
+            digest.update(os.fsencode(f"{path.parent.name}/{path.name} {path.stat().st_size}\n"))
     return digest.hexdigest()

@@ -10,8 +10,12 @@ like classes. (Caron et al. 2018, "Deep clustering", arxiv.org/abs/1807.05520; h
 """
 
 import json
+import signal
 import tempfile
-from collections.abc import Callable, Mapping
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -26,6 +30,7 @@ from .caffemodel_pb2 import NetParameter  # pyright: ignore[reportAttributeAcces
 from .engines import choose_engine, load_net
 from .errors import DreamError, unknown, whole
 from .films import check_film, frame_path, save_film
+from .jobs import identity
 from .lessons import Lesson, Lessons, find_classes, fingerprint
 from .motion import SteadyFrame, steady
 from .net import free_memory
@@ -33,12 +38,13 @@ from .pictures import load_image, or_sample, save_image, sheet, to_json
 from .recipe import Recipe, complete, record
 from .resume import STATE, check_same, reserve
 from .shapes import Layer
-from .trainers import HEAD, Trainer, add_head, make_trainer
+from .trainers import HEAD, LENGTH, Trainer, add_head, make_trainer
 
 HEAD_RATE = 0.5  # the classifier's learning rate, as a share of the others'
 MOST_GROUPS, PER_GROUP = 32, 16  # of pictures without classes
 MOST_SORTED = 2000  # of more pictures without classes, so many are taken at random
-LEAST_AWAKE = 0.1  # share of the layer's channels; with fewer, the network is dead
+LEAST_SPREAD = 0.02  # how much the features of a batch differ, as a share of how much they did at first
+MOST_MEAN = 1e6  # of a feature
 KEEP_EVERY = 20  # steps after which the state is written
 MOST_SHOWN = 12  # dreams of the watched photograph on the sheet
 FPS, BLEND = 8, 0.8  # of the film: frames a second, and how much of a dream carries over to the next
@@ -48,7 +54,7 @@ class Trained(NamedTuple):
     """What `train` returns.
 
     folder: the network's. steps: how many it has learnt. accuracy: the share of the pictures kept out whose class it
-    finds, 0..1; None where there are none. stopped: whether Ctrl-C, or `on_step`, ended it early.
+    finds, 0..1; None where there are none, and after a stop. stopped: whether Ctrl-C, or `on_step`, ended it early.
     """
 
     folder: Path
@@ -99,41 +105,48 @@ class Training:
             raise DreamError(f"{batch}, and {free / 1e9:.1f} GB are free; take fewer", "batch")
         self.pictures = fingerprint(groups)
         self.viewer = Viewer(recipe, out, self.engine, self.end)
-        about = {"model": self.parent.name, "engine": self.engine, "end": self.end}
+        about = {"model": self.parent.name, "engine": self.engine, "end": self.end, "sha256": identity(self.parent)}
         self.settings = record(recipe, **about)
+        self.spread = 0.0  # how much the features of the first batch differed, see `_check_alive`
 
     def run(self, on_step: Callable[[Lesson], object] | None = None) -> Trained:
         """Learn all steps that are not done yet, and write the network."""
         with reserve(self.out, "network"):
             kept = self._resume()
+            done = int(kept.get("done", 0))
+            steps, batch = max(done, self.recipe["steps"]), self.recipe["batch"]
             trainer = self._make_trainer()
             if kept:
                 trainer.restore(kept)
-            done = step = int(kept.get("done", 0))
-            steps, batch = max(done, self.recipe["steps"]), self.recipe["batch"]
             self._group(kept, trainer)
             self.viewer.resume(kept)
             stopped, write = False, partial(self._write, trainer)
             try:
-                if not done:
-                    self.viewer.look(0, write)
-                for step, (data, classes) in enumerate(self.lessons.batches(done, steps, batch), done + 1):
-                    loss = trainer.step(data, classes)
-                    _check_alive(step, loss, trainer.blob(f"{HEAD}/pool"))
-                    done = step
+                if not self.viewer.last:
+                    self._keep(done, trainer)
+                    self.viewer.look(done, write, is_last=True)
+                for data, classes in self.lessons.batches(done, steps, batch):
+                    with _delay_ctrl_c():
+                        loss = trainer.step(data, classes)
+                        done += 1
+                    accuracy = float(np.mean(trainer.blob(HEAD).argmax(1) == classes))
+                    if done == steps:
+                        trainer.look(data)  # with what it has learnt last
+                    self._check_alive(done, loss, trainer)
                     self.viewer.look(done, write, done == steps)
                     if done % KEEP_EVERY == 0 or done == steps:
                         self._keep(done, trainer)
-                    accuracy = float(np.mean(trainer.blob(HEAD).argmax(1) == classes))
                     if on_step and on_step(Lesson(done, loss, accuracy)) is True and done < steps:
                         raise KeyboardInterrupt  # as if somebody had pressed Ctrl-C
+                accuracy = self._test(trainer)
             except KeyboardInterrupt:
                 if not done:
                     raise
-                stopped = True
-                self._keep(done, trainer)
-            accuracy = self._test(trainer)
-            write(self.out, {"steps": done, "accuracy": accuracy})
+                stopped, accuracy = True, None
+            with _delay_ctrl_c():
+                if stopped:
+                    self._keep(done, trainer)
+                write(self.out, {"steps": done, "accuracy": accuracy})
             self.viewer.finish()
         return Trained(self.out, done, accuracy, stopped)
 
@@ -143,7 +156,8 @@ class Training:
         head = [rng.normal(0, 0.01, matrix).astype(np.float32), np.zeros(bias, np.float32)]
         weights = {name: self.weights[name] for name in self.rates if name != HEAD} | {HEAD: head}
         rates = {name: self.recipe["rate"] * share for name, share in self.rates.items()}
-        return make_trainer(self.engine, self.layers, weights, rates, self.recipe["batch"], self.recipe["device"])
+        running = (self.recipe[name] for name in ("steps", "batch", "device"))
+        return make_trainer(self.engine, self.layers, weights, rates, *running)
 
     def _group(self, kept: Mapping[str, np.ndarray], trainer: Trainer) -> None:
         """Sort pictures without classes into groups that look alike, unless an earlier run has done so."""
@@ -153,6 +167,25 @@ class Training:
         self.group_of = kept["groups"] if kept else _sort(self.lessons, trainer, self.end, self.recipe["batch"])
         groups = [[path for path, g in zip(paths, self.group_of) if g == number] for number in range(len(paths))]
         self.lessons.groups = [group for group in groups if group]
+
+    def _check_alive(self, step: int, loss: float, trainer: Trainer) -> None:
+        """Raise a DreamError if the network has died, and remove what is there of it."""
+        means, features = (trainer.blob(f"{HEAD}/{name}").reshape(-1, trainer.blob(f"{HEAD}/{name}").shape[1])
+                           for name in ("pool", "norm"))  # fmt: skip
+        spread = np.linalg.norm(features - features.mean(0), axis=1).mean() / LENGTH
+        self.spread = self.spread or spread
+        if not np.isfinite(loss) or not abs(means).max() < MOST_MEAN:
+            how = "its numbers have grown beyond all bounds"
+        elif spread < LEAST_SPREAD * self.spread:
+            how = "the layer sees the same in every picture"
+        else:
+            return
+        if not (self.out / "model.toml").exists():
+            rmtree(self.out / "watch", ignore_errors=True)
+            for name in (STATE, "watch.jpg"):
+                (self.out / name).unlink(missing_ok=True)
+        advice = "begin again with --restart and a lower {setting}, such as a tenth of it"
+        raise DreamError(f"the network died in step {step}: {how}; {advice}", "rate")
 
     def _test(self, trainer: Trainer) -> float | None:
         """The share of the pictures kept out whose class is found."""
@@ -219,6 +252,8 @@ class Training:
 
 def _check_layer(model: zoo.Model, layers: list[Layer], end: str | None) -> str:
     """The layer to train; a DreamError if it cannot be trained."""
+    if end is None:
+        raise DreamError(f"{model.name} has no default layer; {{setting}} names the one to train", "end")
     size = shapes.own_size(layers)
     can = [name for name in shapes.climbable(layers) if len(shapes.top_shape(layers, name, *size)) == 4]
     advice = f"only a layer that a dream can climb, with places; `deepdream layers --model {model.name}` lists them"
@@ -255,20 +290,8 @@ def _rates(model: zoo.Model, layers: list[Layer], freeze: str | None) -> dict[st
     raise DreamError(f"{stuck}; choose an earlier layer for {{setting}}, or a later one for --layer", "freeze")
 
 
-def _check_alive(step: int, loss: float, features: np.ndarray) -> None:
-    """Raise a DreamError if the network has died; features: (n, channels, 1, 1), the means of the trained layer."""
-    if not np.isfinite(loss) or not np.isfinite(features).all():
-        how = "its numbers have grown beyond all bounds"
-    elif (features != 0).any(0).mean() < LEAST_AWAKE:
-        how = "the layer no longer reacts to any picture"
-    else:
-        return
-    advice = "begin again with --restart and a lower {setting}, such as a tenth of it"
-    raise DreamError(f"the network died in step {step}: {how}; {advice}", "rate")
-
-
 def _sort(lessons: Lessons, trainer: Trainer, end: str, batch: int) -> np.ndarray:
-    """For each picture the number of its group: k-means of the strongest answer of each channel.
+    """The number of each picture's group, -1 if it cannot be read: k-means of the strongest answer of each channel.
 
     The strongest, not the mean over all places: it belongs to the things in a picture rather than to their background.
     """
@@ -281,8 +304,27 @@ def _sort(lessons: Lessons, trainer: Trainer, end: str, batch: int) -> np.ndarra
         trainer.look(data)
         strongest += list(trainer.blob(end).max((2, 3)))
     features = np.stack(strongest) / np.maximum(np.linalg.norm(strongest, axis=1, keepdims=True), 1e-9)
-    groups = trainer.blob(HEAD).shape[1]
-    return kmeans2(features - features.mean(0), groups, minit="++", rng=np.random.default_rng(lessons.seed))[1]
+    rng, groups = np.random.default_rng(lessons.seed), trainer.blob(HEAD).shape[1]
+    with warnings.catch_warnings(action="ignore"):  # of groups that stay empty, because pictures are alike
+        found = iter(kmeans2(features - features.mean(0), groups, minit="++", rng=rng)[1])
+    readable = set(lessons.readable(paths))
+    return np.array([next(found) if path in readable else -1 for path in paths])
+
+
+@contextmanager
+def _delay_ctrl_c() -> Iterator[None]:
+    """Let Ctrl-C wait until the end, so that a step is done whole or not at all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread receives Ctrl-C
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        signal.raise_signal(signal.SIGINT)
 
 
 class Viewer:
@@ -305,11 +347,11 @@ class Viewer:
             raise DreamError("{setting} is missing; --film and --watch-every need a photograph to dream", "watch")
 
     def resume(self, kept: Mapping[str, np.ndarray]) -> None:
-        """Continue after the dream of an earlier run; without one, throw its dreams away."""
-        if not kept:
-            rmtree(self.out / "watch", ignore_errors=True)
-        elif "watched" in kept:
+        """Continue after the last dream of an earlier run; if that watched another photograph, begin again."""
+        if self.is_on and "watched" in kept and np.array_equal(kept["source"], self.photograph):
             self.last = SteadyFrame(kept["watched"], kept["source"], float(kept["strength"]))
+        elif self.is_on or not kept:
+            rmtree(self.out / "watch", ignore_errors=True)
 
     def state(self) -> dict[str, Any]:
         return dict(zip(("watched", "source", "strength"), self.last)) if self.last else {}

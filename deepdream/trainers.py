@@ -19,11 +19,16 @@ MOMENTUM, DECAY = 0.9, 1e-4
 
 
 def add_head(layers: list[Layer], end: str, classes: int) -> list[Layer]:
-    """The layers through `end`, and above them the new head, all of layers that every Caffe has.
+    """The layers that make `end`, and above them the new head, all of types that every Caffe has.
 
     An LRN over all channels brings the features to one length: x / sqrt(sum of squares) * LENGTH.
     """
-    cut = layers[: [layer.name for layer in layers].index(end) + 1]
+    cut: list[Layer] = []
+    needed = {end}  # blobs
+    for layer in reversed(layers[: [layer.name for layer in layers].index(end) + 1]):
+        if needed.intersection(layer.top):
+            cut.insert(0, layer)
+            needed |= set(layer.bottom)
     window = 2 * shapes.top_shape(layers, end, *shapes.own_size(layers))[1] - 1  # all channels, seen from each of them
     head = f"""
     layer {{ name: "{HEAD}/pool" type: "Pooling" bottom: "{end}" top: "{HEAD}/pool"
@@ -37,15 +42,16 @@ def add_head(layers: list[Layer], end: str, classes: int) -> list[Layer]:
     return [*cut, *text_format.Parse(head, NetParameter()).layer]
 
 
-def make_trainer(engine: str, layers: list[Layer], weights: Weights, rates: dict[str, float], batch: int,
+def make_trainer(engine: str, layers: list[Layer], weights: Weights, rates: dict[str, float], steps: int, batch: int,
                  device: str | None = None) -> "Trainer":  # fmt: skip
     """A Trainer of these layers, which end with a head.
 
-    weights: to begin with. rates: {layer: its learning rate}; a layer with 0 stays as it is. batch: pictures in a step.
+    weights: to begin with. rates: {layer: its learning rate in the first step}; a layer with 0 stays as it is. steps:
+    over so many, the rates fall evenly to 0. batch: pictures in a step.
     """
     if engine == "torch":
-        return TorchTrainer(layers, weights, rates, device)
-    return CaffeTrainer(layers, weights, rates, batch)
+        return TorchTrainer(layers, weights, rates, steps, device)
+    return CaffeTrainer(layers, weights, rates, steps, batch)
 
 
 class Trainer(Protocol):
@@ -67,7 +73,8 @@ class Trainer(Protocol):
 class TorchTrainer:
     """In PyTorch: the same layers as in a dream, and autograd for their weights."""
 
-    def __init__(self, layers: list[Layer], weights: Weights, rates: dict[str, float], device: str | None) -> None:
+    def __init__(self, layers: list[Layer], weights: Weights, rates: dict[str, float], steps: int,
+                 device: str | None) -> None:  # fmt: skip
         import torch
 
         from . import torchnet
@@ -80,6 +87,7 @@ class TorchTrainer:
             for param in self.params[name] if rate else ():
                 self.learning.append((param.requires_grad_(), torch.zeros_like(param), rate))
         self.blobs: dict[str, Any] = {}
+        self.done, self.steps = 0, steps
 
     def _tensor(self, array: np.ndarray) -> Any:
         kind = self.torch.channels_last if array.ndim == 4 else self.torch.contiguous_format
@@ -99,8 +107,10 @@ class TorchTrainer:
         gradients = torch.autograd.grad(loss, [param for param, _, _ in self.learning])
         with torch.no_grad():
             for (param, change, rate), gradient in zip(self.learning, gradients):
+                rate *= 1 - self.done / self.steps
                 change.mul_(MOMENTUM).add_(gradient.add(param, alpha=DECAY), alpha=rate)
                 param.sub_(change)
+        self.done += 1
         return loss.item()
 
     def look(self, data: np.ndarray) -> None:
@@ -114,10 +124,12 @@ class TorchTrainer:
         return {name: [blob.detach().cpu().numpy() for blob in blobs] for name, blobs in self.params.items()}
 
     def state(self) -> dict[str, np.ndarray]:
-        return {f"{kind}{i}": tensor.detach().cpu().numpy() for i, pair in enumerate(self.learning)
-                for kind, tensor in zip(("param", "change"), pair)}  # fmt: skip
+        state = {f"{kind}{i}": tensor.detach().cpu().numpy() for i, pair in enumerate(self.learning)
+                 for kind, tensor in zip(("param", "change"), pair)}  # fmt: skip
+        return state | {"trained": np.array(self.done)}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        self.done = int(state["trained"])
         with self.torch.no_grad():
             for i, pair in enumerate(self.learning):
                 for kind, tensor in zip(("param", "change"), pair):
@@ -127,7 +139,8 @@ class TorchTrainer:
 class CaffeTrainer:
     """Caffe's own SGDSolver, on a prototxt written here, as one would have trained in 2015."""
 
-    def __init__(self, layers: list[Layer], weights: Weights, rates: dict[str, float], batch: int) -> None:
+    def __init__(self, layers: list[Layer], weights: Weights, rates: dict[str, float], steps: int,
+                 batch: int) -> None:  # fmt: skip
         import caffe
         from caffe.proto import caffe_pb2
 
@@ -136,7 +149,7 @@ class CaffeTrainer:
         self.folder, self.pb = Path(self._folder.name), pb
         top = max(rates.values())
         solver = pb.SolverParameter(
-            type="SGD", base_lr=top, lr_policy="fixed", momentum=MOMENTUM, weight_decay=DECAY, max_iter=2**31 - 1,
+            type="SGD", base_lr=top, lr_policy="poly", power=1, max_iter=steps, momentum=MOMENTUM, weight_decay=DECAY,
             snapshot_prefix=str(self.folder / "state"), snapshot_after_train=False, solver_mode="CPU",
             net_param=_training_net(pb, layers, {name: rate / top for name, rate in rates.items()}, batch))  # fmt: skip
         (self.folder / "solver.prototxt").write_text(text_format.MessageToString(solver))
@@ -188,8 +201,8 @@ def _training_net(pb: Any, layers: list[Layer], rates: dict[str, float], batch: 
     net.layer[0].input_param.shape[0].dim[0] = batch
     needed = shapes.param_shapes(layers)
     for layer in net.layer:
-        if layer.type == "Dropout":  # PyTorch would leave out others
-            layer.type = "Power"  # which by itself changes nothing
+        if layer.type == "Dropout":  # PyTorch would leave out others, so neither engine leaves out any
+            layer.type, layer.relu_param.negative_slope = "ReLU", 1
         if layer.type == "BatchNorm" and not layer.batch_norm_param.HasField("use_global_stats"):
             layer.batch_norm_param.use_global_stats = True  # as in a dream
         layer.param.extend(pb.ParamSpec(lr_mult=rates[layer.name]) for _ in needed.get(layer.name, []))
