@@ -41,6 +41,10 @@ class CaffeNet(DreamNet, caffe.Net):
                 caffe.Net.__init__(self, str(path), caffe.TEST)
         for layer, blobs in weights.items():
             for mine, blob in zip(self.params[layer], blobs):
+                if tuple(mine.shape) != blob.shape:
+                    shapes = f"of the shape {tuple(mine.shape)} in Caffe, and the caffemodel has {blob.shape}"
+                    raise DreamError(f"{prototxt}: layer {layer!r} needs weights {shapes}; it has an option with no "
+                                     "meaning in a dream")  # fmt: skip
                 mine.data[...] = blob
 
     @property

@@ -193,8 +193,8 @@ TABLE = (
     Setting("channels", "--channels", str, "draw only these channels; without it, all", ("atlas",), metavar="A-B,C",
             kept=False),
     # Training
-    Setting("rate", "--rate", float, "how far a step changes the weights, the learning rate", ("train",), 0.02, above=0,
-            high=100),
+    Setting("rate", "--rate", float, "the learning rate: how far the first step changes the weights; it falls evenly "
+            "until the last step", ("train",), 0.02, above=0, high=100),
     Setting("freeze", "--freeze", str, "keep the layers through this one as they are, or `none`; without it, through "
             "the second pooling, or the first convolution", ("train",), metavar="NAME"),
     Setting("batch", "--batch", int, "pictures in a step", ("train",), 12, low=2, high=10_000, unit="pictures"),

@@ -165,13 +165,12 @@ class Training:
             return
         paths = self.lessons.groups[0]
         self.group_of = kept["groups"] if kept else _sort(self.lessons, trainer, self.end, self.recipe["batch"])
-        groups = [[path for path, g in zip(paths, self.group_of) if g == number] for number in range(len(paths))]
+        groups = [[path for path, g in zip(paths, self.group_of) if g == number] for number in range(MOST_GROUPS)]
         self.lessons.groups = [group for group in groups if group]
 
     def _check_alive(self, step: int, loss: float, trainer: Trainer) -> None:
         """Raise a DreamError if the network has died, and remove what is there of it."""
-        means, features = (trainer.blob(f"{HEAD}/{name}").reshape(-1, trainer.blob(f"{HEAD}/{name}").shape[1])
-                           for name in ("pool", "norm"))  # fmt: skip
+        means, features = (trainer.blob(f"{HEAD}/{name}")[:, :, 0, 0] for name in ("pool", "norm"))  # (n, channels)
         spread = np.linalg.norm(features - features.mean(0), axis=1).mean() / LENGTH
         self.spread = self.spread or spread
         if not np.isfinite(loss) or not abs(means).max() < MOST_MEAN:

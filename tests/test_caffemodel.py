@@ -174,6 +174,7 @@ def test_blobs_have_caffes_order(squeezenet):
             "stochastic pooling is for training",
         ),
         (("kernel_size: 1 }", "kernel_size: 1 engine: CUDNN }"), "Caffe refuses .*engine"),
+        (("kernel_size: 5", "kernel_size: 5 axis: -1"), "layer 'conv1' needs weights of the shape .* in Caffe"),
     ],
 )
 def test_a_wrong_prototxt_raises_an_error_and_does_not_abort(toy, change, says):
