@@ -161,8 +161,8 @@ class Lessons:
 
         h, w = self.size
         unit = scale * min(image.width / w, image.height / h)
-        left, top = x * (image.width - unit * w), y * (image.height - unit * h)
-        box = left, top, left + unit * w, top + unit * h
+        left, top = max(0, x * (image.width - unit * w)), max(0, y * (image.height - unit * h))
+        box = left, top, min(image.width, left + unit * w), min(image.height, top + unit * h)  # rounding goes too far
         crop = image.resize((w, h), Image.Resampling.BILINEAR, box=box)
         return np.asarray(crop, np.float32)[:, :: -1 if mirrored else 1]
 

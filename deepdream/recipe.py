@@ -205,7 +205,7 @@ TABLE = (
     Setting("watch_every", "--watch-every", int, "dream the watched photograph after every N steps; without it, 25, or "
             "5 for a film", ("train",), low=1, high=GRAND, unit="steps", kept=False),
     Setting("film", "--film", str, "make a film of the watched photograph's dreams, .mp4, .webm or .gif", ("train",),
-            kept=False),
+            metavar="FILM", kept=False),
     # Running; these change nothing in what is made
     Setting("restart", "--restart", bool, "throw away the frames of an earlier run; without it, a run that was stopped "
             "or killed is resumed", (*FILMS, "train"), False, kept=False, but={"train": {"help": "throw away what an "

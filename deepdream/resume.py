@@ -124,7 +124,7 @@ def reserve(folder: Path, what: str = "film") -> Iterator[None]:
     """Make the folder if need be, keep other processes out, and remove half files that a killed run has left."""
     is_new = not folder.exists()
     try:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:

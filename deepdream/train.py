@@ -38,7 +38,7 @@ from .pictures import load_image, or_sample, save_image, sheet, to_json
 from .recipe import Recipe, complete, record
 from .resume import STATE, check_same, reserve
 from .shapes import Layer
-from .trainers import HEAD, LENGTH, Trainer, add_head, make_trainer
+from .trainers import HEAD, LENGTH, Trainer, add_head, make_trainer, remove_norm
 
 HEAD_RATE = 0.5  # the classifier's learning rate, as a share of the others'
 MOST_GROUPS, PER_GROUP = 32, 16  # of pictures without classes
@@ -108,12 +108,13 @@ class Training:
         about = {"model": self.parent.name, "engine": self.engine, "end": self.end, "sha256": identity(self.parent)}
         self.settings = record(recipe, **about)
         self.spread = 0.0  # how much the features of the first batch differed, see `_check_alive`
+        self.length = 0.0  # of the features before they are brought to one length: about the mean of the last steps
 
     def run(self, on_step: Callable[[Lesson], object] | None = None) -> Trained:
         """Learn all steps that are not done yet, and write the network."""
         with reserve(self.out, "network"):
             kept = self._resume()
-            done = int(kept.get("done", 0))
+            done, self.length = int(kept.get("done", 0)), float(kept.get("length", 0))
             steps, batch = max(done, self.recipe["steps"]), self.recipe["batch"]
             trainer = self._make_trainer()
             if kept:
@@ -129,10 +130,10 @@ class Training:
                     with _delay_ctrl_c():
                         loss = trainer.step(data, classes)
                         done += 1
-                    accuracy = float(np.mean(trainer.blob(HEAD).argmax(1) == classes))
-                    if done == steps:
-                        trainer.look(data)  # with what it has learnt last
-                    self._check_alive(done, loss, trainer)
+                        accuracy = float(np.mean(trainer.blob(HEAD).argmax(1) == classes))
+                        if done == steps:
+                            trainer.look(data)  # with what it has learnt last
+                        self._check_alive(done, loss, trainer)
                     self.viewer.look(done, write, done == steps)
                     if done % KEEP_EVERY == 0 or done == steps:
                         self._keep(done, trainer)
@@ -173,6 +174,8 @@ class Training:
         means, features = (trainer.blob(f"{HEAD}/{name}")[:, :, 0, 0] for name in ("pool", "norm"))  # (n, channels)
         spread = np.linalg.norm(features - features.mean(0), axis=1).mean() / LENGTH
         self.spread = self.spread or spread
+        length = float(np.linalg.norm(means, axis=1).mean())
+        self.length = 0.9 * self.length + 0.1 * length if self.length else length
         if not np.isfinite(loss) or not abs(means).max() < MOST_MEAN:
             how = "its numbers have grown beyond all bounds"
         elif spread < LEAST_SPREAD * self.spread:
@@ -201,7 +204,8 @@ class Training:
         if not self.names:
             state["groups"] = self.group_of
         with whole(self.out / STATE) as part:
-            np.savez(part, **state | {"done": done, "settings": to_json(self.settings), "pictures": self.pictures})
+            about = {"done": done, "settings": to_json(self.settings), "pictures": self.pictures, "length": self.length}
+            np.savez(part, **state | about)
 
     def _resume(self) -> dict[str, np.ndarray]:
         """What `_keep` wrote last; empty if there is nothing to resume."""
@@ -221,9 +225,16 @@ class Training:
         return kept
 
     def _write(self, trainer: Trainer, folder: Path, about: dict[str, Any] | None = None) -> None:
-        """Write the network as it is now, so that `load_net` and Caffe load it; without classes it has no head."""
-        layers, parent = self.layers, self.parent
-        if not self.names:
+        """Write the network as it is now, so that `load_net` and Caffe load it; without classes it has no head.
+
+        The head then no longer brings the features to one length, or a class drawn from noise would stay small: more of
+        it at one place would be less at all others. Instead they are scaled by what brings them to about that length.
+        """
+        layers, parent, weights = self.layers, self.parent, trainer.weights()
+        if self.names:
+            layers = remove_norm(layers)
+            weights[HEAD][0] = weights[HEAD][0] * np.float32(LENGTH / (self.length or LENGTH))
+        else:
             layers = layers[: [layer.name for layer in layers].index(self.end) + 1]
         net = NetParameter(name=self.out.name)
         net.layer.extend(layers)
@@ -243,7 +254,7 @@ class Training:
         notes += [f"{name} = {json.dumps(value)}" for name, value in trained.items() if value is not None]
         files["model.toml"] = "\n".join(notes) + "\n"
         needed = shapes.param_shapes(layers)
-        write_weights(folder / "weights.caffemodel", {name: trainer.weights()[name] for name in needed})
+        write_weights(folder / "weights.caffemodel", {name: weights[name] for name in needed})
         for name, text in files.items():
             with whole(folder / name) as part:
                 part.write_text(text, encoding="utf-8")

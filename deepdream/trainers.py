@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,6 +41,13 @@ def add_head(layers: list[Layer], end: str, classes: int) -> list[Layer]:
     layer {{ name: "prob" type: "Softmax" bottom: "{HEAD}" top: "prob" }}
     """
     return [*cut, *text_format.Parse(head, NetParameter()).layer]
+
+
+def remove_norm(layers: list[Layer]) -> list[Layer]:
+    """The layers without the head's LRN."""
+    layers = [deepcopy(layer) for layer in layers if layer.name != f"{HEAD}/norm"]
+    layers[-2].bottom[:] = [f"{HEAD}/pool"]
+    return layers
 
 
 def make_trainer(engine: str, layers: list[Layer], weights: Weights, rates: dict[str, float], steps: int, batch: int,

@@ -18,7 +18,16 @@ from deepdream import zoo
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = nbformat.read(ROOT / "dream.ipynb", as_version=4)
-SMALL = {"WIDTH": 160, "FRAMES": 3, "STEPS": 4, "TILE": 160, "FILM": (90, 160), "FILM_STEPS": 1}
+SMALL = {
+    "WIDTH": 160,
+    "FRAMES": 3,
+    "STEPS": 4,
+    "TILE": 160,
+    "FILM": (90, 160),
+    "FILM_STEPS": 1,
+    "LESSONS": 2,
+    "EACH": 4,
+}
 
 
 def has(cell, tag):

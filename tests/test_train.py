@@ -246,7 +246,7 @@ def test_stock_caffe_and_both_engines_compute_the_same(tmp_path, toy, patterns):
         net.blobs["both"].diff[...] = seed[:, :, : net.blobs["both"].shape[2], : net.blobs["both"].shape[3]]
         net.backward(start="both")
     for net in nets:
-        for name in ("both", "classes/norm", "classes", "prob"):
+        for name in ("both", "classes/pool", "classes", "prob"):
             np.testing.assert_allclose(net.blobs[name].data, stock.blobs[name].data, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(net.blobs["data"].diff, stock.blobs["data"].diff, rtol=1e-4, atol=1e-5)
 
@@ -588,7 +588,6 @@ def test_pictures_are_read_when_they_are_needed(tmp_path, toy, monkeypatch):
         (["pictures", "--from", "toyy"], "unknown model 'toyy'"),
         (["pictures", "--from", "shy"], "^(?!.*None).*--layer"),
         (["pictures", "--model", "toy"], "unknown option '--model'; "),
-        (["pictures", "-o", "deep/out"], "cannot write the network to deep/out: No such file or directory"),
         (["pictures", "-o", "toy/model.toml"], r"cannot write the network to toy/model\.toml"),
         (["pictures", "-o", "pictures"], "holds other files, and no network to resume"),
     ],
@@ -632,8 +631,8 @@ def test_a_network_that_dies_is_not_written(tmp_path, patterns, rate, steps):
     else:
         net, seen = dd.load_net(tmp_path / "out", "torch"), []
         for net.blobs["data"].data[0] in training.lessons.make(0, 4)[0]:
-            net.forward(end="classes/norm")
-            seen.append(net.blobs["classes/norm"].data.ravel().copy())
+            net.forward(end="classes/pool")
+            seen.append(net.blobs["classes/pool"].data.ravel() / np.linalg.norm(net.blobs["classes/pool"].data))
         assert np.linalg.norm(np.std(seen, 0)) > 0.01 * np.linalg.norm(seen[0])
 
 
