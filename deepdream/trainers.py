@@ -1,5 +1,6 @@
 """The two ways to train: Caffe's own SGDSolver, and the same arithmetic in PyTorch; and the head that is trained."""
 
+import json
 import tempfile
 from collections.abc import Mapping
 from copy import deepcopy
@@ -32,7 +33,7 @@ def add_head(layers: list[Layer], end: str, classes: int) -> list[Layer]:
             needed |= set(layer.bottom)
     window = 2 * shapes.top_shape(layers, end, *shapes.own_size(layers))[1] - 1  # all channels, seen from each of them
     head = f"""
-    layer {{ name: "{HEAD}/pool" type: "Pooling" bottom: "{end}" top: "{HEAD}/pool"
+    layer {{ name: "{HEAD}/pool" type: "Pooling" bottom: {json.dumps(end)} top: "{HEAD}/pool"
              pooling_param {{ pool: AVE global_pooling: true }} }}
     layer {{ name: "{HEAD}/norm" type: "LRN" bottom: "{HEAD}/pool" top: "{HEAD}/norm"
              lrn_param {{ local_size: {window} alpha: {window / LENGTH**2!r} beta: 0.5 k: 1e-6 }} }}
