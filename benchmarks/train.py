@@ -19,7 +19,7 @@ import numpy as np
 from emoji import KINDS, PHOTOGRAPHS, ROOT, write_pictures
 
 import deepdream as dd
-from deepdream.lessons import Lessons
+from deepdream.lessons import Crops
 from deepdream.train import train
 
 LABELS = "parent", "with classes", "without classes"
@@ -85,7 +85,7 @@ def share(judge: Any, picture: np.ndarray, n: int = 24) -> float:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "dream.png"
         dd.save_image(path, picture)
-        crops, _ = Lessons([[path]], 0, judge.own_size, judge.model.mean, 0).make(0, n)
+        crops, _ = Crops([[path]], 0, judge.own_size, judge.model.mean, 0).make_batch(0, n)
     nothing = []
     for crop in crops:
         judge.blobs["data"].reshape(1, *crop.shape)

@@ -347,8 +347,10 @@ def _train(args: argparse.Namespace) -> int:
 
     with TrainingProgress(args.recipe["steps"]) as progress:
         trained = Training(args.recipe, Path(args.out)).run(progress)
-    how = f"{'stopped at' if trained.stopped else 'after'} {trained.steps} steps"
-    if trained.accuracy is not None:
+    how = f"after {trained.steps} steps"
+    if trained.stopped:
+        how = f"stopped after {trained.steps} of {args.recipe['steps']} steps; the same command continues"
+    elif trained.accuracy is not None:
         how += f"; it finds the class of {trained.accuracy:.0%} of the pictures kept out"
     print(f"{trained.folder} ({how})")
     return 130 if trained.stopped else 0

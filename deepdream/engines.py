@@ -32,9 +32,7 @@ def load_net(
     from . import zoo  # late, because it imports protobuf
 
     engine = choose_engine(engine)
-    if engine == "caffe" and (device not in (None, "cpu") or dtype not in (None, "float32")):
-        given = f"{device or 'cpu'} in {dtype or 'float32'}"
-        raise DreamError(f"Caffe runs on the CPU in float32, not on {given}; choose engine 'torch'")
+    check_device(engine, device, dtype)
     found = zoo.find(zoo.default() if model is None else model)
     if engine == "torch":
         from .torchnet import TorchNet
@@ -43,6 +41,13 @@ def load_net(
     from .caffenet import CaffeNet
 
     return CaffeNet(found)
+
+
+def check_device(engine: str, device: str | None, dtype: str | None = None) -> None:
+    """Raise a DreamError if this is Caffe and something else is asked for than what it runs on."""
+    if engine == "caffe" and (device not in (None, "cpu") or dtype not in (None, "float32")):
+        given = f"{device or 'cpu'} in {dtype or 'float32'}"
+        raise DreamError(f"Caffe runs on the CPU in float32, not on {given}; choose engine 'torch'")
 
 
 def choose_engine(engine: str | None, best_first: Iterable[str] = tuple(ENGINES)) -> str:

@@ -44,34 +44,39 @@ def find_classes(folder: str | Path) -> dict[str, list[Path]]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DreamError(f"there is no folder {folder}; give one with a folder of pictures for each class")
+        reason = f"{folder} is a file" if folder.exists() else f"there is no folder {folder}"
+        raise DreamError(f"{reason}; give a folder with a folder of pictures for each class")
+    reasons: dict[Path, str] = {}
     try:
         inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        found: dict[str, list[Path]] = {}
-        for path in filter(Path.is_dir, inside):
-            found.setdefault(_class_name(path), []).extend(_find_pictures(path))
-        loose = [path for path in inside if path.is_file() and is_picture(path.name)]
+        folders = [path for path in inside if path.is_dir()]
+        found = {path: _find_pictures(path.rglob("*"), reasons) for path in folders}
+        loose = _find_pictures(iter(inside), reasons)
     except OSError as error:
         raise DreamError(f"cannot read {folder}: {error.strerror or error}") from None
-    classes = {name: pictures for name, pictures in found.items() if pictures}
+    classes: dict[str, list[Path]] = {}
+    for path, pictures in found.items():
+        if pictures:
+            classes.setdefault(_class_name(path), []).extend(pictures)
+        else:
+            reasons[path] = "there is no picture in it"
     if not classes:
         classes = {"": loose}
     elif loose:
-        warnings.warn(f"{len(loose)} pictures in {folder} lie in no class's folder, and are left out", stacklevel=3)
-    reasons: dict[Path, str] = {}
-    classes = {name: [path for path in paths if _is_usable(path, reasons)] for name, paths in classes.items()}
-    if reasons:
-        some = "; ".join(f"{path}: {reason}" for path, reason in list(reasons.items())[:3])
-        warnings.warn(f"{len(reasons)} pictures are left out: {some}{'; ...' * (len(reasons) > 3)}", stacklevel=3)
-    classes = {name: paths for name, paths in classes.items() if paths}
+        reasons |= dict.fromkeys(loose, "it lies in no class's folder")
     if sum(map(len, classes.values())) < 2:
-        raise DreamError(f"there are no two pictures in {folder} that can be read; give {', '.join(READABLE)}, each "
-                         f"with {SMALLEST}x{SMALLEST} pixels or more")  # fmt: skip
+        raise DreamError(f"there are no two pictures in {folder} that can be read; give {', '.join(READABLE)}, each of "
+                         f"at least {SMALLEST}x{SMALLEST} pixels")  # fmt: skip
+    if reasons:
+        some = "; ".join(f"{path} ({reason})" for path, reason in list(reasons.items())[:3])
+        warnings.warn(f"left out, {len(reasons)} in all: {some}{'; ...' if len(reasons) > 3 else ''}", stacklevel=3)
     if len(classes) == 1 and "" not in classes:
         (only,) = classes
-        alone = next(path for path in inside if _class_name(path) == only)
-        raise DreamError(f"{folder} has one class only, {only!r}, and two are needed to tell apart; to learn from its "
-                         f"pictures without classes, give {alone}")  # fmt: skip
+        alone = next(path for path in folders if _class_name(path) == only)
+        deeper = any(path.parent != alone for path in found[alone])
+        why = "if its folders are the classes" if deeper else "to learn from its pictures without classes"
+        why = f"two are needed to tell apart; {why}, give {alone}"
+        raise DreamError(f"{folder} has one class only, {only!r}, and {why}")
     return classes
 
 
@@ -80,9 +85,15 @@ def _class_name(folder: Path) -> str:
     return " ".join(name.replace("_", " ").split()) or name
 
 
-def _find_pictures(folder: Path) -> list[Path]:
-    paths = (path for path in folder.rglob("*") if is_picture(path.name))
-    return sorted(path for path in paths if path.is_file())
+def _find_pictures(paths: Iterator[Path], reasons: dict[Path, str]) -> list[Path]:
+    """The files among these that can be used; for others that are not hidden, the reason is added."""
+    found = []
+    for path in sorted(path for path in paths if path.is_file() and not path.name.startswith(".")):
+        if not is_picture(path.name):
+            reasons[path] = f"only {', '.join(READABLE)} are read"
+        elif _is_usable(path, reasons):
+            found.append(path)
+    return found
 
 
 def _is_usable(path: Path, reasons: dict[Path, str]) -> bool:
@@ -104,7 +115,7 @@ def _is_usable(path: Path, reasons: dict[Path, str]) -> bool:
     return path not in reasons
 
 
-class Lessons:
+class Crops:
     """Batches of random crops, from pictures that are read as they are needed.
 
     groups: the pictures to learn, one list for each class. tested: those kept out. size: (h, w) of a crop. mean: of
@@ -128,12 +139,14 @@ class Lessons:
     def batches(self, first: int, last: int, n: int) -> Iterator[Batch]:
         """The batches of n crops for the steps from `first` on; each is made while the one before is learnt."""
         with ThreadPoolExecutor(1) as pool:
-            batch = pool.submit(self.make, first, n)
-            for step in range(first, last):
-                made, batch = batch.result(), pool.submit(self.make, step + 1, n)
-                yield made
+            ahead = [pool.submit(self.make_batch, step, n) for step in range(first, min(first + 1, last))]
+            for step in range(first + 1, last + 1):
+                batch = ahead.pop().result()
+                if step < last:
+                    ahead.append(pool.submit(self.make_batch, step, n))
+                yield batch
 
-    def make(self, step: int, n: int) -> Batch:
+    def make_batch(self, step: int, n: int) -> Batch:
         """The batch for one step: classes, pictures, places, sizes and mirroring are random."""
         rng = np.random.default_rng((self.seed, step))
         classes = rng.integers(len(self.groups), size=n)
@@ -141,20 +154,20 @@ class Lessons:
         for number in classes:
             group = self.groups[number]
             image = self._pick(group, int(rng.integers(len(group))))
-            crops.append(self._crop(image, rng.uniform(*CROP), rng.random(), rng.random(), rng.random() < 0.5))
+            crops.append(self._cut(image, rng.uniform(*CROP), rng.random(), rng.random(), rng.random() < 0.5))
         return self._data(crops), classes
 
     def views(self, paths: list[Path], n: int) -> Iterator[np.ndarray]:
         """The middle of each picture that can be read, in batches of up to n: (n, 3, h, w)."""
         images = filter(None, map(self._try, paths))
         while part := list(islice(images, n)):
-            yield self._data([self._crop(image, 1, 0.5, 0.5, False) for image in part])
+            yield self._data([self._cut(image, 1, 0.5, 0.5, False) for image in part])
 
     def readable(self, paths: list[Path]) -> list[Path]:
         """These pictures without those that could not be read so far."""
         return [path for path in paths if path not in self._unreadable]
 
-    def _crop(self, image: "PIL.Image.Image", scale: float, x: float, y: float, mirrored: bool) -> np.ndarray:
+    def _cut(self, image: "PIL.Image.Image", scale: float, x: float, y: float, mirrored: bool) -> np.ndarray:
         """A crop of the picture at the size of the network: (h, w, 3). scale: its size, as a share of the largest that
         fits. x, y: its place, 0..1."""
         from PIL import Image

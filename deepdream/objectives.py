@@ -265,7 +265,8 @@ def class_number(net: Net, label: str | int) -> int:
             _check_range(f"the number of a class of {net.model.name}", label, len(net.labels))
         return label  # without names, the number of channels of its blob is the limit, see `_term`
     if not net.labels:
-        raise DreamError(f"{net.model.name} has no names for its classes; give the number of one instead of {label!r}")
+        cure = "give the number of one, or an objective such as channel('LAYER', 0),"
+        raise DreamError(f"{net.model.name} has no names for its classes; {cure} instead of {label!r}")
     given = " ".join(label.lower().replace("_", " ").split())
     names = [(name.strip(), i) for i, names in enumerate(net.labels) for name in [names, *names.split(",")]]
     numbers = sorted({i for name, i in names if name.lower() == given})

@@ -108,12 +108,12 @@ TABLE = (
     # The network
     Setting("model", "--model", str, "a network's name (`deepdream models` lists them), or a folder with its files; "
             "without it, GoogLeNet, or SqueezeNet if GoogLeNet's weights cannot be downloaded", USERS, metavar="NAME",
-            knob="Network", but={"train": {"option": "--from", "help": "the network to start from: its name, or a "
-            "folder with its files; without it, GoogLeNet, or SqueezeNet if GoogLeNet's weights cannot be "
-            "downloaded"}}),
+            knob="Network", but={"train": {"option": "--from", "alias": "--model", "help": "the network to start from: "
+            "its name, or a folder with its files; without it, GoogLeNet, or SqueezeNet if GoogLeNet's weights cannot "
+            "be downloaded"}}),
     Setting("engine", "--engine", str, "caffe or torch; without it, DEEPDREAM_ENGINE, or Caffe if it is installed",
             USERS, choices=("caffe", "torch"), metavar="NAME", knob="Engine", but={"train": {"help": "caffe or torch; "
-            "without it, DEEPDREAM_ENGINE, or PyTorch if it is installed, which trains several times as fast"}}),
+            "without it, DEEPDREAM_ENGINE, or PyTorch if it is installed, which trains faster"}}),
     Setting("device", "--device", str, "where PyTorch runs: cpu, cuda or mps; without it, cpu", USERS, metavar="NAME"),
     Setting("dtype", "--dtype", str, "the numbers that PyTorch calculates with: float32 or bfloat16; without it, "
             "float32", (*MAKERS, *SPREAD), choices=("float32", "bfloat16"), metavar="NAME"),
@@ -164,15 +164,15 @@ TABLE = (
     Setting("jitter", "--jitter", int, "largest random shift before a step, in pixels", DREAMS, 32, low=0, high=GRAND,
             unit="pixels", metavar="PX", varies=True, passed=True, knob="Jitter"),
     Setting("steps", "--steps", int, "steps of a drawing", ("draw", "atlas", "train"), 300, low=1, high=GRAND,
-            but={"train": {"default": 200, "help": "training steps; a larger number trains a finished network "
-                           "longer"}}),
+            but={"train": {"default": 200, "help": "training steps; with a larger number than before, the "
+                           "training goes on"}}),
     Setting("seed", "--seed", int, "seed of the random shifts, and of the noise; the same seed makes the same picture",
             (*DREAMS, "draw", "atlas", "train"), 0, low=0, high=2**32 - 1, varies=True, knob="Seed",
             but={"dream": {"default": None, "help": "seed of the random shifts, and of the noise; the same seed makes "
                            "the same dream; without it, a random seed, which is recorded in the picture"},
                  "zoom": {"help": "seed of the first frame's random shifts; each later frame adds 1"},
                  "journey": {"help": "seed of the noise and of the first frame's shifts; each later frame adds 1"},
-                 "train": {"help": "seed of the crops, of what is kept out, and of the new layer's first weights"}}),
+                 "train": {"help": "seed of the crops, of what is kept out, and of the classifier's first weights"}}),
     Setting("width", "--width", int, "resize to this width first", (*DREAMS, "train"), low=1, high=SIDE,
             unit="pixels", metavar="PX", knob="Width", but={"grid": {"default": 320}, "studio": {"default": 640},
             "train": {"default": 480, "help": "the width of the photograph that is watched", "kept": False}}),
@@ -195,8 +195,8 @@ TABLE = (
     # Training
     Setting("rate", "--rate", float, "the learning rate: how far the first step changes the weights; it falls evenly "
             "until the last step", ("train",), 0.02, above=0, high=100),
-    Setting("freeze", "--freeze", str, "keep the layers through this one as they are, or `none`; without it, through "
-            "the second pooling, or the first convolution", ("train",), metavar="NAME"),
+    Setting("freeze", "--freeze", str, "keep this layer and all before it as they are, or `none`; without it, those "
+            "up to the second pooling, or if there is none, the first convolution", ("train",), metavar="NAME"),
     Setting("batch", "--batch", int, "pictures in a step", ("train",), 12, low=2, high=10_000, unit="pictures"),
     Setting("keep_out", "--keep-out", float, "keep this share of the pictures out of the training, to test the network "
             "with them", ("train",), 0.1, low=0, high=0.9),

@@ -26,8 +26,8 @@ from .pictures import load_image, save_image, to_json
 from .recipe import with_defaults, with_files
 
 STATE = "state.npz"
-# Settings on which nothing depends that is there: a film may be made longer or faster, or resumed by another version,
-# a network trained longer.
+# Settings that may differ when a run is resumed: a film may be made longer or faster, or by another version, and a
+# network trained longer.
 FREE = "frames", "stop", "fps", "steps", "deepdream"
 RESTART = "--restart makes the film from the beginning"
 

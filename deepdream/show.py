@@ -75,7 +75,7 @@ class Progress:
 class TrainingProgress:
     """A bar for `train`, with the loss, the accuracy of the last steps, and the time left; give it as `on_step`."""
 
-    def __init__(self, steps: int = 200, tqdm: Any = None, disable: bool | None = None) -> None:
+    def __init__(self, steps: int, tqdm: Any = None, disable: bool | None = None) -> None:
         """steps: of the whole training. tqdm, disable: as for `Progress`."""
         if tqdm is None:
             from tqdm import tqdm

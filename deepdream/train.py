@@ -27,14 +27,14 @@ from google.protobuf import text_format
 from . import shapes, zoo
 from .caffemodel import write_weights
 from .caffemodel_pb2 import NetParameter  # pyright: ignore[reportAttributeAccessIssue], made when it is imported
-from .engines import choose_engine, load_net
+from .engines import check_device, choose_engine, load_net
 from .errors import DreamError, unknown, whole
 from .films import check_film, frame_path, save_film
 from .jobs import identity
-from .lessons import Lesson, Lessons, find_classes, fingerprint
+from .lessons import Crops, Lesson, find_classes, fingerprint
 from .motion import SteadyFrame, steady
 from .net import free_memory
-from .pictures import load_image, or_sample, save_image, sheet, to_json
+from .pictures import check_folder, load_image, or_sample, save_image, sheet, to_json
 from .recipe import Recipe, complete, record
 from .resume import STATE, check_same, reserve
 from .shapes import Layer
@@ -84,6 +84,8 @@ class Training:
     def __init__(self, recipe: Recipe, out: Path) -> None:
         self.recipe, self.out = recipe, out
         self.engine = choose_engine(recipe["engine"], ("torch", "caffe"))
+        check_device(self.engine, recipe["device"])
+        _check_out(out, Path(recipe["pictures"]))
         self.parent = zoo.find(recipe["model"] or zoo.default())
         layers, self.weights = zoo.load(self.parent)
         self.end = _check_layer(self.parent, layers, recipe["end"] or self.parent.default_layer)
@@ -95,7 +97,7 @@ class Training:
             groups = [[groups[0][i] for i in sorted(chosen)]]
         keep_out = recipe["keep_out"] if self.names else 0  # groups are no truth to test with
         size = shapes.own_size(layers)
-        self.lessons = Lessons(groups, keep_out, size, self.parent.mean, recipe["seed"])
+        self.crops = Crops(groups, keep_out, size, self.parent.mean, recipe["seed"])
         n = len(groups) if self.names else min(MOST_GROUPS, max(2, len(groups[0]) // PER_GROUP))
         self.layers = add_head(layers, self.end, n)
         self.rates = _rates(self.parent, self.layers, recipe["freeze"])
@@ -114,7 +116,7 @@ class Training:
         """Learn all steps that are not done yet, and write the network."""
         with reserve(self.out, "network"):
             kept = self._resume()
-            done, self.length = int(kept.get("done", 0)), float(kept.get("length", 0))
+            done, self.length, self.spread = (kept[name].item() if kept else 0 for name in ("done", "length", "spread"))
             steps, batch = max(done, self.recipe["steps"]), self.recipe["batch"]
             trainer = self._make_trainer()
             if kept:
@@ -123,10 +125,11 @@ class Training:
             self.viewer.resume(kept)
             stopped, write = False, partial(self._write, trainer)
             try:
+                if not kept:
+                    self._keep(0, trainer)  # what is sorted need not be sorted again, nor is `out` a stranger's folder
                 if not self.viewer.last:
-                    self._keep(done, trainer)
                     self.viewer.look(done, write, is_last=True)
-                for data, classes in self.lessons.batches(done, steps, batch):
+                for data, classes in self.crops.batches(done, steps, batch):
                     with _delay_ctrl_c():
                         loss = trainer.step(data, classes)
                         done += 1
@@ -143,7 +146,7 @@ class Training:
             except KeyboardInterrupt:
                 if not done:
                     raise
-                stopped, accuracy = True, None
+                stopped, accuracy = done < steps, None
             with _delay_ctrl_c():
                 if stopped:
                     self._keep(done, trainer)
@@ -164,10 +167,10 @@ class Training:
         """Sort pictures without classes into groups that look alike, unless an earlier run has done so."""
         if self.names:
             return
-        paths = self.lessons.groups[0]
-        self.group_of = kept["groups"] if kept else _sort(self.lessons, trainer, self.end, self.recipe["batch"])
+        paths = self.crops.groups[0]
+        self.group_of = kept["groups"] if kept else _sort(self.crops, trainer, self.end, self.recipe["batch"])
         groups = [[path for path, g in zip(paths, self.group_of) if g == number] for number in range(MOST_GROUPS)]
-        self.lessons.groups = [group for group in groups if group]
+        self.crops.groups = [group for group in groups if group]
 
     def _check_alive(self, step: int, loss: float, trainer: Trainer) -> None:
         """Raise a DreamError if the network has died, and remove what is there of it."""
@@ -182,21 +185,35 @@ class Training:
             how = "the layer sees the same in every picture"
         else:
             return
-        if not (self.out / "model.toml").exists():
+        advice = "choose a lower {setting}, such as a tenth of it"
+        if (self.out / "model.toml").exists():
+            advice += ", and begin again with --restart"
+        else:
             rmtree(self.out / "watch", ignore_errors=True)
             for name in (STATE, "watch.jpg"):
                 (self.out / name).unlink(missing_ok=True)
-        advice = "begin again with --restart and a lower {setting}, such as a tenth of it"
         raise DreamError(f"the network died in step {step}: {how}; {advice}", "rate")
 
     def _test(self, trainer: Trainer) -> float | None:
         """The share of the pictures kept out whose class is found."""
         right = []
-        for number, paths in enumerate(self.lessons.tested):
-            for data in self.lessons.views(paths, self.recipe["batch"]):
+        matrix, bias = self._written_head(trainer)
+        for number, paths in enumerate(self.crops.tested):
+            for data in self.crops.views(paths, self.recipe["batch"]):
                 trainer.look(data)
-                right += list(trainer.blob(HEAD).argmax(1) == number)
+                scores = trainer.blob(f"{HEAD}/pool")[:, :, 0, 0] @ matrix.T + bias  # (n, classes)
+                right += list(scores.argmax(1) == number)
         return float(np.mean(right)) if right else None
+
+    def _written_head(self, trainer: Trainer) -> list[np.ndarray]:
+        """The classifier's matrix and bias as they are written.
+
+        Training divides the features of each picture by their own length. The network that is written does not, or a
+        class drawn from noise would stay small, since more of it at one place would be less of it at all others. So its
+        matrix is divided by the mean length.
+        """
+        matrix, bias = trainer.weights()[HEAD]
+        return [matrix * np.float32(LENGTH / (self.length or LENGTH)), bias]
 
     def _keep(self, done: int, trainer: Trainer) -> None:
         """Write all that a later run needs to resume."""
@@ -204,8 +221,8 @@ class Training:
         if not self.names:
             state["groups"] = self.group_of
         with whole(self.out / STATE) as part:
-            about = {"done": done, "settings": to_json(self.settings), "pictures": self.pictures, "length": self.length}
-            np.savez(part, **state | about)
+            state |= {"done": done, "length": self.length, "spread": self.spread}
+            np.savez(part, **state, settings=np.array(to_json(self.settings)), pictures=np.array(self.pictures))
 
     def _resume(self) -> dict[str, np.ndarray]:
         """What `_keep` wrote last; empty if there is nothing to resume."""
@@ -220,44 +237,53 @@ class Training:
             raise DreamError(f"cannot read {path}: {error}; --restart trains from the beginning") from None
         check_same(self.out, begun, self.settings, "network")
         if str(kept["pictures"]) != self.pictures:
-            cure = "choose another name, or begin again with --restart"
-            raise DreamError(f"the network in {self.out} has learnt other pictures than those of now; {cure}")
+            cure = f"choose another name, perhaps with --from {self.out}, or begin again with --restart"
+            raise DreamError(f"the network in {self.out} has learnt other pictures than those given now; {cure}")
         return kept
 
     def _write(self, trainer: Trainer, folder: Path, about: dict[str, Any] | None = None) -> None:
-        """Write the network as it is now, so that `load_net` and Caffe load it; without classes it has no head.
-
-        The head then no longer brings the features to one length, or a class drawn from noise would stay small: more of
-        it at one place would be less at all others. Instead they are scaled by what brings them to about that length.
-        """
-        layers, parent, weights = self.layers, self.parent, trainer.weights()
+        """Write the network as it is now, so that `load_net` and Caffe load it; without classes it has no head."""
+        weights = trainer.weights()
         if self.names:
-            layers = remove_norm(layers)
-            weights[HEAD][0] = weights[HEAD][0] * np.float32(LENGTH / (self.length or LENGTH))
+            layers = remove_norm(self.layers)
+            weights[HEAD] = self._written_head(trainer)
         else:
-            layers = layers[: [layer.name for layer in layers].index(self.end) + 1]
+            layers = self.layers[: [layer.name for layer in self.layers].index(self.end) + 1]
         net = NetParameter(name=self.out.name)
         net.layer.extend(layers)
-        count = sum(map(len, self.lessons.groups))
-        what = f"{count} pictures" + f" of {len(self.names)} classes" * bool(self.names)
-        toml = {"title": f"{what}, learnt by {parent.title}", "licence": parent.licence,
-                "mean": [float(value) for value in parent.mean], "default_layer": self.end}  # fmt: skip
-        files = {"deploy.prototxt": text_format.MessageToString(net)}
+        files = {"deploy.prototxt": text_format.MessageToString(net), "model.toml": self._describe(about or {})}
         if self.names:
             files["labels.txt"] = "".join(f"{name}\n" for name in self.names)
-            toml["labels"] = "labels.txt"
-        trained = {"model": parent.name, "pictures": count, "classes": len(self.names), "engine": self.engine,
-                   **{name: self.recipe[name] for name in ("rate", "batch", "seed", "keep_out", "freeze")},
-                   **(about or {})}  # fmt: skip
-        notes = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in toml.items()]
-        notes += ["", "[trained]  # for people who read this file"]
-        notes += [f"{name} = {json.dumps(value)}" for name, value in trained.items() if value is not None]
-        files["model.toml"] = "\n".join(notes) + "\n"
-        needed = shapes.param_shapes(layers)
-        write_weights(folder / "weights.caffemodel", {name: weights[name] for name in needed})
+        write_weights(folder / "weights.caffemodel", {name: weights[name] for name in shapes.param_shapes(layers)})
         for name, text in files.items():
             with whole(folder / name) as part:
                 part.write_text(text, encoding="utf-8")
+
+    def _describe(self, about: dict[str, Any]) -> str:
+        """The text of the network's model.toml; it says how it was trained, but names none of the pictures."""
+        count, parent = sum(map(len, self.crops.groups)), self.parent
+        what = f"{count} pictures" + f" of {len(self.names)} classes" * bool(self.names)
+        model = {"title": f"{self.out.name}: {what}, from {parent.title.split(', from ')[-1]}",
+                 "licence": parent.licence, "mean": [float(value) for value in parent.mean], "default_layer": self.end,
+                 "labels": "labels.txt" if self.names else None}  # fmt: skip
+        trained = {"model": parent.name, "pictures": count, "classes": len(self.names), "engine": self.engine}
+        trained |= {name: self.recipe[name] for name in ("rate", "batch", "seed", "keep_out", "freeze")} | about
+
+        def lines(table: dict[str, Any]) -> list[str]:
+            given = {name: value for name, value in table.items() if value is not None}
+            return [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in given.items()]
+
+        return "\n".join([*lines(model), "", "[trained]  # for people who read this file", *lines(trained), ""])
+
+
+def _check_out(out: Path, pictures: Path) -> None:
+    """Raise a DreamError if this is no place for a network."""
+    check_folder(out)
+    if out.resolve().is_relative_to(pictures.resolve()):
+        raise DreamError(f"{out} lies in {pictures}, and would be one of its classes the next time; choose another -o")
+    package = zoo.MODELS / out.name
+    if out.parent.resolve() == Path("models").resolve() != zoo.MODELS.resolve() and package.exists():
+        raise DreamError(f"{out.name} is the name of a network of the package; choose another -o")
 
 
 def _check_layer(model: zoo.Model, layers: list[Layer], end: str | None) -> str:
@@ -266,10 +292,13 @@ def _check_layer(model: zoo.Model, layers: list[Layer], end: str | None) -> str:
         raise DreamError(f"{model.name} has no default layer; {{setting}} names the one to train", "end")
     size = shapes.own_size(layers)
     can = [name for name in shapes.climbable(layers) if len(shapes.top_shape(layers, name, *size)) == 4]
-    advice = f"only a layer that a dream can climb, with places; `deepdream layers --model {model.name}` lists them"
-    if end not in can:
-        raise unknown("layer to train", end, can, advice)
-    return end
+    can = [name for name in can if not name.startswith(f"{HEAD}/")]  # the head of a network trained before
+    if end in can:
+        return end
+    if end in [layer.name for layer in layers]:
+        raise DreamError(f"layer {end!r} cannot be trained: its output must be its own, with a height and a width; try "
+                         f"{can[-1]!r}")  # fmt: skip
+    raise unknown("layer to train", end, can, f"`deepdream layers --model {model.name}` lists all of them")
 
 
 def _rates(model: zoo.Model, layers: list[Layer], freeze: str | None) -> dict[str, float]:
@@ -295,12 +324,11 @@ def _rates(model: zoo.Model, layers: list[Layer], freeze: str | None) -> dict[st
         rates = {name: share(name, frozen) for name in learn}
         if 1.0 in rates.values():
             return rates
-    first = freeze or "the picture"
-    stuck = f"no layer from {first} to {below[-1]} can learn"
+    stuck = f"no layer up to {below[-1]} is left to learn"
     raise DreamError(f"{stuck}; choose an earlier layer for {{setting}}, or a later one for --layer", "freeze")
 
 
-def _sort(lessons: Lessons, trainer: Trainer, end: str, batch: int) -> np.ndarray:
+def _sort(crops: Crops, trainer: Trainer, end: str, batch: int) -> np.ndarray:
     """The number of each picture's group, -1 if it cannot be read: k-means of the strongest answer of each channel.
 
     The strongest, not the mean over all places: it belongs to the things in a picture rather than to their background.
@@ -309,15 +337,15 @@ def _sort(lessons: Lessons, trainer: Trainer, end: str, batch: int) -> np.ndarra
     from tqdm import tqdm
 
     strongest: list[np.ndarray] = []
-    (paths,) = lessons.groups
-    for data in tqdm(lessons.views(paths, batch), "sorting", -(-len(paths) // batch), leave=False, disable=None):
+    (paths,) = crops.groups
+    for data in tqdm(crops.views(paths, batch), "sorting", -(-len(paths) // batch), leave=False, disable=None):
         trainer.look(data)
         strongest += list(trainer.blob(end).max((2, 3)))
     features = np.stack(strongest) / np.maximum(np.linalg.norm(strongest, axis=1, keepdims=True), 1e-9)
-    rng, groups = np.random.default_rng(lessons.seed), trainer.blob(HEAD).shape[1]
+    rng, groups = np.random.default_rng(crops.seed), trainer.blob(HEAD).shape[1]
     with warnings.catch_warnings(action="ignore"):  # of groups that stay empty, because pictures are alike
         found = iter(kmeans2(features - features.mean(0), groups, minit="++", rng=rng)[1])
-    readable = set(lessons.readable(paths))
+    readable = set(crops.readable(paths))
     return np.array([next(found) if path in readable else -1 for path in paths])
 
 

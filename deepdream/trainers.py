@@ -66,15 +66,25 @@ def make_trainer(engine: str, layers: list[Layer], weights: Weights, rates: dict
 class Trainer(Protocol):
     """A network that learns by stochastic gradient descent, with momentum and weight decay as in Caffe."""
 
-    def step(self, data: np.ndarray, classes: np.ndarray) -> float: ...  # learn a batch; its loss before that
+    def step(self, data: np.ndarray, classes: np.ndarray) -> float:
+        """Learn a batch, (n, 3, h, w) and (n,); returns its loss before that."""
+        ...
 
-    def look(self, data: np.ndarray) -> None: ...  # a forward pass, without learning
+    def look(self, data: np.ndarray) -> None:
+        """Run a batch forward without learning it."""
+        ...
 
-    def blob(self, name: str) -> np.ndarray: ...  # what the last pass made: (n, ...)
+    def blob(self, name: str) -> np.ndarray:
+        """What the last `step` or `look` made of its batch: (n, ...)."""
+        ...
 
-    def weights(self) -> Weights: ...
+    def weights(self) -> Weights:
+        """The weights as they are now; the next step may change these arrays."""
+        ...
 
-    def state(self) -> dict[str, np.ndarray]: ...  # all that `restore` needs to continue
+    def state(self) -> dict[str, np.ndarray]:
+        """All that `restore` needs to continue; the next step may change these arrays."""
+        ...
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None: ...
 
@@ -163,7 +173,8 @@ class CaffeTrainer:
             net_param=_training_net(pb, layers, {name: rate / top for name, rate in rates.items()}, batch))  # fmt: skip
         (self.folder / "solver.prototxt").write_text(text_format.MessageToString(solver))
         self.solver = caffe.SGDSolver(str(self.folder / "solver.prototxt"))
-        self.net, self.batch, self.seen = self.solver.net, batch, batch
+        self.net, self.batch = self.solver.net, batch
+        self.seen = batch  # how many pictures of the batch were given to the last pass
         for name, blobs in weights.items():
             for param, blob in zip(self.net.params[name], blobs):
                 param.data[...] = blob
