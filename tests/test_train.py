@@ -379,9 +379,7 @@ def test_other_settings_and_pictures_are_refused(tmp_path, toy, patterns):
     write_model(tmp_path / "other" / "toyy")
     refused(main("train", patterns, "-o", out, "--from", tmp_path / "other" / "toyy", *given[2:]), "with --from 'toy'")
     other = draw_classes(tmp_path / "others", 4)
-    refused(
-        main("train", other, "-o", out, *given), "has learnt other pictures than .*--from .*--restart"
-    )
+    refused(main("train", other, "-o", out, *given), "has learnt other pictures than .*--from .*--restart")
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
     assert main("train", other, "-o", out, *given, "--restart").returncode == 0
     assert main("train", other.rename(tmp_path / "moved"), "-o", out, *given).returncode == 0, "they may move"
