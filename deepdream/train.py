@@ -341,6 +341,8 @@ def _sort(crops: Crops, trainer: Trainer, end: str, batch: int) -> np.ndarray:
     for data in tqdm(crops.views(paths, batch), "sorting", -(-len(paths) // batch), leave=False, disable=None):
         trainer.look(data)
         strongest += list(trainer.blob(end).max((2, 3)))
+    if len(strongest) < 2:
+        raise DreamError(f"there are no two pictures in {paths[0].parent} that can be read")
     features = np.stack(strongest) / np.maximum(np.linalg.norm(strongest, axis=1, keepdims=True), 1e-9)
     rng, groups = np.random.default_rng(crops.seed), trainer.blob(HEAD).shape[1]
     with warnings.catch_warnings(action="ignore"):  # of groups that stay empty, because pictures are alike

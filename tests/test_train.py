@@ -709,3 +709,17 @@ def test_a_crop_of_any_picture_lies_within_it():
             crops = lessons.Crops([[Path("a"), Path("b")]], 0, (own, own), [0, 0, 0], 0)
             for place in (0, 0.5, 1):
                 assert crops._cut(image, 1, place, place, False).shape == (own, own, 3)
+
+
+@pytest.mark.filterwarnings("ignore:cannot read")
+@pytest.mark.parametrize("whole", [0, 1, 2])
+def test_pictures_without_classes_of_which_most_are_cut_off(tmp_path, toy, whole):
+    pictures = draw_classes(tmp_path / "all", 4, ["rows"]) / "rows"
+    for path in sorted(pictures.iterdir())[whole:]:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    if whole == 2:
+        assert len(learn(pictures, tmp_path / "out", **few(toy))) == 10
+    else:
+        with pytest.raises(dd.DreamError, match=r"there are no two pictures in .* that can be read"):
+            learn(pictures, tmp_path / "out", **few(toy))
+        assert not (tmp_path / "out").exists()
