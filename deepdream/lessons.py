@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .errors import DreamError
+from .net import to_data
 from .pictures import MOST_PIXELS, READABLE, is_picture, load_image, to_image
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def find_classes(folder: str | Path) -> dict[str, list[Path]]:
         inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         folders = [path for path in inside if path.is_dir()]
         found = {path: _find_pictures(path.rglob("*"), reasons) for path in folders}
-        loose = _find_pictures(iter(inside), reasons)
+        loose = _find_pictures(inside, reasons)
     except OSError as error:
         raise DreamError(f"cannot read {folder}: {error.strerror or error}") from None
     classes: dict[str, list[Path]] = {}
@@ -85,34 +86,34 @@ def _class_name(folder: Path) -> str:
     return " ".join(name.replace("_", " ").split()) or name
 
 
-def _find_pictures(paths: Iterator[Path], reasons: dict[Path, str]) -> list[Path]:
+def _find_pictures(paths: Iterable[Path], reasons: dict[Path, str]) -> list[Path]:
     """The files among these that can be used; for others that are not hidden, the reason is added."""
     found = []
     for path in sorted(path for path in paths if path.is_file() and not path.name.startswith(".")):
-        if not is_picture(path.name):
-            reasons[path] = f"only {', '.join(READABLE)} are read"
-        elif _is_usable(path, reasons):
+        if fault := _find_fault(path):
+            reasons[path] = fault
+        else:
             found.append(path)
     return found
 
 
-def _is_usable(path: Path, reasons: dict[Path, str]) -> bool:
-    """Whether a picture can be used, as far as its first bytes show; otherwise the reason is added."""
+def _find_fault(path: Path) -> str:
+    """Why a file cannot be used, as far as its name and its first bytes show; empty if it can."""
     from PIL import Image
 
+    if not is_picture(path.name):
+        return f"only {', '.join(READABLE)} are read"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 width, height = image.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reasons[path] = "it cannot be read" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-        return False
+        unknown = isinstance(error, Image.UnidentifiedImageError)
+        return "it cannot be read" if unknown or not str(error) else str(error)
     if min(width, height) < SMALLEST:
-        reasons[path] = f"it has only {width}x{height} pixels"
-    elif width * height > MOST_PIXELS:
-        reasons[path] = f"it has more than {MOST_PIXELS:,} pixels"
-    return path not in reasons
+        return f"it has only {width}x{height} pixels"
+    return f"it has more than {MOST_PIXELS:,} pixels" if width * height > MOST_PIXELS else ""
 
 
 class Crops:
@@ -139,11 +140,10 @@ class Crops:
     def batches(self, first: int, last: int, n: int) -> Iterator[Batch]:
         """The batches of n crops for the steps from `first` on; each is made while the one before is learnt."""
         with ThreadPoolExecutor(1) as pool:
-            ahead = [pool.submit(self.make_batch, step, n) for step in range(first, min(first + 1, last))]
-            for step in range(first + 1, last + 1):
-                batch = ahead.pop().result()
-                if step < last:
-                    ahead.append(pool.submit(self.make_batch, step, n))
+            begun = (pool.submit(self.make_batch, step, n) for step in range(first, last))  # each when it is asked for
+            ahead = next(begun, None)
+            while ahead:
+                batch, ahead = ahead.result(), next(begun, None)
                 yield batch
 
     def make_batch(self, step: int, n: int) -> Batch:
@@ -180,7 +180,7 @@ class Crops:
         return np.asarray(crop, np.float32)[:, :: -1 if mirrored else 1]
 
     def _data(self, crops: list[np.ndarray]) -> np.ndarray:
-        return np.stack([crop.transpose(2, 0, 1)[::-1] - self.mean for crop in crops])
+        return np.stack([to_data(crop, self.mean) for crop in crops])
 
     def _pick(self, group: list[Path], i: int) -> "PIL.Image.Image":
         """Picture i of the group, or the next that can be read."""

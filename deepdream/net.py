@@ -257,7 +257,12 @@ def check_image(img: np.ndarray) -> None:
 def preprocess(net: Net, img: np.ndarray) -> np.ndarray:
     """(H, W, 3) RGB, 0..255 -> (3, H, W) float32 BGR minus the network's mean."""
     check_image(img)
-    return np.float32(np.rollaxis(np.asarray(img), 2)[::-1]) - net.mean
+    return to_data(img, net.mean)
+
+
+def to_data(img: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """As `preprocess`, for an image that needs no check; mean: (3, 1, 1), BGR."""
+    return np.float32(np.rollaxis(np.asarray(img), 2)[::-1]) - mean
 
 
 def deprocess(net: Net, img: np.ndarray) -> np.ndarray:

@@ -15,7 +15,32 @@ TRAINING_LOOK = "{desc}{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} steps, {
 LONGEST = 40  # characters of a layer or objective beside a film's bar
 
 
-class Progress:
+class _Bar:
+    """A bar that its `with` block removes. tqdm: the class of the bar; without it, a bar on the terminal. disable: True
+    shows no bar; None shows one only on a terminal."""
+
+    def __init__(self, tqdm: Any, disable: bool | None, **look: Any) -> None:
+        if tqdm is None:
+            from tqdm import tqdm
+
+        self.bar = tqdm(**look, leave=False, disable=disable)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def begin_at(self, n: int) -> None:
+        """Begin with what an earlier run has done: it took no time in this run, and must not count in its speed."""
+        self.bar.initial = self.bar.n = self.bar.last_print_n = n
+
+    def close(self) -> None:
+        """Remove the bar."""
+        self.bar.close()
+
+
+class Progress(_Bar):
     """A bar with the time left, for a dream or for all frames of a film: `with Progress() as progress`.
 
     For a dream, give it as `on_step`. For a film, give it as `on_step` too, and its method `on_frame` to `make_film`.
@@ -25,24 +50,14 @@ class Progress:
     """
 
     def __init__(self, frames: int | None = 0, tqdm: Any = None, disable: bool | None = None) -> None:
-        """frames: how many a film has, None if that is not known, 0 for a dream. tqdm: the class of the bar; without
-        it, a bar on the terminal. disable: True shows no bar; None shows one only on a terminal."""
-        if tqdm is None:
-            from tqdm import tqdm
-
+        """frames: how many a film has, None if that is not known, 0 for a dream. tqdm, disable: see `_Bar`."""
         self.done, self.stopped = 0.0, False
         self.is_film, self.frames, self._finished = frames != 0, frames, None  # _finished: frames of the film
         if self.is_film:
             look = {"total": frames, "bar_format": FILM_LOOK, "unit": " frames", "ncols": 120}
         else:
             look = {"total": 1.0, "bar_format": DREAM_LOOK, "ncols": 100}
-        self.bar = tqdm(**look, leave=False, disable=disable)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        super().__init__(tqdm, disable, **look)
 
     def __call__(self, step: Step) -> None:
         self.on_step(step)
@@ -60,39 +75,25 @@ class Progress:
     def on_frame(self, finished: int) -> None:
         """Move the bar to the number of frames that are finished; the first call gives those of an earlier run."""
         if self._finished is None:
-            # They took no time in this run, and must not count in its frames a second.
-            self.bar.initial = self.bar.n = self.bar.last_print_n = finished
+            self.begin_at(finished)
         self._finished = finished
         self.bar.update(finished - self.bar.n)
         if self.frames and finished >= self.frames:
             self.bar.set_description_str("encoding ")
 
-    def close(self) -> None:
-        """Remove the bar."""
-        self.bar.close()
 
-
-class TrainingProgress:
+class TrainingProgress(_Bar):
     """A bar for `train`, with the loss, the accuracy of the last steps, and the time left; give it as `on_step`."""
 
     def __init__(self, steps: int, tqdm: Any = None, disable: bool | None = None) -> None:
-        """steps: of the whole training. tqdm, disable: as for `Progress`."""
-        if tqdm is None:
-            from tqdm import tqdm
-
+        """steps: of the whole training. tqdm, disable: see `_Bar`."""
         self.accuracy: float | None = None
-        self.bar = tqdm(total=steps, bar_format=TRAINING_LOOK, ncols=100, leave=False, disable=disable)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
+        super().__init__(tqdm, disable, total=steps, bar_format=TRAINING_LOOK, ncols=100)
 
     def __call__(self, lesson: Lesson) -> None:
         """Move the bar to this lesson."""
-        if self.accuracy is None:  # the steps of an earlier run took no time in this one
-            self.bar.initial = self.bar.n = self.bar.last_print_n = lesson.step - 1
+        if self.accuracy is None:
+            self.begin_at(lesson.step - 1)
             self.accuracy = lesson.accuracy
         self.accuracy = 0.9 * self.accuracy + 0.1 * lesson.accuracy
         self.bar.set_description_str(f"loss {lesson.loss:.2f}, accuracy {self.accuracy:.0%} ", refresh=False)

@@ -47,7 +47,7 @@ class Blob:
         """The tensor of 'data' or 'diff', with what was written to its array."""
         if which not in self._tensors:
             zeros = torch.zeros(self.shape, dtype=self._dtype, device=self._device)
-            self._tensors[which] = _channels_last(zeros)
+            self._tensors[which] = channels_last(zeros)
         if which in self._copies:
             self._tensors[which].copy_(self._copies.pop(which))
         return self._tensors[which]
@@ -101,11 +101,11 @@ class TorchNet(DreamNet):
         self.params: OrderedDict[str, list[Blob]] = OrderedDict()
         self._weights: dict[str, list[Tensor]] = {}
         for layer, arrays in weights.items():
-            tensors = [_channels_last(torch.tensor(array, dtype=torch.float32)) for array in arrays]
+            tensors = [channels_last(torch.tensor(array, dtype=torch.float32)) for array in arrays]
             self.params[layer] = [Blob(t.shape, torch.device("cpu"), torch.float32) for t in tensors]
             for blob, tensor in zip(self.params[layer], tensors):
                 blob.put("data", tensor)
-            self._weights[layer] = [_channels_last(t.to(self.device, self.dtype)) for t in tensors]
+            self._weights[layer] = [channels_last(t.to(self.device, self.dtype)) for t in tensors]
         self.blobs: OrderedDict[str, Blob] = OrderedDict()
         for layer, _, tops, _ in shapes.walk(layers):
             for top, shape in zip(layer.top, tops):
@@ -190,7 +190,7 @@ class TorchNet(DreamNet):
         return self._index[start] if start else 0, self._index[end] if end else len(self._index) - 1
 
 
-def _channels_last(tensor: Tensor) -> Tensor:
+def channels_last(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
@@ -290,12 +290,12 @@ class _StridedOnPicture(torch.autograd.Function):
         left = pad + s - k - s * low
         right = s * n - k - left
         phases = F.pad(filters.flip(2, 3), (left, right, left, right)).reshape(f, c, n, s, n, s).flip(3, 5)
-        phases = _channels_last(phases.permute(1, 3, 5, 0, 2, 4).reshape(c * s * s, f, n, n))
+        phases = channels_last(phases.permute(1, 3, 5, 0, 2, 4).reshape(c * s * s, f, n, n))
         margin = max(-low, -(-height // s) + high - g.shape[2], -(-width // s) + high - g.shape[3])
         fine = F.pixel_shuffle(F.conv2d(g, phases, padding=margin), s)
         first = s * (margin + low)
         picture = fine[:, :, first : first + height, first : first + width]
-        return _channels_last(picture.to(dtype)), None, None, None, None
+        return channels_last(picture.to(dtype)), None, None, None, None
 
 
 def _deconvolution(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:

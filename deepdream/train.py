@@ -173,7 +173,7 @@ class Training:
         self.crops.groups = [group for group in groups if group]
 
     def _check_alive(self, step: int, loss: float, trainer: Trainer) -> None:
-        """Raise a DreamError if the network has died, and remove what is there of it."""
+        """Measure the features; raise a DreamError if the network has died, and remove what is there of it."""
         means, features = (trainer.blob(f"{HEAD}/{name}")[:, :, 0, 0] for name in ("pool", "norm"))  # (n, channels)
         spread = np.linalg.norm(features - features.mean(0), axis=1).mean() / LENGTH
         self.spread = self.spread or spread
@@ -197,7 +197,7 @@ class Training:
     def _test(self, trainer: Trainer) -> float | None:
         """The share of the pictures kept out whose class is found."""
         right = []
-        matrix, bias = self._written_head(trainer)
+        matrix, bias = self._scale_head(trainer.weights()[HEAD])
         for number, paths in enumerate(self.crops.tested):
             for data in self.crops.views(paths, self.recipe["batch"]):
                 trainer.look(data)
@@ -205,14 +205,14 @@ class Training:
                 right += list(scores.argmax(1) == number)
         return float(np.mean(right)) if right else None
 
-    def _written_head(self, trainer: Trainer) -> list[np.ndarray]:
-        """The classifier's matrix and bias as they are written.
+    def _scale_head(self, head: list[np.ndarray]) -> list[np.ndarray]:
+        """The classifier's matrix and bias as they are written, given those that were learnt.
 
         Training divides the features of each picture by their own length. The network that is written does not, or a
         class drawn from noise would stay small, since more of it at one place would be less of it at all others. So its
         matrix is divided by the mean length.
         """
-        matrix, bias = trainer.weights()[HEAD]
+        matrix, bias = head
         return [matrix * np.float32(LENGTH / (self.length or LENGTH)), bias]
 
     def _keep(self, done: int, trainer: Trainer) -> None:
@@ -246,7 +246,7 @@ class Training:
         weights = trainer.weights()
         if self.names:
             layers = remove_norm(self.layers)
-            weights[HEAD] = self._written_head(trainer)
+            weights[HEAD] = self._scale_head(weights[HEAD])
         else:
             layers = self.layers[: [layer.name for layer in self.layers].index(self.end) + 1]
         net = NetParameter(name=self.out.name)
@@ -408,8 +408,8 @@ class Viewer:
         (self.out / "watch").mkdir(exist_ok=True)
         save_image(frame_path(self.out / "watch", step), self.last.picture)
         frames = self._frames()
-        chosen = {frames[i] for i in np.linspace(0, len(frames) - 1, min(len(frames), MOST_SHOWN)).round().astype(int)}
-        shown = sorted(chosen)
+        shown = np.linspace(0, len(frames) - 1, min(len(frames), MOST_SHOWN)).round().astype(int)
+        shown = [frames[i] for i in shown]
         labels = [f"step {int(path.stem)}" for path in shown]
         save_image(self.out / "watch.jpg", sheet([load_image(path) for path in shown], labels))
 

@@ -98,7 +98,7 @@ class TorchTrainer:
 
         from . import torchnet
 
-        self.layers, self.types, self.torch = layers, torchnet.TYPES, torch
+        self.layers, self.torch, self.torchnet = layers, torch, torchnet
         self.device = torchnet.find_device(device or "cpu")
         self.params = {name: [self._tensor(blob) for blob in blobs] for name, blobs in weights.items()}
         self.learning = []  # (parameter, its last change, its rate)
@@ -109,14 +109,13 @@ class TorchTrainer:
         self.done, self.steps = 0, steps
 
     def _tensor(self, array: np.ndarray) -> Any:
-        kind = self.torch.channels_last if array.ndim == 4 else self.torch.contiguous_format
-        return self.torch.tensor(array, device=self.device).contiguous(memory_format=kind)
+        return self.torchnet.channels_last(self.torch.tensor(array, device=self.device))
 
     def _forward(self, data: np.ndarray) -> None:
         self.blobs = {"data": self._tensor(data)}
         for layer in self.layers[1:-1]:  # between the Input and the Softmax
             bottoms = [self.blobs[name] for name in layer.bottom]
-            tops = self.types[layer.type](layer, self.params.get(layer.name, []), *bottoms)
+            tops = self.torchnet.TYPES[layer.type](layer, self.params.get(layer.name, []), *bottoms)
             self.blobs.update(zip(layer.top, tops if isinstance(tops, tuple) else [tops]))
 
     def step(self, data: np.ndarray, classes: np.ndarray) -> float:
