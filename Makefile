@@ -6,7 +6,7 @@
 # make serve     the studio, as a page in the browser
 # make caffe     build Caffe and install it into the environment
 # make wheel     wheels of Caffe and of deepdream in dist/, for other Linux machines
-# make bench     the numbers that docs/speed.md quotes
+# make bench     the tables of README.md and docs/speed.md; BENCH=--write puts them there
 # make clean     remove the environment; dreams/ stays
 PYTHON ?= python3
 BIN := .venv/bin
@@ -17,6 +17,7 @@ DREAM ?=
 SERVE ?=
 # The fast engine, for tests and benchmarks
 TORCH ?= torch==2.13.0
+BENCH ?=
 OUT ?= dreams/mountains.jpg
 # Such as: make test PYTEST="tests/test_dream.py -x"
 PYTEST ?= --durations=15
@@ -54,7 +55,7 @@ serve: .venv/ready
 	$(BIN)/deepdream serve $(SERVE)
 
 bench: .venv/tests
-	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/bench.py $(BENCH)
 
 caffe: .venv/bin/pip
 	$(BIN)/python tools/caffe/build.py
