@@ -272,6 +272,8 @@ def _with_full_paths(job: Job) -> Job:
     for name in ("model", *INPUTS):
         check(name, job.get(name))
     job = {"seed": 0} | job | {"command": command, "out": _full(job["out"])}
+    # Unless somebody chooses, what makes the same pictures on all workers
+    job |= {name: job.get(name) or value for name, value in (("device", "cpu"), ("dtype", "float32"))}
     if job["model"] not in zoo.names():
         job["model"] = _full(job["model"])  # a folder
     return with_files(job, lambda _, path: _full(path))

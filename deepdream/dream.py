@@ -1,12 +1,13 @@
 """The algorithm of Google's DeepDream notebook (2015), to the bit: github.com/google/deepdream, dream.ipynb."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .errors import DreamError
-from .net import Fill, Net, check_image, deprocess, preprocess
+from .net import EngineArray, Fill, Net, check_image, deprocess, preprocess, to_data
 from .objectives import Objective, objective_L2, parse, parts
 from .pictures import grey, resized
 from .recipe import ROWS, check
@@ -85,9 +86,14 @@ def make_step(net: Net, step_size: float = 1.5, end: str = "inception_4c/output"
 
 def octaves(net: Net, base_img: np.ndarray, octave_n: int = 4, octave_scale: float = 1.4) -> list[np.ndarray]:
     """The picture at `octave_n` sizes, smallest first, each `octave_scale` times the one before: (3, h, w) float32."""
-    bases = [preprocess(net, base_img)]
+    return [net.to_numpy(base) for base in _bases(net, base_img, octave_n, octave_scale)]
+
+
+def _bases(net: Net, base_img: np.ndarray, octave_n: int, octave_scale: float) -> list[EngineArray]:
+    """As `octaves`, in the engine's own arrays."""
+    bases = [net.array(preprocess(net, base_img))]
     for _ in range(octave_n - 1):
-        bases.append(_zoom(bases[-1], 1.0 / octave_scale, 1.0 / octave_scale))
+        bases.append(net.zoom(bases[-1], 1.0 / octave_scale, 1.0 / octave_scale))
     return bases[::-1]
 
 
@@ -114,8 +120,8 @@ def deepdream(net: Net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 
     if seed is not None:
         step_params["rng"] = np.random.RandomState(seed)
     label = str(objective) if isinstance(objective, Objective) else end
-    canvas = Canvas(net, base_img, octaves(net, base_img, octave_n, octave_scale), mask)
-    octave, i, total = 0, 0, max(1, iter_n * sum(base.size for base in canvas.bases))
+    canvas = Canvas(net, base_img, _bases(net, base_img, octave_n, octave_scale)[:-1], mask)
+    octave, i, total = 0, 0, max(1, iter_n * (np.size(base_img) + sum(math.prod(base.shape) for base in canvas.bases)))
     done = 0  # values computed, of the total
 
     def show() -> np.ndarray:
@@ -164,32 +170,46 @@ def prepare(net: Net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4,
 
 
 class Canvas:
-    """The picture as it grows in net.blobs['data'], one octave after another."""
+    """The picture as it grows in net.blobs['data'], one octave after another.
 
-    def __init__(self, net: Net, base_img: np.ndarray, bases: list[np.ndarray], mask: np.ndarray | None) -> None:
+    Large pictures are short of memory: `bases` are those of all octaves but the last, whose base is made from
+    `base_img` when its turn comes, and only what a later octave or Ctrl-C needs is kept.
+    """
+
+    def __init__(self, net: Net, base_img: np.ndarray, bases: list[EngineArray], mask: np.ndarray | None) -> None:
         self.net, self.base_img, self.bases, self.mask = net, base_img, bases, mask
         self.light = None  # the mask at this octave's size, (h, w), in the engine's own array
         self.size = 0  # number of values in the picture at this octave
         self.touched = False  # whether a step was made
-        self._below: np.ndarray | None = None  # the photograph under the detail; None at the last octave
-        self._start: np.ndarray | None = None  # what is on its way into the network
+        # The photograph under the detail; 0 while the detail is enlarged by itself; None at the last octave
+        self._below: EngineArray | float | None = None
+        self._start: EngineArray | None = None  # what is on its way into the network
 
     def enlarge(self) -> None:
         """Go to the next octave: enlarge what the network has added so far, and lay it over the photograph."""
-        src, base = self.net.blobs["data"], self.bases.pop(0)  # (3, h, w)
-        h, w = base.shape[-2:]
-        self.size = base.size
-        detail = np.zeros_like(base) if self._below is None else _enlarge(src.data[0] - self._below, h, w)
+        net, src, last = self.net, self.net.blobs["data"], not self.bases
+        h, w = np.shape(self.base_img)[:2] if last else self.bases[0].shape[-2:]
+        self.size = 3 * h * w
+        if self._below is None:
+            detail = net.array(np.zeros((3, h, w), np.float32))
+        else:
+            detail = net.image - self._below
+            self._start, self._below = detail, 0.0
+            src.reshape(1, 3, 1, 1)  # frees the old picture and its gradient
+            detail = _enlarge(net, detail, h, w)
         if self.mask is not None:
-            light = resized(self.mask, h, w)
-            detail *= light > 0
-            self.light = self.net.array(light)
-        detail += base
-        # Only a later octave, or Ctrl-C before the last, needs what lies below: large pictures are short of memory.
-        self._start, self._below = detail, base if self.bases else None
+            self.light = net.array(resized(self.mask, h, w))
+            detail *= self.light > 0
+        below = None if last else self.bases.pop(0)  # (3, h, w)
+        detail += self._photograph() if below is None else below
+        self._start, self._below = detail, below
         src.reshape(1, 3, h, w)
-        src.data[0] = detail
-        self.net.shift, self._start = (0, 0), None
+        net.image[:] = detail
+        net.shift, self._start = (0, 0), None
+
+    def _photograph(self) -> EngineArray:
+        """What is under the detail at the last octave, (3, H, W)."""
+        return self.net.array(to_data(self.base_img, self.net.mean))
 
     def small_picture(self) -> np.ndarray:
         """The picture at this octave's size, (h, w, 3), between two steps."""
@@ -197,30 +217,26 @@ class Canvas:
 
     def picture(self) -> np.ndarray:
         """The picture so far, (H, W, 3), at any moment, even in the middle of a step."""
+        net = self.net
         if not self.touched:
-            return deprocess(self.net, preprocess(self.net, self.base_img))
-        so_far = self.net.blobs["data"].data[0] if self._start is None else self._start  # (3, h, w)
-        if self._start is None and any(self.net.shift):
-            so_far = np.roll(so_far, [-n for n in self.net.shift], (-2, -1))
+            return deprocess(net, net.to_numpy(self._photograph()))
+        so_far = net.image if self._start is None else self._start  # (3, h, w)
+        if self._start is None and any(net.shift):
+            so_far = net.xp.roll(so_far, tuple(-n for n in net.shift), (-2, -1))
         if self._below is None:
-            return deprocess(self.net, so_far)
-        whole = preprocess(self.net, self.base_img)
-        detail = _enlarge(so_far - self._below, *whole.shape[-2:])
-        whole += detail if self.mask is None else detail * (resized(self.mask, *whole.shape[-2:]) > 0)
-        return deprocess(self.net, whole)
+            return deprocess(net, net.to_numpy(so_far))
+        h, w = np.shape(self.base_img)[:2]
+        whole = _enlarge(net, so_far - self._below, h, w)
+        if self.mask is not None:
+            whole *= net.array(resized(self.mask, h, w)) > 0
+        whole += self._photograph()
+        return deprocess(net, net.to_numpy(whole))
 
 
-def _enlarge(detail: np.ndarray, h: int, w: int) -> np.ndarray:
+def _enlarge(net: Net, detail: EngineArray, h: int, w: int) -> EngineArray:
     """(3, h', w') -> (3, h, w)"""
     h1, w1 = detail.shape[-2:]
-    return _zoom(detail, 1.0 * h / h1, 1.0 * w / w1)
-
-
-def _zoom(a: np.ndarray, down: float, across: float) -> np.ndarray:
-    """(3, h, w) -> (3, h * down, w * across), rounded"""
-    from scipy import ndimage as nd
-
-    return np.asarray(nd.zoom(a, (1, down, across), order=1))
+    return net.zoom(detail, 1.0 * h / h1, 1.0 * w / w1)
 
 
 def fit_brightness(image: np.ndarray, clip: bool) -> np.ndarray:

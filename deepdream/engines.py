@@ -25,7 +25,9 @@ def load_net(
         and perhaps a model.toml. None takes GoogLeNet if its weights are present or can be downloaded, else
         SqueezeNet, with a warning that says how to get GoogLeNet.
     engine: 'caffe' or 'torch'; None means DEEPDREAM_ENGINE, else Caffe if it is installed, else PyTorch.
-    device, dtype: for torch, 'cpu', 'cuda', 'mps'; 'float32' or 'bfloat16' (faster, a little less exact).
+    device: for torch, 'auto' (the default: 'cuda' if there is a GPU of NVIDIA's, else 'cpu'), 'cpu', 'cuda', 'mps'.
+    dtype: for torch, 'auto' (the default: 'bfloat16' where the hardware multiplies it, else 'float32'), 'float32',
+        'tf32' (between the two, on a GPU), 'bfloat16' (faster, less exact).
 
     Raises DreamError where the model, its files, the engine or the device are missing or damaged.
     """
@@ -45,7 +47,7 @@ def load_net(
 
 def check_device(engine: str, device: str | None, dtype: str | None = None) -> None:
     """Raise a DreamError if this is Caffe and something else is asked for than what it runs on."""
-    if engine == "caffe" and (device not in (None, "cpu") or dtype not in (None, "float32")):
+    if engine == "caffe" and (device not in (None, "auto", "cpu") or dtype not in (None, "auto", "float32")):
         given = f"{device or 'cpu'} in {dtype or 'float32'}"
         raise DreamError(f"Caffe runs on the CPU in float32, not on {given}; choose engine 'torch'")
 

@@ -47,7 +47,8 @@ def make_dream(recipe: Recipe, net: Net | None = None, on_step: OnStep | None = 
     if recipe["seed"] is None:
         recipe = recipe | {"seed": secrets.randbelow(2**32)}  # recorded, so that the picture can be made again
     if recipe["image"]:
-        image = load_image(find(recipe["image"]), recipe["width"])
+        # Its values are whole numbers, and it is kept until the dream is finished: bytes take a quarter of the memory.
+        image = load_image(find(recipe["image"]), recipe["width"]).astype(np.uint8)
         recipe = recipe | {"width": image.shape[1]}
     else:
         image = noise(size_of(recipe["size"]), recipe["seed"])

@@ -19,16 +19,18 @@ class Values(Protocol):
     """What an objective sees of a layer: its whole blob, or a part of it; arrays of (1, channels, h, w)."""
 
     @property
-    def data(self) -> np.ndarray: ...
+    def data(self) -> EngineArray: ...
 
     @property
-    def diff(self) -> np.ndarray: ...
+    def diff(self) -> EngineArray: ...
 
     @property
     def shape(self) -> tuple[int, ...]: ...
 
 
-Fill = Callable[[Any], object]  # it fills `diff` of Values with the gradient of what should rise
+# It fills `diff` of Values with the gradient of what should rise. One that works with torch's arrays as it does with
+# NumPy's, and depends on `data` alone, says so by an attribute `any_array`: the engine may then keep it on the GPU.
+Fill = Callable[[Any], object]
 
 
 class Net(Protocol):
@@ -78,6 +80,10 @@ class Net(Protocol):
     def stops(self, layers: Collection[str]) -> Iterator[tuple[str, Any]]: ...
 
     def array(self, a: np.ndarray) -> EngineArray: ...
+
+    def to_numpy(self, a: EngineArray) -> np.ndarray: ...
+
+    def zoom(self, a: EngineArray, down: float, across: float) -> EngineArray: ...
 
     def blur(self, a: EngineArray, sigma: float) -> EngineArray: ...
 
@@ -134,7 +140,15 @@ class DreamNet:
 
     @property
     def image_diff(self) -> EngineArray:
-        return self.blobs["data"].diff[0]
+        return self.diff("data")[0]
+
+    def diff(self, layer: str) -> EngineArray:
+        """The diff of a layer's blob, in the engine's own array."""
+        return self.blobs[layer].diff
+
+    def fill(self, fill: Fill, blob: Any) -> None:
+        """Let an objective fill the diff of a blob."""
+        fill(blob)
 
     @property
     def labels(self) -> list[str]:
@@ -150,8 +164,18 @@ class DreamNet:
         return [spec.name for spec in self.layer_specs]
 
     def array(self, a: np.ndarray) -> EngineArray:
-        """A NumPy array as one of the engine's own."""
+        """A NumPy array as one of the engine's own, perhaps in the same memory."""
         return a
+
+    def to_numpy(self, a: EngineArray) -> np.ndarray:
+        """One of the engine's own arrays as NumPy's."""
+        return a
+
+    def zoom(self, a: EngineArray, down: float, across: float) -> EngineArray:
+        """(3, h, w) -> (3, h * down, w * across), rounded; corners stay corners."""
+        from scipy import ndimage as nd
+
+        return np.asarray(nd.zoom(a, (1, down, across), order=1))
 
     def blur(self, a: EngineArray, sigma: float) -> EngineArray:
         """A Gaussian over the last two axes; sigma in pixels."""
@@ -187,14 +211,14 @@ class DreamNet:
         """
         deepest, diffs = None, {}
         for deepest, dst in self.stops(fills):
-            fills[deepest](dst)
+            self.fill(fills[deepest], dst)
             if len(fills) > 1:  # a backward pass overwrites the diffs that it meets, so each layer's is copied
-                diffs[deepest] = dst.diff.copy()
+                diffs[deepest] = deepcopy(self.diff(deepest))
         self.backward(start=deepest)
         if len(fills) > 1:
             total = deepcopy(self.image_diff)
             for layer in list(diffs)[:-1]:
-                self.blobs[layer].diff[:] = diffs[layer]
+                self.diff(layer)[:] = diffs[layer]
                 self.backward(start=layer)
                 total += self.image_diff
             self.image_diff[:] = total
@@ -262,9 +286,12 @@ def preprocess(net: Net, img: np.ndarray) -> np.ndarray:
 
 def to_data(img: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """As `preprocess`, for an image that needs no check; mean: (3, 1, 1), BGR."""
-    return np.float32(np.rollaxis(np.asarray(img), 2)[::-1]) - mean
+    # In one pass, and below too, because large pictures are short of memory
+    return np.subtract(np.rollaxis(np.asarray(img), 2)[::-1], mean, dtype=np.float32, order="C")
 
 
 def deprocess(net: Net, img: np.ndarray) -> np.ndarray:
     """(3, H, W) BGR minus the mean -> (H, W, 3) float32 RGB; not clipped."""
-    return np.dstack(list((img + net.mean)[::-1]))
+    image = np.empty((*img.shape[1:], 3), np.float32)
+    np.add(img[::-1], net.mean[::-1], out=np.moveaxis(image, 2, 0))
+    return image

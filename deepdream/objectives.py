@@ -22,13 +22,16 @@ from .net import Fill, Net, Values, preprocess
 from .pictures import load_guide, or_sample
 
 T = TypeVar("T")
-Slope = Callable[[Values], np.ndarray]  # the gradient of a term at dst.data[0]: (channels, h, w)
-Bind = Callable[[Net], tuple[str, Slope]]  # the layer and the slope of a term, in this network
+Add = Callable[[Values, float], object]  # adds the gradient of a term, times its weight, to dst.diff
+Bind = Callable[[Net], tuple[str, Add]]  # the layer of a term in this network, and its gradient
 
 
 def objective_L2(dst: Values) -> None:
     """Whatever the layer sees, more of it: half the sum of squares, whose gradient is the activations themselves."""
     dst.diff[:] = dst.data
+
+
+objective_L2.any_array = True  # see `Fill`
 
 
 def objective_guide(dst: Values, guide_features: np.ndarray) -> None:
@@ -47,9 +50,9 @@ def _best_matches(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         raise DreamError(
             f"the guide has {len(y)} channels, the layer {ch}; take `guide_features` at the layer to climb"
         )
-    x = x.copy().reshape(ch, -1)
+    x = x.reshape(ch, -1)
     y = y.reshape(ch, -1)
-    A = x.T.dot(y)  # (places here, places in the guide): the dot-products of their features
+    A = x.T @ y  # (places here, places in the guide): the dot-products of their features
     return y[:, A.argmax(1)]
 
 
@@ -74,7 +77,7 @@ class Objective:
 
     def __init__(self, text: str, terms: list[tuple[float, Bind]], is_sum: bool = False) -> None:
         self.text, self.terms, self.is_sum = text, terms, is_sum
-        self._bound: WeakKeyDictionary[Net, dict[str, list[tuple[float, Slope]]]] = WeakKeyDictionary()
+        self._bound: WeakKeyDictionary[Net, dict[str, Sum]] = WeakKeyDictionary()
 
     def __str__(self) -> str:
         return self.text
@@ -121,21 +124,35 @@ class Objective:
     def _factor(self) -> str:
         return f"({self})" if self.is_sum else str(self)
 
-    def bind(self, net: Net) -> dict[str, list[tuple[float, Slope]]]:
-        """{layer: [(weight, slope), ...]} for this network; a DreamError for a layer or class that it does not have."""
+    def bind(self, net: Net) -> "dict[str, Sum]":
+        """{layer: the terms there} for this network; a DreamError for a layer or class that it does not have."""
         if net not in self._bound:
-            layers: dict[str, list[tuple[float, Slope]]] = {}
+            sums: dict[str, Sum] = {}
             for weight, bind in self.terms:
-                layer, slope = bind(net)
-                layers.setdefault(layer, []).append((weight, slope))
-            self._bound[net] = layers
+                layer, add = bind(net)
+                sums.setdefault(layer, Sum()).terms.append((weight, add))
+            self._bound[net] = sums
         return self._bound[net]
+
+
+class Sum:
+    """Fills `dst.diff` with the weighted sum of the terms of one layer."""
+
+    any_array = True
+
+    def __init__(self) -> None:
+        self.terms: list[tuple[float, Add]] = []
+
+    def __call__(self, dst: Values) -> None:
+        dst.diff[:] = 0
+        for weight, add in self.terms:
+            add(dst, weight)
 
 
 def parts(objective: Fill | Objective, end: str | None, net: Net) -> dict[str, Fill]:
     """{layer: a function that fills `dst.diff`}: an Objective's own layers, or `end` for a plain function."""
     if isinstance(objective, Objective):
-        return {layer: partial(_fill, terms) for layer, terms in objective.bind(net).items()}
+        return dict(objective.bind(net))
     if not callable(objective):
         raise DreamError(f"objective is {objective!r}; it must be a function that fills dst.diff, or an Objective")
     if end is None:  # as the default layer of a model without one
@@ -143,33 +160,25 @@ def parts(objective: Fill | Objective, end: str | None, net: Net) -> dict[str, F
     return {end: objective}
 
 
-def _fill(terms: list[tuple[float, Slope]], dst: Values) -> None:
-    """Fill `dst.diff` with the weighted sum of the terms' slopes."""
-    (weight, slope), *others = terms
-    np.multiply(slope(dst), weight, out=dst.diff[0])
-    for weight, slope in others:
-        dst.diff[0] += weight * slope(dst)
-
-
-def _term(layer: str | Callable[[Net], str], slope: Callable, text: str, channel: Any = None) -> Objective:
+def _term(layer: str | Callable[[Net], str], add: Callable, text: str, channel: Any = None) -> Objective:
     """An Objective of one term. layer and channel: what they are, or a function of the net that finds them."""
 
-    def bind(net: Net) -> tuple[str, Slope]:
+    def bind(net: Net) -> tuple[str, Add]:
         name = layer(net) if callable(layer) else layer
         if name not in net.climbable:
             raise net.unknown(name, net.climbable)
         if channel is None:
-            return name, slope
+            return name, add
         i = channel(net) if callable(channel) else channel
         _check_range(f"channel of layer {name!r}", i, net.channels(name))
-        return name, partial(slope, layer=name, i=i)
+        return name, partial(add, layer=name, i=i)
 
     return Objective(text, [(1.0, bind)])
 
 
 def L2(layer: str) -> Objective:
     """Whatever the layer sees, more of it: half the sum of squares. The same dream as with `objective_L2`."""
-    return _term(str(layer), lambda dst: dst.data[0], f"L2({str(layer)!r})")
+    return _term(str(layer), _L2, f"L2({str(layer)!r})")
 
 
 def channel(layer: str, i: int) -> Objective:
@@ -201,7 +210,7 @@ def guide(layer: str, image: np.ndarray | str | Path) -> Objective:
     match's product."""
     shown = repr(str(image)) if isinstance(image, (str, Path)) else f"<image {'x'.join(map(str, np.shape(image)))}>"
 
-    def bind(net: Net) -> tuple[str, Slope]:
+    def bind(net: Net) -> tuple[str, Add]:
         if layer not in net.climbable:
             raise net.unknown(layer, net.climbable)
         src = net.blobs["data"]
@@ -212,34 +221,35 @@ def guide(layer: str, image: np.ndarray | str | Path) -> Objective:
         finally:
             src.reshape(*before.shape)
             src.data[:] = before
-        return layer, partial(_guide, features=features)
+        return layer, partial(_guide, features=features, theirs=net.array(features))
 
     return Objective(f"guide({str(layer)!r}, {shown})", [(1.0, bind)])
 
 
-def _guide(dst: Values, features: np.ndarray) -> np.ndarray:
-    best = np.empty_like(dst.data[0], order="C")
-    best.reshape(len(best), -1)[:] = _best_matches(dst.data[0], features)
-    return best
+def _L2(dst: Values, weight: float) -> None:
+    dst.diff[:] += weight * dst.data
 
 
-def _channel(dst: Values, layer: str, i: int) -> np.ndarray:
-    g = np.zeros_like(dst.data[0])
-    g[i] = 1
-    return g
+def _guide(dst: Values, weight: float, features: np.ndarray, theirs: Any) -> None:
+    """features: as NumPy's array; theirs: the same in the engine's own."""
+    x = dst.data[0]
+    best = _best_matches(x, features if isinstance(x, np.ndarray) else theirs)
+    dst.diff[0] += weight * best.reshape(x.shape)
 
 
-def _unit(dst: Values, layer: str, i: int, x: int, y: int) -> np.ndarray:
+def _channel(dst: Values, weight: float, layer: str, i: int) -> None:
+    dst.diff[0, i] += weight
+
+
+def _unit(dst: Values, weight: float, layer: str, i: int, x: int, y: int) -> None:
     data = dst.data[0]  # (channels, h, w)
     if data.ndim != 3:
         raise DreamError(f"layer {layer!r} has no places, only {len(data)} channels; take channel({layer!r}, {i})")
     top, left, height, width = getattr(dst, "place", (0, 0, *data.shape[1:]))
     _check_range(f"x in layer {layer!r} at this octave's size", x, width)
     _check_range(f"y in layer {layer!r} at this octave's size", y, height)
-    g = np.zeros_like(data)
     if top <= y < top + data.shape[1] and left <= x < left + data.shape[2]:  # it lies in this part
-        g[i, y - top, x - left] = 1
-    return g
+        dst.diff[0, i, y - top, x - left] += weight
 
 
 def _to_int(i: T) -> int | T:

@@ -114,9 +114,12 @@ TABLE = (
     Setting("engine", "--engine", str, "caffe or torch; without it, DEEPDREAM_ENGINE, or Caffe if it is installed",
             USERS, choices=("caffe", "torch"), metavar="NAME", knob="Engine", but={"train": {"help": "caffe or torch; "
             "without it, DEEPDREAM_ENGINE, or PyTorch if it is installed, which trains faster"}}),
-    Setting("device", "--device", str, "where PyTorch runs: cpu, cuda or mps; without it, cpu", USERS, metavar="NAME"),
-    Setting("dtype", "--dtype", str, "the numbers that PyTorch calculates with: float32 or bfloat16; without it, "
-            "float32", (*MAKERS, *SPREAD), choices=("float32", "bfloat16"), metavar="NAME"),
+    Setting("device", "--device", str, "where PyTorch runs: auto, cpu, cuda or mps; auto is a GPU of NVIDIA's if there "
+            "is one, else the processor; without it, auto, or for batch, grid and atlas, cpu", USERS, metavar="NAME"),
+    Setting("dtype", "--dtype", str, "the numbers that PyTorch calculates with: auto, float32, tf32 or bfloat16; auto "
+            "is bfloat16 where the hardware multiplies it, which is faster and less exact, else float32; without it, "
+            "auto, or for batch, grid and atlas, float32, so that all workers make the same pictures",
+            (*MAKERS, *SPREAD), choices=("auto", "float32", "tf32", "bfloat16"), metavar="NAME"),
     # Films
     Setting("frames", "--frames", int, "how many frames; a larger number makes a finished film longer", ("zoom",), 100,
             low=1, high=GRAND),

@@ -9,10 +9,13 @@ It imports torch, so `load_net` imports it late.
 
 import ctypes
 import math
+import os
 import sys
+import time
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +24,12 @@ from torch import Tensor
 
 from . import shapes, zoo
 from .errors import DreamError
-from .net import DreamNet
+from .net import DreamNet, Fill
 from .shapes import Layer, axis, pair
+
+DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
+KERNELS = "nnpack", "onednn"
+MOST_RECORDINGS = 8  # gradients on the GPU that are ready to be replayed, such as those of a film's octaves
 
 
 class Blob:
@@ -61,6 +68,15 @@ class Blob:
             self._tensors.pop("diff", None)
             self._copies.pop("diff", None)
 
+    def tensors(self) -> dict[str, Tensor]:
+        return dict(self._tensors)
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take what `tensors` returned, in place of whatever is there."""
+        if "data" in tensors:
+            self.shape = tuple(tensors["data"].shape)
+        self._tensors, self._copies = dict(tensors), {}
+
     def _array(self, which: str) -> np.ndarray:
         if which in self._copies:
             return self._copies[which].numpy()
@@ -79,24 +95,45 @@ class Blob:
         return self._array("diff")
 
 
+class Seen(NamedTuple):
+    """What an objective with `any_array` sees of a blob: tensors, (1, channels, h, w) float32."""
+
+    data: Tensor
+    diff: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.data.shape)
+
+
+class Recording(NamedTuple):
+    """A gradient recorded on the GPU, as a CUDA graph, which starts all its kernels at once.
+
+    tensors: those of each blob, and tape: what layers read and wrote; a replay fills the same memory again.
+    """
+
+    graph: torch.cuda.CUDAGraph
+    tensors: dict[str, dict[str, Tensor]]
+    tape: list
+
+
 class TorchNet(DreamNet):
     """A Caffe network on PyTorch, used like pycaffe's: `blobs`, `params`, `forward(end=)`, `backward(start=)`.
 
-    device: 'cpu', 'cuda', 'mps'; dtype: 'float32' or 'bfloat16', that of everything but the picture. `params` are the
-    weights themselves in float32 on the CPU, else what they were made from. Unlike pycaffe's, passes return nothing:
-    read `blobs`. Raises DreamError if the device or the type is not available.
+    device, dtype: see `load_net`; the picture itself is always float32. `params` are the weights themselves in float32
+    on the CPU, else what they were made from. Unlike pycaffe's, passes return nothing: read `blobs`. Raises DreamError
+    if the device or the type is not available.
     """
 
     xp = torch
 
     def __init__(self, model: zoo.Model, device: str | None = None, dtype: str | None = None) -> None:
-        self.device = find_device(device or "cpu")
-        self.dtype = _dtype(dtype or "float32", self.device)
-        self.engine = {"engine": "torch", "device": str(self.device), "dtype": str(self.dtype).removeprefix("torch.")}
+        self.device = find_device(device or "auto")
+        dtype = _choose_dtype(dtype or "auto", self.device)
+        self.dtype = DTYPES[dtype]
+        self.engine = {"engine": "torch", "device": str(self.device), "dtype": dtype}
         layers, weights = zoo.load(model)
         self.adopt(model, layers)
-        if self.device.type != "cpu":
-            self._held = math.inf  # the host's memory is no limit
         _keep_freed_memory(large_blocks=True)
         self.params: OrderedDict[str, list[Blob]] = OrderedDict()
         self._weights: dict[str, list[Tensor]] = {}
@@ -114,6 +151,8 @@ class TorchNet(DreamNet):
         self._index = {layer.name: i for i, layer in enumerate(layers)}
         # What each layer's last forward pass read and wrote, for autograd
         self._tape: list[tuple[list[Tensor], list[Tensor]] | None] = [None for _ in layers]
+        self._recordings: dict[tuple, Recording | None] = {}  # by the picture's shape and what is climbed
+        self._pool = None  # the memory that recordings share
         low, high = self.limits
         self.limits = torch.from_numpy(low).to(self.device), torch.from_numpy(high).to(self.device)
 
@@ -121,12 +160,19 @@ class TorchNet(DreamNet):
     def image(self) -> Tensor:
         return self.blobs["data"].tensor("data")[0]
 
-    @property
-    def image_diff(self) -> Tensor:
-        return self.blobs["data"].tensor("diff")[0]
+    def diff(self, layer: str) -> Tensor:
+        return self.blobs[layer].tensor("diff")
 
     def array(self, a: np.ndarray) -> Tensor:
-        return torch.tensor(a, device=self.device)
+        return torch.as_tensor(np.require(a, requirements="W"), device=self.device)
+
+    def to_numpy(self, a: Tensor) -> np.ndarray:
+        return a.cpu().numpy()
+
+    def zoom(self, a: Tensor, down: float, across: float) -> Tensor:
+        size = round(a.shape[1] * down), round(a.shape[2] * across)
+        # In float64, or places would be off by thousandths of a pixel
+        return F.interpolate(a[None].double(), size, mode="bilinear", align_corners=True)[0].float()
 
     def blur(self, a: Tensor, sigma: float) -> Tensor:
         return self.array(super().blur(a.cpu().numpy(), sigma))
@@ -134,48 +180,107 @@ class TorchNet(DreamNet):
     def keep_large_blocks(self, keep: bool) -> None:
         _keep_freed_memory(large_blocks=keep)
 
+    def free_memory(self) -> float:
+        if self.device.type == "cuda":
+            freed = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+            return torch.cuda.mem_get_info(self.device)[0] + freed + self._held
+        return super().free_memory() if self.device.type == "cpu" else math.inf
+
+    def fill(self, fill: Fill, blob: Blob) -> None:
+        """Let an objective fill the diff of a blob; on its tensors, if it works with them."""
+        if not getattr(fill, "any_array", False):
+            fill(blob)
+            return
+        seen = Seen(blob.tensor("data").float(), blob.tensor("diff").float())
+        fill(seen)
+        blob.put("diff", seen.diff.to(self.dtype))
+
+    def climb(self, fills: Mapping[str, Fill]) -> Tensor:
+        """As DreamNet's. On a GPU, what is climbed for the second time is recorded, and replayed from then on."""
+        if self.device.type != "cuda" or not all(getattr(fill, "any_array", False) for fill in fills.values()):
+            return super().climb(fills)
+        key = tuple(self.blobs["data"].shape), tuple(fills.items())
+        is_first = key not in self._recordings
+        recording = self._recordings.setdefault(key, None)
+        if len(self._recordings) > MOST_RECORDINGS:
+            self._recordings.pop(next(iter(self._recordings)))
+        if is_first or not (recording or self._has_room(fills)):
+            return super().climb(fills)
+        if not recording:
+            recording = self._recordings[key] = self._record(fills)
+        image, now = recording.tensors["data"]["data"], self.blobs["data"].tensor("data")
+        if image is not now:
+            image.copy_(now)
+        recording.graph.replay()
+        for name, blob in self.blobs.items():
+            blob.restore(recording.tensors[name])
+        self._tape = list(recording.tape)
+        return self.image_diff
+
+    def _has_room(self, fills: Mapping[str, Fill]) -> bool:
+        """Whether to record a gradient: in large pictures, arithmetic takes longer than starting the kernels does."""
+        height, width = self.blobs["data"].shape[2:]
+        if height * width > 2**22:
+            return False
+        return self.free_memory() > 3 * max(shapes.memory(self.layer_specs, end, height, width) for end in fills)
+
+    def _record(self, fills: Mapping[str, Fill]) -> Recording:
+        self.image  # noqa: B018, it must exist before
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            super().climb(fills)
+        self._pool = graph.pool()
+        return Recording(graph, {name: blob.tensors() for name, blob in self.blobs.items()}, list(self._tape))
+
     def forward(self, start: str | None = None, end: str | None = None) -> None:
         """Run the layers from `start` through `end`."""
         self._check(end)
         first, last = self._range(start, end)
-        for i in range(first, last + 1):
-            layer = self.layer_specs[i]
-            if layer.type == "Input":
-                continue
-            bottoms = [self.blobs[name].tensor("data") for name in layer.bottom]
-            if _is_relu_in_place(layer):
-                bottoms[0].data.clamp_min_(0)  # of `data`, so that autograd takes no notice (see `backward`)
-                continue
-            leaves = [bottom.detach().requires_grad_() for bottom in bottoms]
-            with torch.enable_grad():
-                tops = TYPES[layer.type](layer, self._weights.get(layer.name, []), *leaves)
-            tops = list(tops) if isinstance(tops, tuple) else [tops]
-            self._tape[i] = leaves, tops
-            for name, top in zip(layer.top, tops):
-                self.blobs[name].put("data", top.data)
+        with _kernels(self.engine["dtype"]):
+            for i in range(first, last + 1):
+                self._run(i)
+
+    def _run(self, i: int) -> None:
+        layer = self.layer_specs[i]
+        if layer.type == "Input":
+            return
+        bottoms = [self.blobs[name].tensor("data") for name in layer.bottom]
+        if _is_relu_in_place(layer):
+            bottoms[0].data.clamp_min_(0)  # of `data`, so that autograd takes no notice (see `backward`)
+            return
+        leaves = [bottom.detach().requires_grad_() for bottom in bottoms]
+        with torch.enable_grad():
+            tops = TYPES[layer.type](layer, self._weights.get(layer.name, []), *leaves)
+        tops = list(tops) if isinstance(tops, tuple) else [tops]
+        self._tape[i] = leaves, tops
+        for name, top in zip(layer.top, tops):
+            self.blobs[name].put("data", top.data)
 
     def backward(self, start: str | None = None, end: str | None = None) -> None:
         """Carry the diff of what layer `start` wrote down through layer `end`."""
         self._check(start)
         lowest, highest = self._range(end, start)  # their places in the file
         diffs = {name: self.blobs[name].tensor("diff") for name in self.layer_specs[highest].top}
-        for i in range(highest, lowest - 1, -1):
-            layer = self.layer_specs[i]
-            if layer.type == "Input":
-                continue
-            given = {top: diffs.pop(name) for top, name in enumerate(layer.top) if name in diffs}
-            if not given:
-                continue  # a side branch
-            for name, diff in zip(layer.bottom, self._gradients(i, given)):
-                diffs[name] = diffs[name] + diff if name in diffs else diff
-                self.blobs[name].put("diff", diffs[name])
+        with _kernels(self.engine["dtype"]):
+            for i in range(highest, lowest - 1, -1):
+                self._run_back(i, diffs)
+
+    def _run_back(self, i: int, diffs: dict[str, Tensor]) -> None:
+        """Carry the `diffs` of what layer i wrote to what it read."""
+        layer = self.layer_specs[i]
+        given = {top: diffs.pop(name) for top, name in enumerate(layer.top) if name in diffs}
+        if layer.type == "Input" or not given:  # or a side branch
+            return
+        for name, diff in zip(layer.bottom, self._gradients(i, given)):
+            diffs[name] = diffs[name] + diff if name in diffs else diff
+            self.blobs[name].put("diff", diffs[name])
 
     def _gradients(self, i: int, given: dict[int, Tensor]) -> tuple[Tensor, ...]:
         """The gradients of layer i's bottoms, given those of its tops, {number of the top: its gradient}."""
         layer = self.layer_specs[i]
         if _is_relu_in_place(layer):
             after = self.blobs[layer.top[0]].tensor("data")
-            return (torch.ops.aten.threshold_backward(given[0], after, 0),)
+            return (torch.ops.aten.threshold_backward(_like(given[0], after), after, 0),)
         taped = self._tape[i]
         if taped is None:
             raise DreamError(f"layer {layer.name!r} has not run; call forward(end=...) before backward")
@@ -191,17 +296,42 @@ class TorchNet(DreamNet):
 
 
 def channels_last(tensor: Tensor) -> Tensor:
-    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+    """The same values, with the channels of a pixel side by side."""
+    if tensor.ndim != 4 or tensor.is_contiguous(memory_format=torch.channels_last):
+        return tensor
+    n, c, h, w = tensor.shape
+    if n > 1 or not tensor.is_contiguous():
+        return tensor.contiguous(memory_format=torch.channels_last)
+    # A matrix is transposed twice as fast as a blob
+    return tensor.view(c, h * w).t().contiguous().view(1, h, w, c).permute(0, 3, 1, 2)
+
+
+def channels_first(tensor: Tensor) -> Tensor:
+    """The same values, with the pixels of a channel side by side, as in Caffe."""
+    if tensor.ndim != 4 or tensor.is_contiguous():
+        return tensor
+    n, c, h, w = tensor.shape
+    if n > 1 or not tensor.is_contiguous(memory_format=torch.channels_last):
+        return tensor.contiguous()
+    return tensor.permute(0, 2, 3, 1).view(h * w, c).t().contiguous().view(1, c, h, w)
+
+
+def _like(g: Tensor, x: Tensor) -> Tensor:
+    """The gradient g with its values in the order of x's: mixed orders are slow."""
+    if x.ndim != 4:
+        return g
+    return channels_last(g) if x.is_contiguous(memory_format=torch.channels_last) else channels_first(g)
 
 
 def find_device(name: str) -> torch.device:
+    """The device of this name; 'auto' is a GPU of NVIDIA's if there is one, else the CPU."""
     available = ["cpu"]
     if torch.cuda.is_available():
         available.append("cuda")
     if torch.backends.mps.is_available():
         available.append("mps")
     try:
-        device = torch.device(name)
+        device = torch.device(("cuda" if "cuda" in available else "cpu") if name == "auto" else name)
         if device.type in available:
             torch.empty(1, device=device)
             return device
@@ -210,16 +340,34 @@ def find_device(name: str) -> torch.device:
     raise DreamError(f"device {str(name)!r} is not available; this machine's PyTorch has {', '.join(available)}")
 
 
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name not in ("float32", "bfloat16"):
-        raise DreamError(f"dtype is {name!r}; it must be 'float32' or 'bfloat16'")
-    try:
-        ones = torch.ones(1, 1, 3, 3, dtype=getattr(torch, name), device=device)
-        F.max_pool2d(F.conv2d(ones, ones, padding=1), 2)
-    except RuntimeError as error:
-        advice = "choose 'float32'"
-        raise DreamError(f"dtype {name!r} does not work on device {str(device)!r} ({error}); {advice}") from None
-    return ones.dtype
+def find_dtypes(device: torch.device) -> list[str]:
+    """The kinds of numbers that the device multiplies in hardware."""
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
+        return list(DTYPES)
+    if device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+        return ["float32", "bfloat16"]
+    return ["float32"]
+
+
+def _choose_dtype(name: str, device: torch.device) -> str:
+    """The kind of numbers of this name; 'auto' is the fastest of the device.
+
+    Raises DreamError for one that the device does not multiply in hardware: bfloat16 then takes thirty times as long.
+    """
+    able = find_dtypes(device)
+    if name not in ("auto", *able):
+        form = "does not multiply in hardware" if name in DTYPES else "does not know"
+        allowed = f"choose {' or '.join(able)}, or auto"
+        raise DreamError(f"{{setting}} is {name!r}, which device {str(device)!r} {form}; {allowed}", "dtype")
+    return able[-1] if name == "auto" else name
+
+
+def _kernels(dtype: str) -> Any:
+    """A context in which PyTorch's kernels calculate as `dtype` says.
+
+    cuDNN does not time its kernels against each other first: on an H100, the first dream of a size then took 4 to 70 s.
+    """
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=dtype == "tf32")
 
 
 def _keep_freed_memory(large_blocks: bool) -> None:
@@ -260,10 +408,83 @@ def _convolution(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
     filters, bias = _filters_and_bias(weights)
     kernel = tuple(filters.shape[2:])
     square = all(h == w for h, w in (kernel, stride, pad, dilation))
-    is_on_picture = x.shape[1] <= 4 and stride[0] > 1 and dilation[0] == p.group == 1 and pad[0] < kernel[0]
-    if square and is_on_picture and not filters.requires_grad:
-        return _StridedOnPicture.apply(x, filters, bias, stride[0], pad[0])
-    return F.conv2d(x.to(filters.dtype), filters, bias, stride, pad, dilation, p.group)
+    if square and dilation[0] == p.group == 1 and pad[0] < kernel[0] and not filters.requires_grad:
+        if x.shape[1] <= 4 and stride[0] > 1:
+            return _StridedOnPicture.apply(x, filters, bias, stride[0], pad[0])
+        if stride[0] == 1 and _suits_nnpack(x, filters, exact=False):
+            return _WithoutStride.apply(x, filters, bias, pad[0])
+    return F.conv2d(channels_last(x).to(filters.dtype), filters, bias, stride, pad, dilation, p.group)
+
+
+class _WithoutStride(torch.autograd.Function):
+    """A convolution without a stride: its gradient is one too, with the filters turned round, which have none."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, filters: Tensor, bias: Tensor | None, pad: int) -> Tensor:
+        ctx.save_for_backward(x, filters)
+        ctx.pad = filters.shape[2] - 1 - pad
+        return _convolve(x, filters, bias, pad)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, filters = ctx.saved_tensors
+        turned = filters.flip(2, 3).transpose(0, 1)
+        return _like(_convolve(g, turned, None, ctx.pad, exact=False), x), None, None, None
+
+
+def _convolve(x: Tensor, filters: Tensor, bias: Tensor | None, pad: int, exact: bool = True) -> Tensor:
+    """A convolution without a stride, by NNPACK's transforms where they are faster.
+
+    For 3x3 filters NNPACK takes Winograd's transform, whose error is ten times that of plain sums. Where a pass must be
+    exact, because a ReLU or a maximum that switches changes the gradient much more, they become 4x4 filters, for which
+    it takes Fourier's transform, whose error is smaller than that of plain sums.
+    """
+    if not _suits_nnpack(x, filters, exact):
+        return F.conv2d(channels_last(x), channels_last(filters), bias, 1, pad)
+    x = channels_first(x)
+    if exact and filters.shape[2] == 3:
+        x, filters = F.pad(x, (0, 1, 0, 1)), F.pad(filters, (0, 1, 0, 1))
+    return torch.ops.aten._nnpack_spatial_convolution(x, filters.contiguous(), bias, [pad, pad])
+
+
+def _suits_nnpack(x: Tensor, filters: Tensor, exact: bool) -> bool:
+    """Whether NNPACK is the faster one: on small blobs, it loses more time with the filters than it gains."""
+    k, enough = filters.shape[2], 6000 if exact and filters.shape[2] == 3 else 2000
+    if len(x) > 1 or not 3 <= k <= 8 or x.shape[2] * x.shape[3] < enough:
+        return False
+    return x.device.type == "cpu" and x.dtype == filters.dtype == torch.float32 and _find_kernels() == "nnpack"
+
+
+@cache
+def _find_kernels() -> str:
+    """Whose convolutions to take on this processor: DEEPDREAM_KERNELS, or NNPACK's if they are clearly faster.
+
+    PyTorch has two libraries. With AVX2, NNPACK's transforms save more than half of the time; with AVX-512, which
+    NNPACK does not use, oneDNN's plain sums can be as fast.
+    """
+    pinned = os.environ.get("DEEPDREAM_KERNELS", "")
+    if pinned not in ("", *KERNELS):
+        raise DreamError(f"DEEPDREAM_KERNELS is {pinned!r}; it must be {' or '.join(KERNELS)}, or not be set")
+    if pinned or not torch.backends.nnpack.is_available():
+        return pinned or "onednn"
+    x, filters = torch.rand(1, 64, 96, 160), torch.rand(192, 64, 3, 3)
+    padded, last = F.pad(filters, (0, 1, 0, 1)), (channels_last(x), channels_last(filters))
+
+    def nnpack() -> None:
+        for each in (filters, padded):
+            torch.ops.aten._nnpack_spatial_convolution(x, each, None, [1, 1])
+
+    def onednn() -> None:
+        for _ in range(2):
+            F.conv2d(*last, padding=1)
+
+    seconds: dict[Callable, list[float]] = {nnpack: [], onednn: []}
+    for _ in range(4):  # the first of which warms up
+        for call in seconds:
+            start = time.perf_counter()
+            call()
+            seconds[call].append(time.perf_counter() - start)
+    return "nnpack" if min(seconds[nnpack]) < 0.8 * min(seconds[onednn]) else "onednn"
 
 
 class _StridedOnPicture(torch.autograd.Function):
@@ -292,7 +513,7 @@ class _StridedOnPicture(torch.autograd.Function):
         phases = F.pad(filters.flip(2, 3), (left, right, left, right)).reshape(f, c, n, s, n, s).flip(3, 5)
         phases = channels_last(phases.permute(1, 3, 5, 0, 2, 4).reshape(c * s * s, f, n, n))
         margin = max(-low, -(-height // s) + high - g.shape[2], -(-width // s) + high - g.shape[3])
-        fine = F.pixel_shuffle(F.conv2d(g, phases, padding=margin), s)
+        fine = F.pixel_shuffle(_convolve(g, phases, None, margin), s)
         first = s * (margin + low)
         picture = fine[:, :, first : first + height, first : first + width]
         return channels_last(picture.to(dtype)), None, None, None, None
@@ -312,6 +533,7 @@ def _top_shape(layer: Layer, x: Tensor) -> shapes.Shape:
 
 
 def _pooling(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    x = channels_last(x)
     p = layer.pooling_param
     average = p.pool == p.AVE
     if p.global_pooling:
@@ -332,22 +554,35 @@ class _AcrossChannels(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, n: int, alpha: float, beta: float, k: float) -> Tensor:
-        # The sum over a window of channels is a 1x1 convolution with a banded matrix.
-        i = torch.arange(x.shape[1], device=x.device)
-        band = ((i[:, None] - i).abs() <= n // 2).to(x.dtype)[:, :, None, None]
-        s = F.conv2d(x * x, band * (alpha / n), x.new_full((x.shape[1],), k))
+        s = _sum_neighbours(x * x, n).mul_(alpha / n).add_(k)
         root = s.rsqrt()
         scale = root.sqrt().mul_(root) if beta == 0.75 else s.pow(-beta)
-        ctx.save_for_backward(x, s, scale, band)
-        ctx.factor = 2 * alpha * beta / n
+        ctx.save_for_backward(x, s, scale)
+        ctx.args = n, 2 * alpha * beta / n
         return x * scale
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        x, s, scale, band = ctx.saved_tensors
-        g = g * scale
-        others = F.conv2d((g * x).div_(s), band)
-        return g.addcmul_(others, x, value=-ctx.factor), None, None, None, None
+        x, s, scale = ctx.saved_tensors
+        n, factor = ctx.args
+        g = _like(g, x) * scale
+        others = _sum_neighbours((g * x).div_(s), n)
+        return g.addcmul_(others, x, value=-factor), None, None, None, None
+
+
+def _sum_neighbours(x: Tensor, n: int) -> Tensor:
+    """The sum over a window of n channels: a product with a matrix in which a band is 1."""
+    c, half = x.shape[1], n // 2
+    if len(x) > 1 or not x.is_contiguous():
+        i = torch.arange(c, device=x.device)
+        return F.conv2d(x, ((i[:, None] - i).abs() <= half).to(x.dtype)[:, :, None, None])
+    # Most of the matrix is 0, so eight channels at a time
+    blocks, pixels = -(-c // 8), x.shape[2] * x.shape[3]
+    padded = F.pad(x.view(c, pixels), (0, 0, half, half + 8 * blocks - c))
+    parts = padded.as_strided((blocks, 8 + 2 * half, pixels), (8 * pixels, pixels, 1))
+    i = torch.arange(8 + 2 * half, device=x.device)
+    band = ((i[:8, None] + half - i).abs() <= half).to(x.dtype)
+    return torch.bmm(band.expand(blocks, -1, -1), parts).view(1, 8 * blocks, *x.shape[2:])[:, :c]
 
 
 def _lrn(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
@@ -373,7 +608,7 @@ def _batch_norm(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
     if p.HasField("use_global_stats") and not p.use_global_stats:
         return F.batch_norm(x, None, None, training=True, eps=p.eps)
     mean, variance, count = (blob.to(x.dtype) for blob in weights)
-    factor = 1 / count if count != 0 else 0 * count
+    factor = torch.where(count == 0, 0, 1 / count)
     return F.batch_norm(x, mean * factor, variance * factor, eps=p.eps)
 
 
@@ -411,6 +646,7 @@ def _eltwise(layer: Layer, weights: list[Tensor], *xs: Tensor) -> Tensor:
 
 def _concat(layer: Layer, weights: list[Tensor], *xs: Tensor) -> Tensor:
     p = layer.concat_param
+    xs = tuple(map(channels_last, xs))
     return torch.cat(xs, axis(p.concat_dim if p.HasField("concat_dim") else p.axis, xs[0].shape))
 
 

@@ -99,7 +99,7 @@ class TorchTrainer:
         from . import torchnet
 
         self.layers, self.torch, self.torchnet = layers, torch, torchnet
-        self.device = torchnet.find_device(device or "cpu")
+        self.device = torchnet.find_device(device or "auto")
         self.params = {name: [self._tensor(blob) for blob in blobs] for name, blobs in weights.items()}
         self.learning = []  # (parameter, its last change, its rate)
         for name, rate in rates.items():

@@ -78,10 +78,10 @@ def build(monkeypatch):
 
 
 def load(model, engine):
-    """`load_net`, or a skip where the engine is PyTorch and is not there."""
+    """`load_net`, in float32 everywhere, or a skip where the engine is PyTorch and is not there."""
     if engine == "torch":
         pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
-    return load_net(model, engine)
+    return load_net(model, engine, dtype="float32")
 
 
 def run(*args, **kwargs):

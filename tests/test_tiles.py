@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+import tracemalloc
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import load, write_model
+from conftest import load, main, write_model
 
 import deepdream as dd
 from deepdream import shapes
@@ -197,6 +198,38 @@ def test_ctrl_c_in_tiles_returns_a_picture_that_is_not_shifted(squeezenet, photo
     how = {"end": "fire2/concat", "octave_n": 2, "jitter": 60, "step_size": 0.1, "tile": 64}
     dream = dd.deepdream(squeezenet, photo, objective=interrupted, **how)
     assert 0 < np.abs(dream - photo).mean() < 2
+
+
+def count_copies(image, make):
+    """How many pictures of this size Python holds at once, at most, while `make` runs, besides what it held before."""
+    tracemalloc.start()
+    try:
+        make()
+        return tracemalloc.get_traced_memory()[1] / image.nbytes
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("stop_at", "most"), [(None, 3.2), ((1, 1), 3.7), ((2, 1), 3.7)])  # octave, step
+def test_few_copies_of_the_picture_are_held_at_once(toy, photo, stop_at, most):
+    """In a step: the picture, its gradient and one more. What Ctrl-C leaves takes half a copy more to enlarge."""
+    net, image = dd.load_net(toy), np.tile(photo, (6, 6, 1))
+
+    def on_step(step):
+        return (step.octave, step.iteration) == stop_at
+
+    dream = partial(dd.deepdream, net, end="both", iter_n=2, seed=0, tile=200, on_step=on_step)
+    dream(photo)  # imports what it needs
+    assert count_copies(image, lambda: dream(image)) < most
+
+
+def test_the_command_line_holds_few_copies_of_the_picture(toy, photo, tmp_path):
+    """The picture it has read as bytes, a quarter of a copy, and what a dream holds."""
+    image = np.tile(photo, (6, 6, 1))
+    dd.save_image(tmp_path / "in.png", image)
+    how = ["--model", toy, "--iterations", 2, "--tile", 200]
+    main("dream", tmp_path / "in.png", "-o", tmp_path / "out.png", *how, "--width", 144)  # imports what it needs
+    assert count_copies(image, lambda: main("dream", tmp_path / "in.png", "-o", tmp_path / "out.png", *how)) < 3.6
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pathlib import Path
 import caffe
 import numpy as np
 import pytest
-from conftest import main, mounted, refused, write_model
+from conftest import load, main, mounted, refused, write_model
 from PIL import Image
 
 import deepdream as dd
@@ -636,7 +636,7 @@ def test_a_network_that_dies_is_not_written(tmp_path, patterns, rate, steps):
         assert re.match("the network died in step .*; .*lower rate, such as", str(error))
         assert not (tmp_path / "out").exists()
     else:
-        net, seen = dd.load_net(tmp_path / "out", "torch"), []
+        net, seen = load(tmp_path / "out", "torch"), []
         for net.blobs["data"].data[0] in training.crops.make_batch(0, 4)[0]:
             net.forward(end="classes/pool")
             seen.append(net.blobs["classes/pool"].data.ravel() / np.linalg.norm(net.blobs["classes/pool"].data))

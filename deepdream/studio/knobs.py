@@ -33,7 +33,6 @@ ENGINE_NAMES = {
     "torch": "PyTorch, several times faster",
     "torch bfloat16": "PyTorch, bfloat16: faster, less exact",
 }
-UNSAID = ("device", "cpu"), ("dtype", "float32")  # what a picture records, and no command has to say
 DEPTHS = {  # a layer's receptive field, divided by the side of the pictures that its network was made for
     0.27: "edges and strokes",
     0.77: "textures and eyes",
@@ -110,7 +109,9 @@ class Knobs(dict[str, Any]):
             values |= {"end": "", "guide": ""}
         if not values["image"]:
             values["size"] = noise_size(values.pop("width"))
-        values["engine"], _, values["dtype"] = values["engine"].partition(" ")
+        values["engine"], _, dtype = values["engine"].partition(" ")
+        if values["engine"] == "torch":
+            values["dtype"] = dtype or "float32"
         return complete("dream", {name: value for name, value in values.items() if value != ""})
 
     def turn(self, **values: Any) -> None:
@@ -157,11 +158,13 @@ class Knobs(dict[str, Any]):
         if values["engine"] not in (None, *(choice for _, choice in self["engine"].options)):
             missing.append(f"the engine {values.pop('engine')}")
         rest = {name: value for name, value in recipe.items() if name not in self} | {"dtype": None}
+        if rest["device"] == "cpu":
+            rest["device"] = None
         if recipe["size"]:
             values["image"], values["width"] = "", size_of(recipe["size"])[1]
             if noise_size(values["width"]) == recipe["size"]:
                 rest["size"] = None
-        options = words(_without_defaults(rest), "dream.png")[1:-2]  # between the command and -o
+        options = words(rest, "dream.png")[1:-2]  # between the command and -o
         if options:
             missing.append(" ".join(options))
         return {name: value for name, value in values.items() if value is not None}, missing
@@ -174,11 +177,7 @@ def label(name: str) -> str:
 
 def command_line(recipe: Recipe) -> str:
     """The command that makes this recipe's picture."""
-    return shlex.join(["deepdream", *words(_without_defaults(recipe), "dream.png")])
-
-
-def _without_defaults(recipe: Recipe) -> Recipe:
-    return {name: value for name, value in recipe.items() if (name, value) not in UNSAID}
+    return shlex.join(["deepdream", *words(recipe, "dream.png")])
 
 
 def noise_size(width: int) -> str:
@@ -220,7 +219,13 @@ def _models() -> list[tuple[str, str]]:
 
 def _engines() -> list[str]:
     """The engines that are installed; if none is, all of them, because the error of a dream then says what to do."""
-    return [name for name in ENGINE_NAMES if find_spec(name.split()[0])] or list(ENGINES)
+    names = [name for name in ENGINES if find_spec(name)] or list(ENGINES)
+    with suppress(ImportError):
+        from .. import torchnet  # late, because it imports torch
+
+        if "torch" in names and "bfloat16" in torchnet.find_dtypes(torchnet.find_device("auto")):
+            names.append("torch" + HALF)
+    return names
 
 
 def _describe_layers(model: zoo.Model) -> dict[str, str]:
