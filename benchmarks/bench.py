@@ -52,8 +52,8 @@ sys.path.append(str(ROOT / "tests"))
 STOCK = "stock Caffe, 2015"
 ENGINES = {
     "CaffeNet": ("caffe",),
-    "TorchNet float32": ("torch", None, "float32"),
-    "TorchNet bfloat16": ("torch", None, "bfloat16"),
+    "TorchNet float32": ("torch", "cpu", "float32"),
+    "TorchNet bfloat16": ("torch", "cpu", "bfloat16"),
 }
 PEERS = ["neural-dream", "pytorch-deepdream"]
 PRODUCTS = ["torch.mm", "numpy.matmul"]  # plain matrix products, of PyTorch and of OpenBLAS

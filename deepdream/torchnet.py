@@ -2,7 +2,7 @@
 
 Layers run one by one in file order, each with a small piece of autograd of its own, so that a pass can begin and end
 at any layer, as in Caffe. Only gradients of blobs are computed, never those of weights. In memory the channels of a
-pixel lie side by side (PyTorch's channels_last), which its convolutions prefer.
+pixel lie side by side (PyTorch's channels_last), which most of its kernels prefer; what NNPACK makes has Caffe's order.
 
 It imports torch, so `load_net` imports it late.
 """
@@ -37,8 +37,8 @@ class Blob:
 
     The arrays share memory with the tensors in float32 on the CPU. Elsewhere they are copies, which travel back when
     the network needs them next, as Caffe's own do between host and GPU. Read `data` and `diff` again after each pass,
-    and index all four axes: the channels of a pixel lie side by side, so a flat view would be a copy. After a backward
-    pass the diffs of a Concat's bottoms are parts of its top's diff.
+    and index all four axes: in memory, the values of most blobs are not in Caffe's order, so a flat view would be a
+    copy. After a backward pass the diffs of a Concat's bottoms are parts of its top's diff.
     """
 
     def __init__(self, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> None:
@@ -411,7 +411,7 @@ def _convolution(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
     if square and dilation[0] == p.group == 1 and pad[0] < kernel[0] and not filters.requires_grad:
         if x.shape[1] <= 4 and stride[0] > 1:
             return _StridedOnPicture.apply(x, filters, bias, stride[0], pad[0])
-        if stride[0] == 1 and _suits_nnpack(x, filters, exact=False):
+        if stride[0] == 1 and _suits_nnpack(x, filters, pad[0], exact=False):
             return _WithoutStride.apply(x, filters, bias, pad[0])
     return F.conv2d(channels_last(x).to(filters.dtype), filters, bias, stride, pad, dilation, p.group)
 
@@ -439,7 +439,7 @@ def _convolve(x: Tensor, filters: Tensor, bias: Tensor | None, pad: int, exact: 
     exact, because a ReLU or a maximum that switches changes the gradient much more, they become 4x4 filters, for which
     it takes Fourier's transform, whose error is smaller than that of plain sums.
     """
-    if not _suits_nnpack(x, filters, exact):
+    if not _suits_nnpack(x, filters, pad, exact):
         return F.conv2d(channels_last(x), channels_last(filters), bias, 1, pad)
     x = channels_first(x)
     if exact and filters.shape[2] == 3:
@@ -447,10 +447,10 @@ def _convolve(x: Tensor, filters: Tensor, bias: Tensor | None, pad: int, exact: 
     return torch.ops.aten._nnpack_spatial_convolution(x, filters.contiguous(), bias, [pad, pad])
 
 
-def _suits_nnpack(x: Tensor, filters: Tensor, exact: bool) -> bool:
+def _suits_nnpack(x: Tensor, filters: Tensor, pad: int, exact: bool) -> bool:
     """Whether NNPACK is the faster one: on small blobs, it loses more time with the filters than it gains."""
     k, enough = filters.shape[2], 6000 if exact and filters.shape[2] == 3 else 2000
-    if len(x) > 1 or not 3 <= k <= 8 or x.shape[2] * x.shape[3] < enough:
+    if len(x) > 1 or not 3 <= k <= 8 or pad >= k or x.shape[2] * x.shape[3] < enough:
         return False
     return x.device.type == "cpu" and x.dtype == filters.dtype == torch.float32 and _find_kernels() == "nnpack"
 
@@ -465,9 +465,12 @@ def _find_kernels() -> str:
     pinned = os.environ.get("DEEPDREAM_KERNELS", "")
     if pinned not in ("", *KERNELS):
         raise DreamError(f"DEEPDREAM_KERNELS is {pinned!r}; it must be {' or '.join(KERNELS)}, or not be set")
-    if pinned or not torch.backends.nnpack.is_available():
+    is_available = torch.backends.nnpack.is_available()  # it also starts NNPACK
+    if pinned == "nnpack" and not is_available:
+        raise DreamError("DEEPDREAM_KERNELS is 'nnpack', which this processor cannot run; choose onednn")
+    if pinned or not is_available:
         return pinned or "onednn"
-    x, filters = torch.rand(1, 64, 96, 160), torch.rand(192, 64, 3, 3)
+    x, filters = torch.ones(1, 64, 96, 160), torch.ones(192, 64, 3, 3)
     padded, last = F.pad(filters, (0, 1, 0, 1)), (channels_last(x), channels_last(filters))
 
     def nnpack() -> None:

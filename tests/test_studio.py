@@ -352,6 +352,22 @@ def test_networks_and_engines_to_choose_from(monkeypatch, squeezenet):
         assert Studio().knobs["engine"].value == "torch"
 
 
+@pytest.mark.parametrize("able", [["float32"], ["float32", "bfloat16"]])
+def test_bfloat16_is_offered_where_the_hardware_multiplies_it(monkeypatch, able):
+    torchnet = pytest.importorskip("deepdream.torchnet", reason="PyTorch is not installed: pip install torch")
+    monkeypatch.setattr(torchnet, "find_dtypes", lambda device: able)
+    panel = Studio()
+    offered = [name for _, name in panel.knobs["engine"].options]
+    assert ("torch bfloat16" in offered) == ("bfloat16" in able) and "torch" in offered
+    panel.turn(engine="torch")
+    assert panel.knobs.recipe()["dtype"] == "float32", "not what another machine's auto would be"
+    if "bfloat16" in able:
+        panel.turn(engine="torch bfloat16")
+        assert panel.knobs.recipe()["dtype"] == "bfloat16"
+    panel.turn(engine="caffe")
+    assert panel.knobs.recipe()["dtype"] is None
+
+
 def test_a_network_that_cannot_be_downloaded_is_replaced(monkeypatch):
     def open_net(recipe):
         if recipe["model"] == "bvlc_googlenet":

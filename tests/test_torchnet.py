@@ -433,11 +433,12 @@ def test_no_gradient_of_a_weight_is_computed(toy):
 
 def test_a_first_layer_with_a_stride_has_caffes_gradient(tmp_path):
     """Strides, kernels and paddings that divide each other or not, on odd sizes."""
-    sizes = [(23, 30), (22, 19), (31, 37), (9, 9), (10, 14)]
-    for size, (stride, kernel, pad) in zip(sizes, [(2, 7, 3), (3, 5, 1), (4, 11, 0), (2, 2, 0), (3, 2, 1)]):
+    sizes = [(23, 30), (22, 19), (31, 37), (9, 9), (10, 14), (131, 150), (231, 233)]
+    cases = [(2, 7, 3), (3, 5, 1), (4, 11, 0), (2, 2, 0), (3, 2, 1), (2, 7, 3), (4, 11, 0)]
+    for size, (stride, kernel, pad) in zip(sizes, cases):
         p = f"convolution_param {{ num_output: 5 kernel_size: {kernel} stride: {stride} pad: {pad} }}"
         text = picture(*size) + layer("c", "Convolution", ["data"], ["c"], p)
-        folder = write_model(tmp_path / f"{stride}{kernel}", text, "")
+        folder = write_model(tmp_path / f"{stride}{kernel}{size[0]}", text, "")
         pair = [load(folder, engine) for engine in ("torch", "caffe")]
         for net in pair:
             net.blobs["data"].data[...] = np.random.RandomState(0).normal(0, 60, net.blobs["data"].data.shape)
