@@ -197,7 +197,8 @@ def _do(job: Job, folder: Path) -> Report:
 @lru_cache(maxsize=16)
 def _load(model: str | None, engine: str | None, device: str | None, dtype: str | None, thread: int) -> Net:
     """Each worker loads its network once and keeps it; each of its threads has one of its own."""
-    return load_net(model, engine, device, dtype)
+    # Unless somebody chooses, what makes the same pictures on all workers
+    return load_net(model, engine, device or "cpu", dtype or "float32")
 
 
 def _fetch(path: str, folder: Path) -> str:
@@ -272,8 +273,6 @@ def _with_full_paths(job: Job) -> Job:
     for name in ("model", *INPUTS):
         check(name, job.get(name))
     job = {"seed": 0} | job | {"command": command, "out": _full(job["out"])}
-    # Unless somebody chooses, what makes the same pictures on all workers
-    job |= {name: job.get(name) or value for name, value in (("device", "cpu"), ("dtype", "float32"))}
     if job["model"] not in zoo.names():
         job["model"] = _full(job["model"])  # a folder
     return with_files(job, lambda _, path: _full(path))

@@ -1,4 +1,4 @@
-"""TorchNet: the same prototxt and caffemodel on PyTorch, behind pycaffe's interface, several times faster than Caffe.
+"""TorchNet: the same prototxt and caffemodel on PyTorch, behind pycaffe's interface, more than twice as fast as Caffe.
 
 Layers run one by one in file order, each with a small piece of autograd of its own, so that a pass can begin and end
 at any layer, as in Caffe. Only gradients of blobs are computed, never those of weights. In memory the channels of a

@@ -225,13 +225,13 @@ def test_jobs_that_are_refused_before_any_is_done(client, photos, model, tmp_pat
     assert not list(tmp_path.glob("*.png"))
 
 
-def test_a_job_is_made_on_the_processor_in_float32_unless_it_says_more():
-    job = {"image": "a.jpg", "out": "b.jpg", "model": "squeezenet_v1.1"}
-    for given in ({}, {"device": None, "dtype": None}):
-        full = batch._with_full_paths(job | given)
-        assert (full["device"], full["dtype"]) == ("cpu", "float32"), "the same on all workers"
-    full = batch._with_full_paths(job | {"device": "auto", "dtype": "auto"})
-    assert (full["device"], full["dtype"]) == ("auto", "auto")
+def test_a_job_is_made_on_the_processor_in_float32_unless_it_says_more(model, monkeypatch):
+    """So that all workers make the same pictures."""
+    asked = []
+    monkeypatch.setattr(batch, "load_net", lambda *given: asked.append(given))
+    for thread, (device, dtype) in enumerate([(None, None), ("auto", "auto")]):
+        batch._load(model, "torch", device, dtype, thread)
+    assert asked == [(model, "torch", "cpu", "float32"), (model, "torch", "auto", "auto")]
 
 
 def test_a_job_without_a_model_has_the_default(client, photos, model, tmp_path, monkeypatch):

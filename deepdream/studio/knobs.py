@@ -30,7 +30,7 @@ NOISE = "noise"  # the choice of no picture
 HALF = " bfloat16"  # after an engine's name
 ENGINE_NAMES = {
     "caffe": "Caffe, as in 2015",
-    "torch": "PyTorch, several times faster",
+    "torch": "PyTorch, more than twice as fast",
     "torch bfloat16": "PyTorch, bfloat16: faster, less exact",
 }
 DEPTHS = {  # a layer's receptive field, divided by the side of the pictures that its network was made for
