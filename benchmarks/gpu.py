@@ -208,7 +208,7 @@ def train(args: argparse.Namespace) -> None:
     from deepdream.train import train as learn
 
     rng = np.random.RandomState(0)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, TemporaryDirectory() as out:
         for label in ("dark", "light"):
             (Path(folder) / label).mkdir()
             for i in range(24):
@@ -216,9 +216,8 @@ def train(args: argparse.Namespace) -> None:
                 dd.save_image(Path(folder) / label / f"{i}.png", noise)
         for device in ("cpu", str(args.device)):
             start = time.perf_counter()
-            found = learn(
-                folder, Path(folder) / f"of-{device.replace(':', '')}", engine="torch", device=device, steps=20
-            )
+            network = Path(out) / device.replace(":", "-")
+            found = learn(folder, network, engine="torch", device=device, steps=20)
             print(f"{device:9} {time.perf_counter() - start:6.1f} s for 20 steps: {found}", flush=True)
 
 

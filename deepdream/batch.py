@@ -253,7 +253,7 @@ def examine(networks: list[Network], version: str) -> tuple[str | None, list[dic
     try:
         for model, engine, device, dtype in networks[::-1]:
             net = _load(model, engine, device, dtype, get_ident())
-            loaded.append(net.engine | identity(net.model))
+            loaded.append(net.engine | {"kernels": getattr(net, "kernels", "")} | identity(net.model))
     except DreamError as error:
         return f"{here} cannot dream: {error}", []
     return None, loaded
@@ -318,7 +318,10 @@ def _check_workers(client: Any, jobs: list[Job]) -> None:
             first = first or (worker, loaded)
             if loaded != first[1]:
                 differ = f"the workers {first[0]} and {worker} would dream with {first[1][0]} and {loaded[0]}"
-                raise DreamError(f"{differ}, and pictures would differ; choose an engine, a device and a dtype for all")
+                raise DreamError(
+                    f"{differ}, and pictures would differ; choose an engine, a device and a dtype for all, "
+                    "and for PyTorch set DEEPDREAM_KERNELS"
+                )
     finally:
         client.cancel(list(answers.values()))
 

@@ -66,7 +66,7 @@ def make_step(net: Net, step_size: float = 1.5, end: str = "inception_4c/output"
     if mask is not None:
         g = g * roll(mask, (oy, ox), axes)
     strength = abs(g).mean() / (1 if mask is None else mask.mean())
-    if not np.finfo(np.float32).tiny < strength < np.inf:
+    if not np.finfo(np.float32).tiny < float(strength) < np.inf:
         what = objective if isinstance(objective, Objective) else f"layer {end!r}"
         where = "" if mask is None else " where the mask is light"
         raise DreamError(f"{what} gives no direction to climb{where}: its gradient is {strength}; try another layer")
@@ -195,7 +195,7 @@ class Canvas:
         else:
             detail = net.image - self._below
             self._start, self._below = detail, 0.0
-            src.reshape(1, 3, 1, 1)  # frees the old picture and its gradient
+            src.reshape(1, 3, 1, 1)  # frees the old picture and its gradient, except in Caffe's own blobs
             detail = _enlarge(net, detail, h, w)
         if self.mask is not None:
             self.light = net.array(resized(self.mask, h, w))

@@ -25,7 +25,7 @@ def load_net(
         and perhaps a model.toml. None takes GoogLeNet if its weights are present or can be downloaded, else
         SqueezeNet, with a warning that says how to get GoogLeNet.
     engine: 'caffe' or 'torch'; None means DEEPDREAM_ENGINE, else Caffe if it is installed, else PyTorch.
-    device: for torch, 'auto' (the default: 'cuda' if there is a GPU of NVIDIA's, else 'cpu'), 'cpu', 'cuda', 'mps'.
+    device: for torch, 'auto' (the default: 'cuda' if there is an NVIDIA GPU, else 'cpu'), 'cpu', 'cuda', 'mps'.
     dtype: for torch, 'auto' (the default: 'bfloat16' where the hardware multiplies it, else 'float32'), 'float32',
         'tf32' (between the two, on a GPU), 'bfloat16' (faster, less exact).
 

@@ -29,7 +29,7 @@ class Values(Protocol):
 
 
 # It fills `diff` of Values with the gradient of what should rise. One that works with torch's arrays as it does with
-# NumPy's, and depends on `data` alone, says so by an attribute `any_array`: the engine may then keep it on the GPU.
+# NumPy's, and depends on `data` alone, says so by an attribute `any_array`: the engine may then pass it tensors.
 Fill = Callable[[Any], object]
 
 
@@ -146,7 +146,7 @@ class DreamNet:
         """The diff of a layer's blob, in the engine's own array."""
         return self.blobs[layer].diff
 
-    def fill(self, fill: Fill, blob: Any) -> None:
+    def apply(self, fill: Fill, blob: Any) -> None:
         """Let an objective fill the diff of a blob."""
         fill(blob)
 
@@ -211,7 +211,7 @@ class DreamNet:
         """
         deepest, diffs = None, {}
         for deepest, dst in self.stops(fills):
-            self.fill(fills[deepest], dst)
+            self.apply(fills[deepest], dst)
             if len(fills) > 1:  # a backward pass overwrites the diffs that it meets, so each layer's is copied
                 diffs[deepest] = deepcopy(self.diff(deepest))
         self.backward(start=deepest)

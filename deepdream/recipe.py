@@ -114,11 +114,11 @@ TABLE = (
     Setting("engine", "--engine", str, "caffe or torch; without it, DEEPDREAM_ENGINE, or Caffe if it is installed",
             USERS, choices=("caffe", "torch"), metavar="NAME", knob="Engine", but={"train": {"help": "caffe or torch; "
             "without it, DEEPDREAM_ENGINE, or PyTorch if it is installed, which trains faster"}}),
-    Setting("device", "--device", str, "where PyTorch runs: auto, cpu, cuda or mps; auto is a GPU of NVIDIA's if there "
-            "is one, else the processor; without it, auto, or for batch, grid and atlas, cpu", USERS, metavar="NAME"),
-    Setting("dtype", "--dtype", str, "the numbers that PyTorch calculates with: auto, float32, tf32 or bfloat16; auto "
-            "is bfloat16 where the hardware multiplies it, which is faster and less exact, else float32; without it, "
-            "auto, or for batch, grid and atlas, float32, so that all workers make the same pictures",
+    Setting("device", "--device", str, "where PyTorch runs: auto (an NVIDIA GPU, or else the processor), cpu, cuda or "
+            "mps; without it, auto, or cpu for batch, grid and atlas", USERS, metavar="NAME"),
+    Setting("dtype", "--dtype", str, "the numbers that PyTorch calculates with: auto, float32, tf32 or bfloat16 "
+            "(faster, less exact); auto is bfloat16 where the hardware multiplies it; without it, auto, or float32 for "
+            "batch, grid and atlas",
             (*MAKERS, *SPREAD), choices=("auto", "float32", "tf32", "bfloat16"), metavar="NAME"),
     # Films
     Setting("frames", "--frames", int, "how many frames; a larger number makes a finished film longer", ("zoom",), 100,

@@ -2,7 +2,7 @@
 
 Layers run one by one in file order, each with a small piece of autograd of its own, so that a pass can begin and end
 at any layer, as in Caffe. Only gradients of blobs are computed, never those of weights. In memory the channels of a
-pixel lie side by side (PyTorch's channels_last), which most of its kernels prefer; what NNPACK makes has Caffe's order.
+pixel lie side by side (PyTorch's channels_last), which most of its kernels prefer; only NNPACK has Caffe's order.
 
 It imports torch, so `load_net` imports it late.
 """
@@ -10,11 +10,16 @@ It imports torch, so `load_net` imports it late.
 import ctypes
 import math
 import os
+import platform
+import re
 import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
 from functools import cache
+from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,12 +28,13 @@ import torch.nn.functional as F  # noqa: N812, everybody's name for it
 from torch import Tensor
 
 from . import shapes, zoo
-from .errors import DreamError
+from .errors import DreamError, whole
 from .net import DreamNet, Fill
 from .shapes import Layer, axis, pair
 
 DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
 KERNELS = "nnpack", "onednn"
+RECORDING = Lock()  # CUDA records one graph at a time
 MOST_RECORDINGS = 8  # gradients on the GPU that are ready to be replayed, such as those of a film's octaves
 
 
@@ -95,7 +101,7 @@ class Blob:
         return self._array("diff")
 
 
-class Seen(NamedTuple):
+class Tensors(NamedTuple):
     """What an objective with `any_array` sees of a blob: tensors, (1, channels, h, w) float32."""
 
     data: Tensor
@@ -109,12 +115,14 @@ class Seen(NamedTuple):
 class Recording(NamedTuple):
     """A gradient recorded on the GPU, as a CUDA graph, which starts all its kernels at once.
 
-    tensors: those of each blob, and tape: what layers read and wrote; a replay fills the same memory again.
+    tensors: {name: the tensors of its blob}, and tape: {number of a layer: what it read and wrote}, of the layers that
+    ran; a replay fills the same memory again. fills: what it climbs.
     """
 
     graph: torch.cuda.CUDAGraph
     tensors: dict[str, dict[str, Tensor]]
-    tape: list
+    tape: dict[int, Any]
+    fills: Mapping[str, Fill]
 
 
 class TorchNet(DreamNet):
@@ -132,6 +140,7 @@ class TorchNet(DreamNet):
         dtype = _choose_dtype(dtype or "auto", self.device)
         self.dtype = DTYPES[dtype]
         self.engine = {"engine": "torch", "device": str(self.device), "dtype": dtype}
+        self.kernels = _find_kernels() if (self.device.type, dtype) == ("cpu", "float32") else ""
         layers, weights = zoo.load(model)
         self.adopt(model, layers)
         _keep_freed_memory(large_blocks=True)
@@ -151,8 +160,9 @@ class TorchNet(DreamNet):
         self._index = {layer.name: i for i, layer in enumerate(layers)}
         # What each layer's last forward pass read and wrote, for autograd
         self._tape: list[tuple[list[Tensor], list[Tensor]] | None] = [None for _ in layers]
-        self._recordings: dict[tuple, Recording | None] = {}  # by the picture's shape and what is climbed
-        self._pool = None  # the memory that recordings share
+        # By the picture's shape and what is climbed; None is one that was seen once, False one that cannot be recorded
+        self._recordings: dict[tuple, Recording | bool | None] = {}
+        self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
         low, high = self.limits
         self.limits = torch.from_numpy(low).to(self.device), torch.from_numpy(high).to(self.device)
 
@@ -170,6 +180,8 @@ class TorchNet(DreamNet):
         return a.cpu().numpy()
 
     def zoom(self, a: Tensor, down: float, across: float) -> Tensor:
+        if self.device.type == "mps":  # which has no float64
+            return self.array(super().zoom(a.cpu().numpy(), down, across))
         size = round(a.shape[1] * down), round(a.shape[2] * across)
         # In float64, or places would be off by thousandths of a pixel
         return F.interpolate(a[None].double(), size, mode="bilinear", align_corners=True)[0].float()
@@ -186,35 +198,37 @@ class TorchNet(DreamNet):
             return torch.cuda.mem_get_info(self.device)[0] + freed + self._held
         return super().free_memory() if self.device.type == "cpu" else math.inf
 
-    def fill(self, fill: Fill, blob: Blob) -> None:
+    def apply(self, fill: Fill, blob: Blob) -> None:
         """Let an objective fill the diff of a blob; on its tensors, if it works with them."""
         if not getattr(fill, "any_array", False):
             fill(blob)
             return
-        seen = Seen(blob.tensor("data").float(), blob.tensor("diff").float())
-        fill(seen)
-        blob.put("diff", seen.diff.to(self.dtype))
+        tensors = Tensors(blob.tensor("data").float(), blob.tensor("diff").float())
+        fill(tensors)
+        blob.put("diff", tensors.diff.to(self.dtype))
 
     def climb(self, fills: Mapping[str, Fill]) -> Tensor:
         """As DreamNet's. On a GPU, what is climbed for the second time is recorded, and replayed from then on."""
         if self.device.type != "cuda" or not all(getattr(fill, "any_array", False) for fill in fills.values()):
             return super().climb(fills)
-        key = tuple(self.blobs["data"].shape), tuple(fills.items())
+        key = tuple(self.blobs["data"].shape), *((layer, id(fill)) for layer, fill in fills.items())
         is_first = key not in self._recordings
-        recording = self._recordings.setdefault(key, None)
+        recording = self._recordings.pop(key, None)
+        if recording is None and not is_first and self._has_room(fills):
+            recording = self._record(fills)
+        self._recordings[key] = recording  # in the last place
         if len(self._recordings) > MOST_RECORDINGS:
             self._recordings.pop(next(iter(self._recordings)))
-        if is_first or not (recording or self._has_room(fills)):
+        if not isinstance(recording, Recording):
             return super().climb(fills)
-        if not recording:
-            recording = self._recordings[key] = self._record(fills)
         image, now = recording.tensors["data"]["data"], self.blobs["data"].tensor("data")
         if image is not now:
             image.copy_(now)
         recording.graph.replay()
-        for name, blob in self.blobs.items():
-            blob.restore(recording.tensors[name])
-        self._tape = list(recording.tape)
+        for name, tensors in recording.tensors.items():
+            self.blobs[name].restore(tensors)
+        for i, taped in recording.tape.items():
+            self._tape[i] = taped
         return self.image_diff
 
     def _has_room(self, fills: Mapping[str, Fill]) -> bool:
@@ -224,19 +238,41 @@ class TorchNet(DreamNet):
             return False
         return self.free_memory() > 3 * max(shapes.memory(self.layer_specs, end, height, width) for end in fills)
 
-    def _record(self, fills: Mapping[str, Fill]) -> Recording:
-        self.image  # noqa: B018, it must exist before
+    def _record(self, fills: Mapping[str, Fill]) -> Recording | bool:
+        """A recording of this gradient; False if it cannot be recorded, as where an objective looks at a value."""
+        before = {name: blob.tensors() for name, blob in self.blobs.items()}
+        tape = list(self._tape)
+        others = [it.graph for it in self._recordings.values() if isinstance(it, Recording)]
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            super().climb(fills)
-        self._pool = graph.pool()
-        return Recording(graph, {name: blob.tensors() for name, blob in self.blobs.items()}, list(self._tape))
+        try:
+            with RECORDING, torch.cuda.device(self.device):
+                pool = others[0].pool() if others else None
+                with torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"):
+                    super().climb(fills)
+        except RuntimeError:
+            for name, blob in self.blobs.items():
+                blob.restore(before[name])
+            self._tape = tape
+            return False
+        return self._recording(graph, before, tape, fills)
+
+    def _recording(
+        self, graph: Any, before: dict[str, dict[str, Tensor]], tape: list, fills: Mapping[str, Fill]
+    ) -> Recording:
+        """What has changed since the blobs had the tensors `before`, and layers had read and written `tape`."""
+        after = {name: blob.tensors() for name, blob in self.blobs.items()}
+        tensors = {
+            name: now
+            for name, now in after.items()
+            if name == "data" or any(tensor is not before[name].get(which) for which, tensor in now.items())
+        }
+        return Recording(graph, tensors, {i: it for i, it in enumerate(self._tape) if it is not tape[i]}, fills)
 
     def forward(self, start: str | None = None, end: str | None = None) -> None:
         """Run the layers from `start` through `end`."""
         self._check(end)
         first, last = self._range(start, end)
-        with _kernels(self.engine["dtype"]):
+        with self._precision():
             for i in range(first, last + 1):
                 self._run(i)
 
@@ -248,7 +284,7 @@ class TorchNet(DreamNet):
         if _is_relu_in_place(layer):
             bottoms[0].data.clamp_min_(0)  # of `data`, so that autograd takes no notice (see `backward`)
             return
-        leaves = [bottom.detach().requires_grad_() for bottom in bottoms]
+        leaves = [bottom.data.requires_grad_() for bottom in bottoms]  # `data`, as above
         with torch.enable_grad():
             tops = TYPES[layer.type](layer, self._weights.get(layer.name, []), *leaves)
         tops = list(tops) if isinstance(tops, tuple) else [tops]
@@ -261,7 +297,7 @@ class TorchNet(DreamNet):
         self._check(start)
         lowest, highest = self._range(end, start)  # their places in the file
         diffs = {name: self.blobs[name].tensor("diff") for name in self.layer_specs[highest].top}
-        with _kernels(self.engine["dtype"]):
+        with self._precision():
             for i in range(highest, lowest - 1, -1):
                 self._run_back(i, diffs)
 
@@ -287,6 +323,17 @@ class TorchNet(DreamNet):
         leaves, tops = taped
         outputs = [tops[top] for top in given]
         return torch.autograd.grad(outputs, leaves, list(given.values()), retain_graph=True)
+
+    def _precision(self) -> Any:
+        """A context in which cuDNN calculates as precisely as the dtype says.
+
+        It does not time its kernels first: on an H100, the first dream of a size then took 4 to 70 s.
+        """
+        if self.device.type != "cuda":
+            return nullcontext()
+        deterministic = torch.backends.cudnn.deterministic
+        tf32 = self.engine["dtype"] == "tf32"
+        return torch.backends.cudnn.flags(enabled=True, deterministic=deterministic, allow_tf32=tf32)
 
     def _range(self, start: str | None, end: str | None) -> tuple[int, int]:
         for name in (start, end):
@@ -324,27 +371,27 @@ def _like(g: Tensor, x: Tensor) -> Tensor:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of this name; 'auto' is a GPU of NVIDIA's if there is one, else the CPU."""
-    available = ["cpu"]
-    if torch.cuda.is_available():
-        available.append("cuda")
-    if torch.backends.mps.is_available():
-        available.append("mps")
-    try:
-        device = torch.device(("cuda" if "cuda" in available else "cpu") if name == "auto" else name)
-        if device.type in available:
-            torch.empty(1, device=device)
-            return device
-    except RuntimeError:
-        pass  # PyTorch does not know this word, or the machine has no device of this number
-    raise DreamError(f"device {str(name)!r} is not available; this machine's PyTorch has {', '.join(available)}")
+    """The device of this name, once it has computed something; 'auto' is an NVIDIA GPU, or else the CPU."""
+    devices = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    for candidate in ["cuda", "cpu"] if name == "auto" else [name]:
+        try:
+            device = torch.device(candidate)
+            if devices.get(device.type):
+                ones = torch.ones(1, 1, 3, 3, device=device)
+                F.conv2d(ones, ones).sum().item()  # an old GPU, or one whose memory is full, cannot do even this
+                return device
+        except RuntimeError:
+            pass  # PyTorch does not know this word, or the device is not there, or it cannot compute
+    available = ", ".join(each for each, is_there in devices.items() if is_there)
+    raise DreamError(f"device {name!r} is not available; this machine's PyTorch has {available}; choose one, or auto")
 
 
 def find_dtypes(device: torch.device) -> list[str]:
-    """The kinds of numbers that the device multiplies in hardware."""
+    """The kinds of numbers that the device multiplies in hardware, the fastest last."""
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
         return list(DTYPES)
-    if device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+    checks = (getattr(torch.cpu, f"_is_{flag}_supported", bool) for flag in ("avx512_bf16", "amx_tile"))
+    if device.type == "cpu" and any(check() for check in checks):
         return ["float32", "bfloat16"]
     return ["float32"]
 
@@ -354,20 +401,12 @@ def _choose_dtype(name: str, device: torch.device) -> str:
 
     Raises DreamError for one that the device does not multiply in hardware: bfloat16 then takes thirty times as long.
     """
-    able = find_dtypes(device)
-    if name not in ("auto", *able):
-        form = "does not multiply in hardware" if name in DTYPES else "does not know"
-        allowed = f"choose {' or '.join(able)}, or auto"
-        raise DreamError(f"{{setting}} is {name!r}, which device {str(device)!r} {form}; {allowed}", "dtype")
-    return able[-1] if name == "auto" else name
-
-
-def _kernels(dtype: str) -> Any:
-    """A context in which PyTorch's kernels calculate as `dtype` says.
-
-    cuDNN does not time its kernels against each other first: on an H100, the first dream of a size then took 4 to 70 s.
-    """
-    return torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=dtype == "tf32")
+    available = find_dtypes(device)
+    if name not in ("auto", *available):
+        reason = "does not multiply in hardware" if name in DTYPES else "does not know"
+        allowed = f"choose {' or '.join(available)}, or auto"
+        raise DreamError(f"{{setting}} is {name!r}, which device {str(device)!r} {reason}; {allowed}", "dtype")
+    return available[-1] if name == "auto" else name
 
 
 def _keep_freed_memory(large_blocks: bool) -> None:
@@ -421,15 +460,17 @@ class _WithoutStride(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, filters: Tensor, bias: Tensor | None, pad: int) -> Tensor:
-        ctx.save_for_backward(x, filters)
+        ctx.save_for_backward(filters)
         ctx.pad = filters.shape[2] - 1 - pad
+        ctx.is_last = x.is_contiguous(memory_format=torch.channels_last)
         return _convolve(x, filters, bias, pad)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        x, filters = ctx.saved_tensors
+        (filters,) = ctx.saved_tensors
         turned = filters.flip(2, 3).transpose(0, 1)
-        return _like(_convolve(g, turned, None, ctx.pad, exact=False), x), None, None, None
+        g = _convolve(g, turned, None, ctx.pad, exact=False)
+        return channels_last(g) if ctx.is_last else channels_first(g), None, None, None
 
 
 def _convolve(x: Tensor, filters: Tensor, bias: Tensor | None, pad: int, exact: bool = True) -> Tensor:
@@ -457,10 +498,11 @@ def _suits_nnpack(x: Tensor, filters: Tensor, pad: int, exact: bool) -> bool:
 
 @cache
 def _find_kernels() -> str:
-    """Whose convolutions to take on this processor: DEEPDREAM_KERNELS, or NNPACK's if they are clearly faster.
+    """Which library's convolutions to use on this processor: DEEPDREAM_KERNELS, or the faster.
 
-    PyTorch has two libraries. With AVX2, NNPACK's transforms save more than half of the time; with AVX-512, which
-    NNPACK does not use, oneDNN's plain sums can be as fast.
+    PyTorch has two. With AVX2, NNPACK's transforms save a third of the time and more; with AVX-512, which NNPACK does
+    not use, oneDNN's plain sums can be as fast. They are timed once on a machine, for the choice changes the bits of
+    pictures: it is kept beside the weights.
     """
     pinned = os.environ.get("DEEPDREAM_KERNELS", "")
     if pinned not in ("", *KERNELS):
@@ -470,6 +512,21 @@ def _find_kernels() -> str:
         raise DreamError("DEEPDREAM_KERNELS is 'nnpack', which this processor cannot run; choose onednn")
     if pinned or not is_available:
         return pinned or "onednn"
+    with suppress(OSError):
+        about = Path("/proc/cpuinfo").read_text().partition("model name")[2].partition("\n")[0]
+        about = f"{platform.machine()} {about} {torch.backends.cpu.get_cpu_capability()} {torch.__version__}"
+        path = zoo.cache().parent / "kernels" / re.sub(r"\W+", "-", f"{about} {torch.get_num_threads()}")
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole(path) as part:
+                part.write_text(_time_kernels())
+        if (known := path.read_text()) in KERNELS:
+            return known
+    return _time_kernels()
+
+
+def _time_kernels() -> str:
+    """NNPACK if it needs less than four fifths of oneDNN's time."""
     x, filters = torch.ones(1, 64, 96, 160), torch.ones(192, 64, 3, 3)
     padded, last = F.pad(filters, (0, 1, 0, 1)), (channels_last(x), channels_last(filters))
 
@@ -514,7 +571,7 @@ class _StridedOnPicture(torch.autograd.Function):
         left = pad + s - k - s * low
         right = s * n - k - left
         phases = F.pad(filters.flip(2, 3), (left, right, left, right)).reshape(f, c, n, s, n, s).flip(3, 5)
-        phases = channels_last(phases.permute(1, 3, 5, 0, 2, 4).reshape(c * s * s, f, n, n))
+        phases = phases.permute(1, 3, 5, 0, 2, 4).reshape(c * s * s, f, n, n)
         margin = max(-low, -(-height // s) + high - g.shape[2], -(-width // s) + high - g.shape[3])
         fine = F.pixel_shuffle(_convolve(g, phases, None, margin), s)
         first = s * (margin + low)

@@ -87,7 +87,7 @@ def find(model: str | Path) -> Model:
     if name in (known := _by_name()):
         given = [Path(folder) for folder in os.environ.get("DEEPDREAM_MODELS", "").split(os.pathsep) if folder]
         extra = [folder if folder.name == name else folder / name for folder in given]
-        folder, folders = known[name], [known[name], *extra, _cache() / name]
+        folder, folders = known[name], [known[name], *extra, cache() / name]
     elif name and Path(name).is_dir():
         folder = Path(name).resolve()
         name, folders = folder.name, [folder]
@@ -155,7 +155,7 @@ def get(model: Model, again: bool = False) -> Path:
         return found
     if not model.source:
         raise DreamError(f"{model.name} has no caffemodel yet: {model.by_hand()}")
-    folder = _cache() / model.name
+    folder = cache() / model.name
     failed = folder / "failed"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -205,7 +205,8 @@ def default() -> str:
         return FALLBACK
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """The folder of downloaded weights."""
     import pooch
 
     return Path(pooch.os_cache("deepdream")) / "models"

@@ -128,7 +128,7 @@ def test_a_journey_climbs_one_layer_after_another(toynet, monkeypatch):
     climbed = []
 
     def noted(net, frame, *args, objective, **_):
-        climbed.append({layer: terms[0][0] for layer, terms in objective.bind(net).items()})
+        climbed.append({layer: fill.terms[0][0] for layer, fill in objective.bind(net).items()})
         return frame
 
     monkeypatch.setattr(motion, "deepdream", noted)
@@ -152,7 +152,8 @@ def test_layers_fade_by_what_they_change_and_not_by_their_numbers(squeezenet, ph
     """At half of the fade both layers' gradients are as strong; raw, one is several times the other."""
     fading = motion._cross_fade(squeezenet, photo, "fire5/concat", "fire8/concat", 0.5)
     strength = {}
-    for layer, [(weight, _)] in fading.bind(squeezenet).items():
+    for layer, fill in fading.bind(squeezenet).items():
+        ((weight, _),) = fill.terms
         squeezenet.blobs["data"].reshape(1, 3, *photo.shape[:2])
         squeezenet.blobs["data"].data[0] = dd.preprocess(squeezenet, photo)
         strength[layer] = weight, abs(dd.gradient(squeezenet, layer)).mean()

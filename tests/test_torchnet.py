@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -282,17 +283,15 @@ class FakeGraph:
     def __init__(self):
         self.replays = 0
 
-    def pool(self):
-        return None
-
     def replay(self):
         self.replays += 1
         tensors = {name: blob.tensors() for name, blob in self.net.blobs.items()}
         self.net.blobs["data"].restore({"data": self.recorded["data"]["data"]})
         DreamNet.climb(self.net, self.fills)
+        for name, recorded in self.recorded.items():
+            for which, tensor in recorded.items():
+                tensor.data.copy_(self.net.blobs[name].tensor(which))
         for name, blob in self.net.blobs.items():
-            for which, tensor in blob.tensors().items():
-                self.recorded[name][which].data.copy_(tensor)
             blob.restore(tensors[name])
 
 
@@ -302,12 +301,12 @@ def recorded(toy, monkeypatch):
     net, graphs = load(toy, "torch"), []
 
     def record(fills):
-        graph = FakeGraph()
+        graph, before, tape = FakeGraph(), {name: blob.tensors() for name, blob in net.blobs.items()}, list(net._tape)
         DreamNet.climb(net, fills)
-        graph.net, graph.fills = net, fills
-        graph.recorded = {name: blob.tensors() for name, blob in net.blobs.items()}
+        recording = net._recording(graph, before, tape, fills)
+        graph.net, graph.fills, graph.recorded = net, fills, recording.tensors
         graphs.append(graph)
-        return torchnet.Recording(graph, graph.recorded, list(net._tape))
+        return recording
 
     monkeypatch.setattr(net, "_record", record)
     monkeypatch.setattr(net, "device", type("Device", (), {"type": "cuda"})())
@@ -355,6 +354,37 @@ def test_after_a_replay_the_blobs_are_those_of_the_pass(toy, recorded):
     for each in (net, plain):
         each.backward(start="left")
     assert len(graphs) == 1 and torch.equal(net.image_diff, plain.image_diff)
+
+
+def test_a_replay_leaves_the_blobs_beyond_it_as_they_are(recorded):
+    net, graphs = recorded
+    for i in range(4):
+        net.blobs["data"].data[0] = np.random.RandomState(i).normal(0, 60, (3, 24, 32))
+        net.forward()
+        before = net.blobs["prob"].data.copy()
+        dd.gradient(net, "both")
+        assert np.array_equal(net.blobs["prob"].data, before), i
+    assert [graph.replays for graph in graphs] == [3]
+
+
+def test_what_cannot_be_recorded_is_climbed_as_it_is(photo, recorded, monkeypatch):
+    """As where an objective looks at a value, or memory is short: CUDA then fails in the middle of a pass."""
+    net, _ = recorded
+    plain = dd.deepdream(net, photo, iter_n=1, octave_n=1, end="both", seed=0)
+    net._recordings.clear()
+    monkeypatch.setattr(net, "_record", partial(torchnet.TorchNet._record, net))
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
+    monkeypatch.setattr(torch.cuda, "device", nullcontext)
+
+    @contextmanager
+    def capture(graph, **_):
+        yield
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    dd.deepdream(net, photo, iter_n=3, octave_n=1, end="both")
+    assert list(net._recordings.values()) == [False]
+    assert np.array_equal(dd.deepdream(net, photo, iter_n=1, octave_n=1, end="both", seed=0), plain)
 
 
 def test_what_depends_on_more_than_the_blob_is_not_recorded(photo, recorded):
@@ -543,23 +573,31 @@ def test_both_libraries_compute_a_convolution_and_its_gradient(library, kernels,
 
 
 def test_whole_gradients_agree_with_either_library(net, kernels):
-    photo, ends, found = (
-        dd.load_image(Path(__file__).parent.parent / "images" / "forest.jpg", width=400),
-        net.climbable[::8],
-        {},
-    )
+    photo = dd.load_image(Path(__file__).parent.parent / "images" / "forest.jpg", width=400)
+    found = {}
     for library in torchnet.KERNELS:
         kernels(library)
         twin = dd.load_net(net.model.name, "torch", "cpu", "float32")
-        found[library] = [gradient_at(twin, photo, end) for end in ends]
+        assert twin.kernels == library
+        found[library] = [gradient_at(twin, photo, end) for end in net.climbable[::8]]
     errors = [relative(ours, theirs) for ours, theirs in zip(*found.values())]
     assert np.median(errors) <= 1e-3 and max(errors) <= 1e-2, "1e-3 where a ReLU or a maximum switches"
+
+
+def test_the_libraries_are_timed_once_on_a_machine(kernels, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(torchnet, "_time_kernels", lambda: "nnpack")
+    kernels("")
+    first = torchnet._find_kernels()
+    monkeypatch.setattr(torchnet, "_time_kernels", lambda: "onednn")
+    kernels("")
+    assert torchnet._find_kernels() == first, "the bits of pictures depend on it"
 
 
 def test_kernels_that_do_not_exist_are_refused(toy, kernels):
     kernels("mkl")
     with pytest.raises(dd.DreamError, match="DEEPDREAM_KERNELS is 'mkl'; it must be nnpack or onednn"):
-        torchnet._find_kernels()
+        dd.load_net(toy, "torch", "cpu", "float32")
 
 
 @pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])

@@ -158,6 +158,8 @@ class Knobs(dict[str, Any]):
         if values["engine"] not in (None, *(choice for _, choice in self["engine"].options)):
             missing.append(f"the engine {values.pop('engine')}")
         rest = {name: value for name, value in recipe.items() if name not in self} | {"dtype": None}
+        if recipe["dtype"] == "tf32":
+            rest["dtype"] = "tf32"
         if rest["device"] == "cpu":
             rest["device"] = None
         if recipe["size"]:
@@ -220,12 +222,21 @@ def _models() -> list[tuple[str, str]]:
 def _engines() -> list[str]:
     """The engines that are installed; if none is, all of them, because the error of a dream then says what to do."""
     names = [name for name in ENGINES if find_spec(name)] or list(ENGINES)
-    with suppress(ImportError):
-        from .. import torchnet  # late, because it imports torch
+    if "torch" in names and _may_have_bfloat16():
+        with suppress(ImportError):
+            from .. import torchnet  # late, because to import torch takes two seconds
 
-        if "torch" in names and "bfloat16" in torchnet.find_dtypes(torchnet.find_device("auto")):
-            names.append("torch" + HALF)
+            if "bfloat16" in torchnet.find_dtypes(torchnet.find_device("auto")):
+                names.append("torch" + HALF)
     return names
+
+
+def _may_have_bfloat16() -> bool:
+    """Whether it is worth asking PyTorch what this machine multiplies in hardware."""
+    with suppress(OSError):
+        flags = Path("/proc/cpuinfo").read_text().split()
+        return "avx512_bf16" in flags or "amx_bf16" in flags or Path("/dev/nvidia0").exists()
+    return True
 
 
 def _describe_layers(model: zoo.Model) -> dict[str, str]:
