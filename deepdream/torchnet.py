@@ -180,7 +180,7 @@ class TorchNet(DreamNet):
         return a.cpu().numpy()
 
     def zoom(self, a: Tensor, down: float, across: float) -> Tensor:
-        if self.device.type == "mps":  # which has no float64
+        if self.device.type != "cuda":  # to the bit as the notebook does it
             return self.array(super().zoom(a.cpu().numpy(), down, across))
         size = round(a.shape[1] * down), round(a.shape[2] * across)
         # In float64, or places would be off by thousandths of a pixel
