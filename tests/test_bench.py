@@ -30,6 +30,7 @@ def random_googlenet(tmp_path_factory):
     return write_model(tmp_path_factory.mktemp("models") / "googlenet", PROTOTXT.read_text(), toml)
 
 
+@pytest.mark.slow  # it starts eight processes, which load PyTorch or Caffe
 def test_it_prints_each_row(random_googlenet, tmp_path):
     pytest.importorskip("caffe", reason="Caffe is not installed: make caffe")
     command = [sys.executable, ROOT / "benchmarks" / "bench.py", "--model", random_googlenet, "--width", "96"]
