@@ -63,6 +63,13 @@ def put(net: Any, image: Image) -> None:
     net.blobs["data"].data[0] = dd.preprocess(net, image)
 
 
+def gradient(net: Any, image: Image, end: str) -> np.ndarray:
+    """(3, H, W) float64, of this picture."""
+    put(net, image)
+    dd.gradient(net, end)
+    return np.float64(net.blobs["data"].diff[0])
+
+
 def wait(args: argparse.Namespace) -> None:
     if args.device.type == "cuda":
         torch.cuda.synchronize(args.device)
@@ -95,27 +102,18 @@ def gradients(args: argparse.Namespace) -> None:
     ours, theirs, image, errors = load(args), load(args, device="cpu"), picture(320), {}
     for end in ours.climbable:
         if shapes.fits(ours.layer_specs, end, image.shape[:2]):
-            found = []
-            for net in (ours, theirs):
-                put(net, image)
-                dd.gradient(net, end)
-                found.append(np.float64(net.blobs["data"].diff[0]))
-            errors[end] = np.linalg.norm(found[0] - found[1]) / np.linalg.norm(found[1])
+            found, true = (gradient(net, image, end) for net in (ours, theirs))
+            errors[end] = np.linalg.norm(found - true) / np.linalg.norm(true)
     worst = max(errors, key=lambda end: errors[end])
     within = sum(error <= 1e-4 for error in errors.values())
     middle = np.median(list(errors.values()))
     print(f"{within} of {len(errors)} layers within 1e-4 of the processor's; "
           f"median {middle:.1e}, worst {errors[worst]:.1e} ({worst})")  # fmt: skip
+    end = theirs.default_layer
+    true = gradient(theirs, image, end)
     for dtype in torchnet.find_dtypes(args.device):
-        net, end = load(args, dtype), theirs.default_layer
-        grads = []
-        for _ in range(4):  # as it is, recorded, and replayed twice
-            put(net, image)
-            dd.gradient(net, end)
-            grads.append(np.float64(net.blobs["data"].diff[0]))
-        put(theirs, image)
-        dd.gradient(theirs, end)
-        true = np.float64(theirs.blobs["data"].diff[0])
+        net = load(args, dtype)
+        grads = [gradient(net, image, end) for _ in range(4)]  # as it is, recorded, and replayed twice
         cosine = (grads[-1] * true).sum() / np.linalg.norm(grads[-1]) / np.linalg.norm(true)
         replayed = np.linalg.norm(grads[-1] - grads[0]) / np.linalg.norm(grads[0])
         print(f"{dtype:9} at {end}: cosine with the processor's {cosine:.5f}; replayed, it changes by {replayed:.0e}")
@@ -134,10 +132,7 @@ def dreams(args: argparse.Namespace) -> None:
             first, *later = seconds(args, dream, 1 + args.rounds)
             memory = peak(args)
             put(net, image)
-            passes = [
-                lambda net=net, fills=fills: DreamNet.climb(net, fills),
-                lambda net=net, fills=fills: net.climb(fills),
-            ]
+            passes = partial(DreamNet.climb, net, fills), partial(net.climb, fills)
             plain, replayed = (median(seconds(args, each, 8)[3:]) for each in passes)
             row(f"deepdream, {dtype}", width, plain, replayed, first, later, memory)
             del net, passes, dream

@@ -8,28 +8,21 @@ Each runs as its users run it: PyTorch's own autograd in its default memory form
 projects run more layers than the loss needs; here they stop at inception_4c/output, which is faster.
 """
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812, everybody's name for it
 from torch import Tensor, nn
 
+sys.path.append(str(Path(__file__).parent.parent / "tools"))
+from prototxt import INCEPTION
+
 END = "inception_4c/output"
 
-# Szegedy et al. 2014, table 1: filters of 1x1; 3x3 reduce, 3x3; 5x5 reduce, 5x5; pool proj
-TABLE = {
-    "3a": (64, 96, 128, 16, 32, 32),
-    "3b": (128, 128, 192, 32, 96, 64),
-    "4a": (192, 96, 208, 16, 48, 64),
-    "4b": (160, 112, 224, 24, 64, 64),
-    "4c": (128, 128, 256, 24, 64, 64),
-    "4d": (112, 144, 288, 32, 64, 64),
-    "4e": (256, 160, 320, 32, 128, 128),
-    "5a": (256, 160, 320, 32, 128, 128),
-    "5b": (384, 192, 384, 48, 128, 128),
-}
 Conv = Callable[..., nn.Module]  # (channels, filters, kernel size, stride=1) -> a convolution and what follows it
 Pool = Callable[[int, int], nn.Module]  # (kernel size, stride) -> a pooling
 
@@ -59,7 +52,7 @@ def googlenet(conv: Conv, pool: Pool, lrn: bool, last_pool: int) -> nn.Sequentia
         layers["conv2/norm2"] = nn.LocalResponseNorm(5)
     layers["pool2/3x3_s2"] = pool(3, 2)
     channels = 192
-    for name, row in TABLE.items():
+    for name, row in INCEPTION.items():
         if name == "4a":
             layers["pool3/3x3_s2"] = pool(3, 2)
         if name == "5a":

@@ -181,13 +181,13 @@ class TorchNet(DreamNet):
 
     def zoom(self, a: Tensor, down: float, across: float) -> Tensor:
         if self.device.type != "cuda":  # to the bit as the notebook does it
-            return self.array(super().zoom(a.cpu().numpy(), down, across))
+            return self.array(super().zoom(self.to_numpy(a), down, across))
         size = round(a.shape[1] * down), round(a.shape[2] * across)
         # In float64, or places would be off by thousandths of a pixel
         return F.interpolate(a[None].double(), size, mode="bilinear", align_corners=True)[0].float()
 
     def blur(self, a: Tensor, sigma: float) -> Tensor:
-        return self.array(super().blur(a.cpu().numpy(), sigma))
+        return self.array(super().blur(self.to_numpy(a), sigma))
 
     def keep_large_blocks(self, keep: bool) -> None:
         _keep_freed_memory(large_blocks=keep)
@@ -200,7 +200,7 @@ class TorchNet(DreamNet):
 
     def apply(self, fill: Fill, blob: Blob) -> None:
         """Let an objective fill the diff of a blob; on its tensors, if it works with them."""
-        if not getattr(fill, "any_array", False):
+        if not _takes_tensors(fill):
             fill(blob)
             return
         tensors = Tensors(blob.tensor("data").float(), blob.tensor("diff").float())
@@ -209,7 +209,7 @@ class TorchNet(DreamNet):
 
     def climb(self, fills: Mapping[str, Fill]) -> Tensor:
         """As DreamNet's. On a GPU, what is climbed for the second time is recorded, and replayed from then on."""
-        if self.device.type != "cuda" or not all(getattr(fill, "any_array", False) for fill in fills.values()):
+        if self.device.type != "cuda" or not all(map(_takes_tensors, fills.values())):
             return super().climb(fills)
         key = tuple(self.blobs["data"].shape), *((layer, id(fill)) for layer, fill in fills.items())
         is_first = key not in self._recordings
@@ -340,6 +340,10 @@ class TorchNet(DreamNet):
             if name is not None and name not in self._index:
                 raise self.unknown(name, self._index)
         return self._index[start] if start else 0, self._index[end] if end else len(self._index) - 1
+
+
+def _takes_tensors(fill: Fill) -> bool:
+    return getattr(fill, "any_array", False)
 
 
 def channels_last(tensor: Tensor) -> Tensor:

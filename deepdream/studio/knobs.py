@@ -157,9 +157,9 @@ class Knobs(dict[str, Any]):
             values["engine"] += HALF
         if values["engine"] not in (None, *(choice for _, choice in self["engine"].options)):
             missing.append(f"the engine {values.pop('engine')}")
-        rest = {name: value for name, value in recipe.items() if name not in self} | {"dtype": None}
-        if recipe["dtype"] == "tf32":
-            rest["dtype"] = "tf32"
+        rest = {name: value for name, value in recipe.items() if name not in self}
+        if rest["dtype"] != "tf32":  # the knob of the engine has the others
+            rest["dtype"] = None
         if rest["device"] == "cpu":
             rest["device"] = None
         if recipe["size"]:
