@@ -22,7 +22,20 @@ from .errors import DreamError
 from .films import read_film, read_settings, save_film
 from .motion import journey, stations, steady, zoom
 from .net import deprocess, preprocess
-from .objectives import L2, channel, guide, guide_features, logit, objective_guide, objective_L2, unit
+from .objectives import (
+    L2,
+    caricature,
+    channel,
+    guide,
+    guide_features,
+    logit,
+    objective_guide,
+    objective_L2,
+    strongest,
+    typical,
+    unit,
+    weakest,
+)
 from .pictures import load_image, save_image, sheet
 from .recipe import VERSION
 from .resume import dream_video, make_film
@@ -30,8 +43,8 @@ from .show import live_view, showarray
 
 __version__ = VERSION
 __all__ = [
-    "L2", "DreamError", "Step", "channel", "deepdream", "deprocess", "draw", "dream_video", "gradient", "guide",
-    "guide_features", "journey", "live_view", "load_image", "load_net", "logit", "make_film", "make_step",
-    "objective_L2", "objective_guide", "octaves", "preprocess", "read_film", "read_settings", "save_film",
-    "save_image", "sheet", "showarray", "stations", "steady", "unit", "zoom",
+    "L2", "DreamError", "Step", "caricature", "channel", "deepdream", "deprocess", "draw", "dream_video", "gradient",
+    "guide", "guide_features", "journey", "live_view", "load_image", "load_net", "logit", "make_film", "make_step",
+    "objective_L2", "objective_guide", "octaves", "preprocess", "read_film", "read_settings", "save_film", "save_image",
+    "sheet", "showarray", "stations", "steady", "strongest", "typical", "unit", "weakest", "zoom",
 ]  # fmt: skip

@@ -1,7 +1,8 @@
 """The algorithm of Google's DeepDream notebook (2015), to the bit: github.com/google/deepdream, dream.ipynb."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,18 +39,22 @@ def gradient(net: Net, end: str | None, objective: Fill | Objective = objective_
     An Objective names its own layers, and `end` is then ignored. The answer is a view, in the engine's own array
     (NumPy's or torch's); net.blobs['data'].diff[0] is the same in NumPy with any engine.
     """
+    if isinstance(objective, Objective):
+        objective = objective.begin(net).aim(net)
     return net.climb(parts(objective, end, net.inner))
 
 
 def make_step(net: Net, step_size: float = 1.5, end: str = "inception_4c/output", jitter: int = 32, clip: bool = True,
               objective: Fill | Objective = objective_L2, rng: Any = np.random, smooth: float = 0.0, mask: Any = None,
-              keep_color: bool = False) -> None:  # fmt: skip
+              keep_color: bool = False, lap: int = 0, turn: float = 0.0) -> None:  # fmt: skip
     """One step of gradient ascent on the picture in net.blobs['data'].
 
     step_size: mean change of a colour value, of 255. jitter: largest random shift, in pixels. clip: stay in 0..255.
     objective: fills the `diff` of layer `end`, see objectives.py. rng: draws the shifts, a RandomState or np.random.
     smooth: sigma in pixels of a Gaussian over the gradient, against grain. mask: (H, W), 0..1, in the engine's own
-    array: how much each pixel takes part. keep_color: change only how light a pixel is.
+    array: how much each pixel takes part. keep_color: change only how light a pixel is. lap: how often to split the
+    gradient by scale, see `lap_normalize`. turn: largest random rotation, in degrees; the network looks at the picture
+    turned, and the gradient is turned back.
     """
     image, roll, axes = net.image, net.xp.roll, (-2, -1)  # (3, H, W)
 
@@ -57,10 +62,13 @@ def make_step(net: Net, step_size: float = 1.5, end: str = "inception_4c/output"
     image[:] = roll(image, (oy, ox), axes)  # shift, so that no pixel always lies on the network's grid
     net.shift = oy, ox  # Python delivers Ctrl-C at a call, so never between these two lines
 
-    g = gradient(net, end, objective)  # (3, H, W)
+    angle = rng.uniform(-turn, turn) if turn else 0.0
+    g = _turned_gradient(net, end, objective, angle) if angle else gradient(net, end, objective)  # (3, H, W)
     image = net.image  # again, because an objective that looks at the picture may move it between host and device
     if keep_color:
         g = g.mean(0)[None]  # (1, H, W)
+    if lap:
+        g = lap_normalize(net.xp, g, lap)
     if smooth:
         g = net.blur(g, smooth)
     if mask is not None:
@@ -82,6 +90,75 @@ def make_step(net: Net, step_size: float = 1.5, end: str = "inception_4c/output"
 
     if clip:
         image[:] = image.clip(*net.limits)
+
+
+def _turned_gradient(net: Net, end: str | None, objective: Fill | Objective, angle: float) -> Any:
+    """As `gradient`, of the picture turned by so many degrees; turned back, and 0 where the network saw nothing."""
+    upright = deepcopy(net.image)
+    try:
+        net.image[:] = net.rotate(upright, angle)
+        net.angle = angle
+        return net.rotate(gradient(net, end, objective), -angle, mirror=False)
+    finally:  # after Ctrl-C, too
+        net.image[:] = upright
+        net.angle = 0.0
+
+
+def lap_normalize(xp: Any, g: EngineArray, lap: int) -> EngineArray:
+    """Split a gradient (channels, h, w) by scale, and give all scales the same strength, so that large forms show, too.
+
+    `lap` times, a blurred picture of half the size is split off. Each level of this Laplacian pyramid (Burt and
+    Adelson, 1983) is divided by its root mean square, and all are put together again. After Mordvintsev's second
+    notebook: tensorflow/examples/tutorials/deepdream. xp: numpy or torch, to whichever g belongs.
+    """
+    levels = []  # the finest first
+    for _ in range(lap):
+        low = _halve(xp, g)
+        levels.append(g - _double(xp, low, g))
+        g = low
+    total = _scale_to_one(g)
+    for level in levels[::-1]:
+        total = _double(xp, total, level) + _scale_to_one(level)
+    return total
+
+
+def _scale_to_one(level: EngineArray) -> EngineArray:
+    return level / ((level**2).mean() ** 0.5).clip(1e-10)
+
+
+def _halve(xp: Any, a: EngineArray) -> EngineArray:
+    """(channels, h, w) -> (channels, h / 2, w / 2), rounded up, blurred with the kernel [1, 4, 6, 4, 1] / 16."""
+    rows = xp.zeros_like(a[:, ::2])
+    for weight, small, large in _taps(a.shape[1]):
+        rows[:, small] += weight * a[:, large]
+    half = xp.zeros_like(rows[:, :, ::2])
+    for weight, small, large in _taps(a.shape[2]):
+        half[:, :, small] += weight * rows[:, :, large]
+    return half
+
+
+def _double(xp: Any, half: EngineArray, like: EngineArray) -> EngineArray:
+    """The way back to the size of `like`, with the same kernel: `_halve` transposed, times 4."""
+    rows = xp.zeros_like(like[:, ::2])
+    for weight, small, large in _taps(like.shape[2]):
+        rows[:, :, large] += 2 * weight * half[:, :, small]
+    whole = xp.zeros_like(like)
+    for weight, small, large in _taps(like.shape[1]):
+        whole[:, large] += 2 * weight * rows[:, small]
+    return whole
+
+
+def _taps(n: int) -> Iterator[tuple[float, slice, slice]]:
+    """Which of n places the kernel joins with which of every second one: (weight, those of the half, those of the n).
+
+    Beyond the edges there is nothing, and the places are TensorFlow's: for an even n, the first is the second of n.
+    """
+    before = 1 + n % 2
+    for k, weight in enumerate((1, 4, 6, 4, 1)):
+        first = (before - k + 1) // 2 if k < before else 0
+        start = 2 * first + k - before
+        count = min(len(range(start, n, 2)), (n + 1) // 2 - first)
+        yield weight / 16, slice(first, first + count), slice(start, start + 2 * count, 2)
 
 
 def octaves(net: Net, base_img: np.ndarray, octave_n: int = 4, octave_scale: float = 1.4) -> list[np.ndarray]:
@@ -130,6 +207,8 @@ def deepdream(net: Net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 
     try:
         for octave in range(octave_n):
             canvas.enlarge()
+            if octave == 0 and isinstance(objective, Objective):
+                step_params["objective"] = objective.begin(net, base_img)
             for i in range(iter_n):
                 make_step(net, end=end, clip=clip, mask=canvas.light, **step_params)
                 canvas.touched = True

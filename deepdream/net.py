@@ -42,7 +42,8 @@ class Net(Protocol):
 
     For the ascent, in the engine's own arrays, which `xp` (numpy or torch) calculates with: image and image_diff,
     (3, h, w), the picture and its gradient; limits, the lowest and highest values of pixels, (3, 1, 1) each.
-    shift: by how many pixels make_step has rolled the picture down and right at this moment.
+    shift: by how many pixels make_step has rolled the picture down and right at this moment. angle: by how many degrees
+    it has then turned it.
     """
 
     model: "Model"
@@ -55,6 +56,7 @@ class Net(Protocol):
     xp: Any
     limits: tuple[EngineArray, EngineArray]
     shift: tuple[int, int]
+    angle: float
 
     @property
     def blobs(self) -> Mapping[str, Any]: ...  # pycaffe's, which have no types
@@ -85,7 +87,11 @@ class Net(Protocol):
 
     def zoom(self, a: EngineArray, down: float, across: float) -> EngineArray: ...
 
+    def rotate(self, a: EngineArray, degrees: float, mirror: bool = True) -> EngineArray: ...
+
     def blur(self, a: EngineArray, sigma: float) -> EngineArray: ...
+
+    def features(self, layer: str) -> np.ndarray: ...
 
     def channels(self, layer: str) -> int: ...
 
@@ -117,6 +123,7 @@ class DreamNet:
     backward: Callable[..., object]
     xp: Any = np
     shift: tuple[int, int] = (0, 0)
+    angle: float = 0.0
 
     def adopt(self, model: "Model", layers: list[shapes.Layer]) -> None:
         """Set all that follows from the model and its layers."""
@@ -177,6 +184,15 @@ class DreamNet:
 
         return np.asarray(nd.zoom(a, (1, down, across), order=1))
 
+    def rotate(self, a: EngineArray, degrees: float, mirror: bool = True) -> EngineArray:
+        """Turn a picture (channels, h, w) clockwise about its middle; beyond its edges are mirror images, or 0."""
+        from scipy import ndimage as nd
+
+        cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        matrix, middle = np.array([[cos, -sin], [sin, cos]]), (np.array(a.shape[1:]) - 1) / 2
+        about = {"offset": middle - matrix @ middle, "order": 1, "mode": "mirror" if mirror else "grid-constant"}
+        return np.stack([nd.affine_transform(channel, matrix, **about) for channel in a])
+
     def blur(self, a: EngineArray, sigma: float) -> EngineArray:
         """A Gaussian over the last two axes; sigma in pixels."""
         from scipy import ndimage as nd
@@ -223,6 +239,11 @@ class DreamNet:
                 total += self.image_diff
             self.image_diff[:] = total
         return self.image_diff
+
+    def features(self, layer: str) -> np.ndarray:
+        """What a layer makes of the picture in net.blobs['data']: (channels, h, w) float32, or (channels,)."""
+        self.forward(end=layer)
+        return self.blobs[layer].data[0].copy()
 
     def check(self, end: str, height: int, width: int) -> None:
         """Raise a DreamError unless layer `end` can be climbed from a picture of this size."""

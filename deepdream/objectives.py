@@ -9,21 +9,37 @@ import ast
 import math
 import operator
 from collections.abc import Callable
-from functools import partial
+from copy import deepcopy
+from functools import cache, lru_cache, partial
+from inspect import signature
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from .errors import DreamError, unknown
-from .net import Fill, Net, Values, preprocess
-from .pictures import load_guide, or_sample
+from .net import Fill, Net, Values, check_image, preprocess, to_data
+from .pictures import fit_into, load_guide, or_sample
 
 T = TypeVar("T")
 Add = Callable[[Values, float], object]  # adds the gradient of a term, times its weight, to dst.diff
 Bind = Callable[[Net], tuple[str, Add]]  # the layer of a term in this network, and its gradient
+
+
+class Term(NamedTuple):
+    """One term of an Objective.
+
+    begin: of a term that depends on the picture that a dream begins with: the terms that stand for it then, given the
+    network with the smallest octave in it, and the picture (H, W, 3), or None where there is no dream. aim: of a term
+    that compares the picture with another as it is shifted now: what stands for it for this one step.
+    """
+
+    weight: float
+    bind: Bind
+    begin: "Callable[[Net, np.ndarray | None], list[Term]] | None" = None
+    aim: Callable[[Net], Bind] | None = None
 
 
 def objective_L2(dst: Values) -> None:
@@ -70,13 +86,13 @@ def guide_features(net: Net, image: np.ndarray, end: str) -> np.ndarray:
 class Objective:
     """A number to climb: a weighted sum of terms. It can be added, subtracted and scaled; str() gives it back in words.
 
-    terms: (weight, bind) each, see `Bind`.
+    is_fleeting: whether it is for one step alone.
     """
 
     __array_ufunc__ = None  # so that NumPy leaves `numpy.float64(2) * objective` to us
 
-    def __init__(self, text: str, terms: list[tuple[float, Bind]], is_sum: bool = False) -> None:
-        self.text, self.terms, self.is_sum = text, terms, is_sum
+    def __init__(self, text: str, terms: list[Term], is_sum: bool = False, is_fleeting: bool = False) -> None:
+        self.text, self.terms, self.is_sum, self.is_fleeting = text, terms, is_sum, is_fleeting
         self._bound: WeakKeyDictionary[Net, dict[str, Sum]] = WeakKeyDictionary()
 
     def __str__(self) -> str:
@@ -114,12 +130,12 @@ class Objective:
         if not isinstance(weight, Real):
             return NotImplemented
         try:
-            weights = [float(weight) * each for each, _ in self.terms]
+            weights = [float(weight) * term.weight for term in self.terms]
         except OverflowError:
             weights = [math.inf]
         if not all(map(math.isfinite, weights)):
             raise DreamError(f"a weight in {text[:80]} is not a finite number")
-        return Objective(text, [(weight, bind) for weight, (_, bind) in zip(weights, self.terms)])
+        return Objective(text, [term._replace(weight=weight) for weight, term in zip(weights, self.terms)])
 
     def _factor(self) -> str:
         return f"({self})" if self.is_sum else str(self)
@@ -128,19 +144,41 @@ class Objective:
         """{layer: the terms there} for this network; a DreamError for a layer or class that it does not have."""
         if net not in self._bound:
             sums: dict[str, Sum] = {}
-            for weight, bind in self.terms:
-                layer, add = bind(net)
-                sums.setdefault(layer, Sum()).terms.append((weight, add))
+            for term in self.terms:
+                layer, add = term.bind(net)
+                sums.setdefault(layer, Sum(any_array=not self.is_fleeting)).terms.append((term.weight, add))
             self._bound[net] = sums
         return self._bound[net]
 
+    @property
+    def needs_picture(self) -> bool:
+        """Whether it depends on the picture that a dream begins with."""
+        return any(term.begin for term in self.terms)
+
+    def begin(self, net: Net, image: np.ndarray | None = None) -> "Objective":
+        """This objective for a dream that begins with `image`, now in the network at its first octave: `strongest`
+        becomes the channels that it means."""
+        if not self.needs_picture:
+            return self
+        terms: list[Term] = []
+        for term in self.terms:
+            begun = term.begin(net, image) if term.begin else [term._replace(weight=1.0)]
+            terms += [each._replace(weight=term.weight * each.weight) for each in begun]
+        return Objective(self.text, terms, self.is_sum)
+
+    def aim(self, net: Net) -> "Objective":
+        """This objective for one step, with the picture in the network as it is shifted now."""
+        if not any(term.aim for term in self.terms):
+            return self
+        terms = [Term(term.weight, term.aim(net) if term.aim else term.bind) for term in self.terms]
+        return Objective(self.text, terms, self.is_sum, is_fleeting=True)
+
 
 class Sum:
-    """Fills `dst.diff` with the weighted sum of the terms of one layer."""
+    """Fills `dst.diff` with the weighted sum of the terms of one layer. any_array: see `Fill`."""
 
-    any_array = True
-
-    def __init__(self) -> None:
+    def __init__(self, any_array: bool = True) -> None:
+        self.any_array = any_array
         self.terms: list[tuple[float, Add]] = []
 
     def __call__(self, dst: Values) -> None:
@@ -173,7 +211,7 @@ def _term(layer: str | Callable[[Net], str], add: Callable, text: str, channel: 
         _check_range(f"channel of layer {name!r}", i, net.channels(name))
         return name, partial(add, layer=name, i=i)
 
-    return Objective(text, [(1.0, bind)])
+    return Objective(text, [Term(1.0, bind)])
 
 
 def L2(layer: str) -> Objective:
@@ -208,7 +246,7 @@ def logit(label: str | int) -> Objective:
 def guide(layer: str, image: np.ndarray | str | Path) -> Objective:
     """More of what is in the guide, an image (H, W, 3) or a path for `load_guide`: the sum over places of the best
     match's product."""
-    shown = repr(str(image)) if isinstance(image, (str, Path)) else f"<image {'x'.join(map(str, np.shape(image)))}>"
+    shown = _show(image)
 
     def bind(net: Net) -> tuple[str, Add]:
         if layer not in net.climbable:
@@ -223,7 +261,124 @@ def guide(layer: str, image: np.ndarray | str | Path) -> Objective:
             src.data[:] = before
         return layer, partial(_guide, features=features, theirs=net.array(features))
 
-    return Objective(f"guide({str(layer)!r}, {shown})", [(1.0, bind)])
+    return Objective(f"guide({str(layer)!r}, {shown})", [Term(1.0, bind)])
+
+
+def _show(image: np.ndarray | str | Path) -> str:
+    """A guide in words."""
+    if isinstance(image, (str, Path)):
+        return repr(str(image))
+    return f"<image {'x'.join(map(str, np.shape(image)))}>"
+
+
+def strongest(layer: str, n: int = 1) -> Objective:
+    """More of what this picture has already: the n channels whose mean over it is largest, at a dream's first octave.
+
+    In lists of channels, `look` shows them. Their sum is climbed as that of `channel` is.
+    """
+    return _ranked("strongest", layer, n, lambda ranking: ranking[:n])
+
+
+def weakest(layer: str, n: int = 1) -> Objective:
+    """The n channels whose mean over the picture is smallest, of those that are not 0 everywhere; see `strongest`."""
+    return _ranked("weakest", layer, n, lambda ranking: ranking[::-1][:n])
+
+
+def typical(layer: str, n: int = 1) -> Objective:
+    """The n channels around the middle of the ranking that `strongest` begins; see there."""
+    return _ranked("typical", layer, n, lambda ranking: ranking[(len(ranking) - n) // 2 :][:n])
+
+
+def _ranked(name: str, layer: str, n: int, choose: Callable[[list[int]], list[int]]) -> Objective:
+    layer, n = str(layer), _to_int(n)
+
+    def bind(net: Net) -> tuple[str, Add]:
+        if layer not in net.climbable:
+            raise net.unknown(layer, net.climbable)
+        channels = net.channels(layer)
+        if not (isinstance(n, int) and 1 <= n <= channels):
+            raise DreamError(f"{name}({layer!r}, {n!r}) asks for {n!r} channels; layer {layer!r} has 1 to {channels}")
+        return layer, _L2  # nobody climbs it before it is settled
+
+    def begin(net: Net, image: np.ndarray | None) -> list[Term]:
+        chosen = choose(rank_channels(net.features(layer)))
+        if not chosen:
+            raise DreamError(f"{text}: all channels of the layer are 0 on this picture; try another layer")
+        return [term for i in chosen for term in channel(layer, i).terms]
+
+    text = f"{name}({layer!r})" if n == 1 else f"{name}({layer!r}, {n})"
+    return Objective(text, [Term(1.0, bind, begin)])
+
+
+def rank_channels(features: np.ndarray) -> list[int]:
+    """The channels of a layer (channels, ...), by their mean, the largest first; without those that are 0 everywhere,
+    which have no slope.
+    """
+    flat = features.reshape(len(features), -1)
+    return [int(i) for i in np.argsort(-flat.mean(1), kind="stable") if flat[i].any()]
+
+
+def caricature(layer: str, image: np.ndarray | str | Path | None = None, power: float = 1) -> Objective:
+    """Exaggerate: what a layer makes of an image, more of it, and the more so the better it fits at present.
+
+    image: (H, W, 3), or a path, of which the layer sees the same part as of the picture; without one, the picture that
+    the dream begins with. power: 0 asks for strength alone; the larger, the closer the likeness. With x and t what the
+    layer makes of the picture and of the image, d = <x, t> and c = max(0.1, d / |x|): d * c**power. After lucid's
+    dot_compare (Olah and others, "The Building Blocks of Interpretability", Distill 2018).
+    """
+    layer = str(layer)
+    if isinstance(power, bool) or not isinstance(power, Real) or not 0 <= power <= 100:
+        raise DreamError(f"the power of caricature({layer!r}) is {power!r}; it must be a number from 0 to 100")
+    shown = "" if image is None else f", {_show(image)}"
+    text = f"caricature({layer!r}{shown}{'' if power == 1 else f', power={power}'})"
+
+    def make_term(image: np.ndarray | str | Path | None) -> Term:
+        """The term, once it is known which image."""
+
+        @cache
+        def load() -> np.ndarray | None:
+            loaded = load_guide(image) if isinstance(image, (str, Path)) else image
+            if loaded is not None:
+                check_image(loaded)
+            return loaded
+
+        @lru_cache(maxsize=1)
+        def fit(h: int, w: int) -> np.ndarray | None:
+            loaded = load()
+            return None if loaded is None else fit_into(loaded, h, w)
+
+        def bind(net: Net) -> tuple[str, Add]:
+            if layer not in net.climbable:
+                raise net.unknown(layer, net.climbable)
+            load()
+            return layer, _L2  # nobody climbs it before it is aimed
+
+        def aim(net: Net) -> Bind:
+            target = _look_at(net, layer, fit(*net.image.shape[1:]))
+            whole = None if net.inner is net else net.features(layer)  # of tiles, each sees only a part
+            add = partial(_caricature, layer=layer, target=target, power=power, whole=whole)
+            return lambda _: (layer, add)
+
+        begin = (lambda net, photograph: [make_term(photograph)]) if image is None else None
+        return Term(1.0, bind, begin, aim)
+
+    return Objective(text, [make_term(image)])
+
+
+def _look_at(net: Net, layer: str, image: np.ndarray | None) -> np.ndarray:
+    """What a layer makes of an image (h, w, 3), shifted and turned as the picture in the network is; that stays there.
+
+    None means the picture itself.
+    """
+    if image is None:
+        return net.features(layer)
+    picture = deepcopy(net.image)
+    try:
+        shown = net.xp.roll(net.array(to_data(image, net.mean)), net.shift, (-2, -1))
+        net.image[:] = net.rotate(shown, net.angle) if net.angle else shown
+        return net.features(layer)
+    finally:
+        net.image[:] = picture
 
 
 def _L2(dst: Values, weight: float) -> None:
@@ -235,6 +390,26 @@ def _guide(dst: Values, weight: float, features: np.ndarray, theirs: Any) -> Non
     x = dst.data[0]
     best = _best_matches(x, features if isinstance(x, np.ndarray) else theirs)
     dst.diff[0] += weight * best.reshape(x.shape)
+
+
+def _caricature(
+    dst: Values, weight: float, layer: str, target: np.ndarray, power: float, whole: np.ndarray | None = None
+) -> None:
+    """target: what the layer makes of the image. whole: what it makes of the picture, where `dst` is a part of that."""
+    x, t, place = dst.data[0], target, getattr(dst, "place", None)
+    if place:
+        top, left = place[:2]
+        t = target[:, top : top + x.shape[1], left : left + x.shape[2]]
+    if t.shape != x.shape:
+        raise DreamError(f"layer {layer!r} sees this picture through windows; for a caricature take another layer")
+    everywhere = x if whole is None else whole
+    d = float(np.sum(everywhere * target, dtype=float))
+    size = float(np.sum(everywhere * everywhere, dtype=float)) ** 0.5 + 1e-6
+    c = d / size
+    if c < 0.1:
+        dst.diff[0] += weight * 0.1**power * t
+    else:
+        dst.diff[0] += weight * c**power * ((power + 1) * t - power * d / size**2 * x)
 
 
 def _channel(dst: Values, weight: float, layer: str, i: int) -> None:
@@ -304,7 +479,7 @@ def to_objective(what: str | int | Objective) -> Objective:
 
 
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
-TERMS = {term.__name__: term for term in (L2, guide, channel, unit, logit)}
+TERMS = {term.__name__: term for term in (L2, guide, channel, unit, logit, strongest, weakest, typical, caricature)}
 
 
 def parse(text: str, find: Callable[[str], str | None] = str) -> Objective:
@@ -321,19 +496,22 @@ def parse(text: str, find: Callable[[str], str | None] = str) -> Objective:
                 return OPERATORS[type(node.op)](*sides)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             return -build(node.operand)
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Name)
-            and node.func.id in TERMS
-            and not node.keywords
-        ):
-            given = list(map(build, node.args))
-            if node.func.id == "guide" and len(given) == 2:
-                given[1] = find(given[1])
-                if given[1] is None:
-                    return L2(given[0])
-            return TERMS[node.func.id](*given)
-        if isinstance(node, ast.Constant) and type(node.value) in (str, int, float):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in TERMS:
+            term = TERMS[node.func.id]
+            named = {str(it.arg): build(it.value) for it in node.keywords}
+            try:
+                given = signature(term).bind(*map(build, node.args), **named)
+            except TypeError as error:
+                raise TypeError(f"{ast.unparse(node)}: {error}") from None
+            path = given.arguments.get("image")
+            if path is not None:
+                if not isinstance(path, str):
+                    raise TypeError(f"the image of {ast.unparse(node)} must be a path in quotes")
+                given.arguments["image"] = find(path)
+                if given.arguments["image"] is None:
+                    return L2(given.arguments["layer"])
+            return term(*given.args, **given.kwargs)
+        if isinstance(node, ast.Constant) and type(node.value) in (str, int, float, type(None)):
             return node.value
         raise TypeError(f"{ast.unparse(node)!r} has no meaning in it")
 

@@ -115,6 +115,15 @@ def resized(grey: np.ndarray, h: int, w: int) -> np.ndarray:
     return np.asarray(Image.fromarray(grey).resize((w, h), Image.Resampling.BILINEAR))
 
 
+def fit_into(a: np.ndarray, h: int, w: int) -> np.ndarray:
+    """The middle of an image (H, W, 3), as much of it as has the shape of h x w, at that size: (h, w, 3)."""
+    from PIL import Image, ImageOps
+
+    if a.shape[:2] == (h, w):
+        return a
+    return np.asarray(ImageOps.fit(to_image(a), (w, h), Image.Resampling.BILINEAR), np.float32)
+
+
 def to_image(a: np.ndarray) -> "PIL.Image.Image":
     """(H, W, 3) RGB, 0..255, clipped where it goes beyond -> PIL.Image."""
     from PIL import Image

@@ -153,7 +153,8 @@ TABLE = (
             metavar="IMAGE", knob="Guide"),
     Setting("objective", "--objective", str, "what to climb in place of a layer: a sum such as \"L2('inception_4c/"
             "output') + 8000 * channel('inception_4c/output', 237)\" of the terms L2(layer), guide(layer, image), "
-            "channel(layer, i), unit(layer, i, x, y) and logit(class); write --objective=... if it begins with a minus",
+            "channel(layer, i), unit(layer, i, x, y), logit(class), strongest(layer, n), weakest(layer, n), "
+            "typical(layer, n) and caricature(layer, image); write --objective=... if it begins with a minus",
             GOAL, metavar="SUM", knob="Objective"),
     # How
     Setting("iter_n", "--iterations", int, "steps at each octave", DREAMS, 10, low=0, high=10_000, varies=True,
@@ -182,6 +183,8 @@ TABLE = (
     Setting("mask", "--mask", File, "dream only where this picture is light", DREAMS, metavar="IMAGE", knob="Mask"),
     Setting("smooth", "--smooth", float, "blur the gradient, against grain; sigma in pixels, such as 1", DREAMS, 0.0,
             low=0, high=1000, unit="pixels", metavar="PX", varies=True, passed=True, knob="Smoothing"),
+    Setting("lap", "--lap", int, "split the gradient into this many scales and one more, such as 4, and give all the "
+            "same strength: large forms, soft colours", DREAMS, 0, low=0, high=16, varies=True, passed=True),
     Setting("keep_color", "--keep-color", bool, "change only how light each pixel is, not its colour", DREAMS, False,
             passed=True, knob="Keep the colours"),
     Setting("tile", "--tile", int, "send the picture through the network in tiles of this size; without it, tiles are "
@@ -470,9 +473,11 @@ def _with_guides(words: Any, find: Callable[[str], str]) -> Any:
     try:
         for node in ast.walk(ast.parse(text, mode="eval")):
             match node:
-                case ast.Call(func=ast.Name(id="guide"), args=[_, ast.Constant(value=str()) as path]):
-                    if path.lineno == path.end_lineno:
-                        paths.append(path)
+                case ast.Call(func=ast.Name(id="guide" | "caricature")):
+                    for path in [*node.args[1:2], *(it.value for it in node.keywords if it.arg == "image")]:
+                        match path:
+                            case ast.Constant(value=str(), lineno=line, end_lineno=last) if line == last:
+                                paths.append(path)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         pass  # it is the name of a class, or `objectives.parse` says what is wrong with it
     paths.sort(key=lambda path: (path.lineno, path.col_offset))

@@ -257,17 +257,51 @@ class Tiles(DreamNet):
         src, total = self.net.blobs["data"], self.image_diff
         total[:] = 0
         for rows, columns, fills_here in self._tiles(fills):
-            # A window may reach beyond the picture: what of the picture is in it, and where in it that lies
-            top, bottom = max(0, rows.low), min(total.shape[1], rows.high)
-            left, right = max(0, columns.low), min(total.shape[2], columns.high)
-            here = np.s_[:, top:bottom, left:right]
-            inside = np.s_[:, top - rows.low : bottom - rows.low, left - columns.low : right - columns.low]
-            src.reshape(1, 3, rows.high - rows.low, columns.high - columns.low)
-            src.data[:] = 0
-            src.data[0][inside] = self.image[here]
+            here, inside = self._show(rows, columns)
             self.net.climb(fills_here)
             total[here] += src.diff[0][inside]
         return total
+
+    def features(self, layer: str) -> np.ndarray:
+        """As DreamNet's, put together from the tiles; of windows, each is a place, and its values are means."""
+        if layer in self.one_size:
+            height, width = self.image.shape[1:]
+            whole = [_windows(n, own) for n, own in zip((height, width), self.net.own_size)]
+            means = []
+            for cuts in product(*whole):
+                self._show(*cuts)
+                values = self.net.features(layer)
+                means.append(values.reshape(len(values), -1).mean(1))
+            return np.stack(means, 1).reshape(-1, *map(len, whole))
+        found: list[np.ndarray] = []
+
+        def keep(part: Part) -> None:
+            top, left, height, width = part.place
+            channels, h, w = part.shape[1:]
+            if not found:
+                found.append(np.zeros((channels, height, width), np.float32))
+            found[0][:, top : top + h, left : left + w] = part.data[0]
+
+        for rows, columns, fills_here in self._tiles({layer: keep}):
+            self._show(rows, columns)
+            self.net.forward(end=layer)
+            fills_here[layer](self.net.blobs[layer])
+        return found[0]
+
+    def _show(self, rows: Cut, columns: Cut) -> tuple[tuple, tuple]:
+        """Put a tile into the network: (what of the picture is in it, where in it that lies).
+
+        A window may reach beyond the picture.
+        """
+        src, (height, width) = self.net.blobs["data"], self.image.shape[1:]
+        top, bottom = max(0, rows.low), min(height, rows.high)
+        left, right = max(0, columns.low), min(width, columns.high)
+        here = np.s_[:, top:bottom, left:right]
+        inside = np.s_[:, top - rows.low : bottom - rows.low, left - columns.low : right - columns.low]
+        src.reshape(1, 3, rows.high - rows.low, columns.high - columns.low)
+        src.data[:] = 0
+        src.data[0][inside] = self.image[here]
+        return here, inside
 
     def _tiles(self, fills: Mapping[str, Fill]) -> Iterator[tuple[Cut, Cut, dict[str, Fill]]]:
         """(rows, columns, which of `fills` to climb there) of each tile."""

@@ -186,6 +186,15 @@ class TorchNet(DreamNet):
         # In float64, or places would be off by thousandths of a pixel
         return F.interpolate(a[None].double(), size, mode="bilinear", align_corners=True)[0].float()
 
+    def rotate(self, a: Tensor, degrees: float, mirror: bool = True) -> Tensor:
+        h, w = a.shape[1:]
+        cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        ratio = max(1, h - 1) / max(1, w - 1)
+        matrix = torch.tensor([[[cos, sin * ratio, 0], [-sin / ratio, cos, 0]]], device=a.device)
+        places = F.affine_grid(matrix, [1, 1, h, w], align_corners=True)  # (1, h, w, 2), each axis from -1 to 1
+        beyond = "reflection" if mirror else "zeros"
+        return F.grid_sample(a[None].contiguous(), places, "bilinear", beyond, align_corners=True)[0]
+
     def blur(self, a: Tensor, sigma: float) -> Tensor:
         return self.array(super().blur(self.to_numpy(a), sigma))
 

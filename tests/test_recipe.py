@@ -265,7 +265,12 @@ GUIDES = {
     "anemone fish": [],
     "guide(": [],
     "guide('b')": [],
-    "guide('b', 3) + guide(image='x.jpg') + channel('g.jpg', 3)": [],
+    "guide('b', 3) + guide(image=x) + channel('g.jpg', 3)": [],
+    "caricature('b', 'a.jpg', 2) - 3 * caricature('b', power=2, image='c.jpg') + guide('b', image='g.jpg')": [
+        "a.jpg",
+        "c.jpg",
+        "g.jpg",
+    ],
     "\0": [],
     " 7": [],
 }
