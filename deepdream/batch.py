@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from threading import get_ident
 from typing import Any
 
-from . import zoo
+from . import looks, zoo
 from .engines import load_net
 from .errors import DreamError, out_of_memory
 from .films import read_settings
@@ -272,7 +272,7 @@ def _with_full_paths(job: Job) -> Job:
         raise DreamError(f"a job's command is {command!r}; it must be dream or draw")
     for name in ("model", *INPUTS):
         check(name, job.get(name))
-    job = {"seed": 0} | job | {"command": command, "out": _full(job["out"])}
+    job = {"seed": 0} | looks.begin(job) | {"command": command, "out": _full(job["out"])}
     if job["model"] not in zoo.names():
         job["model"] = _full(job["model"])  # a folder
     return with_files(job, lambda _, path: _full(path))

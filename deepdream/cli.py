@@ -1,4 +1,4 @@
-"""The command line: deepdream dream, draw, zoom, journey, video, batch, grid, atlas, train, serve, replay and others.
+"""The command line: deepdream dream, looks, draw, zoom, journey, video, batch, grid, atlas, train, serve and others.
 
 The parser is made from the table in recipe.py. It only cuts the words apart: `parse` turns them into a recipe, which is
 checked there, and each command is a function of that recipe. Nothing else in the package prints.
@@ -19,9 +19,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from . import looks
 from . import recipe as table
 from .errors import DreamError, out_of_memory, unknown
-from .pictures import check_output, or_sample, save_image, to_json
+from .pictures import check_output, load_guide, or_sample, save_image, to_json
 from .recipe import REQUIRED, Recipe, Setting
 
 FILM = "where the film goes, .mp4, .webm, .gif, or a folder (no dot) for its frames; it carries its settings"
@@ -29,6 +30,8 @@ PICTURE = "where the {} goes, .jpg or .png; it carries its settings"
 # What each command does, and what its -o takes; those without one make no recipe.
 COMMANDS = {
     "dream": ("dream a picture", PICTURE.format("dream")),
+    "looks": ("list the looks, recipes with a name; or show a picture in all of them", PICTURE.format("sheet")),
+    "look": ("show what the network sees in a picture: its classes, and the channels that answer most", ""),
     "draw": ("draw what the network means by a class, from noise", PICTURE.format("drawing")),
     "zoom": ("dream, enlarge, dream again: an endless zoom into a picture", FILM),
     "journey": ("zoom through the network's layers, from noise to whole animals", FILM),
@@ -91,7 +94,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     elif rest:
         raise _unrecognized(rest, commands[args.command])
     if args.command in COMMANDS:
-        args.recipe = table.complete(args.command, _given(args, args.command))
+        args.recipe = table.complete(args.command, looks.begin(_given(args, args.command)))
     return args
 
 
@@ -146,7 +149,7 @@ def make_parser() -> tuple[_Parser, dict[str, _Parser]]:
         for row in table.settings(name).values():
             _add(p, row)
         if out:
-            p.add_argument("-o", "--out", required=True, help=out)
+            p.add_argument("-o", "--out", required=name != "looks", help=out)
     p = commands.add_parser("replay", help="show the command that made a picture or film, or run it again")
     p.add_argument("file", metavar="FILE", help="what was made: .jpg, .png, .mp4, .webm, .gif, or a folder of frames")
     p.add_argument("-o", "--out", help="run it again, and write this; options after FILE (--seed 5) replace its own")
@@ -188,7 +191,7 @@ def _warn(message: object, *_: object, **__: object) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run a command, unless it would overwrite a file that it reads."""
-    if "recipe" in args and "out" in args and os.path.exists(args.out):
+    if "recipe" in args and "out" in args and os.path.exists(args.out or ""):
         for path in map(or_sample, table.all_files(args.recipe).values()):
             if os.path.exists(path) and os.path.samefile(path, args.out):
                 raise DreamError(f"{args.out} would be read and overwritten; choose another name for -o")
@@ -205,6 +208,33 @@ def _dream(args: argparse.Namespace) -> int:
         picture, carried = make(args.recipe, on_step=progress)
     assert picture is not None
     return _save(args.out, picture, carried, progress.done if progress.stopped else None)
+
+
+def _looks(args: argparse.Namespace) -> int:
+    from .sheets import make_looks
+    from .show import Progress
+
+    if not args.recipe["image"] and not args.out:
+        for look in looks.read().values():
+            print(f"{look.name:16} {look.about}")
+        return 0
+    if not args.recipe["image"] or not args.out:
+        raise DreamError("a sheet of looks needs a picture and -o: `deepdream looks photo.jpg -o sheet.jpg`")
+    check_output(args.out)
+    with Progress() as progress:
+        picture, carried = make_looks(args.recipe, progress)
+    return _save(args.out, picture, carried, progress.done if progress.stopped else None)
+
+
+def _look(args: argparse.Namespace) -> int:
+    from .jobs import open_net
+    from .look import look, side_by_side
+
+    paths = [path for path in (args.recipe["image"], args.recipe["after"]) if path]
+    images = [load_guide(or_sample(path)) for path in paths]
+    net = open_net(args.recipe)
+    print(side_by_side([look(net, image) for image in images], paths))
+    return 0
 
 
 def _save(out: str, image: np.ndarray, carried: dict[str, Any], stopped_at: float | None) -> int:
@@ -383,6 +413,9 @@ def _replay(args: argparse.Namespace) -> int:
     if rest:
         raise _unrecognized(rest, parser)
     replaced = _given(replaced, recipe["command"])
+    if "look" in replaced:
+        recipe |= dict.fromkeys(looks.GOALS)
+        replaced = looks.begin({"model": recipe["model"]} | replaced)
     if not args.out:
         recipe = table.complete(recipe["command"], recipe | replaced)
         is_frame = "frame" in carried and os.path.isfile(args.file)
@@ -433,6 +466,7 @@ def _models(args: argparse.Namespace) -> int:
 
 
 RUN: dict[str, Callable[[argparse.Namespace], int]] = {
-    "dream": _dream, "draw": _dream, "zoom": _film, "journey": _film, "video": _video, "batch": _batch, "grid": _grid,
-    "atlas": _atlas, "train": _train, "serve": _serve, "replay": _replay, "layers": _layers, "models": _models,
+    "dream": _dream, "looks": _looks, "look": _look, "draw": _dream, "zoom": _film, "journey": _film,
+    "video": _video, "batch": _batch, "grid": _grid, "atlas": _atlas, "train": _train, "serve": _serve,
+    "replay": _replay, "layers": _layers, "models": _models,
 }  # fmt: skip

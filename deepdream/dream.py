@@ -219,6 +219,7 @@ def deepdream(net: Net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 
                         raise KeyboardInterrupt  # as if somebody had pressed Ctrl-C
     except KeyboardInterrupt:
         picture = canvas.picture()
+        net.shift = 0, 0
         if on_step:
             on_step(Step(octave, i, label, done / total, lambda: fit_brightness(picture, clip), stopped=True))
         return picture

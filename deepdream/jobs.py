@@ -68,11 +68,11 @@ def dream_job(recipe: Recipe, **more: Any) -> dict[str, Any]:
 
 def make_drawing(recipe: Recipe, net: Net | None = None, on_step: OnStep | None = None,
                  known: dict[str, Any] | None = None) -> tuple[np.ndarray | None, dict[str, Any]]:  # fmt: skip
-    """As `make_dream`, for the command `draw`; of several classes or objectives it makes one sheet.
+    """As `make_dream`, for the command `draw`; of several things, or several pictures of one, it makes a sheet.
 
     If it is stopped, the sheet and its settings hold what was drawn so far.
     """
-    objectives = [to_objective(what) for what in recipe["draw"]]
+    objectives, several = [to_objective(what) for what in recipe["draw"]], recipe["several"]
     net = net or open_net(recipe)
     carried = settings_of(recipe, net)
     if _same(carried, known):
@@ -88,12 +88,16 @@ def make_drawing(recipe: Recipe, net: Net | None = None, on_step: OnStep | None 
         return on_step(step._replace(done=share)) if on_step else None
 
     for objective in objectives:
-        picture = draw(net, objective, recipe["steps"], recipe["seed"], on_each)
+        picture = draw(net, objective, recipe["steps"], recipe["seed"], on_each, several, recipe["size"])
         if steps[-1].done or not pictures:
             pictures.append(picture)
         if steps[-1].stopped:
             break
     carried["draw"] = carried["draw"][: len(pictures)]
+    if several > 1:  # a line of the sheet for each thing
+        labels = [f"{what} {i + 1}" for what in carried["draw"] for i in range(several)]
+        columns = several if len(pictures) > 1 else None
+        return sheet([face for faces in pictures for face in faces], labels, columns), carried
     return sheet(pictures, carried["draw"]) if len(pictures) > 1 else pictures[0], carried
 
 

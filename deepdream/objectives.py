@@ -286,7 +286,7 @@ def weakest(layer: str, n: int = 1) -> Objective:
 
 def typical(layer: str, n: int = 1) -> Objective:
     """The n channels around the middle of the ranking that `strongest` begins; see there."""
-    return _ranked("typical", layer, n, lambda ranking: ranking[(len(ranking) - n) // 2 :][:n])
+    return _ranked("typical", layer, n, lambda ranking: ranking[max(0, (len(ranking) - n) // 2) :][:n])
 
 
 def _ranked(name: str, layer: str, n: int, choose: Callable[[list[int]], list[int]]) -> Objective:
@@ -296,7 +296,7 @@ def _ranked(name: str, layer: str, n: int, choose: Callable[[list[int]], list[in
         if layer not in net.climbable:
             raise net.unknown(layer, net.climbable)
         channels = net.channels(layer)
-        if not (isinstance(n, int) and 1 <= n <= channels):
+        if not (isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= channels):
             raise DreamError(f"{name}({layer!r}, {n!r}) asks for {n!r} channels; layer {layer!r} has 1 to {channels}")
         return layer, _L2  # nobody climbs it before it is settled
 
@@ -338,9 +338,10 @@ def caricature(layer: str, image: np.ndarray | str | Path | None = None, power: 
         @cache
         def load() -> np.ndarray | None:
             loaded = load_guide(image) if isinstance(image, (str, Path)) else image
-            if loaded is not None:
-                check_image(loaded)
-            return loaded
+            if loaded is None:
+                return None
+            check_image(loaded)
+            return np.asarray(loaded)
 
         @lru_cache(maxsize=1)
         def fit(h: int, w: int) -> np.ndarray | None:
@@ -405,8 +406,10 @@ def _caricature(
     everywhere = x if whole is None else whole
     d = float(np.sum(everywhere * target, dtype=float))
     size = float(np.sum(everywhere * everywhere, dtype=float)) ** 0.5 + 1e-6
-    c = d / size
-    if c < 0.1:
+    c = max(0.1, d / size)
+    if power * math.log10(c) > 30:  # near the end of what float32 holds
+        raise DreamError(f"caricature({layer!r}) is too steep for power={power} on this picture; take a smaller power")
+    if c == 0.1:
         dst.diff[0] += weight * 0.1**power * t
     else:
         dst.diff[0] += weight * c**power * ((power + 1) * t - power * d / size**2 * x)

@@ -108,11 +108,13 @@ def grey(mask: str | Path | np.ndarray) -> np.ndarray:
     return np.asarray(values / 255 if mask.dtype.kind in "ui" or values.max() > 1 else values, np.float32)
 
 
-def resized(grey: np.ndarray, h: int, w: int) -> np.ndarray:
-    """A mask (h', w') float32 at another size: (h, w)."""
+def resized(a: np.ndarray, h: int, w: int) -> np.ndarray:
+    """A mask (h', w') or an image (h', w', 3), float32, at another size: (h, w) or (h, w, 3)."""
     from PIL import Image
 
-    return np.asarray(Image.fromarray(grey).resize((w, h), Image.Resampling.BILINEAR))
+    if a.ndim == 3:
+        return np.stack([resized(a[..., colour], h, w) for colour in range(a.shape[2])], 2)
+    return np.asarray(Image.fromarray(a).resize((w, h), Image.Resampling.BILINEAR))
 
 
 def fit_into(a: np.ndarray, h: int, w: int) -> np.ndarray:

@@ -27,9 +27,9 @@ ABOUT = "deepdream", "sha256", "stopped_at", "frame"  # what a picture carries b
 PICTURES = "dream", "batch", "grid"
 FILMS = "zoom", "journey", "video"
 DREAMS = (*PICTURES, *FILMS)
-MAKERS = "dream", "draw", *FILMS, "grid"  # what these make carries a recipe, and can be replayed
+MAKERS = "dream", "draw", *FILMS, "grid", "looks"  # what these make carries a recipe, and can be replayed
 SPREAD = "batch", "grid", "atlas"  # these work with several processes
-USERS = *MAKERS, *SPREAD, "train"  # these use a network
+USERS = *MAKERS, *SPREAD, "train", "look"  # these use a network
 NETWORK = "model", "engine", "device", "dtype"  # the settings that choose a network; what `load_net` takes
 GOAL = "dream", "batch", "grid", "zoom", "video"  # these climb one goal; a journey has layers instead
 
@@ -95,8 +95,10 @@ SIDE = 65_535  # pixels: the most that a JPEG can have
 TABLE = (
     # What to start from
     Setting("image", "IN", File, "the picture, in any common format, or one of the package's own: mountains.jpg, "
-            "forest.jpg, flower.jpg", ("dream", "grid", "zoom", "journey"), count="?", knob="Picture",
+            "forest.jpg, flower.jpg", ("dream", "grid", "zoom", "journey", "looks", "look"), count="?", knob="Picture",
             but={"grid": {"default": REQUIRED, "count": None}, "zoom": {"default": REQUIRED, "count": None},
+                 "look": {"default": REQUIRED, "count": None},
+                 "looks": {"help": "show this picture in all looks; without it, list them"},
                  "journey": {"help": "a picture to begin with; without one, the journey begins with noise"}}),
     Setting("images", "IN", str, "pictures, folders, patterns such as 'photos/*.jpg', or URLs", ("batch",), REQUIRED,
             count="+", kept=False),
@@ -105,6 +107,8 @@ TABLE = (
     Setting("source", "IN", File, "the film, in any common format", ("video",), REQUIRED),
     Setting("pictures", "PICTURES", str, "a folder with a folder of pictures for each class; or one with pictures "
             "alone, and the network learns from them without classes", ("train",), REQUIRED, kept=False),
+    Setting("after", "--after", File, "another picture, such as a dream of this one; both are shown side by side",
+            ("look",), metavar="IMAGE"),
     # The network
     Setting("model", "--model", str, "a network's name (`deepdream models` lists them), or a folder with its files; "
             "without it, GoogLeNet, or SqueezeNet if GoogLeNet's weights cannot be downloaded", USERS, metavar="NAME",
@@ -119,7 +123,7 @@ TABLE = (
     Setting("dtype", "--dtype", str, "the numbers that PyTorch calculates with: auto, float32, tf32 or bfloat16 "
             "(faster, less exact); auto is bfloat16 where the hardware multiplies it; without it, auto, or float32 for "
             "batch, grid and atlas",
-            (*MAKERS, *SPREAD), choices=("auto", "float32", "tf32", "bfloat16"), metavar="NAME"),
+            (*MAKERS, *SPREAD, "look"), choices=("auto", "float32", "tf32", "bfloat16"), metavar="NAME"),
     # Films
     Setting("frames", "--frames", int, "how many frames; a larger number makes a finished film longer", ("zoom",), 100,
             low=1, high=GRAND),
@@ -129,8 +133,12 @@ TABLE = (
             high=GRAND),
     Setting("cross_fade", "--cross-fade", int, "over the last N frames of a layer, the next layer takes over; without "
             "it, a quarter of the layer's frames", ("journey",), low=0, high=GRAND, unit="frames"),
-    Setting("size", "--size", Size, "dream from noise of this size instead of a picture", ("dream", "journey"),
-            metavar="WxH", but={"journey": {"help": "the size of a film that begins with noise; without it, 640x360"}}),
+    Setting("size", "--size", Size, "dream from noise of this size instead of a picture", ("dream", "journey", "draw"),
+            metavar="WxH", but={"journey": {"help": "the size of a film that begins with noise; without it, 640x360"},
+            "draw": {"kind": int, "low": 16, "high": 4096, "unit": "pixels", "metavar": "PX", "help": "the longer side "
+                     "(time grows with the number of pixels); without it, a third more than the network's own"}}),
+    Setting("several", "--several", int, "draw so many pictures that differ from each other, on one sheet", ("draw",),
+            1, low=1, high=100, unit="pictures"),
     Setting("scale", "--zoom", float, "from frame to frame, cut off this share of the sides and enlarge the rest",
             ("zoom", "journey"), 0.05, low=-1, below=1, but={"journey": {"default": 0.02}}),
     Setting("rotate", "--rotate", float, "from frame to frame, turn the picture clockwise by this angle",
@@ -146,6 +154,8 @@ TABLE = (
     Setting("stride", "--stride", int, "dream every Nth frame only and show it N times as long", ("video",), 1, low=1,
             high=GRAND),
     # What to climb
+    Setting("look", "--look", str, "begin with this look (`deepdream looks` lists them); other options replace what it "
+            "says", GOAL, metavar="NAME", kept=False),
     Setting("end", "--layer", str, "the layer to climb (`deepdream layers` lists them); without it, the network's "
             "default", (*GOAL, "train"), alias="--end", metavar="NAME", varies=True, knob="Layer", but={"train": {
             "help": "the layer to train, and to dream of later; without it, the network's default"}}),
@@ -167,19 +177,23 @@ TABLE = (
             high=1000, varies=True, passed=True, knob="Step"),
     Setting("jitter", "--jitter", int, "largest random shift before a step, in pixels", DREAMS, 32, low=0, high=GRAND,
             unit="pixels", metavar="PX", varies=True, passed=True, knob="Jitter"),
+    Setting("turn", "--turn", float, "largest random rotation of the picture in a step, such as 10, for dreams that do "
+            "not all stand upright", DREAMS, 0.0, low=0, high=180, unit="degrees", metavar="DEG", varies=True,
+            passed=True),
     Setting("steps", "--steps", int, "steps of a drawing", ("draw", "atlas", "train"), 300, low=1, high=GRAND,
             but={"train": {"default": 200, "help": "training steps; with a larger number than before, the "
                            "training goes on"}}),
     Setting("seed", "--seed", int, "seed of the random shifts, and of the noise; the same seed makes the same picture",
-            (*DREAMS, "draw", "atlas", "train"), 0, low=0, high=2**32 - 1, varies=True, knob="Seed",
+            (*DREAMS, "looks", "draw", "atlas", "train"), 0, low=0, high=2**32 - 1, varies=True, knob="Seed",
             but={"dream": {"default": None, "help": "seed of the random shifts, and of the noise; the same seed makes "
                            "the same dream; without it, a random seed, which is recorded in the picture"},
                  "zoom": {"help": "seed of the first frame's random shifts; each later frame adds 1"},
                  "journey": {"help": "seed of the noise and of the first frame's shifts; each later frame adds 1"},
                  "train": {"help": "seed of the crops, of what is kept out, and of the classifier's first weights"}}),
-    Setting("width", "--width", int, "resize to this width first", (*DREAMS, "train"), low=1, high=SIDE,
-            unit="pixels", metavar="PX", knob="Width", but={"grid": {"default": 320}, "studio": {"default": 640},
-            "train": {"default": 480, "help": "the width of the photograph that is watched", "kept": False}}),
+    Setting("width", "--width", int, "resize to this width first", (*DREAMS, "looks", "train"), low=1, high=SIDE,
+            unit="pixels", metavar="PX", knob="Width", but={"grid": {"default": 320}, "looks": {"default": 400},
+            "studio": {"default": 640}, "train": {"default": 480, "kept": False,
+            "help": "the width of the photograph that is watched"}}),
     Setting("mask", "--mask", File, "dream only where this picture is light", DREAMS, metavar="IMAGE", knob="Mask"),
     Setting("smooth", "--smooth", float, "blur the gradient, against grain; sigma in pixels, such as 1", DREAMS, 0.0,
             low=0, high=1000, unit="pixels", metavar="PX", varies=True, passed=True, knob="Smoothing"),
@@ -249,12 +263,12 @@ def knobs() -> dict[str, Setting]:
     return {row.name: replace(row, **row.but.get("studio", {})) for row in TABLE if row.knob}
 
 
-def check(name: str, value: object) -> None:
+def check(name: str, value: object, command: str = "") -> None:
     """Raise a DreamError unless the setting of this name may have this value, in Python.
 
-    None passes if it is the default of any command.
+    command: the one whose limits hold, if the setting has others there. None passes if it is the default of any.
     """
-    row = ROWS[name]
+    row = settings(command)[name] if command else ROWS[name]
     defaults = [row.default, *(different.get("default", row.default) for different in row.but.values())]
     if value is not None or None not in defaults:
         _check(row, value)

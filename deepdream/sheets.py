@@ -1,4 +1,4 @@
-"""Grid and atlas: which pictures are to be made, and the sheet or page that shows them."""
+"""Grid, looks and atlas: which pictures are to be made, and the sheet or page that shows them."""
 
 import html
 import json
@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import looks, zoo
+from .dream import OnStep, Step
 from .errors import DreamError, whole
 from .films import read_settings
-from .jobs import dream_job
+from .jobs import dream_job, make_dream, open_net, settings_of
 from .net import Net
 from .objectives import scores
-from .pictures import check_folder, is_local, load_image, sheet
-from .recipe import NETWORK, ROWS, Recipe, from_record, settings, text_of, words
+from .pictures import check_folder, is_local, load_image, or_sample, sheet
+from .recipe import NETWORK, ROWS, Recipe, complete, from_record, settings, text_of, words
 
 
 class Grid(NamedTuple):
@@ -66,6 +68,37 @@ def lay_out(grid: Grid, recipe: Recipe,
     varied = {name: recipe[name] for name, row in settings("grid").items() if row.varies and recipe[name] is not None}
     carried = reports[first]["settings"] | varied | {"command": "grid"}
     return sheet(pictures, grid.labels, grid.columns), carried
+
+
+def make_looks(recipe: Recipe, on_step: OnStep | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    """(a sheet of the picture in all looks that its network has, the settings that it carries).
+
+    If it is stopped, the sheet has those that are finished, and the last one as far as it is.
+    """
+    load_image(or_sample(recipe["image"]), recipe["width"])  # refused before a network is loaded
+    model = recipe["model"] or zoo.default()
+    chosen = looks.of_network(model)
+    if not chosen:
+        raise DreamError(f"{model} has no looks: they are for networks with the layers of GoogLeNet or SqueezeNet")
+    net = open_net(recipe | {"model": model})
+    pictures: list[np.ndarray] = []
+    is_stopped = False
+
+    def on_each(step: Step) -> object:
+        nonlocal is_stopped
+        is_stopped = step.stopped
+        share = (len(pictures) + step.done) / len(chosen)
+        return on_step(step._replace(end=chosen[len(pictures)].name, done=share)) if on_step else None
+
+    about = {name: recipe[name] for name in ("image", "width", "seed")} | {"model": model}
+    for look in chosen:
+        dream, _ = make_dream(complete("dream", looks.begin(about | {"look": look.name})), net, on_each)
+        assert dream is not None
+        pictures.append(dream)
+        if is_stopped:
+            break
+    names = [look.name for look in chosen[: len(pictures)]]
+    return sheet(pictures, names, 4), settings_of(recipe | {"width": pictures[0].shape[1]}, net)
 
 
 def plan_atlas(recipe: Recipe, out: str, net: Net) -> list[dict[str, Any]]:

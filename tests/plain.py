@@ -56,6 +56,47 @@ def plain_dream(net, mean, img, end, objective=objective_L2, clip=True, iter_n=1
     return np.dstack((src.data[0] + mean)[::-1])
 
 
+KERNEL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
+
+
+def reach(n):
+    """How far TensorFlow's 'SAME' puts the kernel's first tap before the first of n places."""
+    return 1 if n % 2 == 0 else 2
+
+
+def plain_halve(a):
+    """Every second place of the blurred picture, (h, w); beyond its edges is 0."""
+    top, left = map(reach, a.shape)
+    padded = np.pad(a, ((top, 4), (left, 4)))
+    half = np.zeros([(n + 1) // 2 for n in a.shape])
+    for y, x in np.ndindex(*half.shape):
+        half[y, x] = (KERNEL * padded[2 * y : 2 * y + 5, 2 * x : 2 * x + 5]).sum()
+    return half
+
+
+def plain_double(half, h, w):
+    """The transposed convolution with 4 times the kernel: (h, w)"""
+    padded = np.zeros((h + 8, w + 8))
+    for y, x in np.ndindex(*half.shape):
+        padded[2 * y : 2 * y + 5, 2 * x : 2 * x + 5] += 4 * KERNEL * half[y, x]
+    return padded[reach(h) : reach(h) + h, reach(w) : reach(w) + w]
+
+
+def plain_lapnorm(g, splits=4):
+    """The gradient (channels, h, w) as in Mordvintsev's second notebook, TensorFlow's, of 2016."""
+    levels, low = [], np.float64(g)
+    for _ in range(splits):
+        half = np.stack([plain_halve(channel) for channel in low])
+        levels.insert(0, low - np.stack([plain_double(channel, *low.shape[1:]) for channel in half]))
+        low = half
+    levels.insert(0, low)
+    levels = [level / max(np.sqrt((level**2).mean()), 1e-10) for level in levels]
+    image = levels[0]
+    for level in levels[1:]:
+        image = np.stack([plain_double(channel, *level.shape[1:]) for channel in image]) + level
+    return image
+
+
 def plain_draw(net, mean, i, layer="loss3/classifier", seed=0):
     """A class from noise by the recipe of auduno/deepdraw for GoogLeNet, of 2015."""
     rng, low, high = np.random.RandomState(seed), -mean, 255 - mean

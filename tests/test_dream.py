@@ -7,11 +7,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import scipy.ndimage as nd
 from conftest import TOY, load, write_model
-from plain import plain_dream, plain_gradient, stock_net
+from plain import plain_dream, plain_gradient, plain_lapnorm, stock_net
 
 import deepdream as dd
-from deepdream.dream import octaves
+from deepdream.dream import lap_normalize, octaves
+from deepdream.tiles import fit
 
 END = {
     "squeezenet_v1.1": {"before ReLU": "fire5/expand3x3", "guided": "fire5/concat"},
@@ -201,8 +203,9 @@ def test_only_true_stops_a_dream(toy_net, photo):
         assert len(steps) == 2 and not steps[-1].stopped
 
 
-def test_a_real_ctrl_c_during_a_step_leaves_no_shifted_picture(toy_net, photo):
-    """Whenever SIGINT comes, the picture is the photograph plus a little detail, never one rolled by the jitter."""
+@pytest.mark.parametrize("turn", [0, 90])
+def test_a_real_ctrl_c_during_a_step_leaves_no_shifted_picture(toy_net, photo, turn):
+    """Whenever SIGINT comes, the picture is the photograph plus a little detail, never rolled or turned."""
     for delay in np.random.RandomState(0).uniform(0.02, 0.3, 12):
         timer = threading.Timer(delay, signal.raise_signal, [signal.SIGINT])
 
@@ -210,7 +213,7 @@ def test_a_real_ctrl_c_during_a_step_leaves_no_shifted_picture(toy_net, photo):
             if step.octave == step.iteration == 0 and not step.stopped:
                 timer.start()
 
-        how = {"iter_n": 10_000, "octave_n": 2, "step_size": 0.001, "jitter": 60, "on_step": start}
+        how = {"iter_n": 10_000, "octave_n": 2, "step_size": 0.001, "jitter": 60, "turn": turn, "on_step": start}
         dream = dd.deepdream(toy_net, photo, end="both", **how)
         timer.join()
         assert np.abs(dream - photo).mean() < 6, "that is a shifted picture"
@@ -233,6 +236,12 @@ def test_a_real_ctrl_c_during_a_step_leaves_no_shifted_picture(toy_net, photo):
         ({"seed": -1}, "seed is -1"),
         ({"seed": 2**32}, "seed is 4294967296"),
         ({"seed": "a"}, "seed is 'a'"),
+        ({"lap": -1}, "lap is -1; it must be a whole number from 0 to 16$"),
+        ({"lap": 1.5}, "lap is 1.5; it must be"),
+        ({"lap": 17}, "lap is 17; it must be"),
+        ({"turn": -1}, "turn is -1; it must be"),
+        ({"turn": 181}, "turn is 181; it must be"),
+        ({"turn": "a"}, "turn is 'a'; it must be"),
         ({"jitter": 10**20}, "jitter is 1000"),
         ({"octave_n": 10**6}, "octave_n is 1000000"),
         ({"objective": partial(dd.objective_guide, guide_features=np.ones((3, 2, 2)))}, "the guide has 3 channels"),
@@ -377,6 +386,114 @@ def test_a_smoothed_step_is_the_gaussian_of_the_gradient(toy, engine):
     g = nd.gaussian_filter(net.blobs["data"].diff[0], (0, 2, 2))
     dd.make_step(net, end="both", jitter=0, smooth=2, step_size=2)
     assert np.abs(net.blobs["data"].data[0] - (x + 2 * g / np.abs(g).mean())).max() < 1e-4
+
+
+SIZES = [(24, 32), (33, 18), (24, 17), (5, 2), (1, 1), (1, 9)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_lap_normalize_is_the_formula_written_out(size):
+    g = np.random.RandomState(0).normal(0, 3, (3, *size)).cumsum(1).astype(np.float32)
+    for splits in (1, 4):
+        assert lap_normalize(np, g, splits) == pytest.approx(plain_lapnorm(g, splits), abs=1e-4)
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
+    assert lap_normalize(torch, torch.from_numpy(g), 4).numpy() == pytest.approx(plain_lapnorm(g), abs=1e-4)
+    assert not lap_normalize(np, 0 * g, 4).any()
+
+
+def step_and_gradient(net, jitter=0, **how):
+    """(what one step adds to a picture, (3, h, w); the gradient there)"""
+    src = net.blobs["data"]
+    src.reshape(1, 3, 61, 82)
+    src.data[0] = x = np.random.RandomState(1).normal(0, 20, (3, 61, 82)).astype(np.float32)
+    dd.gradient(net, "both")
+    g = src.diff[0].copy()
+    dd.make_step(net, end="both", jitter=jitter, clip=False, **how)
+    return src.data[0] - x, g
+
+
+@ENGINES
+@pytest.mark.parametrize("tile", [None, 40])
+def test_a_step_with_lap_is_the_normalized_gradient(toys, engine, tile):
+    """In tiles, that of the whole picture."""
+    net = toys(engine)
+    if tile:
+        net = fit(net, ["both"], [(61, 82)], tile)
+    step, g = step_and_gradient(net, step_size=2, lap=4)
+    expected = plain_lapnorm(g)
+    assert np.abs(step - 2 * expected / np.abs(expected).mean()).max() < 1e-3
+
+
+@ENGINES
+@pytest.mark.parametrize("how", [{}, {"keep_color": True}, {"smooth": 1.5}, {"mask": True}, {"turn": 20}])
+def test_a_step_is_as_long_with_lap_as_without(toys, engine, how):
+    net, share = toys(engine), 1
+    if "mask" in how:  # where it is light, a step is as long as it would be without a mask
+        mask = np.linspace(0, 1, 61 * 82, dtype=np.float32).reshape(61, 82)
+        how, share = {"mask": net.array(mask)}, mask.mean()
+    for lap in (0, 4):
+        step, _ = step_and_gradient(net, jitter=8, step_size=1.5, lap=lap, rng=np.random.RandomState(0), **how)
+        assert np.abs(step).mean() == pytest.approx(1.5 * share, rel=1e-3)
+
+
+def test_lap_makes_larger_forms(squeezenet, photo):
+    rough = []
+    for lap in (0, 4):
+        change = dd.deepdream(squeezenet, photo, end="fire3/concat", iter_n=2, octave_n=1, seed=0, lap=lap) - photo
+        rough.append(np.abs(np.diff(change, axis=1)).mean() / np.abs(change).mean())
+    assert rough[0] > 1.3 * rough[1]
+
+
+@ENGINES
+@pytest.mark.parametrize("tile", [None, 40])
+def test_a_turned_step_turns_the_picture_and_its_gradient_back(toys, photo, engine, tile):
+    net, how = toys(engine), {"end": "both", "iter_n": 1, "octave_n": 1, "seed": 3, "clip": False, "tile": tile}
+    dream = dd.deepdream(net, photo, turn=25, **how)
+    rng = np.random.RandomState(3)
+    ox, oy = rng.randint(-32, 33, 2)
+    turn = partial(nd.rotate, axes=(1, 2), reshape=False, order=1)
+    angle = rng.uniform(-25, 25)
+    assert abs(angle) > 5
+    rolled = np.roll(dd.preprocess(net, photo), (oy, ox), (1, 2))
+    looking = fit(net, ["both"], [photo.shape[:2]], tile)
+    looking.blobs["data"].reshape(1, *rolled.shape)
+    looking.blobs["data"].data[0] = turn(rolled, -angle, mode="mirror")
+    dd.gradient(looking, "both")
+    g = turn(looking.blobs["data"].diff[0], angle, mode="grid-constant")
+    expected = np.roll(rolled + 1.5 * g / np.abs(g).mean(), (-oy, -ox), (1, 2))
+    change, expected = dream - photo, dd.deprocess(net, expected) - photo
+    assert np.abs(change - expected).mean() < 1e-3 * np.abs(expected).mean()
+
+
+@ENGINES
+def test_turns_of_no_degrees_are_no_turns(toys, photo, engine):
+    dream = partial(dd.deepdream, toys(engine), photo, end="both", iter_n=2, octave_n=2)
+    np.random.seed(0)
+    plain = dream(turn=0.0, lap=0)
+    drawn, rng = np.random.random(), np.random.RandomState(0)
+    rng.randint(-32, 33, 2 * 4)  # the shifts of four steps, and nothing else
+    assert drawn == rng.random_sample() and np.array_equal(plain, dream(seed=0))
+    first, again, other = dream(seed=1, turn=9), dream(seed=1, turn=9), dream(seed=1)
+    assert np.array_equal(first, again) and np.abs(first - other).mean() > 1
+
+
+@ENGINES
+@pytest.mark.parametrize("tile", [None, 60])
+def test_ctrl_c_in_a_turned_gradient_returns_the_picture_before_the_step(toys, photo, engine, tile):
+    calls = []
+
+    def objective(dst):
+        dst.diff[:] = dst.data
+        calls.append(1)
+        if len(calls) == stop_at_call:
+            raise KeyboardInterrupt
+
+    dream = partial(dd.deepdream, toys(engine), photo, end="both", objective=objective, octave_n=1, seed=0, turn=40,
+                    tile=tile)  # fmt: skip
+    stop_at_call = 0
+    expected = dream(iter_n=2)
+    stop_at_call, calls = len(calls) + 1, []
+    assert np.array_equal(dream(iter_n=5), expected) and np.abs(expected - photo).mean() > 1
 
 
 @pytest.mark.parametrize(

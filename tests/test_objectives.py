@@ -2,16 +2,23 @@
 
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import load, write_model
+from PIL import Image
 
 import deepdream as dd
-from deepdream import L2, channel, guide, logit, unit
+from deepdream import L2, caricature, channel, guide, logit, strongest, typical, unit, weakest, zoo
+from deepdream.dream import octaves
 from deepdream.objectives import class_number, parse
 
+IMAGES = Path(__file__).parent.parent / "images"
 GUIDE = np.random.RandomState(3).uniform(0, 255, (20, 28, 3))
+TARGET = np.random.RandomState(4).uniform(0, 255, (24, 32, 3))  # as large as the picture
+PICTURE = np.random.RandomState(1).normal(0, 50, (3, 24, 32)).astype(np.float32)
 
 
 def values(net, layer):
@@ -20,15 +27,21 @@ def values(net, layer):
     return np.float64(net.blobs[layer].data[0])
 
 
-def guide_value(net, layer):
-    """The sum over places of the largest dot-product with any place of the guide."""
+def values_of(net, layer, image):
+    """What the layer makes of another image, (h, w, 3); the picture in the network stays there."""
     src = net.blobs["data"]
     picture = src.data.copy()
-    src.reshape(1, 3, *GUIDE.shape[:2])
-    src.data[0] = np.rollaxis(GUIDE, 2)[::-1] - net.mean
-    features = values(net, layer)
+    src.reshape(1, 3, *image.shape[:2])
+    src.data[0] = np.rollaxis(image, 2)[::-1] - net.mean
+    found = values(net, layer)
     src.reshape(*picture.shape)
     src.data[:] = picture
+    return found
+
+
+def guide_value(net, layer):
+    """The sum over places of the largest dot-product with any place of the guide."""
+    features = values_of(net, layer, GUIDE)
     found = values(net, layer)
     channels = len(found)
     return (found.reshape(channels, -1).T @ features.reshape(channels, -1)).max(1).sum()
@@ -37,6 +50,28 @@ def guide_value(net, layer):
 def several_value(net):
     squares = (values(net, "conv1") ** 2).sum() / 100 + (values(net, "pool1") ** 2).sum()
     return squares - 0.5 * values(net, "both")[1, 3, 2] + guide_value(net, "left")
+
+
+def caricature_value(net, layer, power, image=TARGET):
+    x, t = values(net, layer), values_of(net, layer, image)
+    d = (x * t).sum()
+    return d * max(0.1, d / np.sqrt((x * x).sum())) ** power
+
+
+def ranking(net, layer):
+    """The sums over places of all channels, from the smallest up, which is the order of their means."""
+    return np.sort(values(net, layer).sum((1, 2)))
+
+
+def unlike(net):
+    """An image in which the first convolution sees rather the opposite of the picture."""
+    noise = np.random.RandomState(5).normal(0, 50, PICTURE.shape)
+    return np.dstack((net.mean - PICTURE + noise)[::-1])
+
+
+def looking_value(net):
+    strong, weak = ranking(net, "both")[-2:].sum(), ranking(net, "pool1")[:3].sum()
+    return 3000 * strong - 500 * weak + caricature_value(net, "conv1", 1) / 1000 + (values(net, "left") ** 2).sum() / 2
 
 
 # name: (the objective, its value computed another way)
@@ -52,6 +87,17 @@ TERMS = {
         lambda net: 0.35 * (values(net, "both") ** 2).sum() - 30 * values(net, "both")[3].sum(),
     ),
     "layers": (L2("conv1") / 50 + 2 * L2("pool1") - 0.5 * unit("both", 1, 2, 3) + guide("left", GUIDE), several_value),
+    "strongest": (strongest("both", 3), lambda net: ranking(net, "both")[-3:].sum()),
+    "weakest": (weakest("both", 2), lambda net: ranking(net, "both")[:2].sum()),
+    "typical": (typical("both", 4), lambda net: ranking(net, "both")[3:7].sum()),
+    "one typical": (typical("conv1"), lambda net: ranking(net, "conv1")[4]),
+    "strength": (caricature("both", TARGET, 0), lambda net: caricature_value(net, "both", 0)),
+    "caricature": (caricature("pool1", TARGET), lambda net: caricature_value(net, "pool1", 1)),
+    "a close one": (caricature("both", TARGET, power=2.5), lambda net: caricature_value(net, "both", 2.5)),
+    "looking": (
+        3000 * strongest("both", 2) - 500 * weakest("pool1", 3) + caricature("conv1", TARGET) / 1000 + L2("left"),
+        looking_value,
+    ),
 }
 
 
@@ -60,8 +106,14 @@ def net(request, toy):
     (toy / "labels.txt").write_text("ant, emmet\nanemone fish\ncrane\nfire ant\ncrane, tower crane\n")
     (toy / "model.toml").write_text('default_layer = "both"\nlabels = "labels.txt"')
     net = load(toy, request.param)
-    net.blobs["data"].data[...] = np.random.RandomState(1).normal(0, 50, (1, 3, 24, 32))
+    net.blobs["data"].data[0] = PICTURE
     return net
+
+
+@pytest.fixture(params=["squeezenet", "googlenet"])
+def real(request):
+    """Each real network in turn."""
+    return request.getfixturevalue(request.param)
 
 
 def gradient(net, objective):
@@ -69,9 +121,7 @@ def gradient(net, objective):
     return net.blobs["data"].diff[0].copy()
 
 
-@pytest.mark.parametrize("term", TERMS)
-def test_gradient_agrees_with_finite_differences_of_the_value(net, term):
-    objective, value = TERMS[term]
+def check_slope(net, objective, value):
     x = net.blobs["data"].data[0].copy()
     g = gradient(net, objective)
     direction = np.random.RandomState(2).normal(0, 1, x.shape) + g / np.abs(g).mean()
@@ -79,7 +129,147 @@ def test_gradient_agrees_with_finite_differences_of_the_value(net, term):
     for step in (0.02, -0.02):
         net.blobs["data"].data[0] = x + step * direction
         found.append(value(net))
+    net.blobs["data"].data[0] = x
     assert (found[0] - found[1]) / 0.04 == pytest.approx((g * direction).sum(), rel=1e-3)
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_gradient_agrees_with_finite_differences_of_the_value(net, term):
+    check_slope(net, *TERMS[term])
+
+
+@pytest.mark.parametrize("power", [0, 1, 3])
+def test_the_likeness_of_a_caricature_counts_as_0_1_at_least(net, power):
+    image = unlike(net)
+    assert (values(net, "conv1") * values_of(net, "conv1", image)).sum() < 0
+    check_slope(net, caricature("conv1", image, power), lambda net: caricature_value(net, "conv1", power, image))
+
+
+@pytest.mark.parametrize("power", [0, 1, 2.5])
+def test_outside_a_dream_a_caricature_is_of_the_picture_itself(net, power):
+    """With t = x the formula is |x|^power times x, the slope of L2."""
+    length = np.linalg.norm(values(net, "both"))
+    expected = length**power * gradient(net, L2("both"))
+    assert np.abs(gradient(net, caricature("both", power=power)) - expected).max() < 1e-5 * np.abs(expected).max()
+
+
+def test_a_caricatures_image_is_cut_and_resized_to_the_picture(net):
+    image = np.random.RandomState(5).randint(0, 256, (48, 96, 3)).astype(np.uint8)
+    middle = Image.fromarray(image).resize((32, 24), Image.Resampling.BILINEAR, box=(16, 0, 80, 48))
+    expected = gradient(net, caricature("both", np.asarray(middle, float)))
+    for same in (image, image.tolist()):
+        assert np.array_equal(gradient(net, caricature("both", same)), expected)
+
+
+@pytest.mark.parametrize("objective", [strongest("both", 2), caricature("both"), caricature("both", GUIDE)])
+def test_a_look_leaves_the_picture_in_the_network_alone(net, objective):
+    for _ in range(2):
+        gradient(net, objective)
+        assert np.array_equal(net.blobs["data"].data[0], PICTURE)
+
+
+def chosen(net, objective):
+    """The channels that an objective becomes on the picture in the network, sorted."""
+    ((layer, fill),) = objective.begin(net).bind(net).items()
+    blob = SimpleNamespace(data=np.zeros((1, net.channels(layer), 1, 1)), diff=np.zeros((1, net.channels(layer), 1, 1)))
+    fill(blob)
+    return np.flatnonzero(blob.diff).tolist()
+
+
+def test_channels_that_see_nothing_are_never_chosen(net):
+    net.params["conv1"][1].data[[0, 2, 3, 5, 6]] = -1e6  # so that the ReLU leaves only 1, 4 and 7
+    for term in (strongest, weakest, typical):
+        assert chosen(net, term("pool1", 5)) == [1, 4, 7]
+        assert set(chosen(net, term("pool1"))) < {1, 4, 7}
+    net.params["conv1"][1].data[:] = -1e6
+    with pytest.raises(
+        dd.DreamError, match=r"strongest\('pool1', 2\): all channels of the layer are 0 on this picture"
+    ):
+        gradient(net, strongest("pool1", 2))
+
+
+def at_first_octave(net, photo, layer, octave_n):
+    """The mean of each channel where a dream begins, which stays in the network."""
+    first = octaves(net, photo, octave_n)[0]
+    net.blobs["data"].reshape(1, *first.shape)
+    net.blobs["data"].data[0] = first
+    return values(net, layer).mean((1, 2))
+
+
+@pytest.mark.parametrize("name", ["mountains", "forest", "flower"])
+def test_the_strongest_channels_are_far_stronger_than_the_mean(real, name):
+    layer = real.default_layer
+    photo = dd.load_image(IMAGES / f"{name}.jpg", 373)  # the first octave of four up to 1024
+    means = at_first_octave(real, photo, layer, 1)
+    assert (means[chosen(real, strongest(layer, 5))] >= 3 * means.mean()).all()
+    assert (means[chosen(real, weakest(layer, 5))] < means.mean() / 10).all()
+    assert chosen(real, strongest(layer)) == [means.argmax()]
+
+
+def test_each_dream_chooses_its_channels_once(real, photo):
+    layer, seen = real.default_layer, []
+    objective = strongest(layer, 3)
+    for picture in (photo, dd.load_image(IMAGES / "flower.jpg", 120)):
+        dream = partial(dd.deepdream, real, picture, iter_n=2, octave_n=2, seed=0)
+        channels = at_first_octave(real, picture, layer, 2).argsort()[-3:]
+        assert np.array_equal(dream(objective=objective), dream(objective=sum(channel(layer, i) for i in channels)))
+        seen.append(set(channels))
+    assert seen[0] != seen[1]
+
+
+def test_in_a_dream_a_caricature_is_of_the_photograph(net, photo):
+    objective = caricature("both") - L2("left") / 2
+    for picture in (photo, photo[:, ::-1]):
+        dream = partial(dd.deepdream, net, picture, iter_n=2, octave_n=2, seed=0, turn=10)
+        assert np.array_equal(dream(objective=objective), dream(objective=caricature("both", picture) - L2("left") / 2))
+
+
+def test_the_image_is_shifted_and_turned_as_the_picture_is(net, photo):
+    """At the first step the two are the same, and then the slope is that of L2."""
+    dream = partial(dd.deepdream, net, photo, iter_n=1, octave_n=1, seed=0, turn=30)
+    assert np.abs(dream(objective=caricature("both")) - dream(end="both")).max() < 1e-3
+
+
+def test_ctrl_c_during_a_look_at_the_image_returns_the_picture(net, photo, monkeypatch):
+    dream = partial(dd.deepdream, net, photo, octave_n=1, seed=0, turn=10, objective=caricature("both", GUIDE))
+    expected, look, looks = dream(iter_n=2), net.features, []
+
+    def interrupted(layer):
+        looks.append(layer)
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+        return look(layer)
+
+    monkeypatch.setattr(net, "features", interrupted)
+    assert np.array_equal(dream(iter_n=5), expected) and net.angle == 0
+
+
+def cosine(a, b):
+    return (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum())
+
+
+@pytest.mark.parametrize("model", ["squeezenet_v1.1", "bvlc_googlenet"])
+def test_a_caricature_comes_nearer_to_its_image_on_ten_crops(model):
+    if not zoo.find(model).file(".caffemodel"):
+        pytest.skip(f"the weights of {model} are not here")
+    net = load(model, "torch")
+    layer, flower = net.default_layer, dd.load_image(IMAGES / "flower.jpg", 160)[:80, :112]
+    target = values_of(net, layer, flower)
+    for name in ("mountains", "forest"):
+        for left in range(0, 400, 80):
+            crop = dd.load_image(IMAGES / f"{name}.jpg", 480)[60:140, left : left + 112]
+            dream = dd.deepdream(net, crop, 4, 1, seed=0, objective=caricature(layer, flower))
+            before, after = values_of(net, layer, crop), values_of(net, layer, dream)
+            assert cosine(after, target) > cosine(before, target)
+
+
+def test_a_caricature_is_stronger_and_keeps_its_likeness_better_than_L2(real, photo):
+    layer = real.default_layer
+    before = values_of(real, layer, photo)
+    dream = partial(dd.deepdream, real, photo, iter_n=4, octave_n=1, seed=0, end=layer)
+    caricatured, climbed = (values_of(real, layer, dream(**how)) for how in ({"objective": caricature(layer)}, {}))
+    assert np.linalg.norm(caricatured) > 1.05 * np.linalg.norm(before)
+    assert 1 - cosine(caricatured, before) < 0.7 * (1 - cosine(climbed, before))
 
 
 def test_the_gradient_of_a_sum_is_the_sum_of_gradients(net):
@@ -124,11 +314,40 @@ def test_the_value_rises_and_with_a_negative_weight_falls(net):
         "-(L2('a') - L2('b')) / 4",
         "guide('inception_3b/output', 'flower.jpg') - (L2('a') - logit('anemone fish'))",
         "1e-05 * logit(954)",
+        "strongest('a') - 2 * (weakest('b', 3) + typical('c', 2))",
+        "-caricature('a') / 4 + caricature('b', power=2)",
+        "0.5 * caricature('a', 'flower.jpg') + caricature('b', 'flower.jpg', power=2.5)",
     ],
 )
 def test_str_gives_back_the_words(text):
-    here = {"L2": L2, "channel": channel, "unit": unit, "guide": guide, "logit": logit}
-    assert str(eval(text, here)) == str(parse(text)) == repr(parse(text)) == text
+    assert str(eval(text, vars(dd).copy())) == str(parse(text)) == repr(parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("strongest('both', n=3)", "strongest('both', 3)"),
+        ("weakest(n=1, layer='both')", "weakest('both')"),
+        ("caricature('both', None, 1)", "caricature('both')"),
+        ("caricature('both', 'a.jpg', 2)", "caricature('both', 'a.jpg', power=2)"),
+        ("caricature('both', power=1/2, image='a.jpg')", "caricature('both', 'a.jpg', power=0.5)"),
+        ("guide(image='a.jpg', layer='both')", "guide('both', 'a.jpg')"),
+    ],
+)
+def test_terms_in_words_take_keywords(text, short):
+    assert str(parse(text)) == short
+
+
+def test_an_image_in_words_is_a_path(tmp_path, net):
+    dd.save_image(tmp_path / "a.png", TARGET)
+    seen = []
+    objective = parse("caricature('both', image='a.png')", lambda path: seen.append(path) or str(tmp_path / path))
+    assert seen == ["a.png"]
+    rounded = dd.load_image(tmp_path / "a.png")
+    assert np.array_equal(gradient(net, objective), gradient(net, caricature("both", rounded)))
+    for text in ("caricature('both', 3)", "caricature('both', L2('both'))", "guide('both', image=3)"):
+        with pytest.raises(dd.DreamError, match="must be a path in quotes"):
+            parse(text)
 
 
 def test_a_guide_that_nobody_looks_at_needs_only_its_layer():
@@ -223,6 +442,18 @@ def test_classes_are_found_by_name(net, googlenet):
         (guide("both", "absent.jpg"), r"cannot read the picture absent\.jpg"),
         (guide("both", 3), r"an image is an array \(height, width, 3\)"),
         (guide("both", np.full((9, 9, 3), np.nan)), "values are not numbers"),
+        (strongest("boht"), "unknown layer 'boht'; did you mean 'both'"),
+        (caricature("boht", GUIDE), "unknown layer 'boht'; did you mean 'both'"),
+        (strongest("both", 0), r"^strongest\('both', 0\) asks for 0 channels; layer 'both' has 1 to 10$"),
+        (weakest("both", -1), r"weakest\('both', -1\) asks for -1 channels"),
+        (typical("both", 1.5), r"typical\('both', 1\.5\) asks for 1\.5 channels"),
+        (strongest("both", True), r"strongest\('both', True\) asks for True channels"),
+        (typical("both", 11), r"typical\('both', 11\) asks for 11 channels"),
+        (caricature("both", 3), r"^an image is an array \(height, width, 3\), RGB; this one is \(\)"),
+        (caricature("both", np.zeros((40, 40))), r"an image is an array .* this one is \(40, 40\)"),
+        (caricature("both", np.full((9, 9, 3), np.nan)), "values are not numbers"),
+        (caricature("both", "absent.jpg"), r"cannot read the picture absent\.jpg: there is no such file$"),
+        (caricature("both", power=100), r"^caricature\('both'\) is too steep for power=100 on this picture; take a"),
         (1e-42 * channel("both", 3), "gives no direction to climb"),
         ("L2('both') * 'a'", "cannot read"),
         (None, "objective is None; it must be a function"),
@@ -233,6 +464,18 @@ def test_classes_are_found_by_name(net, googlenet):
 def test_wrong_objectives_are_refused(net, photo, objective, says, tile):
     with pytest.raises(dd.DreamError, match=says):
         dd.deepdream(net, photo, objective=objective, octave_n=1, iter_n=1, tile=tile)
+
+
+@pytest.mark.parametrize("power", [-1, 101, "a", float("nan"), True, None])
+def test_powers_that_are_no_number_are_refused(power):
+    with pytest.raises(dd.DreamError, match=rf"^the power of caricature\('both'\) is {power!r}; .* from 0 to 100$"):
+        caricature("both", power=power)
+
+
+def test_a_caricature_in_windows_is_refused(googlenet):
+    for size in ((200, 300, 3), (100, 100, 3)):
+        with pytest.raises(dd.DreamError, match=r"^layer 'loss3/classifier' sees this picture through windows; for a "):
+            dd.deepdream(googlenet, np.full(size, 99), iter_n=1, octave_n=1, objective=caricature("loss3/classifier"))
 
 
 @pytest.mark.parametrize("width", [90, 300, 224])

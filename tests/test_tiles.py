@@ -19,18 +19,24 @@ from deepdream.tiles import Tiles, _cuts, budget, fit
 ROOT = Path(__file__).parent.parent
 
 
-def gradients(net, objective, end, x, **tile):
-    """The gradient of the whole picture, and the gradient in tiles.
+def whole_and_tiled(net, layers, x, **tile):
+    """The network and the same in tiles, in turn, each with the picture in it.
 
     A little noise makes neighbouring pixels differ, or rounding would decide between equal values under a maximum.
     """
     x = x + np.float32(np.random.RandomState(0).normal(0, 0.1, x.shape))
-    tiles = fit(net, parts(objective, end, net), [x.shape[1:]], **tile)
+    tiles = fit(net, layers, [x.shape[1:]], **tile)
     assert isinstance(tiles, Tiles)
-    found = []
     for each in (net, tiles):
         each.blobs["data"].reshape(1, *x.shape)
         each.blobs["data"].data[0] = x
+        yield each
+
+
+def gradients(net, objective, end, x, **tile):
+    """The gradient of the whole picture, and the gradient in tiles."""
+    found = []
+    for each in whole_and_tiled(net, parts(objective, end, net), x, **tile):
         dd.gradient(each, end, objective)
         found.append(each.blobs["data"].diff[0].copy())
     return found
@@ -56,6 +62,56 @@ def test_every_kind_of_objective_works_in_tiles(squeezenet):
     objective = dd.L2("fire2/concat") + 3 * dd.channel("fire3/concat", 7) - dd.guide("fire3/concat", some)
     objective += 1e5 * dd.unit("fire3/concat", 5, 30, 15)
     assert error(*gradients(squeezenet, objective, "", x, tile=200, halo=64)) < 1e-5
+
+
+@pytest.mark.parametrize("engine", ["caffe", "torch"])
+def test_what_a_layer_makes_of_tiles_is_what_it_makes_of_the_whole_picture(squeezenet, engine):
+    net = squeezenet if engine == "caffe" else load("squeezenet_v1.1", "torch")
+    x = dd.preprocess(net, dd.load_image(ROOT / "images" / "mountains.jpg", 300))
+    for layer in ("conv1", "fire3/concat"):
+        whole, tiled = (each.features(layer) for each in whole_and_tiled(net, [layer], x, tile=200, halo=64))
+        assert whole.shape == tiled.shape and np.abs(whole - tiled).max() < 1e-5 * whole.max()
+
+
+def test_a_layer_in_windows_has_a_place_for_each(googlenet):
+    """The window's own values: those of a picture as large as it."""
+    image = np.random.RandomState(0).uniform(0, 255, (224, 448, 3))
+    tiles = fit(googlenet, ["loss3/classifier"], [image.shape[:2]])
+    tiles.blobs["data"].reshape(1, 3, *image.shape[:2])
+    tiles.blobs["data"].data[0] = dd.preprocess(googlenet, image)
+    sides = [dd.guide_features(googlenet, image[:, side], "loss3/classifier") for side in np.s_[:224, 224:]]
+    assert np.array_equal(tiles.features("loss3/classifier"), np.stack(sides, 1)[:, None])
+    objective = dd.strongest("loss3/classifier")
+    found = []
+    for each in (objective, dd.channel("loss3/classifier", int(np.argmax(sum(sides))))):
+        dd.gradient(tiles, "", each)
+        found.append(tiles.blobs["data"].diff.copy())
+    assert np.array_equal(*found)
+
+
+def test_a_caricature_in_tiles_has_the_gradient_of_the_whole_picture(squeezenet):
+    x = dd.preprocess(squeezenet, dd.load_image(ROOT / "images" / "mountains.jpg", 300))
+    image = dd.load_image(ROOT / "images" / "flower.jpg", 200)
+    for of in (None, image):
+        objective = dd.caricature("fire3/concat", of, power=1.5)
+        assert error(*gradients(squeezenet, objective, "", x, tile=200, halo=64)) < 1e-4
+
+
+def test_a_dream_in_tiles_chooses_the_channels_of_the_whole_picture(squeezenet):
+    image, layer = dd.load_image(ROOT / "images" / "mountains.jpg", 320), squeezenet.default_layer
+    x = dd.preprocess(squeezenet, image)
+    whole, tiled = (each.features(layer).mean((1, 2)) for each in whole_and_tiled(squeezenet, [layer], x, tile=192))
+    strongest = whole.argsort()[-3:]
+    assert set(strongest) == set(tiled.argsort()[-3:])
+    dream = partial(dd.deepdream, squeezenet, image, iter_n=1, octave_n=1, seed=0, tile=192)
+    expected = dream(objective=sum(dd.channel(layer, i) for i in strongest))
+    assert np.array_equal(dream(objective=dd.strongest(layer, 3)), expected)
+
+
+def test_a_dream_in_tiles_is_a_caricature_of_the_photograph(squeezenet, photo):
+    dream = partial(dd.deepdream, squeezenet, photo, iter_n=2, octave_n=2, seed=0, tile=80, turn=20)
+    expected = dream(objective=dd.caricature("fire2/concat", photo))
+    assert np.array_equal(dream(objective=dd.caricature("fire2/concat")), expected)
 
 
 def test_tiles_of_a_network_without_padding(tmp_path):

@@ -222,6 +222,16 @@ def test_a_pass_to_the_convolution_ends_before_its_relu(toy):
     assert net.blobs["conv1"].data.min() == 0
 
 
+@pytest.mark.parametrize("mirror", [True, False])
+@pytest.mark.parametrize("degrees", [0, 7.5, -30, 90, 179])
+def test_both_engines_turn_a_picture_alike(toy, degrees, mirror):
+    net, twin = dd.load_net(toy, "caffe"), load(toy, "torch")
+    for size in ((24, 32), (33, 20), (61, 47)):
+        a = np.random.RandomState(0).normal(0, 50, (3, *size)).astype(np.float32)
+        ours = twin.to_numpy(twin.rotate(twin.array(a), degrees, mirror))
+        assert np.abs(ours - net.rotate(a, degrees, mirror)).max() < 0.02
+
+
 def test_partial_passes_compute_what_pycaffe_computes(toy):
     """Passes forward and backward that begin and end in the middle, with values written in between."""
     answers = []

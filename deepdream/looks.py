@@ -1,0 +1,86 @@
+"""Looks: recipes with a name, for people who want to choose a picture and not a layer. looks.toml has them.
+
+A look is where a recipe begins: whatever a person gives as well takes its place.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .errors import DreamError, unknown
+
+GOALS = "end", "guide", "objective"  # what to climb; a look has one of them, or a layer with a guide
+
+
+class Look(NamedTuple):
+    """A look.
+
+    about: what it shows, in words. common: its settings, {name in Python: value}. networks: {a layer that tells the
+    network: the settings for it}.
+    """
+
+    name: str
+    about: str
+    common: dict[str, Any]
+    networks: dict[str, dict[str, Any]]
+
+
+@cache
+def read() -> dict[str, Look]:
+    """{name: look} of all looks, in the order in which they are shown."""
+    table = tomllib.loads((Path(__file__).parent / "looks.toml").read_text(encoding="utf-8"))
+    layers = table.pop("networks")
+    looks = {}
+    for name, about in table.items():
+        networks = {layers[network]: about.pop(network) for network in layers if network in about}
+        looks[name] = Look(name, about.pop("about"), about, networks)
+    return looks
+
+
+def find(name: str) -> Look:
+    """The look of this name, in capitals or not; a DreamError with the closest names for any other."""
+    looks = {each.lower(): each for each in read()}
+    words = " ".join(name.split())
+    if words.lower() not in looks:
+        raise unknown("look", words.capitalize(), looks.values(), "`deepdream looks` lists them all")
+    return read()[looks[words.lower()]]
+
+
+def of_network(model: str | Path) -> list[Look]:
+    """The looks that this network has; none for one whose layers have other names."""
+    from . import zoo  # late, because it imports protobuf
+
+    there = {layer.name for layer in zoo.layers(zoo.find(model))}
+    return [look for look in read().values() if there & look.networks.keys()]
+
+
+def begin(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that name a look, {"look": "Eyes", "iter_n": 20}, with those of the look in its place.
+
+    Without a `model`, the answer names the one that is taken. Raises DreamError for an unknown look, and for a network
+    that does not have it.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    if "look" not in given:
+        return given
+    from . import zoo  # as above
+
+    look = find(given.pop("look"))
+    model = given.setdefault("model", zoo.default())
+    offered = of_network(model)
+    if look not in offered:
+        names = ", ".join(each.name for each in offered)
+        which = f"it has {names}" if offered else "looks are for networks with the layers of GoogLeNet or SqueezeNet"
+        raise DreamError(f"{model} does not have the look {look.name!r}; {which}")
+    there = {layer.name for layer in zoo.layers(zoo.find(model))}
+    settings = look.common | next(say for layer, say in look.networks.items() if layer in there)
+    instead: tuple[str, ...] = ()  # of the look's goals, those that the person's own replace
+    if "objective" in given:
+        instead = GOALS
+    elif "end" in given:
+        instead = "objective", "end"
+    elif "guide" in given:
+        instead = "objective", "guide"
+    return {name: value for name, value in settings.items() if name not in instead} | given
