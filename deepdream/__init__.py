@@ -11,8 +11,9 @@ caffemodel.py, zoo.py: Caffe's layers, its files, and where they come from. net.
 caffenet.py and torchnet.py, networks on Caffe and on PyTorch; engines.py, the door to both. objectives.py, what to
 climb. tiles.py, pictures larger than memory. films.py, films in and out. lessons.py, pictures to learn from. dream.py,
 the algorithm. trainers.py, training on Caffe and on PyTorch. draw.py, the algorithm from noise. motion.py, the same in
-motion. show.py, live view and progress. jobs.py, from a recipe to a picture. resume.py, what survives a kill. batch.py
-and sheets.py, many at once. train.py, a network of your own. studio/, the panel of knobs. cli.py, the command line.
+motion. show.py, live view and progress. looks.py, recipes with a name. jobs.py, from a recipe to a picture. look.py,
+what a network sees. resume.py, what survives a kill. batch.py and sheets.py, many at once. train.py, a network of your
+own. studio/, the panel of knobs. cli.py, the command line.
 """
 
 from .draw import draw
@@ -20,6 +21,7 @@ from .dream import Step, deepdream, gradient, make_step, octaves
 from .engines import load_net
 from .errors import DreamError
 from .films import read_film, read_settings, save_film
+from .look import look
 from .motion import journey, stations, steady, zoom
 from .net import deprocess, preprocess
 from .objectives import (
@@ -44,7 +46,7 @@ from .show import live_view, showarray
 __version__ = VERSION
 __all__ = [
     "L2", "DreamError", "Step", "caricature", "channel", "deepdream", "deprocess", "draw", "dream_video", "gradient",
-    "guide", "guide_features", "journey", "live_view", "load_image", "load_net", "logit", "make_film", "make_step",
-    "objective_L2", "objective_guide", "octaves", "preprocess", "read_film", "read_settings", "save_film", "save_image",
-    "sheet", "showarray", "stations", "steady", "strongest", "typical", "unit", "weakest", "zoom",
+    "guide", "guide_features", "journey", "live_view", "load_image", "load_net", "logit", "look", "make_film",
+    "make_step", "objective_L2", "objective_guide", "octaves", "preprocess", "read_film", "read_settings", "save_film",
+    "save_image", "sheet", "showarray", "stations", "steady", "strongest", "typical", "unit", "weakest", "zoom",
 ]  # fmt: skip

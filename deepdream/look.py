@@ -13,7 +13,7 @@ from .pictures import MOST_GUIDE, resized
 
 
 class Seen(NamedTuple):
-    """What a network sees. str() gives it as a table, and a notebook shows one.
+    """What a network sees; it shows itself as a table.
 
     classes: {name: probability}, the likeliest first. channels: {layer: {number of a channel: how strong it is, where
     the layer's mean is 1}}, the strongest first; `channel(layer, i)` climbs one.
@@ -31,7 +31,7 @@ class Seen(NamedTuple):
             rows[layer] = [f"{channel(layer, i)}  {strength:.1f}" for i, strength in channels.items()]
         return rows
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return side_by_side([self])
 
     def _repr_html_(self) -> str:

@@ -77,10 +77,10 @@ def test_a_picture_records_the_settings_and_not_the_look(tmp_path):
     done = main("dream", "flower.jpg", *words, "--look", "relief", "--width", 100, "--iterations", 2, "-o", out)
     assert done.returncode == 0, done
     carried = picture_settings(out)
-    assert "look" not in carried and carried["end"] == "fire2/concat" and carried["lap"] == 5 and carried["iter_n"] == 2
+    assert "look" not in carried and carried["end"] == "fire2/concat" and carried["lap"] == 3 and carried["iter_n"] == 2
     assert main("replay", out, "-o", again).returncode == 0 and out.read_bytes() == again.read_bytes()
     shown = main("replay", out, "--look", "Petals").stdout
-    assert "--guide flower.jpg" in shown and "fire5/concat" in shown and "fire2" not in shown and "--lap 5" in shown
+    assert "--guide flower.jpg" in shown and "fire5/concat" in shown and "fire2" not in shown and "--lap 3" in shown
 
 
 def test_wrong_looks_are_refused(tmp_path, toy):
