@@ -98,7 +98,7 @@ def make_looks(recipe: Recipe, on_step: OnStep | None = None) -> tuple[np.ndarra
         if is_stopped:
             break
     names = [look.name for look in chosen[: len(pictures)]]
-    return sheet(pictures, names, 4), settings_of(recipe | {"width": pictures[0].shape[1]}, net)
+    return sheet(pictures, names, min(4, len(pictures))), settings_of(recipe | {"width": pictures[0].shape[1]}, net)
 
 
 def plan_atlas(recipe: Recipe, out: str, net: Net) -> list[dict[str, Any]]:

@@ -46,7 +46,8 @@ def test_a_dream_from_end_to_end(tmp_path, picture, toy):
     settings = dd.read_settings(out)
     given = {"model": "toy", "engine": "caffe", "image": "in.png", "width": 70, "guide": "in.png", "iter_n": 1}
     given |= {"octave_n": 2, "octave_scale": 1.4, "end": "both", "clip": False, "step_size": 1.5, "jitter": 32}
-    given |= {"command": "dream", "keep_color": False, "smooth": 0.0, "seed": 0, "deepdream": dd.__version__}
+    given |= {"command": "dream", "keep_color": False, "smooth": 0.0, "lap": 0, "turn": 0.0, "seed": 0}
+    given["deepdream"] = dd.__version__
     digest = hashlib.sha256(picture.read_bytes()).hexdigest()
     weights = hashlib.sha256((toy / "toy.caffemodel").read_bytes()).hexdigest()
     assert settings == {**given, "sha256": {"image": digest, "guide": digest, "weights": weights}}

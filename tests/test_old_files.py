@@ -16,6 +16,7 @@ from conftest import write_model
 
 from deepdream import load_image, read_film, read_settings
 from deepdream.cli import main
+from deepdream.recipe import with_defaults
 
 DATA = Path(__file__).parent / "data"
 WEIGHTS = "7840b7806bceca6d82c00234856b0590e9fc83f179901902acb65db5cc6a15b3"  # sha256 of the toy network's file
@@ -66,8 +67,8 @@ def are_close(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def carried(path: Path) -> dict:
-    """The settings of a picture or film, but for the version that made it."""
-    return {name: value for name, value in read_settings(path).items() if name != "deepdream"}
+    """The settings of a picture or film, also those that are newer than it, but for the version that made it."""
+    return {name: value for name, value in with_defaults(read_settings(path)).items() if name != "deepdream"}
 
 
 def frames(folder: Path) -> dict[str, tuple[bytes, int]]:
