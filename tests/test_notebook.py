@@ -19,7 +19,7 @@ from deepdream import zoo
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = nbformat.read(ROOT / "dream.ipynb", as_version=4)
 SMALL = {
-    "WIDTH": 160,
+    "WIDTH": 192,
     "FRAMES": 3,
     "STEPS": 4,
     "TILE": 160,

@@ -20,7 +20,7 @@ from deepdream.pictures import SAMPLES, to_json
 from deepdream.recipe import MAKERS, REQUIRED, ROWS, TABLE, File, Setting, Size
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = [name for name in cli.COMMANDS if name != "serve"]  # those that write something
+COMMANDS = [name for name in cli.COMMANDS if name not in ("serve", "look")]  # those that write something
 PLACES = {"image": "a.png", "images": ["a.png"], "draw": ["3"], "source": "a.mp4", "pictures": "a", "layer": "both"}
 COMMANDS_AND_NUMBERS = [
     (command, name)
