@@ -56,6 +56,9 @@ def draw(net: Net, what: str | int | Objective, steps: int = 300, seed: int = 0,
     for name, value in {"steps": steps, "seed": seed, "several": several, "size": size}.items():
         check(name, value, "draw")
     objective = to_objective(what)
+    if objective.needs_picture:
+        instead = "name channels, such as channel('LAYER', 0), or give the caricature an image"
+        raise DreamError(f"{objective} depends on the picture that a dream begins with, and here is none; {instead}")
     for layer in objective.bind(net):
         net.check(layer, *net.own_size)
     seeds = [(int(seed) + i) % 2**32 for i in range(several)]

@@ -122,6 +122,8 @@ def test_what_never_wakes_is_said(tmp_path):
         ("channel('fire5/concat', 999)", {}, "channel of layer 'fire5/concat' is 999"),
         (dd.L2("fire5"), {}, "unknown layer 'fire5'"),
         ("²", {}, "unknown class '²'"),
+        ("strongest('fire5/concat')", {}, "depends on the picture that a dream begins with, and here is none"),
+        ("2 * caricature('fire5/concat')", {}, "or give the caricature an image"),
         ("1000", {}, "the number of a class of squeezenet_v1.1 is 1000"),
         (1e-44 * dd.channel("fire5/concat", 3), {"steps": 2}, "gives no direction to climb"),
         ("banana", {"steps": 0}, "steps is 0"),
