@@ -274,7 +274,7 @@ def _show(image: np.ndarray | str | Path) -> str:
 def strongest(layer: str, n: int = 1) -> Objective:
     """More of what this picture has already: the n channels whose mean over it is largest, at a dream's first octave.
 
-    In lists of channels, `look` shows them. Their sum is climbed as that of `channel` is.
+    `look` lists them. What rises is the sum of their values over all places, as with `channel`.
     """
     return _ranked("strongest", layer, n, lambda ranking: ranking[:n])
 
@@ -285,7 +285,7 @@ def weakest(layer: str, n: int = 1) -> Objective:
 
 
 def typical(layer: str, n: int = 1) -> Objective:
-    """The n channels around the middle of the ranking that `strongest` begins; see there."""
+    """The n channels in the middle between `strongest` and `weakest`; see there."""
     return _ranked("typical", layer, n, lambda ranking: ranking[max(0, (len(ranking) - n) // 2) :][:n])
 
 
