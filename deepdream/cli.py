@@ -200,10 +200,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _dream(args: argparse.Namespace) -> int:
     from .jobs import make_drawing, make_dream
+
+    return _make(args, make_dream if args.command == "dream" else make_drawing)
+
+
+def _make(args: argparse.Namespace, make: Callable[..., tuple[np.ndarray | None, dict[str, Any]]]) -> int:
+    """Make a picture, with a bar, and save it."""
     from .show import Progress
 
     check_output(args.out)
-    make = make_dream if args.command == "dream" else make_drawing
     with Progress() as progress:
         picture, carried = make(args.recipe, on_step=progress)
     assert picture is not None
@@ -212,7 +217,6 @@ def _dream(args: argparse.Namespace) -> int:
 
 def _looks(args: argparse.Namespace) -> int:
     from .sheets import make_looks
-    from .show import Progress
 
     if not args.recipe["image"] and not args.out:
         for look in looks.read().values():
@@ -220,10 +224,7 @@ def _looks(args: argparse.Namespace) -> int:
         return 0
     if not args.recipe["image"] or not args.out:
         raise DreamError("a sheet of looks needs a picture and -o: `deepdream looks photo.jpg -o sheet.jpg`")
-    check_output(args.out)
-    with Progress() as progress:
-        picture, carried = make_looks(args.recipe, progress)
-    return _save(args.out, picture, carried, progress.done if progress.stopped else None)
+    return _make(args, make_looks)
 
 
 def _look(args: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .motion import stations
-from .net import Net, check_image, preprocess
+from .net import Net, check_image, preprocess, put
 from .objectives import channel, rank_channels, scores
 from .pictures import MOST_GUIDE, resized
 
@@ -55,7 +55,7 @@ def look(net: Net, image: np.ndarray, n: int = 3) -> Seen:
     scale = min(1, (MOST_GUIDE / (height * width)) ** 0.5)
     layers = stations(net)
     channels = {}
-    _show(net, resized(image, max(1, int(scale * height)), max(1, int(scale * width))))
+    put(net, preprocess(net, resized(image, max(1, int(scale * height)), max(1, int(scale * width)))))
     for layer, dst in net.stops(layers):
         values = dst.data[0].reshape(len(dst.data[0]), -1)
         means = np.mean(values, 1)
@@ -68,7 +68,7 @@ def _classify(net: Net, image: np.ndarray, n: int) -> dict[str, float]:
     """The likeliest classes, {name: probability}; empty for a network that has none."""
     if not any(spec.type == "Softmax" for spec in net.layer_specs):
         return {}
-    _show(net, resized(image, *net.own_size))
+    put(net, preprocess(net, resized(image, *net.own_size)))
     values = net.features(scores(net))
     values = values.reshape(len(values), -1).mean(1, dtype=float)
     shares = np.exp(values - values.max())
@@ -76,13 +76,6 @@ def _classify(net: Net, image: np.ndarray, n: int) -> dict[str, float]:
     names = {int(i): net.labels[i].split(",")[0] if net.labels else f"class {i}" for i in np.argsort(-shares)[:n]}
     twice = len(set(names.values())) < len(names)  # ImageNet has two cranes
     return {f"{name} ({i})" if twice else name: float(shares[i]) for i, name in names.items()}
-
-
-def _show(net: Net, image: np.ndarray) -> None:
-    """Put an image (H, W, 3) into the network."""
-    picture = preprocess(net, image)
-    net.blobs["data"].reshape(1, *picture.shape)
-    net.blobs["data"].data[0] = picture
 
 
 def side_by_side(seen: list[Seen], titles: list[str] | None = None) -> str:

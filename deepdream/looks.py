@@ -39,21 +39,26 @@ def read() -> dict[str, Look]:
     return looks
 
 
-def find(name: str) -> Look:
-    """The look of this name, in capitals or not; a DreamError with the closest names for any other."""
+def find(name: str) -> str:
+    """The name of a look as it is written; a DreamError with the closest names for one that is none."""
     looks = {each.lower(): each for each in read()}
     words = " ".join(name.split())
     if words.lower() not in looks:
         raise unknown("look", words.capitalize(), looks.values(), "`deepdream looks` lists them all")
-    return read()[looks[words.lower()]]
+    return looks[words.lower()]
 
 
-def of_network(model: str | Path) -> list[Look]:
-    """The looks that this network has; none for one whose layers have other names."""
+def of_network(model: str | Path) -> dict[str, dict[str, Any]]:
+    """{name: what it says for this network} of the looks that this has; empty where layers have other names."""
     from . import zoo  # late, because it imports protobuf
 
     there = {layer.name for layer in zoo.layers(zoo.find(model))}
-    return [look for look in read().values() if there & look.networks.keys()]
+    return {
+        look.name: look.common | says
+        for look in read().values()
+        for layer, says in look.networks.items()
+        if layer in there
+    }
 
 
 def begin(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,15 +72,14 @@ def begin(given: Mapping[str, Any]) -> dict[str, Any]:
         return given
     from . import zoo  # as above
 
-    look = find(given.pop("look"))
-    model = given.setdefault("model", zoo.default())
-    offered = of_network(model)
-    if look not in offered:
-        names = ", ".join(each.name for each in offered)
+    name = find(given.pop("look"))
+    if "model" not in given:
+        given["model"] = zoo.default()
+    offered = of_network(given["model"])
+    if name not in offered:
+        names = ", ".join(offered)
         which = f"it has {names}" if offered else "looks are for networks with the layers of GoogLeNet or SqueezeNet"
-        raise DreamError(f"{model} does not have the look {look.name!r}; {which}")
-    there = {layer.name for layer in zoo.layers(zoo.find(model))}
-    settings = look.common | next(say for layer, say in look.networks.items() if layer in there)
+        raise DreamError(f"{given['model']} does not have the look {name!r}; {which}")
     instead: tuple[str, ...] = ()  # of the look's goals, those that the person's own replace
     if "objective" in given:
         instead = GOALS
@@ -83,4 +87,4 @@ def begin(given: Mapping[str, Any]) -> dict[str, Any]:
         instead = "objective", "end"
     elif "guide" in given:
         instead = "objective", "guide"
-    return {name: value for name, value in settings.items() if name not in instead} | given
+    return {name: value for name, value in offered[name].items() if name not in instead} | given

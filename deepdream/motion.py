@@ -15,7 +15,7 @@ import numpy as np
 
 from .dream import OnStep, Step, deepdream, gradient, prepare
 from .errors import DreamError
-from .net import Net, check_image, preprocess
+from .net import Net, check_image, preprocess, put
 from .objectives import L2, Objective
 from .pictures import grey, resized
 from .recipe import check
@@ -88,8 +88,7 @@ def stations(net: Net, layers: Iterable[str] | str | None = None) -> list[str]:
         layers = [layer for layer in net.climbable if fits(net.layer_specs, layer, twice)]
     layers = [layers] if isinstance(layers, str) else list(layers)
     for layer in layers:
-        if layer not in net.climbable:
-            raise net.unknown(layer, net.climbable)
+        net.check_layer(layer)
     if not layers:
         raise DreamError("a journey needs at least one layer; name some (`deepdream layers` lists them)")
     return layers
@@ -276,12 +275,12 @@ def _cross_fade(net: Net, frame: np.ndarray, here: str, there: str, fade: float)
 
     h, w = (max(0, n // 2 - 256) for n in frame.shape[:2])
     middle = preprocess(net, frame[h : h + 512, w : w + 512])  # (3, h, w): enough to measure, and little memory
-    own = nd.zoom(middle, (1, *np.divide(net.own_size, middle.shape[1:])), order=1)  # the size that a classifier needs
+    to_own = 1, *np.divide(net.own_size, middle.shape[1:])
+    own = np.asarray(nd.zoom(middle, to_own, order=1))  # the size that a classifier needs
     terms = []
     for layer, share in ((here, 1 - fade), (there, fade)):
         picture = middle if fits(net.layer_specs, layer, middle.shape[1:]) else own
-        net.blobs["data"].reshape(1, *picture.shape)
-        net.blobs["data"].data[0] = picture
+        put(net, picture)
         strength = float(abs(gradient(net, layer)).mean())
         # Four digits are precise enough, and readable in the objective's words, which a progress bar shows.
         terms.append((_round(share / strength) if strength > 0 else share) * L2(layer))

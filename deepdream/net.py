@@ -95,6 +95,8 @@ class Net(Protocol):
 
     def channels(self, layer: str) -> int: ...
 
+    def check_layer(self, layer: str) -> None: ...
+
     def check(self, end: str, height: int, width: int) -> None: ...
 
     def free_memory(self) -> float: ...
@@ -245,10 +247,14 @@ class DreamNet:
         self.forward(end=layer)
         return self.blobs[layer].data[0].copy()
 
+    def check_layer(self, layer: str) -> None:
+        """Raise a DreamError unless the network has this layer and a dream can climb it."""
+        if layer not in self.climbable:
+            raise self.unknown(layer, self.climbable)
+
     def check(self, end: str, height: int, width: int) -> None:
         """Raise a DreamError unless layer `end` can be climbed from a picture of this size."""
-        if end not in self.climbable:
-            raise self.unknown(end, self.climbable)
+        self.check_layer(end)
         shapes.check(self.layer_specs, end, height, width)
         need, free = shapes.memory(self.layer_specs, end, height, width), self.free_memory()
         if need > free:
@@ -309,6 +315,12 @@ def to_data(img: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """As `preprocess`, for an image that needs no check; mean: (3, 1, 1), BGR."""
     # In one pass, and below too, because large pictures are short of memory
     return np.subtract(np.rollaxis(np.asarray(img), 2)[::-1], mean, dtype=np.float32, order="C")
+
+
+def put(net: Net, picture: np.ndarray) -> None:
+    """Put a picture (3, h, w), as `preprocess` makes it, into the network."""
+    net.blobs["data"].reshape(1, *picture.shape)
+    net.blobs["data"].data[0] = picture
 
 
 def deprocess(net: Net, img: np.ndarray) -> np.ndarray:

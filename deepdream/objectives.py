@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .errors import DreamError, unknown
-from .net import Fill, Net, Values, check_image, preprocess, to_data
+from .net import Fill, Net, Values, check_image, preprocess, put, to_data
 from .pictures import fit_into, load_guide, or_sample
 
 T = TypeVar("T")
@@ -76,11 +76,8 @@ def guide_features(net: Net, image: np.ndarray, end: str) -> np.ndarray:
     """What layer `end` makes of a guide image (H, W, 3): (channels, h, w) float32."""
     picture = preprocess(net, image)  # (3, H, W)
     net.check(end, *picture.shape[1:])
-    src, dst = net.blobs["data"], net.blobs[end]
-    src.reshape(1, *picture.shape)
-    src.data[0] = picture
-    net.forward(end=end)
-    return dst.data[0].copy()
+    put(net, picture)
+    return net.features(end)
 
 
 class Objective:
@@ -162,8 +159,10 @@ class Objective:
             return self
         terms: list[Term] = []
         for term in self.terms:
-            begun = term.begin(net, image) if term.begin else [term._replace(weight=1.0)]
-            terms += [each._replace(weight=term.weight * each.weight) for each in begun]
+            if term.begin:
+                terms += [each._replace(weight=term.weight * each.weight) for each in term.begin(net, image)]
+            else:
+                terms.append(term)
         return Objective(self.text, terms, self.is_sum)
 
     def aim(self, net: Net) -> "Objective":
@@ -203,8 +202,7 @@ def _term(layer: str | Callable[[Net], str], add: Callable, text: str, channel: 
 
     def bind(net: Net) -> tuple[str, Add]:
         name = layer(net) if callable(layer) else layer
-        if name not in net.climbable:
-            raise net.unknown(name, net.climbable)
+        net.check_layer(name)
         if channel is None:
             return name, add
         i = channel(net) if callable(channel) else channel
@@ -249,19 +247,21 @@ def guide(layer: str, image: np.ndarray | str | Path) -> Objective:
     shown = _show(image)
 
     def bind(net: Net) -> tuple[str, Add]:
-        if layer not in net.climbable:
-            raise net.unknown(layer, net.climbable)
+        net.check_layer(layer)
         src = net.blobs["data"]
         before = src.data.copy()  # (1, 3, h, w): the picture in the network stays as it is
         try:
-            picture = load_guide(image) if isinstance(image, (str, Path)) else image
-            features = guide_features(net, picture, layer)
+            features = guide_features(net, _load(image), layer)
         finally:
             src.reshape(*before.shape)
             src.data[:] = before
         return layer, partial(_guide, features=features, theirs=net.array(features))
 
     return Objective(f"guide({str(layer)!r}, {shown})", [Term(1.0, bind)])
+
+
+def _load(image: np.ndarray | str | Path) -> np.ndarray:
+    return load_guide(image) if isinstance(image, (str, Path)) else image
 
 
 def _show(image: np.ndarray | str | Path) -> str:
@@ -293,12 +293,11 @@ def _ranked(name: str, layer: str, n: int, choose: Callable[[list[int]], list[in
     layer, n = str(layer), _to_int(n)
 
     def bind(net: Net) -> tuple[str, Add]:
-        if layer not in net.climbable:
-            raise net.unknown(layer, net.climbable)
+        net.check_layer(layer)
         channels = net.channels(layer)
         if not (isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= channels):
             raise DreamError(f"{name}({layer!r}, {n!r}) asks for {n!r} channels; layer {layer!r} has 1 to {channels}")
-        return layer, _L2  # nobody climbs it before it is settled
+        return layer, _L2  # nobody climbs it before it has begun
 
     def begin(net: Net, image: np.ndarray | None) -> list[Term]:
         chosen = choose(rank_channels(net.features(layer)))
@@ -336,28 +335,26 @@ def caricature(layer: str, image: np.ndarray | str | Path | None = None, power: 
         """The term, once it is known which image."""
 
         @cache
-        def load() -> np.ndarray | None:
-            loaded = load_guide(image) if isinstance(image, (str, Path)) else image
-            if loaded is None:
-                return None
+        def load() -> np.ndarray:
+            assert image is not None
+            loaded = _load(image)
             check_image(loaded)
             return np.asarray(loaded)
 
         @lru_cache(maxsize=1)
-        def fit(h: int, w: int) -> np.ndarray | None:
-            loaded = load()
-            return None if loaded is None else fit_into(loaded, h, w)
+        def fit(h: int, w: int) -> np.ndarray:
+            return fit_into(load(), h, w)
 
         def bind(net: Net) -> tuple[str, Add]:
-            if layer not in net.climbable:
-                raise net.unknown(layer, net.climbable)
-            load()
+            net.check_layer(layer)
+            if image is not None:
+                load()
             return layer, _L2  # nobody climbs it before it is aimed
 
         def aim(net: Net) -> Bind:
-            target = _look_at(net, layer, fit(*net.image.shape[1:]))
-            whole = None if net.inner is net else net.features(layer)  # of tiles, each sees only a part
-            add = partial(_caricature, layer=layer, target=target, power=power, whole=whole)
+            target = net.features(layer) if image is None else _look_at(net, layer, fit(*net.image.shape[1:]))
+            fits = None if net.inner is net else _compare(net.features(layer), target)  # a tile sees only a part
+            add = partial(_caricature, layer=layer, target=target, power=power, fits=fits)
             return lambda _: (layer, add)
 
         begin = (lambda net, photograph: [make_term(photograph)]) if image is None else None
@@ -366,13 +363,8 @@ def caricature(layer: str, image: np.ndarray | str | Path | None = None, power: 
     return Objective(text, [make_term(image)])
 
 
-def _look_at(net: Net, layer: str, image: np.ndarray | None) -> np.ndarray:
-    """What a layer makes of an image (h, w, 3), shifted and turned as the picture in the network is; that stays there.
-
-    None means the picture itself.
-    """
-    if image is None:
-        return net.features(layer)
+def _look_at(net: Net, layer: str, image: np.ndarray) -> np.ndarray:
+    """What a layer makes of an image (h, w, 3), shifted and turned as the picture in the network is, which stays."""
     picture = deepcopy(net.image)
     try:
         shown = net.xp.roll(net.array(to_data(image, net.mean)), net.shift, (-2, -1))
@@ -394,18 +386,16 @@ def _guide(dst: Values, weight: float, features: np.ndarray, theirs: Any) -> Non
 
 
 def _caricature(
-    dst: Values, weight: float, layer: str, target: np.ndarray, power: float, whole: np.ndarray | None = None
+    dst: Values, weight: float, layer: str, target: np.ndarray, power: float, fits: tuple[float, float] | None
 ) -> None:
-    """target: what the layer makes of the image. whole: what it makes of the picture, where `dst` is a part of that."""
+    """target: what the layer makes of the image. fits: see `_compare`, of the whole layer, where `dst` is a part."""
     x, t, place = dst.data[0], target, getattr(dst, "place", None)
     if place:
         top, left = place[:2]
         t = target[:, top : top + x.shape[1], left : left + x.shape[2]]
     if t.shape != x.shape:
         raise DreamError(f"layer {layer!r} sees this picture through windows; for a caricature take another layer")
-    everywhere = x if whole is None else whole
-    d = float(np.sum(everywhere * target, dtype=float))
-    size = float(np.sum(everywhere * everywhere, dtype=float)) ** 0.5 + 1e-6
+    d, size = fits or _compare(x, t)
     c = max(0.1, d / size)
     if power * math.log10(c) > 30:  # near the end of what float32 holds
         raise DreamError(f"caricature({layer!r}) is too steep for power={power} on this picture; take a smaller power")
@@ -413,6 +403,11 @@ def _caricature(
         dst.diff[0] += weight * 0.1**power * t
     else:
         dst.diff[0] += weight * c**power * ((power + 1) * t - power * d / size**2 * x)
+
+
+def _compare(x: np.ndarray, t: np.ndarray) -> tuple[float, float]:
+    """(<x, t>, |x|)"""
+    return float(np.sum(x * t, dtype=float)), float(np.sum(x * x, dtype=float)) ** 0.5 + 1e-6
 
 
 def _channel(dst: Values, weight: float, layer: str, i: int) -> None:

@@ -82,30 +82,29 @@ def make_looks(recipe: Recipe, on_step: OnStep | None = None) -> tuple[np.ndarra
         raise DreamError(f"{model} has no looks: they are for networks with the layers of GoogLeNet or SqueezeNet")
     net = open_net(recipe | {"model": model})
     pictures: list[np.ndarray] = []
-    is_stopped = False
+    names, is_stopped = list(chosen), False
 
     def on_each(step: Step) -> object:
         nonlocal is_stopped
         is_stopped = step.stopped
-        share = (len(pictures) + step.done) / len(chosen)
-        return on_step(step._replace(end=chosen[len(pictures)].name, done=share)) if on_step else None
+        share = (len(pictures) + step.done) / len(names)
+        return on_step(step._replace(end=names[len(pictures)], done=share)) if on_step else None
 
     about = {name: recipe[name] for name in ("image", "width", "seed")} | {"model": model}
-    for look in chosen:
-        dream, _ = make_dream(complete("dream", looks.begin(about | {"look": look.name})), net, on_each)
+    for says in chosen.values():
+        dream, _ = make_dream(complete("dream", says | about), net, on_each)
         assert dream is not None
         pictures.append(dream)
         if is_stopped:
             break
-    names = [look.name for look in chosen[: len(pictures)]]
-    return sheet(pictures, names, min(4, len(pictures))), settings_of(recipe | {"width": pictures[0].shape[1]}, net)
+    carried = settings_of(recipe | {"width": pictures[0].shape[1]}, net)
+    return sheet(pictures, names[: len(pictures)], min(4, len(pictures))), carried
 
 
 def plan_atlas(recipe: Recipe, out: str, net: Net) -> list[dict[str, Any]]:
     """One job for each channel of the recipe's layer, or for those that it names."""
     layer = recipe["layer"]
-    if layer not in net.climbable:
-        raise net.unknown(layer, net.climbable)
+    net.check_layer(layer)
     if not is_local(out):
         raise DreamError(f"{out} is a URL; an atlas takes a folder on this machine")
     check_folder(out)

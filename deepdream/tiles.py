@@ -70,8 +70,7 @@ def fit(
     check("halo", halo)
     tile, halo = (value if value is None else int(value) for value in (tile, halo))  # Caffe takes no NumPy integers
     for layer in layers:
-        if layer not in net.climbable:
-            raise net.unknown(layer, net.climbable)
+        net.check_layer(layer)
     local = _local(net, layers)
     one_size = []
     if windows:

@@ -295,7 +295,6 @@ def test_several_pictures_differ_and_still_show_what_was_asked_for(what):
     seeds = [dd.draw(net, what, steps=50, seed=seed) for seed in range(4)]
     several = dd.draw(net, what, steps=50, several=4)
     (alike, own), (alike_now, own_now) = (judge(net, p, what, "fire8/concat", value) for p in (seeds, several))
-    print(alike, alike_now, own_now / own)
     assert alike_now < 2 / 3 * alike and (own_now > 0.8 * own).all(), (alike, alike_now, own_now / own)
 
 

@@ -8,7 +8,8 @@ from conftest import load, main, refused
 from plain import opinion
 
 import deepdream as dd
-from deepdream import looks, sheets
+from deepdream import looks, sheets, zoo
+from deepdream.batch import outline
 from deepdream.jobs import make_dream
 from deepdream.look import look, side_by_side
 from deepdream.objectives import TERMS, class_number, parse
@@ -31,12 +32,10 @@ def test_there_are_sixteen_each_with_a_line_of_words():
 @pytest.mark.parametrize("model", NETWORKS)
 def test_each_look_climbs_what_its_network_has(model):
     """Without the weights: the outline is enough."""
-    from deepdream.batch import outline
-
     net, there = outline(model), looks.of_network(model)
     assert len(there) >= 9
     for each in there:
-        recipe = complete("dream", looks.begin({"look": each.name, "model": model, "image": "a.jpg"}))
+        recipe = complete("dream", looks.begin({"look": each, "model": model, "image": "a.jpg"}))
         assert (recipe["end"] is None) != (recipe["objective"] is None)
         if recipe["objective"]:
             parse(recipe["objective"], or_sample).bind(net)
@@ -50,7 +49,7 @@ def test_each_look_of_squeezenet_changes_each_photograph_and_no_two_are_alike(ph
     net, image = load("squeezenet_v1.1", engine), dd.load_image(or_sample(photo), 120)
     dreams = []
     for each in looks.of_network("squeezenet_v1.1"):
-        recipe = complete("dream", looks.begin({"look": each.name, "model": "squeezenet_v1.1", "image": photo}))
+        recipe = complete("dream", looks.begin({"look": each, "model": "squeezenet_v1.1", "image": photo}))
         recipe |= {"width": 120, "seed": 0, "iter_n": 3, "octave_n": 1}
         dreams.append(make_dream(recipe, net)[0])
         assert np.abs(dreams[-1] - image).mean() > 1
@@ -69,6 +68,14 @@ def test_what_a_person_gives_replaces_what_the_look_says():
     caricature = looks.begin({"look": "Caricature", "model": "squeezenet_v1.1", "guide": "a.jpg"})
     assert "objective" not in caricature and caricature["guide"] == "a.jpg" and caricature["lap"] == 4
     assert looks.begin({"iter_n": 3, "look": None}) == {"iter_n": 3}, "no look, and nothing is added"
+
+
+def test_the_default_network_is_asked_for_only_where_none_is_given(monkeypatch):
+    """It may be downloaded."""
+    asked = []
+    monkeypatch.setattr(zoo, "default", lambda: asked.append(1) or "squeezenet_v1.1")
+    assert looks.begin({"look": "Eyes", "model": "squeezenet_v1.1"})["end"] == "fire5/concat" and not asked
+    assert looks.begin({"look": "Eyes"}) == {"end": "fire5/concat", "model": "squeezenet_v1.1"} and asked
 
 
 def test_a_picture_records_the_settings_and_not_the_look(tmp_path):
