@@ -258,32 +258,47 @@ def _film(args: argparse.Namespace) -> int:
     from .resume import make_film
     from .show import Progress
 
-    fps = args.recipe["fps"]
-    check_film(args.out, fps)
+    out, every = _film_out(args)
+    fps = args.recipe["fps"] / every
+    check_film(out, fps)
     film = plan_film(args.recipe)
     with Progress(frames=film.frames) as progress:
-        make_film(args.out, partial(film.make, progress), film.settings, film.frames, fps,
-                  restart=args.recipe["restart"], on_frame=progress.on_frame)  # fmt: skip
-    print(args.out)
+        make_film(out, partial(film.make, progress), film.settings, film.frames, fps,
+                  restart=args.recipe["restart"], on_frame=progress.on_frame,
+                  on_encode=progress.on_encode)  # fmt: skip
+    print(out)
     return 0
+
+
+def _film_out(args: argparse.Namespace) -> tuple[str, int]:
+    """(where the film goes, 1), or for a preview, (where that goes, the distance of its frames)."""
+    from .jobs import PREVIEW_EVERY
+
+    path = Path(args.out)
+    if not args.recipe["preview"]:
+        return args.out, 1
+    return str(path.with_name(f"{path.stem}-preview{path.suffix}")), PREVIEW_EVERY
 
 
 def _video(args: argparse.Namespace) -> int:
     from .films import check_film, film_about
-    from .jobs import prepare, settings_of
+    from .jobs import prepare, preview_video, settings_of
     from .resume import dream_video
     from .show import Progress
 
-    check_film(args.out)
-    recipe = args.recipe
-    _, announced, _ = film_about(recipe["source"])
-    net, recipe, params = prepare(recipe)
+    out, every = _film_out(args)
+    check_film(out)
+    _, announced, _ = film_about(args.recipe["source"])
+    net, recipe, params = prepare(args.recipe)
+    settings = settings_of(recipe, net)
+    if every > 1:
+        recipe, params, settings["preview"] = *preview_video(recipe, params), True
     part = {name: recipe[name] for name in ("start", "stop", "stride", "width", "blend", "seed", "restart")}
     last = min(recipe["stop"] or announced, announced)
     with Progress(frames=len(range(recipe["start"], last, recipe["stride"])) or None) as progress:
-        dream_video(net, recipe["source"], args.out, settings=settings_of(recipe, net), on_frame=progress.on_frame,
-                    on_step=progress, **part, **params)  # fmt: skip
-    print(args.out)
+        dream_video(net, recipe["source"], out, settings=settings, on_frame=progress.on_frame,
+                    on_encode=progress.on_encode, on_step=progress, **part, **params)  # fmt: skip
+    print(out)
     return 0
 
 

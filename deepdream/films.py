@@ -16,7 +16,7 @@ import numpy as np
 
 from .errors import DreamError, whole
 from .net import check_image
-from .pictures import check_output, from_json, picture_settings, save_image, to_image, to_json
+from .pictures import check_output, from_json, is_picture, picture_settings, save_image, to_image, to_json
 from .recipe import check
 
 if TYPE_CHECKING:
@@ -61,6 +61,44 @@ def read_film(path: str | Path, start: int = 0, stop: int | None = None, stride:
             size = picture.shape[1], picture.shape[0]  # all pictures get the size of the first
             if i >= done:
                 yield picture
+
+
+def follow_film(path: str | Path, start: int = 0, stride: int = 1, width: int | None = None,
+                done: int = 0) -> Iterator[np.ndarray]:  # fmt: skip
+    """The pictures of a film that goes along with another, which is read from `start` in the same strides.
+
+    As `read_film`, but the very last picture of the film comes once more at the end, even if `start` is after it: it is
+    the one that stays if the other film is longer.
+    """
+    wanted, size = start + stride * done, None
+    for i, (frame, aspect) in enumerate(_select(path, 0, None, 1)):
+        if i == 0:
+            picture = _to_picture(frame, aspect, width, None)
+            size = picture.shape[1], picture.shape[0]
+        if i == wanted:
+            yield _to_picture(frame, aspect, width, size)
+            wanted += stride
+    yield _to_picture(frame, aspect, width, size)
+
+
+def is_film(path: str | Path) -> bool:
+    """Whether a file is a film and not a still picture: a .gif of several frames, or what Pillow cannot open.
+
+    What is missing, or is broken and has the name of a picture, is none: `load_image` says what is wrong with it.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                if image.format == "GIF":
+                    image.seek(1)  # fails if there is only one frame
+                return image.format in ("GIF", "MPEG")  # Pillow recognizes MPEG, but cannot read it
+    except UnidentifiedImageError:
+        return not is_picture(str(path))
+    except Exception:  # a damaged file can raise nearly anything
+        return False
 
 
 def film_about(path: str | Path) -> tuple[Fraction, int, str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import secrets
 import warnings
@@ -16,12 +17,20 @@ from .draw import draw
 from .dream import OnStep, Step, deepdream, fit_brightness
 from .engines import load_net
 from .errors import DreamError
-from .films import read_settings
-from .motion import journey, noise, stations, zoom
+from .films import follow_film, is_film, read_film, read_settings
+from .hold import clouds
+from .keys import KeyFile, Keys
+from .keys import write as write_keys
+from .looks import GOALS
+from .motion import journey, noise, read_key, stations, to_pixels, zoom
 from .net import Net
 from .objectives import Objective, guide_features, objective_guide, parse, to_objective
-from .pictures import SAMPLES, grey, load_guide, load_image, or_sample, sheet, to_json
+from .objectives import guide as guide_objective
+from .pictures import SAMPLES, grey, load_guide, load_image, or_sample, resized, sheet, to_json
 from .recipe import NETWORK, Recipe, all_files, from_record, record, settings, size_of, with_defaults, with_files
+
+PREVIEW_EVERY = 10  # frames
+PREVIEW_SIDE = 320  # pixels of the longer side
 
 Find = Callable[[str], str]  # from a file's name in a recipe to its path
 
@@ -113,69 +122,141 @@ class Film(NamedTuple):
 
 
 def plan_film(recipe: Recipe) -> Film:
-    """The film of a recipe of the command `zoom` or `journey`."""
-    if recipe["command"] == "zoom":
-        return _plan_zoom(recipe)
-    return _plan_journey(recipe)
+    """The film of a recipe of the command `zoom` or `journey`; for a preview, a smaller and shorter one."""
+    image, recipe = _begin_film(recipe)
+    keys = KeyFile(recipe["keys"], recipe) if recipe.get("keys") else None
+    if keys:
+        recipe = recipe | {"keys": write_keys(keys.keys)}
+    net, recipe, params = prepare(recipe)
+    names = ("frames_per_layer", "cross_fade") if recipe["command"] == "journey" else ("frames",)
+    params |= {name: recipe[name] for name in (*names, "scale", "rotate", "shift", "to", "seed", "hold", "loop")}
+    if recipe["command"] == "journey":
+        layers = recipe["layers"]
+        if layers not in (None, "all"):
+            layers = [name.strip() for name in layers.split(",") if name.strip()]
+        params["layers"] = stations(net, layers, recipe["down"])
+        params["like"] = None if recipe["image"] else clouds(image.shape[:2], recipe["seed"])
+        recipe = recipe | {"layers": ",".join(params["layers"])}
+        film, frames = journey, len(params["layers"]) * recipe["frames_per_layer"]
+    else:
+        film, frames = zoom, recipe["frames"]
+    if keys:
+        params["keys"] = _resolve(keys, recipe, net, image)
+        if max(keys.keys) >= frames:
+            warnings.warn(f"the last key is at frame {max(keys.keys)}, and the film ends before it; give more --frames",
+                          stacklevel=2)  # fmt: skip
+    settings = settings_of(recipe, net)
+    if recipe["preview"]:
+        image, params = _shrink(image, params)
+        params["every"] = PREVIEW_EVERY
+        settings["preview"], frames = True, math.ceil(frames / PREVIEW_EVERY)
+
+    def make(on_step: OnStep, done: int, frame: np.ndarray = image, first: np.ndarray | None = None) -> Iterator[tuple]:
+        for picture in film(net, frame=frame, first=first, done=done, on_step=on_step, **params):
+            first = picture if first is None else first
+            yield (picture, first) if recipe["hold"] or recipe["loop"] else (picture,)  # what the next frame needs
+
+    return Film(settings, frames, make)
 
 
-def _plan_zoom(recipe: Recipe) -> Film:
-    image = load_image(or_sample(recipe["image"]), recipe["width"])
-    net, recipe, params = prepare(recipe | {"width": image.shape[1]})
-    motion = {name: recipe[name] for name in ("frames", "scale", "rotate", "shift", "seed")}
-
-    def make(on_step: OnStep, done: int, frame: np.ndarray = image) -> Iterator[tuple]:
-        for picture in zoom(net, frame, done=done, on_step=on_step, **motion, **params):
-            yield (picture,)  # all that the next frame needs
-
-    return Film(settings_of(recipe, net), recipe["frames"], make)
-
-
-def _plan_journey(recipe: Recipe) -> Film:
-    if (recipe["size"] and recipe["image"]) or (recipe["width"] and not recipe["image"]):
+def _begin_film(recipe: Recipe) -> tuple[np.ndarray, Recipe]:
+    """(what a film begins with, (H, W, 3); the recipe with its size)"""
+    is_journey = recipe["command"] == "journey"
+    if is_journey and ((recipe["size"] and recipe["image"]) or (recipe["width"] and not recipe["image"])):
         raise DreamError("--size is for a journey from noise, --width for one from a picture, IN; leave out the other")
     if recipe["image"]:
         image = load_image(or_sample(recipe["image"]), recipe["width"])
-        recipe = recipe | {"width": image.shape[1]}
-    else:
-        recipe = recipe | {"size": recipe["size"] or "640x360"}
-        image = noise(size_of(recipe["size"]), recipe["seed"])
-    net, recipe, params = prepare(recipe)
-    chosen = recipe["layers"]
-    if chosen not in (None, "all"):
-        chosen = [name.strip() for name in chosen.split(",") if name.strip()]
-    layers = stations(net, chosen)
-    recipe = recipe | {"layers": ",".join(layers)}
-    motion = {name: recipe[name] for name in ("frames_per_layer", "cross_fade", "scale", "rotate", "shift", "seed")}
+        return image, recipe | {"width": image.shape[1]}
+    recipe = recipe | {"size": recipe["size"] or "640x360"}
+    return noise(size_of(recipe["size"]), recipe["seed"]), recipe
 
-    def make(on_step: OnStep, done: int, frame: np.ndarray = image) -> Iterator[tuple]:
-        for picture in journey(net, layers, frame=frame, done=done, on_step=on_step, **motion, **params):
-            yield (picture,)
 
-    frames = len(layers) * recipe["frames_per_layer"]
-    return Film(settings_of(recipe, net), frames, make)
+def _resolve(keys: KeyFile, recipe: Recipe, net: Net, image: np.ndarray) -> Keys:
+    """The keys of a film as `zoom` takes them: objectives and masks in place of words and paths; all are checked."""
+    _, _, base = prepare(recipe, net)
+    resolved: Keys = {}
+    for frame, given in keys.keys.items():
+        with keys.line(frame):
+            _, _, params = prepare(recipe | given, net)
+            goal = {name: params[name] for name in ("end", "objective") if name in params and given.keys() & {*GOALS}}
+            rest = {name: params.get(name, value) for name, value in given.items() if name not in GOALS}
+            resolved[frame] = rest | goal
+            read_key(net, image, frame, resolved[frame], base)
+    return resolved
+
+
+def preview_video(recipe: Recipe, params: dict[str, Any]) -> tuple[Recipe, dict[str, Any]]:
+    """(a recipe of the command `video`; what `deepdream` takes) for its preview."""
+    first = next(read_film(recipe["source"], recipe["start"], width=recipe["width"]))
+    small, params = _shrink(first, params)
+    return recipe | {"width": small.shape[1], "stride": recipe["stride"] * PREVIEW_EVERY}, params
+
+
+def _shrink(image: np.ndarray, params: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
+    """(the picture; the parameters of `zoom` or `journey`) for a film at the size of a preview.
+
+    The octaves that are as small as that remain.
+    """
+    by = max(1.0, max(image.shape[:2]) / PREVIEW_SIDE)
+    height, width = image.shape[:2]
+
+    def shrink(given: dict[str, Any]) -> dict[str, Any]:
+        given = dict(given)
+        if "octave_n" in given:
+            given["octave_n"] = max(1, given["octave_n"] - round(math.log(by) / math.log(params["octave_scale"])))
+        if "shift" in given:
+            given["shift"] = [pixels / by for pixels in given["shift"]]
+        if given.get("to"):
+            down, right = to_pixels(given["to"], (height, width))
+            given["to"] = [right / width, down / height]
+        return given
+
+    small = max(1, round(height / by)), max(1, round(width / by))
+    params = shrink(params)
+    if "keys" in params:
+        params["keys"] = {frame: shrink(key) for frame, key in params["keys"].items()}
+    if params.get("like") is not None:
+        params["like"] = resized(params["like"], *small)
+    return resized(image, *small), params
 
 
 def prepare(recipe: Recipe, net: Net | None = None,
             find: Find = or_sample) -> tuple[Net, Recipe, dict[str, Any]]:  # fmt: skip
     """(the network; the recipe, with the layer that it climbs; what `deepdream` takes besides the picture and seed).
 
-    The network is loaded if none is given, after all that can be refused without one.
+    Of a mask or guide that is a film, it is the path, for `dream_video`. The network is loaded if none is given, after
+    all that can be refused without one.
     """
     rows = settings(recipe["command"])
     params = {name: recipe[name] for name, row in rows.items() if row.passed}
-    params["mask"] = grey(find(recipe["mask"])) if recipe["mask"] else None
+    params["mask"] = _read_or_follow(recipe, "mask", find, grey)
     if recipe["command"] == "journey":  # it has layers of its own
         return net or open_net(recipe), recipe, params
     if recipe["objective"] is not None:
         params["objective"] = objective_of(recipe, find)
         return net or open_net(recipe), recipe, params
-    guide = load_guide(find(recipe["guide"])) if recipe["guide"] else None
+    guide = _read_or_follow(recipe, "guide", find, load_guide)
     net = net or open_net(recipe)
     params["end"] = end = layer_of(recipe, net)
-    if guide is not None:
+    if isinstance(guide, str):
+        params["guide"] = guide
+    elif guide is not None and recipe.get("keys"):
+        params["objective"] = guide_objective(end, guide)  # the same, and it can fade into another
+    elif guide is not None:
         params["objective"] = partial(objective_guide, guide_features=guide_features(net, guide, end))
     return net, recipe | {"end": end}, params
+
+
+def _read_or_follow(recipe: Recipe, name: str, find: Find,
+                    read: Callable[[str], np.ndarray]) -> np.ndarray | str | None:  # fmt: skip
+    """The mask or guide of a recipe, read; for a video, of a film its path, once its first frame was decoded."""
+    if not recipe[name]:
+        return None
+    path = find(recipe[name])
+    if recipe["command"] != "video" or not is_film(path):
+        return read(path)
+    next(follow_film(path))
+    return path
 
 
 def objective_of(recipe: Recipe, find: Callable[[str], str | None]) -> Objective:

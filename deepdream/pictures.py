@@ -86,16 +86,21 @@ def _reduce_to_8_bits(image: "PIL.Image.Image", path: str | Path) -> "PIL.Image.
 def load_guide(path: str | Path) -> np.ndarray:
     """The picture in a file, (H, W, 3), reduced to `MOST_GUIDE` pixels, since it goes through the network whole."""
     image = load_image(path)
+    width = guide_width(image)
+    return load_image(path, width) if width else image
+
+
+def guide_width(image: np.ndarray) -> int | None:
+    """The width at which an image (H, W, 3) has at most `MOST_GUIDE` pixels; None if it has no more now."""
     height, width = image.shape[:2]
-    if height * width > MOST_GUIDE:
-        image = load_image(path, max(1, int((MOST_GUIDE * width / height) ** 0.5)))
-    return image
+    return max(1, int((MOST_GUIDE * width / height) ** 0.5)) if height * width > MOST_GUIDE else None
 
 
-def grey(mask: str | Path | np.ndarray) -> np.ndarray:
+def grey(mask: str | Path | np.ndarray, in_film: bool = False) -> np.ndarray:
     """A mask as it was given, a path or an array -> (h, w) float32, 0..1.
 
     Arrays are (h, w) or (h, w, 3), whole numbers 0..255 or fractions 0..1. Raises DreamError for what is no mask.
+    in_film: it is one of many, so it may be black all over, and if it is (h, w, 3), its values are 0..255.
     """
     mask = load_image(mask).astype(np.uint8) if isinstance(mask, (str, Path)) else np.asarray(mask)
     values = mask.mean(2) if mask.ndim == 3 and mask.shape[2] == 3 else mask
@@ -103,9 +108,10 @@ def grey(mask: str | Path | np.ndarray) -> np.ndarray:
         raise DreamError(f"a mask is a grey picture, (height, width) or (height, width, 3); this one is {mask.shape}")
     if not (values.min() >= 0 and values.max() <= 255):
         raise DreamError(f"the mask's values go from {values.min()} to {values.max()}; they must lie in 0..255 or 0..1")
-    if not values.any():
+    if not values.any() and not in_film:
         raise DreamError("the mask is black all over; the dream grows where a mask is light")
-    return np.asarray(values / 255 if mask.dtype.kind in "ui" or values.max() > 1 else values, np.float32)
+    is_picture = mask.dtype.kind in "ui" or values.max() > 1 or (in_film and mask.ndim == 3)
+    return np.asarray(values / 255 if is_picture else values, np.float32)
 
 
 def resized(a: np.ndarray, h: int, w: int) -> np.ndarray:

@@ -8,9 +8,11 @@ makes one from what a person gave, `from_record` from what a picture carries; bo
 """
 
 import ast
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from numbers import Integral, Real
 from pathlib import Path
@@ -22,7 +24,7 @@ VERSION = "0.2.0"
 Recipe = dict[str, Any]
 GRAND = 2**31 - 1  # in place of a limit, for whole numbers that have no natural one
 REQUIRED = object()  # in place of a default
-ABOUT = "deepdream", "sha256", "stopped_at", "frame"  # what a picture carries besides its recipe
+ABOUT = "deepdream", "sha256", "stopped_at", "frame", "preview"  # what a picture carries besides its recipe
 
 PICTURES = "dream", "batch", "grid"
 FILMS = "zoom", "journey", "video"
@@ -65,6 +67,7 @@ class Setting:
     passed: bool = False  # handed unchanged to the function `deepdream`
     kept: bool = True  # recorded in the picture
     knob: str | None = None  # label in the studio
+    before: Any = None  # what it was before it was a setting, if that is not the default
     but: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # {command: what is different there}
 
     @property
@@ -145,6 +148,17 @@ TABLE = (
             ("zoom", "journey"), 0.0, low=-360, high=360, unit="degrees", metavar="DEG"),
     Setting("shift", "--shift", float, "from frame to frame, move the picture by this many pixels", ("zoom", "journey"),
             [0.0, 0.0], low=-1e6, high=1e6, unit="pixels", count=2, metavar=("RIGHT", "DOWN")),
+    Setting("to", "--to", float, "fly to this point of the picture, to the right and down from its upper left, in "
+            "pixels or in shares of the sides from 0 to 1", ("zoom", "journey"), low=0, high=SIDE, unit="pixels",
+            count=2, metavar=("X", "Y")),
+    Setting("keys", "--keys", str, "a file, .toml or .json, that says what the settings are at some of the frames",
+            ("zoom",), metavar="FILE"),
+    Setting("down", "--down", bool, "climb the layers from the deepest to the lowest", ("journey",), False),
+    Setting("hold", "--hold", float, "how firmly to hold the mean colour, and the contrast at each scale, of the first "
+            "frame, or for a journey from noise, of photographs; from 0, not at all, to 1", ("zoom", "journey"), 0.0,
+            low=0, high=1, but={"journey": {"default": 0.3, "before": 0.0}}),
+    Setting("loop", "--loop", bool, "let the last frames fade into the first, for a film that runs for ever",
+            ("zoom", "journey"), False),
     Setting("fps", "--fps", float, "frames a second", ("zoom", "journey"), 25.0, above=0, high=240,
             unit="frames a second"),
     Setting("blend", "--blend", float, "how much of a frame's dream carries over to the next frame; 0 dreams each "
@@ -160,7 +174,8 @@ TABLE = (
             "default", (*GOAL, "train"), alias="--end", metavar="NAME", varies=True, knob="Layer", but={"train": {
             "help": "the layer to train, and to dream of later; without it, the network's default"}}),
     Setting("guide", "--guide", File, "dream of what is in this picture (reduced to half a megapixel)", GOAL,
-            metavar="IMAGE", knob="Guide"),
+            metavar="IMAGE", knob="Guide", but={"video": {"metavar": "FILE", "help": "dream of what is in this "
+            "picture, or in this film, frame by frame (reduced to half a megapixel)"}}),
     Setting("objective", "--objective", str, "what to climb in place of a layer: a sum such as \"L2('inception_4c/"
             "output') + 8000 * channel('inception_4c/output', 237)\" of the terms L2(layer), guide(layer, image), "
             "channel(layer, i), unit(layer, i, x, y), logit(class), strongest(layer, n), weakest(layer, n), "
@@ -194,7 +209,9 @@ TABLE = (
             unit="pixels", metavar="PX", knob="Width", but={"grid": {"default": 320}, "looks": {"default": 400},
             "studio": {"default": 640}, "train": {"default": 480, "kept": False,
             "help": "the width of the photograph that is watched"}}),
-    Setting("mask", "--mask", File, "dream only where this picture is light", DREAMS, metavar="IMAGE", knob="Mask"),
+    Setting("mask", "--mask", File, "dream only where this picture is light", DREAMS, metavar="IMAGE", knob="Mask",
+            but={"video": {"metavar": "FILE", "help": "dream only where this picture, or this film, frame by frame, "
+                           "is light"}}),
     Setting("smooth", "--smooth", float, "blur the gradient, against grain; sigma in pixels, such as 1", DREAMS, 0.0,
             low=0, high=1000, unit="pixels", metavar="PX", varies=True, passed=True, knob="Smoothing"),
     Setting("lap", "--lap", int, "split the gradient into this many scales and one more, such as 4, and give all the "
@@ -227,6 +244,8 @@ TABLE = (
     Setting("film", "--film", str, "make a film of the watched photograph's dreams, .mp4, .webm or .gif", ("train",),
             metavar="FILM", kept=False),
     # Running; these change nothing in what is made
+    Setting("preview", "--preview", bool, "first make every 10th frame, small and quick, in a film beside the other: "
+            "film-preview.mp4 for film.mp4", FILMS, False, kept=False),
     Setting("restart", "--restart", bool, "throw away the frames of an earlier run; without it, a run that was stopped "
             "or killed is resumed", (*FILMS, "train"), False, kept=False, but={"train": {"help": "throw away what an "
             "earlier run has learnt; without it, a run that was stopped or killed is resumed"}}),
@@ -402,13 +421,14 @@ def from_record(record: Mapping[str, Any]) -> Recipe:
         if name in rows and rows[name].kept:
             a_word = rows[name].varies and isinstance(value, str)  # as version 0.1.0 wrote it
             given[name] = read(command, name, value) if a_word else value
-    return complete(command, given)
+    return complete(command, {name: row.before for name, row in rows.items() if row.before is not None} | given)
 
 
 def with_defaults(record: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that a picture carries, and the defaults of those that did not exist when it was made."""
     rows = settings(record.get("command", ""))
-    return {name: row.default for name, row in rows.items() if row.kept and row.default is not None} | dict(record)
+    defaults = {name: row.default if row.before is None else row.before for name, row in rows.items() if row.kept}
+    return {name: default for name, default in defaults.items() if default is not None} | dict(record)
 
 
 def words(recipe: Recipe, out: str) -> list[str]:
@@ -475,7 +495,27 @@ def with_files(recipe: Recipe, find: Callable[[str, str], str]) -> Recipe:
 
     found = {name: find(name, path) for name, path in files(recipe)}
     words = [name for name in ("objective", "draw") if recipe.get(name)]
-    return recipe | found | {name: _with_guides(recipe[name], find_guide(name)) for name in words}
+    found |= {name: _with_guides(recipe[name], find_guide(name)) for name in words}
+    if str(recipe.get("keys") or "").startswith("{"):
+        found["keys"] = _with_files_of_keys(recipe["keys"], find)
+    return recipe | found
+
+
+def _with_files_of_keys(text: str, find: Callable[[str, str], str]) -> str:
+    """Keys in JSON, see keys.py, with find(name, path) in place of each path; those of key 100 are `key 100 mask` etc.;
+    any other text as it is."""
+    try:
+        keys = json.loads(text)
+        for frame, given in keys.items():
+            found = with_files({"command": "zoom"} | given, partial(_find_of_key, find, frame))
+            keys[frame] = {name: found[name] for name in given}
+    except (ValueError, TypeError, RecursionError):
+        return text  # keys.py says what is wrong with it
+    return json.dumps(keys)
+
+
+def _find_of_key(find: Callable[[str, str], str], frame: str, name: str, path: str) -> str:
+    return find(f"key {frame} {name}", path)
 
 
 def _with_guides(words: Any, find: Callable[[str], str]) -> Any:

@@ -19,10 +19,21 @@ from typing import Any
 import numpy as np
 
 from .errors import CannotWriteError, DreamError, whole
-from .films import Sound, check_film, check_range, encode_film, film_about, frame_path, is_folder, read_film
-from .motion import SteadyFrame, steady
+from .films import (
+    Sound,
+    check_film,
+    check_range,
+    encode_film,
+    film_about,
+    follow_film,
+    frame_path,
+    is_film,
+    is_folder,
+    read_film,
+)
+from .motion import SteadyFrame, is_one, steady
 from .net import Net
-from .pictures import load_image, save_image, to_json
+from .pictures import guide_width, load_guide, load_image, save_image, to_json
 from .recipe import with_defaults, with_files
 
 STATE = "state.npz"
@@ -38,13 +49,14 @@ Make = Callable[..., Iterator[tuple]]
 
 def make_film(out: str | Path, make: Make, settings: dict[str, Any], frames: int | None = None,
               fps: float | Fraction = 25, sound: Sound | None = None, restart: bool = False,
-              on_frame: Callable[[int], object] | None = None) -> None:  # fmt: skip
+              on_frame: Callable[[int], object] | None = None,
+              on_encode: Callable[[int, int], object] | None = None) -> None:  # fmt: skip
     """Make a film that may take hours, frame by frame; an earlier run that was stopped or killed is resumed.
 
     out: .mp4, .webm, .gif, or a folder, which has no suffix. make: see `Make`. settings: are written into each frame
     and into the film; a film that was begun with others is not resumed. frames: put this many into the film; None takes
     all that are made. restart: throw away the frames of an earlier run. on_frame: called with the number of frames that
-    are finished.
+    are finished. on_encode: called with the number of frames that are encoded, and of those that will be.
     """
     check_film(out, fps)
     out = Path(out)
@@ -65,7 +77,7 @@ def make_film(out: str | Path, make: Make, settings: dict[str, Any], frames: int
                 if on_frame:
                     on_frame(done)
             if out != folder:
-                pictures = (_read_frame(folder, i) for i in range(min(done, frames or done)))
+                pictures = _read_frames(folder, min(done, frames or done), on_encode)
                 with whole(out, out.with_name(f".deepdream-{out.name}")) as part:
                     encode_film(part, pictures, fps, settings, sound)
         except (DreamError, KeyboardInterrupt) as error:
@@ -87,31 +99,54 @@ def _add_finished(error: DreamError | KeyboardInterrupt, done: int, folder: Path
 def dream_video(net: Net, source: str | Path, out: str | Path, start: int = 0, stop: int | None = None, stride: int = 1,
                 width: int | None = None, blend: float = 0.9, seed: int = 0, settings: dict[str, Any] | None = None,
                 restart: bool = False, on_frame: Callable[[int], object] | None = None,
+                on_encode: Callable[[int, int], object] | None = None, mask: Any = None, guide: Any = None,
                 **dream_params: Any) -> None:  # fmt: skip
     """Dream over a film, without flicker, and keep its sound: `read_film`, `steady` and `make_film` in one.
 
-    Of every `stride` frames one is dreamt and shown as long as all of them. The rest is as for those three.
+    Of every `stride` frames one is dreamt and shown as long as all of them. mask, guide: a picture, as an array or a
+    path, or the path of a film, whose frame i belongs to frame i of the source; if it is shorter, its last frame stays.
+    The rest is as for those three.
     """
     check_range(start, stop, stride, width)
     fps, _, _ = film_about(source)
-    if Path(out).exists() and os.path.samefile(source, out):
-        raise DreamError(f"{out} is the film to dream over; give the dream another name")
+    for what, path in (("film to dream over", source), ("mask", mask), ("guide", guide)):
+        if isinstance(path, (str, Path)) and Path(out).exists() and Path(path).exists() and os.path.samefile(path, out):
+            raise DreamError(f"{out} is the {what}; give the dream another name")
+    for name, given in (("mask", mask), ("guide", guide)):
+        if not is_one(given):
+            raise DreamError("{setting} is several pictures; give one, or the path of a film", name)
+    if isinstance(guide, (str, Path)) and not is_film(guide):
+        guide = load_guide(guide)
+    along = {"mask": mask, "guide": guide}
     if settings is None:
         settings = {"source": Path(source).name, "start": start, "stop": stop, "stride": stride, "width": width}
         settings |= {"model": net.model.name, **net.engine, "blend": blend, "seed": seed}
         settings |= {name: _describe(value) for name, value in dream_params.items() if name != "on_step"}
+        settings |= {name: _describe(given, may_be_film=True) for name, given in along.items() if given is not None}
 
     def make(done: int, *last: Any) -> Iterator[SteadyFrame]:
         sources = read_film(source, start, stop, stride, width, done)
-        return steady(net, sources, blend, seed, SteadyFrame(*last) if last else None, **dream_params)
+        pictures = {name: _follow(given, name, start, stride, done) for name, given in along.items()}
+        return steady(net, sources, blend, seed, SteadyFrame(*last) if last else None, **pictures, **dream_params)
 
     frames = None if stop is None else len(range(start, stop, stride))
     sound = source, start / fps, math.inf if stop is None else stop / fps
-    make_film(out, make, settings, frames, fps / stride, sound, restart, on_frame)
+    make_film(out, make, settings, frames, fps / stride, sound, restart, on_frame, on_encode)
 
 
-def _describe(value: Any) -> Any:
+def _follow(given: Any, name: str, start: int, stride: int, done: int) -> Any:
+    """The pictures of a mask or guide that is the path of a film; any other as it is given."""
+    if not (isinstance(given, (str, Path)) and is_film(given)):
+        return given
+    width = guide_width(next(follow_film(given))) if name == "guide" else None
+    return follow_film(given, start, stride, width, done)
+
+
+def _describe(value: Any, may_be_film: bool = False) -> Any:
     """A parameter as the settings record it: the same for the same parameter, in another process too."""
+    if may_be_film and isinstance(value, (str, Path)) and is_film(value):
+        with open(value, "rb") as film:
+            return hashlib.file_digest(film, "sha256").hexdigest()
     if isinstance(value, np.ndarray):
         return hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()
     if isinstance(value, (int, float, str, type(None))):
@@ -165,11 +200,17 @@ def _lock(folder: Path, what: str) -> Iterator[None]:
         os.close(lock)
 
 
-def _read_frame(folder: Path, i: int) -> np.ndarray:
-    try:
-        return load_image(frame_path(folder, i))
-    except DreamError as error:
-        raise DreamError(f"{error}; {RESTART}") from None
+def _read_frames(folder: Path, n: int, on_encode: Callable[[int, int], object] | None) -> Iterator[np.ndarray]:
+    """The first n frames, one by one; the next is asked for when the one before is encoded."""
+    for i in range(n):
+        if on_encode:
+            on_encode(i, n)
+        try:
+            yield load_image(frame_path(folder, i))
+        except DreamError as error:
+            raise DreamError(f"{error}; {RESTART}") from None
+    if on_encode:
+        on_encode(n, n)
 
 
 def _clear(folder: Path) -> None:
@@ -218,7 +259,8 @@ def check_same(folder: Path, begun: dict[str, Any], now: dict[str, Any], what: s
     # Older versions recorded no sha256 of the guides inside an objective, and their full paths.
     new["sha256"] = {name: after[name] for name in after if name in before or not name.startswith("objective ")}
     for name in ("command", *sorted(begun.keys() | now.keys())):
-        if old.get(name) == new.get(name) or name in (*FREE, *files):
+        is_free = name in FREE and not (name == "frames" and now.get("loop"))  # a loop ends by fading into its begin
+        if old.get(name) == new.get(name) or is_free or name in files:
             continue
         cure = "go back to that, choose another name, or begin again with --restart"
         if name == "sha256":

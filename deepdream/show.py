@@ -10,7 +10,9 @@ from .lessons import Lesson
 from .pictures import encode
 
 DREAM_LOOK = "{desc}{percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left"
-FILM_LOOK = "{desc}{percentage:3.0f}%|{bar}| {n:.1f} of {total_fmt} frames, {rate_noinv_fmt}, {remaining} left"
+FILM_LOOK = "{desc}{percentage:3.0f}%|{bar}| {n:.1f} of {total_fmt} frames, {rate_noinv_fmt}, "
+ENCODING_LOOK = "{desc}{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} frames, "
+UNKNOWN, KNOWN = "{elapsed} elapsed", "{remaining} left, done {eta:%a %H:%M}"  # when a film will be finished
 TRAINING_LOOK = "{desc}{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} steps, {remaining} left"
 LONGEST = 40  # characters of a layer or objective beside a film's bar
 
@@ -18,6 +20,8 @@ LONGEST = 40  # characters of a layer or objective beside a film's bar
 class _Bar:
     """A bar that its `with` block removes. tqdm: the class of the bar; without it, a bar on the terminal. disable: True
     shows no bar; None shows one only on a terminal."""
+
+    begun_at = 0
 
     def __init__(self, tqdm: Any, disable: bool | None, **look: Any) -> None:
         if tqdm is None:
@@ -33,7 +37,7 @@ class _Bar:
 
     def begin_at(self, n: int) -> None:
         """Begin with what an earlier run has done: it took no time in this run, and must not count in its speed."""
-        self.bar.initial = self.bar.n = self.bar.last_print_n = n
+        self.begun_at = self.bar.initial = self.bar.n = self.bar.last_print_n = n
 
     def close(self) -> None:
         """Remove the bar."""
@@ -43,7 +47,8 @@ class _Bar:
 class Progress(_Bar):
     """A bar with the time left, for a dream or for all frames of a film: `with Progress() as progress`.
 
-    For a dream, give it as `on_step`. For a film, give it as `on_step` too, and its method `on_frame` to `make_film`.
+    For a dream, give it as `on_step`. For a film, give it as `on_step` too, and to `make_film` its methods `on_frame`
+    and `on_encode`.
 
     done: the share of the dream, or of the frame, that is done, 0..1. stopped: whether the dream was stopped before its
     end.
@@ -52,9 +57,9 @@ class Progress(_Bar):
     def __init__(self, frames: int | None = 0, tqdm: Any = None, disable: bool | None = None) -> None:
         """frames: how many a film has, None if that is not known, 0 for a dream. tqdm, disable: see `_Bar`."""
         self.done, self.stopped = 0.0, False
-        self.is_film, self.frames, self._finished = frames != 0, frames, None  # _finished: frames of the film
-        if self.is_film:
-            look = {"total": frames, "bar_format": FILM_LOOK, "unit": " frames", "ncols": 120}
+        self.is_film, self._finished, self._look = frames != 0, None, FILM_LOOK  # _finished: frames of the film
+        if self.is_film:  # with smoothing, the time would jump with the speed of each step
+            look = {"total": frames, "bar_format": FILM_LOOK + UNKNOWN, "unit": " frames", "ncols": 120, "smoothing": 0}
         else:
             look = {"total": 1.0, "bar_format": DREAM_LOOK, "ncols": 100}
         super().__init__(tqdm, disable, **look)
@@ -70,16 +75,31 @@ class Progress(_Bar):
         else:
             label = f"octave {step.octave}, step {step.iteration}, {step.end}"
         self.bar.set_description_str(f"{label} ", refresh=False)
-        self.bar.update((self._finished or 0) + step.done - self.bar.n)
+        self._move((self._finished or 0) + step.done)
 
     def on_frame(self, finished: int) -> None:
         """Move the bar to the number of frames that are finished; the first call gives those of an earlier run."""
         if self._finished is None:
             self.begin_at(finished)
         self._finished = finished
-        self.bar.update(finished - self.bar.n)
-        if self.frames and finished >= self.frames:
-            self.bar.set_description_str("encoding ")
+        self._move(finished)
+
+    def on_encode(self, encoded: int, frames: int) -> None:
+        """Begin again with a bar for encoding, and move it to the number of frames that are encoded."""
+        if self._look != ENCODING_LOOK:
+            self._look = ENCODING_LOOK
+            self.bar.set_description_str("encoding ", refresh=False)
+            self.begin_at(0)
+            self.bar.bar_format = ENCODING_LOOK + UNKNOWN
+            self.bar.reset(frames)
+        self._move(encoded)
+
+    def _move(self, n: float) -> None:
+        """Move the bar; for a film, show when it will be done, as soon as that can be calculated."""
+        if self.is_film:
+            is_known = self.begun_at < n <= (self.bar.total or 0)
+            self.bar.bar_format = self._look + (KNOWN if is_known else UNKNOWN)
+        self.bar.update(n - self.bar.n)
 
 
 class TrainingProgress(_Bar):

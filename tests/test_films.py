@@ -11,6 +11,7 @@ from clips import PHOTO, panned, tone, write
 
 import deepdream as dd
 from deepdream import films
+from deepdream.pictures import to_image
 
 FORMATS = pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif"])
 
@@ -105,6 +106,49 @@ def test_fast_films_and_odd_names(tmp_path):
     assert len(list(dd.read_film(out))) == 2
     with pytest.raises(dd.DreamError, match=r"fps is 60; a \.gif shows at most 50 frames a second"):
         dd.save_film(tmp_path / "out.gif", panned(2), 60)
+
+
+@pytest.mark.parametrize("name", ["in.avi", "in.gif"])
+def test_a_film_follows_another(tmp_path, name):
+    path = tmp_path / name
+    if name == "in.gif":
+        dd.save_film(path, panned(5))
+    else:
+        write(path, panned(5))
+    frames = list(dd.read_film(path))
+
+    def follows(*numbers, **given):
+        pictures = list(films.follow_film(path, **given))
+        return len(pictures) == len(numbers) and all(np.array_equal(a, frames[i]) for a, i in zip(pictures, numbers))
+
+    assert follows(0, 1, 2, 3, 4, 4)
+    assert follows(1, 4, 4, start=1, stride=3) and follows(0, 3, 4, stride=3), "its last picture is the last to come"
+    assert follows(4, 4, start=4) and follows(4, start=5) and follows(4, start=999, stride=7, done=3)
+    assert follows(3, 4, 4, done=3) and follows(4, 4, start=1, stride=3, done=1) and follows(4, stride=3, done=2)
+    assert next(films.follow_film(path, width=30)).shape == (20, 30, 3)
+
+
+def test_what_is_a_film(tmp_path):
+    pictures, stills, moving = panned(3), ["a.png", "a.jpg", "a.webp", "one.gif", "a.tif"], ["a.mp4", "a.webm", "a.gif"]
+    for name in stills:
+        to_image(pictures[0]).save(tmp_path / name)
+    for name in moving:
+        dd.save_film(tmp_path / name, pictures)
+    write(tmp_path / "a.mpg", pictures, codec="mpeg1video")
+    write(tmp_path / "a.m1v", pictures, codec="mpeg1video")  # Pillow opens it, and cannot read it
+    to_image(pictures[0]).save(tmp_path / "many.webp", save_all=True, append_images=[to_image(pictures[1])])
+    assert all(films.is_film(tmp_path / name) for name in (*moving, "a.mpg", "a.m1v"))
+    assert not any(films.is_film(str(tmp_path / name)) for name in (*stills, "many.webp"))
+    for name in ("text.png", "text.gif", "text.mp4"):
+        (tmp_path / name).write_text("This is no picture.\n" * 100)
+    assert films.is_film(tmp_path / "text.mp4"), "so that it is called a film that cannot be read"
+    assert not any(films.is_film(tmp_path / name) for name in ("text.png", "text.gif", "absent.mp4", ".", "a/b.mp4"))
+    whole = (tmp_path / "a.gif").read_bytes()
+    left = []
+    for n in range(0, len(whole), 97):
+        (tmp_path / "cut.gif").write_bytes(whole[:n])
+        left.append(films.is_film(tmp_path / "cut.gif"))
+    assert left == sorted(left) and left[-1] and not left[0], "as long as a second frame is left of it"
 
 
 @pytest.mark.parametrize("name", ["absent.mp4", "text.mp4", "empty.mp4", "sound.m4a", "cut.mp4", "http://x/y.mp4"])

@@ -1,6 +1,9 @@
 """Zoom against the notebook's loop; journeys; films without flicker, measured where the true motion is known."""
 
 import signal
+import warnings
+from functools import partial
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from conftest import load, write_model
 from plain import Camera, plain_zoom, stock_net
 
 import deepdream as dd
-from deepdream import motion, shapes
+from deepdream import hold, motion, shapes
 
 FEW = {"iter_n": 2, "octave_n": 2}
 
@@ -38,7 +41,7 @@ def test_a_zoom_is_the_notebooks_to_the_bit(squeezenet, photo):
 def test_a_zoom_makes_one_frame_at_a_time(toynet, photo, monkeypatch):
     made = []
     monkeypatch.setattr(motion, "deepdream", lambda net, frame, **_: made.append(1) or frame)
-    frames = dd.zoom(toynet, photo, 10**9)
+    frames = dd.zoom(toynet, photo, 10**9, end="both")
     assert not made
     next(frames), next(frames)
     assert len(made) == 2
@@ -57,7 +60,8 @@ def test_how_a_picture_moves():
     middle = (30, 40)
 
     def came_from(scale=0.0, rotate=0.0, shift=(0, 0), at=middle):
-        return motion._move(picture, scale, rotate, shift)[at][:2]
+        (move,) = islice(motion._moves({0: {"scale": scale, "rotate": rotate, "shift": shift}}, picture.shape[:2]), 1)
+        return motion._move(picture, move)[at][:2]
 
     assert np.allclose(came_from(), (40, 30))
     assert np.allclose(came_from(0.1), (40, 30)) and np.allclose(came_from(0.1, at=(30, 60)), (40 + 20 * 0.9, 30))
@@ -65,7 +69,7 @@ def test_how_a_picture_moves():
     # Clockwise: what is seen to the right of the middle was above it.
     assert np.allclose(came_from(rotate=90, at=(30, 50)), (40, 20), atol=1e-4)
     assert np.allclose(came_from(rotate=90, shift=(0, 6)), (34, 30), atol=1e-4)
-    assert motion._move(picture, 0.05, 10, (9, 9)).min() >= 0, "beyond the border lies its mirror image"
+    assert min(came_from(0.05, 10, (9, 9), at=corner).min() for corner in ((0, 0), (59, 0), (0, 79), (59, 79))) >= 0
 
 
 @pytest.mark.parametrize(
@@ -132,7 +136,7 @@ def test_a_journey_climbs_one_layer_after_another(toynet, monkeypatch):
         return frame
 
     monkeypatch.setattr(motion, "deepdream", noted)
-    frames = list(dd.journey(toynet, ["conv1", "left", "both"], 4, cross_fade=2, size=(48, 64), scale=0))
+    frames = list(dd.journey(toynet, ["conv1", "left", "both"], 4, cross_fade=2, size=(48, 64), scale=0, hold=0))
     assert len(frames) == len(climbed) == 12 and frames[0].shape == (48, 64, 3)
     assert [list(weights) for weights in climbed] == [["conv1"]] * 2 + [["conv1", "left"]] * 2 + [["left"]] * 2 + [
         ["left", "both"]] * 2 + [["both"]] * 4  # fmt: skip
@@ -150,7 +154,7 @@ def test_weights_are_rounded_to_four_digits():
 
 def test_layers_fade_by_what_they_change_and_not_by_their_numbers(squeezenet, photo):
     """At half of the fade both layers' gradients are as strong; raw, one is several times the other."""
-    fading = motion._cross_fade(squeezenet, photo, "fire5/concat", "fire8/concat", 0.5)
+    fading = motion._cross_fade(squeezenet, photo, dd.L2("fire5/concat"), dd.L2("fire8/concat"), 0.5)
     strength = {}
     for layer, fill in fading.bind(squeezenet).items():
         ((weight, _),) = fill.terms
@@ -169,11 +173,23 @@ def test_a_journey_to_a_classifier(toynet):
 def test_a_journey_is_resumed(toynet, photo):
     way = {"layers": ["conv1", "both"], "frames_per_layer": 3, "cross_fade": 2, "rotate": 1.0, "octave_n": 2}
     whole = list(dd.journey(toynet, size=(48, 64), seed=3, **way))
-    assert same(whole[3:], dd.journey(toynet, frame=whole[2], seed=3, done=3, **way))
+    like = hold.clouds((48, 64), 3)  # what the journey from noise goes by
+    assert same(whole[3:], dd.journey(toynet, frame=whole[2], like=like, seed=3, done=3, **way))
     assert same(whole, dd.journey(toynet, size=(48, 64), seed=3, **way))
     assert not np.array_equal(whole[0], next(dd.journey(toynet, size=(48, 64), seed=4, **way)))
-    from_a_picture = next(dd.journey(toynet, frame=photo, **way))
-    assert abs(from_a_picture - photo).mean() < 20
+    from_a_picture = list(dd.journey(toynet, frame=photo, **way))
+    assert abs(from_a_picture[0] - photo).mean() < 20
+    first, last = from_a_picture[0], from_a_picture[2]
+    assert same(from_a_picture[3:], dd.journey(toynet, frame=last, first=first, done=3, **way))
+    with pytest.raises(dd.DreamError, match="give its first frame, too"):
+        next(dd.journey(toynet, frame=last, done=3, **way))
+
+
+def test_a_journey_down(toynet, squeezenet):
+    assert motion.stations(squeezenet, down=True) == motion.stations(squeezenet)[::-1]
+    assert motion.stations(toynet, ["conv1", "both", "left"], down=True) == ["both", "left", "conv1"]
+    way = {"frames_per_layer": 2, "size": (48, 64), "octave_n": 2}
+    assert same(dd.journey(toynet, down=True, **way), dd.journey(toynet, ["both", "conv1"], **way))
 
 
 @pytest.mark.parametrize(
@@ -303,8 +319,118 @@ def test_a_film_under_a_mask(toynet):
         assert changed[:100].mean() > 1 and changed[105:].max() < 1e-3
 
 
+# Masks and guides that are films, too
+
+
+def disc(x, size=(60, 100), radius=20):
+    """A mask: a white disc on black, x pixels from the left, (h, w) uint8."""
+    down, right = np.mgrid[: size[0], : size[1]]
+    return np.uint8(255 * ((down - size[0] / 2) ** 2 + (right - x) ** 2 < radius**2))
+
+
+def detail(frame, columns=slice(None)):
+    return abs(frame.picture - frame.source)[:, columns].mean()
+
+
+def test_a_mask_and_a_guide_for_each_frame(toynet, photo):
+    params = {"end": "both", "blend": 0, **FEW}
+    sources, masks = [PAN.shot(i) for i in range(3)], [disc(20), disc(60, (30, 200)), disc(80)]
+    guides = [photo[i * 8 :, : 60 + i] for i in range(3)]
+    film = dd.steady(toynet, sources, mask=iter(masks), guide=iter(guides), **params)
+    for frame, source, mask, guide in zip(film, sources, masks, guides):
+        best = partial(dd.objective_guide, guide_features=dd.guide_features(toynet, guide, "both"))
+        by_hand = next(dd.steady(toynet, [source], mask=mask, objective=best, **params))
+        assert np.array_equal(frame.picture, by_hand.picture)
+        dream = dd.deepdream(toynet, source, seed=0, mask=mask, objective=best, end="both", **FEW)
+        assert abs(frame.picture - dream).mean() < 2, "all but the mean brightness is the dream's"
+    one = dd.steady(toynet, sources, mask=masks[0], guide=guides[0], end="both", **FEW)
+    best = partial(dd.objective_guide, guide_features=dd.guide_features(toynet, guides[0], "both"))
+    by_hand = dd.steady(toynet, sources, mask=masks[0], objective=best, end="both", **FEW)
+    assert same((frame.picture for frame in one), (frame.picture for frame in by_hand)), "one picture for all frames"
+
+
+def test_the_last_mask_and_guide_stay(toynet, photo, monkeypatch):
+    made, masks, made_from = [], [], []
+    monkeypatch.setattr(motion, "deepdream", lambda net, image, mask, **_: masks.append(mask) or image + 5)
+    monkeypatch.setattr(motion, "guide_features", lambda net, picture, end: made_from.append(picture) or made)
+    other = photo + 1
+    film = dd.steady(toynet, [PAN.shot(0)] * 6, mask=[disc(20), disc(80)], guide=[photo, photo.copy(), other], blend=0)
+    assert len(list(film)) == 6
+    assert len(made_from) == 2 and made_from[0] is photo and made_from[1] is other, "once for each that is new"
+    assert len(masks) == 6 and masks[0].argmax(1).max() < 50 < masks[1].argmax(1).max()
+    assert all(np.array_equal(mask, masks[1]) for mask in masks[2:])
+
+
+def test_under_a_black_mask_a_frame_is_not_dreamt(toynet):
+    params = {"end": "both", **FEW}
+    sources, black = [PAN.shot(i) for i in range(7)], np.zeros((60, 100, 3), np.float32)
+    light = np.repeat(disc(50, radius=45)[..., None], 3, 2).astype(np.float32)  # as `read_film` yields it
+    masks = [black, black, light, black, light, light, light]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        film = list(dd.steady(toynet, sources, mask=iter(masks), **params))
+        assert len(list(dd.steady(toynet, sources[:2], mask=[black], **params))) == 2, "all of a film"
+    for i in (0, 1, 3):
+        assert np.array_equal(film[i].picture, sources[i]) and film[i].strength == 0
+    for i in (2, 4):
+        alone = next(dd.steady(toynet, sources[i:], mask=np.uint8(light), **params))
+        assert np.array_equal(film[i].picture, alone.picture), "the dream begins again"
+    for i in (5, 6):
+        assert detail(film[i]) == pytest.approx(detail(film[4]), rel=0.1)
+    dark = np.ones_like(black)  # of 255: as dark as can be, and not white
+    assert detail(next(dd.steady(toynet, sources, mask=[dark], **params))) < 0.02 * detail(film[2])
+
+
+def test_a_dream_grows_and_fades_with_its_mask(squeezenet):
+    params = {"end": "fire5/concat", **FEW}
+    sources = [PAN.shot(i) for i in range(6)]
+    whole = list(dd.steady(squeezenet, sources, **params))
+    fading = (np.full((6, 10), light) for light in (0.25, 0.5, 1.0, 1.0, 0.5, 0.1))
+    for frame, plain, light in zip(
+        dd.steady(squeezenet, sources, mask=fading, **params), whole, (0.25, 0.5, 1, 1, 0.5, 0.1)
+    ):
+        assert detail(frame) == pytest.approx(light * detail(plain), rel=0.15)
+    half, more = np.zeros((6, 200), np.uint8), np.zeros((6, 200), np.uint8)
+    half[:, :80], more[:, :160] = 255, 255
+    film = list(dd.steady(squeezenet, sources, mask=iter([half, half, more, half, half, half]), **params))
+    new = slice(95, 150)  # what becomes light at once is dreamt at once, and what becomes dark is left alone
+    assert detail(film[2], new) > 0.7 * detail(whole[2], new) and detail(film[3], new) < 1e-3
+    assert detail(film[5], slice(0, 60)) == pytest.approx(detail(film[1], slice(0, 60)), rel=0.3), "the rest stays"
+
+
+def test_a_film_under_masks_is_resumed(toynet, photo):
+    params = {"end": "both", **FEW}
+    sources = [PAN.shot(i) for i in range(7)]
+    masks, guides = [disc(20), disc(30), 0 * disc(0), 0 * disc(0), disc(60), disc(70), disc(80)], [photo, photo + 9]
+    film = list(dd.steady(toynet, sources, mask=masks, guide=guides, **params))
+    for done in range(1, 7):
+        rest = dd.steady(
+            toynet, sources[done:], last=film[done - 1], mask=iter(masks[done:]), guide=guides[1], **params
+        )
+        assert same((frame.picture for frame in film[done:]), (frame.picture for frame in rest)), done
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"mask": iter([])}, "there is no picture in the mask; it needs at least one"),
+        ({"guide": []}, "there is no picture in the guide; it needs at least one"),
+        ({"mask": [np.zeros((4, 4)) - 1]}, "the mask's values go from -1"),
+        ({"mask": np.zeros((4, 4))}, "the mask is black all over"),
+        ({"guide": [np.zeros((4, 4))]}, r"\(height, width, 3\)"),
+        ({"guide": np.zeros((2, 2, 3)), "end": "fc"}, "fc"),
+        ({"guide": np.zeros((40, 40, 3)), "objective": dd.objective_L2}, "a guide is an objective, too"),
+    ],
+)
+def test_masks_and_guides_that_are_refused(toynet, given, says):
+    with pytest.raises(dd.DreamError, match=says):
+        next(dd.steady(toynet, [PAN.shot(0)], **{"end": "both"} | given))
+
+
 def test_films_on_torch(toy):
     net = load(toy, "torch")
     film = list(dd.steady(net, [PAN.shot(i) for i in range(3)], end="both", **FEW))
+    params = {"mask": iter([disc(20), 0 * disc(0), disc(60)]), "guide": iter([PAN.shot(5), PAN.shot(9)])}
+    assert len(list(dd.steady(net, [PAN.shot(i) for i in range(3)], end="both", **params, **FEW))) == 3
     assert len(film) == 3 and len(list(dd.journey(net, frames_per_layer=2, cross_fade=1, size=(48, 64)))) == 4
     assert shapes.climbable(net.layer_specs) == net.climbable

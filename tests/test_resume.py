@@ -18,7 +18,7 @@ from clips import PHOTO, panned, tone, write
 from conftest import main, mounted, refused, run
 
 import deepdream as dd
-from deepdream import films, resume
+from deepdream import films, motion, resume
 
 # Dreaming over a film
 
@@ -43,6 +43,88 @@ def test_the_sound_is_kept(tmp_path, toy, suffix):
     with pytest.raises(dd.DreamError, match="is the film to dream over; give the dream another name"):
         dd.dream_video(net, source, source, end="both")
     assert source.read_bytes() == before
+
+
+@pytest.fixture
+def masked(tmp_path):
+    """(a film of 9 frames, a film of 7 masks, the fourth of them black, a film of 4 guides)"""
+    masks = [np.zeros((40, 60, 3), np.uint8) for _ in range(7)]
+    for i in (0, 1, 2, 4, 5, 6):
+        masks[i][:, 6 * i : 6 * i + 20] = 255
+    dd.save_film(tmp_path / "guides.gif", panned(4, 48, 40))
+    return write(tmp_path / "in.mp4", panned(9)), write(tmp_path / "masks.avi", masks), tmp_path / "guides.gif"
+
+
+def test_masks_and_guides_that_are_films(tmp_path, toy, masked, monkeypatch):
+    net, (source, masks, guides) = dd.load_net(toy), masked
+    few = {"end": "both", "iter_n": 1, "octave_n": 2}
+    made, features = [], motion.guide_features
+    monkeypatch.setattr(motion, "guide_features", lambda *args: made.append(1) or features(*args))
+    dd.dream_video(net, source, tmp_path / "out", mask=masks, guide=str(guides), **few)
+    assert len(made) == 4, "the last guide stays, and is not looked at again"
+    white, pictures = [np.uint8(frame) for frame in dd.read_film(masks)], list(dd.read_film(guides))
+    by_hand = dd.steady(net, dd.read_film(source), mask=white, guide=pictures, **few)
+    for i, frame in enumerate(by_hand):
+        assert np.array_equal(dd.load_image(tmp_path / "out" / f"{i:06d}.png"), np.uint8(frame.picture)), i
+    black = dd.load_image(tmp_path / "out" / "000003.png")
+    assert np.array_equal(black, list(dd.read_film(source))[3]), "the source's picture"
+    # The same frames belong together in a part of the film.
+    dd.dream_video(net, source, tmp_path / "part", 1, 8, 2, mask=masks, guide=guides, **few)
+    some = dd.read_film(source, 1, 8, 2)
+    by_hand = dd.steady(net, some, mask=[white[i] for i in (1, 3, 5, 6)], guide=[pictures[i] for i in (1, 3)], **few)
+    for i, frame in enumerate(by_hand):
+        assert np.array_equal(dd.load_image(tmp_path / "part" / f"{i:06d}.png"), np.uint8(frame.picture)), i
+    assert i == 3
+
+
+def test_large_guides_are_reduced(tmp_path, toy, monkeypatch):
+    seen, net, black = [], dd.load_net(toy), np.zeros((720, 1000, 3))
+    monkeypatch.setattr(motion, "guide_features", lambda _, image, end: seen.append(image.shape) or image)
+    monkeypatch.setattr(motion, "deepdream", lambda _, image, **params: image + 5)
+    guide, still = write(tmp_path / "guide.mp4", [black] * 2), tmp_path / "guide.png"
+    dd.save_image(still, black)
+    source = write(tmp_path / "in.mp4", panned(2))
+    for path in (guide, still):
+        dd.dream_video(net, source, tmp_path / path.suffix[1:], guide=path)
+    assert seen == [(600, 833, 3)] * 2
+
+
+def test_a_film_under_masks_is_resumed_frame_by_frame(tmp_path, toy, masked):
+    net, (source, masks, guides) = dd.load_net(toy), masked
+    given = {"mask": masks, "guide": guides, "end": "both", "iter_n": 1, "octave_n": 2}
+    dd.dream_video(net, source, tmp_path / "whole", **given)
+    for stop in range(1, 10):
+        dd.dream_video(net, source, tmp_path / "parts", stop=stop, **given)
+    for name in sorted(os.listdir(tmp_path / "whole"))[:9]:
+        assert np.array_equal(*(dd.load_image(tmp_path / folder / name) for folder in ("whole", "parts"))), name
+    with np.load(tmp_path / "whole" / "state.npz") as one, np.load(tmp_path / "parts" / "state.npz") as other:
+        assert all(np.array_equal(one[f"arr_{i}"], other[f"arr_{i}"]) for i in range(4))
+
+
+def test_another_mask_or_guide_is_refused(tmp_path, toy, masked):
+    net, (source, masks, guides) = dd.load_net(toy), masked
+    given = {"mask": masks, "guide": guides, "end": "both", "iter_n": 1, "octave_n": 1, "stop": 2}
+    dd.dream_video(net, source, tmp_path / "out", **given)
+    copied = tmp_path / "copied.avi"
+    copied.write_bytes(masks.read_bytes())
+    dd.dream_video(net, source, tmp_path / "out", **given | {"mask": copied})
+    for name in ("mask", "guide"):
+        with pytest.raises(dd.DreamError, match=f"was begun with {name} '[0-9a-f]+', and now it is"):
+            dd.dream_video(net, source, tmp_path / "out", **given | {name: source})
+    with pytest.raises(dd.DreamError, match="mask is several pictures; give one, or the path of a film"):
+        dd.dream_video(net, source, tmp_path / "out", **given | {"mask": iter([])})
+    with pytest.raises(dd.DreamError, match=r"guides\.gif is the guide; give the dream another name"):
+        dd.dream_video(net, source, guides, **given)
+    words = "video", source, "-o", tmp_path / "film", "--model", toy, "--iterations", 1, "--octaves", 1
+    assert is_made(main(*words, "--mask", masks, "--guide", guides), tmp_path / "film")
+    carried = dd.read_settings(tmp_path / "film")
+    assert carried["sha256"].keys() >= {"source", "mask", "guide"} and carried["guide"] == "guides.gif"
+    assert is_made(main(*words, "--mask", copied, "--guide", guides), tmp_path / "film")
+    refused(main(*words, "--mask", source, "--guide", guides), "was begun from another file than this one")
+    again = "replay", tmp_path / "film", "-o", tmp_path / "again", "--model", toy
+    assert is_made(main(*again), tmp_path / "again"), "all three lie beside it"
+    for name in frames_in(tmp_path / "film"):
+        assert np.array_equal(*(dd.load_image(tmp_path / folder / name) for folder in ("film", "again")))
 
 
 def test_memory_does_not_grow_with_the_film(tmp_path, toy):
@@ -105,6 +187,12 @@ def kill_and_resume(tmp_path, toy, command, kills, n):
         given = ["zoom", PHOTO, "--frames", n, "--width", 200]
     else:
         given = ["video", write(tmp_path / "in.mp4", panned(n, 200, 112), sound=0.5)]
+    if command == "masks":
+        moving = [np.zeros((56, 100, 3), np.uint8) for _ in range(n - 2)]
+        for i, mask in enumerate(moving):
+            mask[:, 5 * i : 5 * i + 40] = 255 * (i % 5 > 0)
+        given += ["--mask", write(tmp_path / "masks.mp4", moving)]
+        given += ["--guide", write(tmp_path / "guides.mp4", panned(n // 2, 80, 64))]
     given = [*given, "--model", toy, "--iterations", 6, "--octaves", 3, "--layer", "both"]
     inputs = os.listdir(tmp_path)
     assert main(*given, "-o", tmp_path / "whole.mp4").returncode == 0
@@ -142,8 +230,13 @@ def test_a_run_killed_four_times_makes_the_same_film(tmp_path, toy):
     kill_and_resume(tmp_path, toy, "video", 4, 14)
 
 
+def test_a_run_with_masks_and_guides_is_killed_three_times(tmp_path, toy):
+    random.seed(3)
+    kill_and_resume(tmp_path, toy, "masks", 3, 10)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["zoom", "video"])
+@pytest.mark.parametrize("command", ["zoom", "video", "masks"])
 def test_a_run_killed_ten_times_makes_the_same_film(tmp_path, toy, command):
     random.seed(2)
     kill_and_resume(tmp_path, toy, command, 10, 30)
@@ -207,6 +300,19 @@ def test_what_a_second_run_does(tmp_path):
     assert count({"scale": 2}, out, 2, restart=True) == [0, 1]
     assert sorted(os.listdir(frames)) == ["000000.png", "000001.png", "state.npz"]
     assert dd.read_settings(frames / "000001.png") == {"scale": 2, "frame": 1}
+
+
+def test_what_is_encoded_is_counted(tmp_path):
+    out, calls = tmp_path / "out.gif", []
+    count({}, out, on_frame=calls.append, on_encode=lambda *now: calls.append(now))
+    encoded = [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    assert calls == [0, 1, 2, 3, 4, *encoded]
+    calls.clear()
+    count({}, tmp_path / "out.mp4", on_frame=calls.append, on_encode=lambda *now: calls.append(now))
+    assert calls == [4, *encoded], "only encoding remains"
+    calls.clear()
+    count({}, tmp_path / "folder", on_encode=lambda *now: calls.append(now))
+    assert calls == [], "its frames need no encoding"
 
 
 @pytest.mark.parametrize(
@@ -372,6 +478,13 @@ def test_a_journey_from_a_picture(tmp_path, toy):
         (("video", PHOTO, "-o", "out.mp4", "--width", 20000), "--width is 20000; a film can be at most 16384"),
         (("video", PHOTO, "-o", "out.mp4", "--blend", 2), r"--blend is 2\.0"),
         (("video", "toy", "-o", "out.mp4"), "it is a folder"),
+        (("video", PHOTO, "-o", "out.mp4", "--mask", "text.mp4"), r"cannot read the film text\.mp4: "),
+        (("video", PHOTO, "-o", "out.mp4", "--guide", "text.mp4"), r"cannot read the film text\.mp4: "),
+        (("video", PHOTO, "-o", "out.mp4", "--mask", "absent.mp4"), r"picture absent\.mp4: there is no such file"),
+        (("video", PHOTO, "-o", "out.mp4", "--guide", "absent.png"), r"picture absent\.png: there is no such file"),
+        (("video", PHOTO, "-o", "out.mp4", "--guide", "toy"), "cannot read the picture toy: "),
+        (("zoom", PHOTO, "-o", "out.mp4", "--mask", "text.mp4"), r"cannot read the picture text\.mp4: "),
+        (("video", PHOTO, "-o", "out.mp4", "--guide", PHOTO, "--objective", "L2('both')"), "leave out --layer and"),
         (("video", PHOTO, "-o", "out.mp4", "--layr", "both"), "unknown option '--layr'; did you mean '--layer'"),
     ],
 )

@@ -1,5 +1,7 @@
 """What is seen while a dream grows: the progress bar and the live view."""
 
+import re
+from datetime import datetime, timedelta
 from functools import partial
 from io import StringIO
 
@@ -52,18 +54,66 @@ def test_the_progress_of_a_film(screen, bar):
         assert progress.bar.n == 1.5 and progress.done == 0.5
         assert f"{'a' * 39}…  38%|" in screen.getvalue() and "1.5 of 4 frames" in screen.getvalue()
         progress.on_frame(2)
-        assert progress.bar.n == 2 and "encoding" not in screen.getvalue()
+        assert progress.bar.n == 2
         progress.on_frame(4)
-        assert "encoding 100%|" in screen.getvalue()
+        assert "encoding" not in screen.getvalue() and "4.0 of 4 frames" in screen.getvalue()
     assert progress.bar.disable
 
 
-def test_the_progress_of_a_film_of_unknown_length(bar):
+def last_line(screen):
+    return screen.getvalue().split("\r")[-1]
+
+
+def test_a_bar_shows_when_the_film_will_be_done(screen, bar):
+    hours = 0
+    with Progress(100, bar, disable=False) as progress:
+        progress.bar._time = lambda: 3600 * hours
+        progress.bar.start_t = progress.bar.last_print_t = 0
+        progress.on_frame(40)
+        assert "00:00 elapsed" in last_line(screen) and "done" not in last_line(screen), "it cannot be known yet"
+        for hours in range(1, 11):
+            progress.on_frame(40 + hours)
+        due = datetime.now() + timedelta(hours=50)
+        shown = [f"50:00:00 left, done {day:%a %H:%M}" for day in (due, due - timedelta(minutes=1))]
+        assert any(text in last_line(screen) for text in shown), last_line(screen)
+        progress(step(0, 0.5, end="a" * 99))
+        assert re.search(r"50\.5 of 100 frames, .* left, done \w{3} \d\d:\d\d", last_line(screen)), "all of it fits"
+
+
+def test_the_progress_of_a_film_of_unknown_length(screen, bar):
     with Progress(None, bar, disable=False) as progress:
         progress.on_frame(0)
         progress(step(3, 0.5))
         progress.on_frame(1)
         assert progress.bar.n == 1 and progress.bar.total is None
+        assert "1.0 of ? frames" in last_line(screen) and "left" not in screen.getvalue()
+        progress.on_encode(0, 1)
+        assert "encoding   0%|" in last_line(screen)
+        progress.on_encode(1, 1)
+        assert "encoding 100%|" in last_line(screen) and "1 of 1 frames" in last_line(screen)
+
+
+def test_a_film_that_has_more_frames_than_it_says(screen, bar):
+    with Progress(1, bar, disable=False) as progress:
+        for n in range(3):
+            progress.on_frame(n)
+        assert "2.0 of ? frames" in last_line(screen) and "done" not in last_line(screen)
+
+
+def test_encoding_has_a_bar_of_its_own(screen, bar):
+    with Progress(4, bar, disable=False) as progress:
+        progress.on_frame(4)  # an earlier run has made all of them
+        progress.on_encode(0, 3)
+        assert progress.bar.n == 0 and "encoding   0%|" in last_line(screen) and "0 of 3 frames" in last_line(screen)
+        progress.on_encode(1, 3)
+        assert re.search(r"encoding  33%\|.*\| 1 of 3 frames, 00:00 left, done \w{3} \d\d:\d\d", last_line(screen))
+        progress.on_encode(3, 3)
+        assert "encoding 100%|" in last_line(screen)
+    with Progress(4, disable=True) as progress:  # away from a terminal
+        progress.on_frame(0)
+        progress(step(0, 0.5))
+        progress.on_encode(0, 4)
+        progress.on_encode(4, 4)
 
 
 def test_away_from_a_terminal_there_is_no_bar(capsys):
