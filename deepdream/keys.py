@@ -23,7 +23,7 @@ import numpy as np
 
 from . import looks
 from .errors import DreamError, unknown
-from .recipe import Recipe, check, option, settings
+from .recipe import ROWS, Recipe, check, option, settings
 
 Keys = dict[int, dict[str, Any]]  # {frame: {setting in Python: value}}
 
@@ -42,7 +42,13 @@ def at(keys: Keys, name: str, frame: int) -> Any:
     if after is None:
         return value
     t = (frame - before) / (after - before)
-    return _mix(value, keys[after][name], t * t * (3 - 2 * t))
+    mixed = _mix(value, keys[after][name], ease(t))
+    return round(mixed) if ROWS[name].kind is int else mixed
+
+
+def ease(t: float) -> float:
+    """From 0 to 1 as t is, but slowly at first and at last."""
+    return t * t * (3 - 2 * t)
 
 
 def around(keys: Keys, name: str, frame: int) -> tuple[int, int | None]:
@@ -58,8 +64,7 @@ def _mix(a: Any, b: Any, share: float) -> Any:
     numbers = int, float, np.number, np.ndarray
     if isinstance(a, bool) or not (isinstance(a, numbers) and isinstance(b, numbers)):
         return a
-    mixed: Any = a + share * (b - a)
-    return round(mixed) if isinstance(a, int) and isinstance(b, int) else mixed
+    return a + share * (b - a)
 
 
 class KeyFile:
@@ -119,6 +124,8 @@ class KeyFile:
             self.names[frame, name] = written
             if name in key:
                 raise self._error(f"{written} is there twice, under two of its names", frame, written)
+            if value is None:
+                raise self._error(f"{written} is null; leave it out, or give it a value", frame, written)
             with self.line(frame, name):
                 check(name, value, "zoom")
             key[name] = value
@@ -127,10 +134,11 @@ class KeyFile:
                 look = looks.begin({"model": base["model"]} | key)
             del look["model"]
             # A look begins where the command line does, not with what the look before it left.
-            return {name: base[name] for name in _looked()} | look
-        if key.keys() & set(looks.GOALS):
-            return dict.fromkeys(looks.GOALS) | ({"end": base["end"]} if "guide" in key else {}) | key
-        return key
+            key = {name: base[name] for name in _looked() - {*looks.GOALS}} | look
+        if not key.keys() & {*looks.GOALS}:
+            return key
+        # A guide without a layer has the film's.
+        return {name: None for name in looks.GOALS if name != "end" or "guide" not in key} | key
 
     def _error(self, message: str, frame: int | str = "", name: str = "") -> DreamError:
         return DreamError(f"{self.name}, line {_find_line(self.text, str(frame), name)}: {message}")
@@ -141,14 +149,15 @@ class KeyFile:
         try:
             yield
         except DreamError as error:
-            written = self.names.get((frame, name), "")
             wrong = self.names.get((frame, error.setting or ""), option(error.setting or "", "zoom").lstrip("-"))
+            written = self.names.get((frame, name or error.setting or ""), "")
             raise self._error(error.named(wrong), frame, written) from None
 
 
 def write(keys: Mapping[int, Mapping[str, Any]]) -> str:
     """Keys as a film's recipe records them: JSON in one line, which `KeyFile` reads."""
-    return json.dumps({str(frame): {name: value for name, value in given.items() if value is not None}
+    # In the order of KEYED, which is the same in every process: the order of a look's settings is not.
+    return json.dumps({str(frame): {name: given[name] for name in KEYED if given.get(name) is not None}
                        for frame, given in keys.items()})  # fmt: skip
 
 
@@ -161,7 +170,7 @@ def _read_text(path: str) -> str:
     if not path.lower().endswith((".toml", ".json")):
         raise DreamError(f"{{setting}} is {path!r}; it must be the path of a .toml or .json file", "keys")
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise DreamError(f"cannot read the keys {path}: {reason}") from None
@@ -180,9 +189,9 @@ def _find_line(text: str, heading: str, name: str) -> int:
     """The number of the line, from 1, where a key begins, or one of its settings is given."""
     lines = text.splitlines()
     begins = re.compile(
-        rf"""\s*(\[\s*["']?{re.escape(heading)}["']?\s*\]|["'{{\s]*{re.escape(heading)}["']?\s*[:=.])"""
+        rf"""\s*(\[[\s\[]*["']?{re.escape(heading)}["']?\s*[\].]|["'{{\s]*{re.escape(heading)}["']?\s*[:=.])"""
     )
     start = next((i for i, line in enumerate(lines) if heading and begins.match(line)), 0)
-    gives = re.compile(rf"""(^|[\s{{,."']){re.escape(name)}["']?\s*[:=]""")
-    found = (i for i in range(start, len(lines)) if gives.search(lines[i]))
+    gives = re.compile(rf"""([^#]*[\s{{,."'])?{re.escape(name)}["']?\s*[:=]""")
+    found = (i for i in range(start, len(lines)) if gives.match(lines[i]))
     return 1 + (next(found, start) if name else start)

@@ -17,7 +17,7 @@ import numpy as np
 from .dream import OnStep, Step, deepdream, gradient, prepare
 from .errors import DreamError, unknown
 from .hold import LIFE, clouds, hold_look, piece, pieces
-from .keys import KEYED, MOTION, Keys, around, at
+from .keys import KEYED, MOTION, Keys, around, at, ease
 from .net import Net, check_image, preprocess, put
 from .objectives import L2, Objective, guide_features, objective_guide, objective_L2, parse, parts
 from .pictures import grey, resized
@@ -79,8 +79,7 @@ def zoom(net: Net, frame: np.ndarray, frames: int = 100, scale: float = 0.05, ro
         first = frame if first is None else first
         if i >= fade_begins:
             way = reduce(_then, islice(_moves(keys, size), i, frames))
-            span = frames - fade_begins
-            frame = _fade_into(frame, first, way, (i - fade_begins) / span, (i - fade_begins + every) / span)
+            frame = _fade_into(frame, first, way, min(1.0, (i - fade_begins + every) / (frames - fade_begins)))
         yield frame
 
 
@@ -498,7 +497,7 @@ def _move(frame: np.ndarray, move: Move, beyond: np.ndarray | None = None) -> np
 def _inside(move: Move, size: tuple[int, int]) -> np.ndarray:
     """How far from the borders of the picture that moves a pixel comes from, in pixels, (H, W); below 0 from beyond."""
     height, width = size
-    y, x = np.tensordot(move.matrix * np.eye(2), np.indices(size), 1) + move.offset[:, None, None]
+    y, x = np.tensordot(np.dot(move.matrix, np.eye(2)), np.indices(size), 1) + move.offset[:, None, None]
     return np.minimum(np.minimum(y, height - 1 - y), np.minimum(x, width - 1 - x))
 
 
@@ -512,20 +511,14 @@ def _fill(model: np.ndarray, i: int, moves: list[Move]) -> np.ndarray:
     return fill
 
 
-def _fade_into(frame: np.ndarray, first: np.ndarray, way: Move, before: float, now: float) -> np.ndarray:
-    """A frame near the end of a loop, with the film's first frame growing in the middle of it.
+def _fade_into(frame: np.ndarray, first: np.ndarray, way: Move, share: float) -> np.ndarray:
+    """A frame near the end of a loop, with the film's first frame growing in its middle, (H, W, 3).
 
-    way: the move from this frame to the one where the loop is closed. before, now: how much of the fade was over a
-    frame ago, and is over now, 0..1.
+    way: from this frame to the end, where the loop is closed. share: of the fade that is over, from 0 to 1.
     """
-
-    def missing(share: float) -> float:
-        share = min(1.0, share)
-        return 1 - share * share * (3 - 2 * share)
-
-    matrix = np.linalg.inv(way.matrix * np.eye(2))
+    share = ease(share)
+    matrix = np.linalg.inv(np.dot(way.matrix, np.eye(2)))
     back = Move(matrix, -matrix @ way.offset)
-    edge = max(1.0, 0.2 * min(frame.shape[:2]) * missing(now))  # pixels over which the picture appears
-    soft = np.clip(_inside(back, frame.shape[:2]) / edge, 0, 1)
-    share = (1 - missing(now) / missing(before)) * soft[..., None]
-    return np.asarray(frame + share * (_move(first, back) - frame), np.float32)
+    edge = 0.25 * min(frame.shape[:2])  # pixels; its borders are soft, and come to lie ever further outside
+    soft = np.clip(_inside(back, frame.shape[:2]) / edge + 2 * share, 0, 1)[..., None]
+    return np.asarray(frame + share * soft * (_move(first, back) - frame), np.float32)

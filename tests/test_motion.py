@@ -2,8 +2,8 @@
 
 import signal
 import warnings
-from functools import partial
-from itertools import islice
+from functools import partial, reduce
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -109,6 +109,203 @@ def test_a_film_that_is_stopped_ends_without_half_a_frame(toynet, photo, stop):
 def test_a_film_that_is_stopped_in_a_frames_last_step(toynet, photo):
     with pytest.raises(KeyboardInterrupt):
         next(dd.zoom(toynet, photo, end="both", on_step=lambda step: step.done == 1, **FEW))
+
+
+# Films that go where they are pointed
+
+
+def rides(monkeypatch):
+    """Dream nothing, so that only the motion remains."""
+    monkeypatch.setattr(motion, "deepdream", lambda net, frame, **_: frame)
+
+
+def places(height=90, width=160):
+    """A picture (height, width, 3) that tells where each pixel came from: right, down, and 0."""
+    y, x = np.mgrid[:height, :width]
+    return np.float32(np.stack([x, y, 0 * x], 2))
+
+
+@pytest.mark.parametrize("to", [(0.8, 0.3), (128, 27)], ids=["shares", "pixels"])
+def test_a_zoom_flies_to_a_point(toynet, monkeypatch, to):
+    """The point comes to the middle, a little with each frame, and no border comes in on the way."""
+    rides(monkeypatch)
+    frames = list(dd.zoom(toynet, places(), 60, to=to, end="both"))
+    seen = [
+        np.unravel_index(((f[..., :2] - (128, 27)) ** 2).sum(2).argmin(), (90, 160)) for f in frames
+    ]  # (down, right)
+    off = [np.hypot(y - 45, x - 80) for y, x in seen]
+    assert seen[0] == (27, 128) and off[-1] < 2 and all(b < a + 1.5 for a, b in pairwise(off))
+    for before, after in pairwise(frames):  # a mirror image would turn the order of the pixels
+        assert (np.diff(after[..., 0], axis=1) > -1e-3).all() and (np.diff(after[..., 1], axis=0) > -1e-3).all()
+        assert np.ptp(after[..., 0]) <= np.ptp(before[..., 0])
+
+
+def test_a_point_in_the_corner_stays_in_view(toynet, monkeypatch):
+    rides(monkeypatch)
+    for to in ((0, 0), (1, 1), (160, 0)):
+        *_, last = dd.zoom(toynet, places(), 80, to=to, end="both", rotate=1)
+        corner = np.multiply(to, (160, 90)) if max(to) <= 1 else to
+        assert np.hypot(*(last[..., :2] - corner).transpose(2, 0, 1)).min() < 3
+
+
+def test_a_film_without_zoom_turns_around_its_point(toynet, monkeypatch):
+    rides(monkeypatch)
+    *_, last = dd.zoom(toynet, places(), 10, to=(40, 20), scale=0, rotate=10, end="both")
+    assert np.allclose(last[20, 40, :2], (40, 20), atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("to", "says"),
+    [
+        ((170, 20), "to is 170 20; it must be a point of the frames, which are 160x90, in pixels, or in shares"),
+        ((20, 91), "to is 20 91"),
+        ((0.5, 20), "to is 0.5 20; it must be a point of the frames"),
+        ((-1, 20), r"to is \(-1, 20\); it must be a number of pixels from 0"),
+        (0.5, "to is 0.5; it must be 2 numbers"),
+        ((np.nan, 1), "to is "),
+    ],
+)
+def test_points_that_are_not_in_the_picture(toynet, to, says):
+    with pytest.raises(dd.DreamError, match=says):
+        next(dd.zoom(toynet, places(), 5, to=to, end="both"))
+
+
+def test_several_moves_are_one(toynet):
+    """Composed, they sample the picture once; what they show is the same, but sharper."""
+    picture = PAN.shot(0)
+    keys = {0: {"scale": 0.03, "rotate": 4, "shift": (1, -2), "to": (0.6, 0.4)}}
+    moves = list(islice(motion._moves(keys, picture.shape[:2]), 6))
+    one_by_one = reduce(motion._move, moves, picture)
+    at_once = motion._move(picture, reduce(motion._then, moves))
+    inside = slice(30, 90), slice(50, 150)
+    assert abs(one_by_one - at_once)[inside].mean() < 6
+    grain = [abs(np.diff(image[inside], axis=1)).mean() for image in (one_by_one, at_once)]
+    assert grain[1] > 1.05 * grain[0]
+    ways = motion._moves(keys, picture.shape[:2])
+    assert motion._move(places(), next(ways)).shape == (90, 160, 3)
+
+
+# Keys
+
+
+def noted(monkeypatch):
+    """What each frame is dreamt with; nothing is dreamt."""
+    seen = []
+    monkeypatch.setattr(motion, "deepdream", lambda net, frame, **given: seen.append(given) or frame)
+    return seen
+
+
+def test_keys_change_a_film(toynet, photo, monkeypatch):
+    seen = noted(monkeypatch)
+    mask = np.zeros(photo.shape[:2])
+    mask[:, :50] = 1
+    keys = {4: {"step_size": 3.5, "iter_n": 6, "keep_color": True}, 8: {"mask": mask}, 2: {"lap": 3}}
+    list(dd.zoom(toynet, photo, 10, end="both", step_size=1.5, iter_n=2, keys=keys))
+    steps = [given["step_size"] for given in seen]
+    assert steps[0] == 1.5 and steps[2] == 2.5 and steps[4:] == [3.5] * 6
+    assert steps[1] - steps[0] < steps[2] - steps[1], "slowly at first"
+    assert [given["iter_n"] for given in seen] == [2, 3, 4, 5, 6, 6, 6, 6, 6, 6]
+    assert [given["keep_color"] for given in seen] == [False] * 4 + [True] * 6
+    assert [given["lap"] for given in seen] == [0, 2, 3, 3, 3, 3, 3, 3, 3, 3]
+    assert [round(float(given["mask"][:, 60:].mean()), 3) for given in seen][::4] == [1.0, 0.5, 0.0]
+    assert all((given["mask"][:, :50] == 1).all() for given in seen)
+
+
+def test_objectives_fade_from_key_to_key(toynet, photo, monkeypatch):
+    """As those of a journey do."""
+    seen = noted(monkeypatch)
+    keys = {8: {"objective": "channel('left', 1)"}, 12: {"end": "conv1"}}
+    list(dd.zoom(toynet, photo, 14, end="both", keys=keys))
+    climbed = [sorted(given["objective"].bind(toynet)) for given in seen]
+    assert climbed == [["both"]] * 6 + [["both", "left"]] * 2 + [["left"]] * 3 + [["conv1", "left"]] + [["conv1"]] * 2
+    assert seen[0]["objective"].text == "L2('both')" and seen[8]["objective"].text == "channel('left', 1)"
+
+
+def test_a_journey_is_a_zoom_with_a_key_for_each_layer(toynet, photo):
+    way = {"iter_n": 1, "octave_n": 1, "seed": 0, "scale": 0.02, "hold": 0.3}
+    keys = {0: {"end": "conv1"}, 4: {"end": "left"}}
+    journey = dd.journey(toynet, ["conv1", "left"], 4, cross_fade=2, frame=photo, **way)
+    assert same(journey, dd.zoom(toynet, photo, 8, keys=keys, cross_fade=2, **way))
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({-1: {"scale": 0.1}}, "a key is at frame -1; frames have whole numbers from 0"),
+        ({"5": {"scale": 0.1}}, "a key is at frame '5'"),
+        ({5: {"frames": 3}}, "unknown setting 'frames'"),
+        ({5: {"scale": 2}}, "scale is 2; it must be a number"),
+        ({5: {"end": "boht"}}, "unknown layer 'boht'; did you mean 'both'"),
+        ({5: {"objective": "L2(both)"}}, "objective|L2"),
+        ({5: {"objective": lambda dst: None}}, "a function cannot fade into another"),
+        ({5: {"octave_n": 40}}, "too small for layer"),
+        ({5: {"mask": "mask"}}, "cannot read the picture mask"),
+        ({5: {"to": (2000, 2)}}, "it must be a point of the frames"),
+    ],
+)
+def test_keys_are_checked_before_the_first_frame(toynet, photo, keys, says):
+    with pytest.raises(dd.DreamError, match=says):
+        next(dd.zoom(toynet, photo, 9, end="both", keys=keys, on_step=lambda _: pytest.fail("a step")))
+
+
+# Loops, and every tenth frame
+
+
+ALL = {"to": (0.7, 0.4), "rotate": 2, "hold": 0.6, "loop": True, "seed": 4, "end": "both", **FEW,
+       "keys": {3: {"end": "left", "scale": 0.1}, 6: {"objective": "channel('both', 2)", "step_size": 3}}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {},
+        {"rotate": 5},
+        {"scale": -0.1},
+        {"scale": 0, "shift": (3, 1)},
+        {"to": (0.9, 0.2)},
+        {"keys": {8: {"scale": 0.1}}},
+    ],
+)
+def test_a_loop_ends_where_it_begins(toynet, monkeypatch, way):
+    """From the last frame, the film moves on to the first; and on the way no frame jumps."""
+    rides(monkeypatch)
+    picture = PAN.shot(0)
+    frames = list(dd.zoom(toynet, picture, 40, loop=True, end="both", **way))
+    plain = list(dd.zoom(toynet, picture, 30, end="both", **way))
+    assert "keys" in way or same(frames[:30], plain)
+    motions = {"scale": 0.05, "rotate": 0, "shift": (0, 0), "to": None} | way
+    keys = motion._complete(toynet, picture, motions.pop("keys", {}), motions, {"end": "both"}, 40)
+    (move,) = islice(motion._moves(keys, picture.shape[:2]), 39, 40)
+    inside = slice(12, -12), slice(20, -20)
+    closed = abs(motion._move(frames[-1], move) - frames[0])[inside].mean()
+    jumps = [abs(b - a)[inside].mean() for a, b in pairwise([*frames, frames[0]])]
+    assert closed < 3 and jumps[-1] < 1.5 * max(jumps[:10])
+    assert max(jumps[30:]) < max(jumps[:10]) + 0.35 * abs(frames[29] - frames[0])[inside].mean()
+
+
+def test_a_film_with_everything_is_resumed(toynet, photo):
+    whole = list(dd.zoom(toynet, photo, 12, **ALL))
+    for done in (1, 5, 11):
+        assert same(whole[done:], dd.zoom(toynet, whole[done - 1], 12, done=done, first=whole[0], **ALL))
+    with pytest.raises(dd.DreamError, match="give its first frame, too"):
+        next(dd.zoom(toynet, whole[3], 12, done=4, **ALL))
+
+
+def test_every_tenth_frame(toynet, photo, monkeypatch):
+    """It is where the whole film has it, and is dreamt with the same settings."""
+    seen = noted(monkeypatch)
+    way = {"to": (0.7, 0.4), "end": "both", "keys": {20: {"scale": 0.01, "step_size": 3}}, "seed": 4}
+    whole, all_seen = list(dd.zoom(toynet, places(96, 144), 35, **way)), seen[:]
+    seen.clear()
+    some = list(dd.zoom(toynet, places(96, 144), 35, every=10, **way))
+    assert len(some) == 4 and same([], [])
+    for n, frame in enumerate(some):
+        assert abs(frame - whole[10 * n])[10:-10, 10:-10].mean() < 0.5
+        assert seen[n]["step_size"] == all_seen[10 * n]["step_size"] and seen[n]["seed"] == all_seen[10 * n]["seed"]
+    assert same(some[2:], dd.zoom(toynet, some[1], 35, every=10, done=2, **way))
+    monkeypatch.undo()
+    whole = list(dd.zoom(toynet, photo, 23, every=4, **ALL))
+    assert len(whole) == 6 and same(whole[4:], dd.zoom(toynet, whole[3], 23, every=4, done=4, first=whole[0], **ALL))
 
 
 # Journeys

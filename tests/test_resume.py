@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import PHOTO, panned, tone, write
-from conftest import main, mounted, refused, run
+from conftest import TOY, main, mounted, refused, run, write_model
 
 import deepdream as dd
 from deepdream import films, motion, resume
@@ -636,3 +636,288 @@ def test_what_older_versions_wrote_can_be_replayed(tmp_path):
     dd.save_image(tmp_path / "o.png", panned(1)[0], old)
     says = "deepdream dream a.jpg --model bvlc_googlenet --engine caffe --layer conv2/3x3 --iterations 5 --width 100 -o"
     assert main("replay", tmp_path / "o.png").stdout.startswith(says)
+
+
+# Films with keys, held looks, loops
+
+
+KEYS = """
+[0]
+layer = "left"
+mask = "mask.png"
+
+[2]
+look = "2015"
+zoom = 0.2
+to = [0.8, 0.3]
+
+[3]
+guide = "FAR/guide.png"
+jitter = 4
+
+[5]
+objective = "L2('left') + 2 * guide('right', 'FAR/guide.png')"
+rotate = 10
+keep-color = true
+"""
+HELD = "--hold", 0.5, "--to", 20, 40, "--loop", "--frames", 7
+
+
+@pytest.fixture
+def keyed(tmp_path, monkeypatch):
+    """In the working folder a photograph, a mask, a network, film.toml, and far/guide.png, which that names in full."""
+    monkeypatch.chdir(tmp_path)
+    write_model(tmp_path / "toy", TOY.replace('"both"', '"fire8/concat"'), 'default_layer = "fire8/concat"')
+    (tmp_path / "far").mkdir()
+    dd.save_image("in.png", panned(1, 80, 60)[0])
+    dd.save_image("far/guide.png", panned(2, 64, 40)[1])
+    mask = np.zeros((20, 30))
+    mask[:, 5:25] = 255
+    dd.save_image("mask.png", np.repeat(mask[..., None], 3, 2))
+    (tmp_path / "film.toml").write_text(KEYS.replace("FAR", str(tmp_path / "far")))
+    return tmp_path
+
+
+def zoom(out, *args, keys="film.toml"):
+    """The words of a small film with keys."""
+    few = "--model", "toy", "--iterations", 2, "--octaves", 2
+    return ["zoom", "in.png", "-o", out, *(["--keys", keys] if keys else []), *few, *args]
+
+
+def files_in(folder):
+    """{name: content} of a film's frames, and the arrays of its state."""
+    with np.load(Path(folder, "state.npz")) as state:
+        arrays = {name: state[name].tobytes() for name in state.files}
+    return {path.name: path.read_bytes() for path in Path(folder).glob("0*.png")} | arrays
+
+
+def is_same_film(one, other):
+    """Whether two films, and the frames that they were made of, are the same byte by byte."""
+    one, other = Path(one), Path(other)
+    frames = [path.with_suffix(".frames") for path in (one, other)]
+    return one.read_bytes() == other.read_bytes() and files_in(frames[0]) == files_in(frames[1])
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """A function: make a film in this process that is killed, or stopped by Ctrl-C, when frame i has been saved."""
+    save_image = resume.save_image
+
+    def run_until(i, words, how=Killed):
+        def save(path, *args):
+            save_image(path, *args)
+            if path.name == f"{i:06d}.png":
+                if how is Killed:
+                    raise Killed
+                signal.raise_signal(signal.SIGINT)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(resume, "save_image", save)
+            if how is not Killed:
+                return main(*words)
+            with pytest.raises(Killed):
+                main(*words)
+
+    return run_until
+
+
+def test_a_film_with_keys_that_is_held_and_a_loop_is_resumed_at_each_frame(keyed, interrupt):
+    assert is_made(main(*zoom("whole.gif", *HELD)), "whole.gif")
+    for i in range(6):
+        interrupt(i, zoom("out.gif", *HELD))
+        assert len(frames_in(keyed / "out.frames")) == i + 1
+    assert is_made(main(*zoom("out.gif", *HELD)), "out.gif") and is_same_film("out.gif", "whole.gif")
+    assert len(list(dd.read_film("out.gif"))) == 7
+    done = interrupt(2, zoom("stopped.gif", *HELD), "Ctrl-C")
+    assert done.returncode == 130 and "frames finished: 3, in stopped.frames; the same command" in done.stderr, done
+    assert is_made(main(*zoom("stopped.gif", *HELD)), "stopped.gif") and is_same_film("stopped.gif", "whole.gif")
+    assert is_made(main(*zoom("plain.gif", *HELD, keys=None)), "plain.gif")
+    assert not is_same_film("plain.gif", "whole.gif")
+
+
+def test_a_film_with_keys_that_is_killed_is_resumed_by_another_process(keyed):
+    """Processes differ in more than one might think: in each a set has another order."""
+    random.seed(5)
+    words = [*map(str, zoom("out.gif", *HELD, "--iterations", 6))]
+    killed = 0
+    for attempt in range(6):
+        env = os.environ | {"PYTHONHASHSEED": str(attempt)}
+        before = len(list(keyed.glob("out.frames/0*.png")))
+        process = subprocess.Popen([sys.executable, "-m", "deepdream", *words], env=env)
+        if wait_for_frames(process, keyed / "out.frames", before + 2):
+            time.sleep(random.uniform(0, 0.1))
+        process.kill()
+        if process.wait() == 0:
+            break
+        killed += 1
+        assert process.returncode == -signal.SIGKILL
+        if killed == 2:
+            break
+    assert killed
+    assert is_made(run(*words, env=os.environ | {"PYTHONHASHSEED": "7"}), "out.gif")
+    assert is_made(main(*zoom("whole.gif", *HELD, "--iterations", 6)), "whole.gif")
+    assert is_same_film("out.gif", "whole.gif")
+
+
+def test_a_film_with_keys_is_replayed_without_the_key_file(keyed):
+    assert is_made(main(*zoom("film.gif", *HELD)), "film.gif")
+    carried = dd.read_settings("film.gif")
+    digests = {"image": "in.png", "key 0 mask": "mask.png", "weights": "toy/toy.caffemodel"}
+    digests |= {"key 3 guide": "far/guide.png", "key 5 objective 1": "far/guide.png"}
+    digests = {name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for name, path in digests.items()}
+    assert carried["sha256"] == digests
+    assert (carried["to"], carried["hold"], carried["loop"]) == ([20, 40], 0.5, True)
+    recorded = json.loads(carried["keys"])
+    assert recorded["3"]["guide"] == "guide.png" and recorded["0"] == {"end": "left", "mask": "mask.png"}
+    assert recorded["5"]["objective"] == "L2('left') + 2 * guide('right', 'guide.png')"
+    assert recorded["2"].items() >= {"end": "fire8/concat", "scale": 0.2, "iter_n": 2, "lap": 0}.items()
+    assert recorded["2"]["to"] == [0.8, 0.3] and "look" not in carried["keys"]
+    assert str(keyed) not in json.dumps(carried), "pictures are published"
+    (keyed / "film.toml").unlink()
+    again = "replay", "film.gif", "-o", "again.gif", "--model", "toy"
+    refused(main(*again), r"film\.gif was made from guide\.png, which is not here; put that beside it")
+    (keyed / "far" / "guide.png").rename("guide.png")
+    assert is_made(main(*again), "again.gif") and is_same_film("again.gif", "film.gif")
+    words = shlex.split(main("replay", "film.gif").stdout)
+    assert words[:3] == ["deepdream", "zoom", "in.png"] and words[-2:] == ["-o", "film.gif"]
+    assert is_made(main(*words[1:-1], "words.gif"), "words.gif") and is_same_film("words.gif", "film.gif")
+    dd.save_image("guide.png", panned(1, 64, 40)[0])
+    done = main(*again, "--restart")
+    assert done.stderr.count("guide.png is not the same as what film.gif was made from") == 2, done
+    assert Path("again.gif").read_bytes() != Path("film.gif").read_bytes()
+
+
+def test_the_keys_of_a_replay_may_be_replaced(keyed):
+    assert is_made(main(*zoom("film.gif", "--frames", 2)), "film.gif")
+    Path("other.json").write_text('{"1": {"zoom": 0.3}}')
+    done = main("replay", "film.gif", "-o", "other.gif", "--model", "toy", "--keys", "other.json")
+    assert done.returncode == 2 and "guide.png" in done.stderr, "those of the film must be there all the same"
+    (keyed / "far" / "guide.png").rename("guide.png")
+    done = main("replay", "film.gif", "-o", "other.gif", "--model", "toy", "--keys", "other.json")
+    assert is_made(done, "other.gif") and dd.read_settings("other.gif")["keys"] == '{"1": {"scale": 0.3}}'
+
+
+def test_what_a_film_with_keys_is_resumed_with(keyed):
+    assert is_made(main(*zoom("loop.gif", *HELD)), "loop.gif")
+    before = files_in("loop.frames")
+    says = (
+        "the film in loop.frames was begun with --frames 7, and now it is 8; go back to that, choose another name, or"
+    )
+    refused(main(*zoom("loop.gif", *HELD, "--frames", 8)), f"^deepdream: {says}")
+    refused(main(*zoom("loop.gif", *HELD[:-3], "--frames", 7)), "was begun with --loop True, and now it is False")
+    refused(main(*zoom("loop.gif", *HELD, "--hold", 0.4)), "was begun with --hold 0.5, and now it is 0.4")
+    refused(main(*zoom("loop.gif", *HELD, "--to", 20, 41)), "was begun with --to .*, and now it is ")
+    refused(main(*zoom("loop.gif", *HELD, keys=None)), "was begun with --keys .*, and now it is None")
+    assert files_in("loop.frames") == before
+
+    assert is_made(main(*zoom("film.gif", "--frames", 3, "--hold", 0.5)), "film.gif")
+    for other in ('{"0": {"layer": "left"}}', KEYS.replace("zoom = 0.2", "zoom = 0.3")):
+        keys = other if other.startswith("{") else "other.toml"
+        Path("other.toml").write_text(other.replace("FAR", str(keyed / "far")))
+        refused(main(*zoom("film.gif", "--frames", 6, "--hold", 0.5, keys=keys)), "was begun with --keys .*scale.*0.2")
+    (keyed / "far").rename("near")
+    same = (keyed / "film.toml").read_text().replace("/far/", "/near/").replace("zoom = 0.2", "scale = 0.20")
+    Path("same.toml").write_text(same)
+    assert is_made(main(*zoom("film.gif", "--frames", 6, "--hold", 0.5, keys="same.toml")), "film.gif"), "longer"
+    assert is_made(main(*zoom("whole.gif", "--frames", 6, "--hold", 0.5, keys="same.toml")), "whole.gif")
+    assert is_same_film("film.gif", "whole.gif")
+    dd.save_image("near/guide.png", panned(1, 64, 40)[0])
+    refused(main(*zoom("film.gif", "--frames", 6, "--hold", 0.5, keys="same.toml")), "was begun from another file than")
+
+
+# Journeys downwards
+
+
+def test_a_journey_down_records_its_layers_and_is_replayed(keyed):
+    words = "journey", "--down", "--size", "64x48", "--model", "toy", "--frames-per-layer", 2, "--iterations", 1
+    words = *words, "--octaves", 1, "--hold", 0.4, "--loop"
+    assert is_made(main(*words, "-o", "down.gif"), "down.gif")
+    carried = dd.read_settings("down.gif")
+    up = ",".join(motion.stations(dd.load_net("toy")))
+    assert carried["layers"] == ",".join(reversed(up.split(","))) == "fire8/concat,conv1" and carried["down"] is True
+    assert is_made(main("replay", "down.gif", "-o", "again.gif", "--model", "toy"), "again.gif")
+    assert is_same_film("again.gif", "down.gif")
+    refused(main(*words, "--frames-per-layer", 3, "-o", "down.gif"), "was begun with --frames-per-layer 2, and now it")
+    done = main(*words, "--layers", "left,fire8/concat,conv1", "-o", "sorted.gif")
+    assert is_made(done, "sorted.gif") and dd.read_settings("sorted.gif")["layers"] == "fire8/concat,left,conv1"
+
+
+# Previews
+
+
+def previewed(name, frames, size, whole):
+    """Check the preview of a film by this name, and that its replay makes this whole film."""
+    stem, suffix = Path(name).stem, Path(name).suffix
+    preview, folder = Path(f"{stem}-preview{suffix}"), Path(f"{stem}-preview.frames" if suffix else f"{stem}-preview")
+    assert not Path(name).exists() and not Path(f"{stem}.frames").exists(), "the name is left to the film"
+    pictures = [dd.load_image(folder / name) for name in sorted(frames_in(folder))]
+    assert len(pictures) == frames and {picture.shape for picture in pictures} == {(*size, 3)}
+    carried = dd.read_settings(preview)
+    assert carried["preview"] is True
+    printed = shlex.split(main("replay", preview).stdout)
+    assert "--preview" not in printed
+    assert is_made(main("replay", preview, "-o", f"again{suffix}", "--model", "toy"), f"again{suffix}")
+    again = dd.read_settings(f"again{suffix}")
+    assert again == dd.read_settings(whole) and "preview" not in again
+    for name in frames_in(frames_folder := Path(whole).with_suffix(".frames" if suffix else "")):
+        ours = Path(f"again{suffix}").with_suffix(".frames" if suffix else "")
+        assert (frames_folder / name).read_bytes() == (ours / name).read_bytes(), name
+    return pictures, carried
+
+
+def test_the_preview_of_a_zoom(keyed):
+    dd.save_image("in.png", panned(1, 200, 60)[0].repeat(2, 0).repeat(2, 1))
+    given = "--frames", 11, "--shift", 5, 0, "--hold", 0.5, "--octaves", 3, "--iterations", 1
+    assert is_made(main(*zoom("film.gif", *given, "--preview")), "film-preview.gif")
+    assert films.film_about("film-preview.gif")[:2] == (2.5, 2)
+    assert is_made(main(*zoom("whole.gif", *given)), "whole.gif")
+    previewed("film.gif", 2, (96, 320), "whole.gif")
+
+
+def test_a_preview_of_the_same_size_shows_frames_of_the_film(keyed):
+    """Its first frame is the film's, and a preview in a folder has no suffix."""
+    given = "--frames", 21, "--iterations", 1, "--octaves", 1
+    assert is_made(main(*zoom("film", *given, "--preview")), "film-preview")
+    assert is_made(main(*zoom("whole", *given)), "whole")
+    pictures, _ = previewed("film", 3, (60, 80), "whole")
+    assert np.array_equal(pictures[0], dd.load_image("whole/000000.png"))
+
+
+def test_the_preview_of_a_journey(keyed):
+    words = "journey", "--size", "360x200", "--model", "toy", "--frames-per-layer", 6, "--iterations", 1, "--octaves", 1
+    assert is_made(main(*words, "--layers", "conv1,left", "-o", "film.gif", "--preview"), "film-preview.gif")
+    assert is_made(main(*words, "--layers", "conv1,left", "-o", "whole.gif"), "whole.gif")
+    previewed("film.gif", 2, (178, 320), "whole.gif")
+
+
+def test_the_preview_of_a_video(keyed):
+    write("in.mp4", panned(24, 100, 200), sound=1)
+    words = "video", "in.mp4", "--model", "toy", "--iterations", 1, "--octaves", 2, "--start", 2
+    words = *words, "--width", 180, "--mask", "mask.png"
+    assert is_made(main(*words, "-o", "film.mp4", "--preview"), "film-preview.mp4")
+    assert films.film_about("film-preview.mp4")[0] == 2.5 and tone("film-preview.mp4")[0] == pytest.approx(0.9, abs=0.1)
+    assert is_made(main(*words, "-o", "whole.mp4"), "whole.mp4")
+    _, carried = previewed("film.mp4", 3, (320, 160), "whole.mp4")
+    assert (carried["width"], carried["stride"], carried["start"]) == (180, 1, 2)
+
+
+def test_a_preview_is_resumed(keyed, interrupt):
+    given = *HELD[:-1], 31
+    assert is_made(main(*zoom("whole.gif", *given, "--preview")), "whole-preview.gif")
+    for i in (0, 2):
+        interrupt(i, zoom("out.gif", *given, "--preview"))
+    assert is_made(main(*zoom("out.gif", *given, "--preview")), "out-preview.gif")
+    assert is_same_film("out-preview.gif", "whole-preview.gif")
+    assert len(frames_in(keyed / "out-preview.frames")) == 4
+    says = "the film in out-preview.frames was begun with --preview True, and now it is None"
+    refused(main(*zoom("out-preview.gif", *given)), says)
+    done = main(*zoom("out.gif", *given, "--preview", "--restart", "--jitter", 5))
+    assert is_made(done, "out-preview.gif") and dd.read_settings("out-preview.gif")["jitter"] == 5
+
+
+def test_a_preview_is_not_written_over_what_it_reads(keyed):
+    dd.save_film("a-preview.gif", panned(2, 80, 60))
+    before = Path("a-preview.gif").read_bytes()
+    for command in ("zoom", "video"):
+        done = main(command, "a-preview.gif", "-o", "a.gif", "--preview", "--model", "toy", "--octaves", 1)
+        assert done.returncode == 2 and Path("a-preview.gif").read_bytes() == before, command
