@@ -56,10 +56,11 @@ def pieces(number: int) -> list[tuple[int, int, float]]:
 
 
 def piece(model: np.ndarray, which: int) -> np.ndarray:
-    """The model (H, W, 3) less its mean, moved at random over its edges, beyond which are its mirror images."""
+    """The model (H, W, 3) less its mean, turned over and moved at random; beyond its edges are its mirror images."""
     height, width = model.shape[:2]
     random = np.random.RandomState(which)
-    down, right = random.randint(2 * height), random.randint(2 * width)
+    # By no more than a quarter, so that most of the model is there.
+    down, right = (random.randint(2) * n + random.randint(-(n // 4), n // 4 + 1) for n in (height, width))
     mirrored = np.pad(model - model.mean((0, 1)), ((0, height), (0, width), (0, 0)), "symmetric")
     return np.roll(mirrored, (down, right), (0, 1))[:height, :width]
 
@@ -108,10 +109,11 @@ def _strength(level: np.ndarray) -> np.ndarray:
 
 
 def _fill_up(level: np.ndarray, extra: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """A level with as much of `extra` added as makes it as strong as the target, (3,); unchanged if it is."""
-    own = (level**2).mean((0, 1))
-    new = extra - (extra * level).mean((0, 1)) / (own + 1e-6) * level  # what is not already in the level
-    return level + np.sqrt((target**2 - own - 1e-5).clip(0) / ((new**2).mean((0, 1)) + 1e-6)) * new
+    """A level with as little of `extra` added or taken away as makes it as strong as the target, (3,)."""
+    own, both, theirs = ((a * b).mean((0, 1)) for a, b in ((level, level), (level, extra), (extra, extra)))
+    lack = (target**2 - own).clip(0)
+    share = (np.sqrt(both**2 + theirs * lack) - abs(both)) / (theirs + 1e-6)  # of |level + share * extra| = target
+    return level + np.where(both < 0, -share, share) * extra
 
 
 def _saturation(image: np.ndarray) -> float:

@@ -5,11 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from conftest import write_model
-from plain import Camera
 from scipy.fft import dctn
 
 import deepdream as dd
 from deepdream import hold
+from deepdream.pictures import SAMPLES
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +19,12 @@ def toynet(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def mountains():
-    return Camera("mountains.jpg", lambda i: (0, 0, 1), (90, 160)).shot(0)
+    return dd.load_image(SAMPLES["mountains.jpg"], 160)
 
 
 @pytest.fixture(scope="module")
 def forest():
-    return Camera("forest.jpg", lambda i: (0, 0, 1), (90, 160)).shot(0)
+    return dd.load_image(SAMPLES["forest.jpg"], 160)[:90]
 
 
 def about(image):
@@ -44,7 +44,7 @@ def test_a_frame_gets_the_look_of_the_model(mountains, forest):
     assert held.shape == forest.shape and held.dtype == np.float32 and held.min() >= 0 and held.max() <= 255
     (mean, contrast, saturation, slope), wanted = about(held), about(mountains)
     assert abs(mean - wanted[0]).max() < 1 and contrast == pytest.approx(wanted[1], rel=0.04)
-    assert saturation == pytest.approx(wanted[2], rel=0.05) and abs(slope - wanted[3]) < 0.25
+    assert saturation == pytest.approx(wanted[2], rel=0.1) and abs(slope - wanted[3]) < 0.25
     drawn = np.corrcoef(held.mean(2).ravel(), forest.mean(2).ravel())[0, 1]
     assert drawn > 0.6, "it is still the forest"
 
