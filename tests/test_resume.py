@@ -679,7 +679,7 @@ def keyed(tmp_path, monkeypatch):
 
 
 def zoom(out, *args, keys="film.toml"):
-    """The words of a small film with keys."""
+    """The words of a small film, with keys."""
     few = "--model", "toy", "--iterations", 2, "--octaves", 2
     return ["zoom", "in.png", "-o", out, *(["--keys", keys] if keys else []), *few, *args]
 
@@ -800,9 +800,7 @@ def test_the_keys_of_a_replay_may_be_replaced(keyed):
 def test_what_a_film_with_keys_is_resumed_with(keyed):
     assert is_made(main(*zoom("loop.gif", *HELD)), "loop.gif")
     before = files_in("loop.frames")
-    says = (
-        "the film in loop.frames was begun with --frames 7, and now it is 8; go back to that, choose another name, or"
-    )
+    says = "the film in loop.frames was begun with --frames 7, and now it is 8; go back to that, choose another name"
     refused(main(*zoom("loop.gif", *HELD, "--frames", 8)), f"^deepdream: {says}")
     refused(main(*zoom("loop.gif", *HELD[:-3], "--frames", 7)), "was begun with --loop True, and now it is False")
     refused(main(*zoom("loop.gif", *HELD, "--hold", 0.4)), "was begun with --hold 0.5, and now it is 0.4")
@@ -820,7 +818,7 @@ def test_what_a_film_with_keys_is_resumed_with(keyed):
     Path("same.toml").write_text(same)
     assert is_made(main(*zoom("film.gif", "--frames", 6, "--hold", 0.5, keys="same.toml")), "film.gif"), "longer"
     assert is_made(main(*zoom("whole.gif", "--frames", 6, "--hold", 0.5, keys="same.toml")), "whole.gif")
-    assert is_same_film("film.gif", "whole.gif")
+    assert Path("film.gif").read_bytes() == Path("whole.gif").read_bytes()
     dd.save_image("near/guide.png", panned(1, 64, 40)[0])
     refused(main(*zoom("film.gif", "--frames", 6, "--hold", 0.5, keys="same.toml")), "was begun from another file than")
 
@@ -846,36 +844,40 @@ def test_a_journey_down_records_its_layers_and_is_replayed(keyed):
 
 
 def previewed(name, frames, size, whole):
-    """Check the preview of a film by this name, and that its replay makes this whole film."""
-    stem, suffix = Path(name).stem, Path(name).suffix
-    preview, folder = Path(f"{stem}-preview{suffix}"), Path(f"{stem}-preview.frames" if suffix else f"{stem}-preview")
-    assert not Path(name).exists() and not Path(f"{stem}.frames").exists(), "the name is left to the film"
+    """(The pictures, the settings) of the preview of a film by this name, whose replay makes this whole film."""
+    path, again = Path(name), Path(f"again{Path(name).suffix}")
+    preview = path.with_stem(f"{path.stem}-preview")
+    folder = preview.with_suffix(".frames") if path.suffix else preview
+    assert not path.exists() and not path.with_suffix(".frames").exists(), "that name is left to the film"
     pictures = [dd.load_image(folder / name) for name in sorted(frames_in(folder))]
     assert len(pictures) == frames and {picture.shape for picture in pictures} == {(*size, 3)}
     carried = dd.read_settings(preview)
-    assert carried["preview"] is True
-    printed = shlex.split(main("replay", preview).stdout)
-    assert "--preview" not in printed
-    assert is_made(main("replay", preview, "-o", f"again{suffix}", "--model", "toy"), f"again{suffix}")
-    again = dd.read_settings(f"again{suffix}")
-    assert again == dd.read_settings(whole) and "preview" not in again
-    for name in frames_in(frames_folder := Path(whole).with_suffix(".frames" if suffix else "")):
-        ours = Path(f"again{suffix}").with_suffix(".frames" if suffix else "")
-        assert (frames_folder / name).read_bytes() == (ours / name).read_bytes(), name
+    assert carried["preview"] is True and "--preview" not in main("replay", preview).stdout
+    assert is_made(main("replay", preview, "-o", again, "--model", "toy"), again)
+    if path.suffix:
+        assert is_same_film(again, whole)
+        assert dd.read_settings(whole) == {name: value for name, value in carried.items() if name != "preview"}
+    else:
+        assert files_in(again) == files_in(whole)
     return pictures, carried
 
 
-def test_the_preview_of_a_zoom(keyed):
-    dd.save_image("in.png", panned(1, 200, 60)[0].repeat(2, 0).repeat(2, 1))
+@pytest.fixture
+def guided(keyed):
+    """The same, with the guide also beside the film, where a replay finds it."""
+    (keyed / "guide.png").write_bytes((keyed / "far" / "guide.png").read_bytes())
+
+
+def test_the_preview_of_a_zoom(keyed, guided):
+    dd.save_image("in.png", panned(1, 160, 10)[0].repeat(4, 0).repeat(4, 1))
     given = "--frames", 11, "--shift", 5, 0, "--hold", 0.5, "--octaves", 3, "--iterations", 1
     assert is_made(main(*zoom("film.gif", *given, "--preview")), "film-preview.gif")
-    assert films.film_about("film-preview.gif")[:2] == (2.5, 2)
+    assert films.film_about("film-preview.gif")[0] == 2.5, "it lasts as long as the film"
     assert is_made(main(*zoom("whole.gif", *given)), "whole.gif")
-    previewed("film.gif", 2, (96, 320), "whole.gif")
+    previewed("film.gif", 2, (20, 320), "whole.gif")
 
 
-def test_a_preview_of_the_same_size_shows_frames_of_the_film(keyed):
-    """Its first frame is the film's, and a preview in a folder has no suffix."""
+def test_the_preview_of_a_small_film_begins_as_that(keyed, guided):
     given = "--frames", 21, "--iterations", 1, "--octaves", 1
     assert is_made(main(*zoom("film", *given, "--preview")), "film-preview")
     assert is_made(main(*zoom("whole", *given)), "whole")
@@ -884,21 +886,23 @@ def test_a_preview_of_the_same_size_shows_frames_of_the_film(keyed):
 
 
 def test_the_preview_of_a_journey(keyed):
-    words = "journey", "--size", "360x200", "--model", "toy", "--frames-per-layer", 6, "--iterations", 1, "--octaves", 1
-    assert is_made(main(*words, "--layers", "conv1,left", "-o", "film.gif", "--preview"), "film-preview.gif")
-    assert is_made(main(*words, "--layers", "conv1,left", "-o", "whole.gif"), "whole.gif")
-    previewed("film.gif", 2, (178, 320), "whole.gif")
+    few = "--model", "toy", "--frames-per-layer", 6, "--iterations", 1, "--octaves", 1, "--layers", "conv1,left"
+    words = "journey", "--size", "360x36", *few
+    assert is_made(main(*words, "-o", "film.gif", "--preview"), "film-preview.gif")
+    assert is_made(main(*words, "-o", "whole.gif"), "whole.gif")
+    previewed("film.gif", 2, (32, 320), "whole.gif")
 
 
 def test_the_preview_of_a_video(keyed):
-    write("in.mp4", panned(24, 100, 200), sound=1)
-    words = "video", "in.mp4", "--model", "toy", "--iterations", 1, "--octaves", 2, "--start", 2
-    words = *words, "--width", 180, "--mask", "mask.png"
+    write("in.mp4", panned(23, 40, 100), sound=1)
+    words = "video", "in.mp4", "--model", "toy", "--iterations", 1, "--octaves", 2, "--start", 2, "--width", 140
+    words = *words, "--mask", "mask.png"
     assert is_made(main(*words, "-o", "film.mp4", "--preview"), "film-preview.mp4")
     assert films.film_about("film-preview.mp4")[0] == 2.5 and tone("film-preview.mp4")[0] == pytest.approx(0.9, abs=0.1)
     assert is_made(main(*words, "-o", "whole.mp4"), "whole.mp4")
-    _, carried = previewed("film.mp4", 3, (320, 160), "whole.mp4")
-    assert (carried["width"], carried["stride"], carried["start"]) == (180, 1, 2)
+    _, carried = previewed("film.mp4", 3, (320, 128), "whole.mp4")
+    assert (carried["width"], carried["stride"], carried["start"]) == (140, 1, 2)
+    refused(main(*words, "-o", "film.mp4", "--preview", "--start", 99), "--start is 99; .* has 23 frames")
 
 
 def test_a_preview_is_resumed(keyed, interrupt):
