@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import looks
+from . import keys, looks
 from . import recipe as table
 from .errors import DreamError, out_of_memory, unknown
 from .pictures import check_output, load_guide, or_sample, save_image, to_json
@@ -191,8 +191,14 @@ def _warn(message: object, *_: object, **__: object) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run a command, unless it would overwrite a file that it reads."""
-    if "recipe" in args and "out" in args and os.path.exists(args.out or ""):
-        for path in map(or_sample, table.all_files(args.recipe).values()):
+    recipe = args.recipe if "recipe" in args else {}
+    if recipe.get("preview"):
+        out = Path(args.out)
+        args.out = str(out.with_name(f"{out.stem}-preview{out.suffix}"))
+    if recipe and os.path.exists(getattr(args, "out", None) or ""):
+        if recipe.get("keys"):
+            recipe = recipe | {"keys": keys.write(keys.KeyFile(recipe["keys"], recipe).keys)}
+        for path in map(or_sample, table.all_files(recipe).values()):
             if os.path.exists(path) and os.path.samefile(path, args.out):
                 raise DreamError(f"{args.out} would be read and overwritten; choose another name for -o")
     return RUN[args.command](args)
@@ -254,30 +260,19 @@ def _save(out: str, image: np.ndarray, carried: dict[str, Any], stopped_at: floa
 
 def _film(args: argparse.Namespace) -> int:
     from .films import check_film
-    from .jobs import plan_film
+    from .jobs import PREVIEW_EVERY, plan_film
     from .resume import make_film
     from .show import Progress
 
-    out, every = _film_out(args)
-    fps = args.recipe["fps"] / every
-    check_film(out, fps)
+    fps = args.recipe["fps"] / (PREVIEW_EVERY if args.recipe["preview"] else 1)
+    check_film(args.out, fps)
     film = plan_film(args.recipe)
     with Progress(frames=film.frames) as progress:
-        make_film(out, partial(film.make, progress), film.settings, film.frames, fps,
+        make_film(args.out, partial(film.make, progress), film.settings, film.frames, fps,
                   restart=args.recipe["restart"], on_frame=progress.on_frame,
                   on_encode=progress.on_encode)  # fmt: skip
-    print(out)
+    print(args.out)
     return 0
-
-
-def _film_out(args: argparse.Namespace) -> tuple[str, int]:
-    """(where the film goes, 1), or for a preview, (where that goes, the distance of its frames)."""
-    from .jobs import PREVIEW_EVERY
-
-    path = Path(args.out)
-    if not args.recipe["preview"]:
-        return args.out, 1
-    return str(path.with_name(f"{path.stem}-preview{path.suffix}")), PREVIEW_EVERY
 
 
 def _video(args: argparse.Namespace) -> int:
@@ -286,19 +281,18 @@ def _video(args: argparse.Namespace) -> int:
     from .resume import dream_video
     from .show import Progress
 
-    out, every = _film_out(args)
-    check_film(out)
+    check_film(args.out)
     _, announced, _ = film_about(args.recipe["source"])
     net, recipe, params = prepare(args.recipe)
     settings = settings_of(recipe, net)
-    if every > 1:
+    if recipe["preview"]:
         recipe, params, settings["preview"] = *preview_video(recipe, params), True
     part = {name: recipe[name] for name in ("start", "stop", "stride", "width", "blend", "seed", "restart")}
     last = min(recipe["stop"] or announced, announced)
     with Progress(frames=len(range(recipe["start"], last, recipe["stride"])) or None) as progress:
-        dream_video(net, recipe["source"], out, settings=settings, on_frame=progress.on_frame,
+        dream_video(net, recipe["source"], args.out, settings=settings, on_frame=progress.on_frame,
                     on_encode=progress.on_encode, on_step=progress, **part, **params)  # fmt: skip
-    print(out)
+    print(args.out)
     return 0
 
 

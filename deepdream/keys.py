@@ -6,7 +6,7 @@ A key file says it in TOML, or in the same form in JSON. Settings have their nam
     layer = "conv2/3x3"
 
     [100]
-    look = "Animals"
+    look = "Dogs"
     zoom = 0.1
     to = [0.8, 0.3]
 """

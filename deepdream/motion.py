@@ -8,7 +8,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial, reduce
-from itertools import count, islice, repeat
+from itertools import count, islice, pairwise, repeat
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -363,7 +363,33 @@ def _complete(net: Net, frame: np.ndarray, keys: Keys, motion: dict[str, Any], d
             first[name] = dream_params.get(name, ROWS[name].default)
     if end is not None:
         complete = {number: key for number, key in complete.items() if number < end} | {end: first | {"to": None}}
-    return dict(sorted(complete.items()))
+    complete = dict(sorted(complete.items()))
+    _check_octaves(net, frame, complete, dream_params)
+    return complete
+
+
+def _check_octaves(net: Net, frame: np.ndarray, keys: Keys, dream_params: dict[str, Any]) -> None:
+    """Raise a DreamError for octaves that become too small from one key to the next, where both settings change."""
+    if not keys[0].keys() & {"octave_n", "octave_scale"}:
+        return
+
+    def octaves(i: int) -> dict[str, Any]:
+        return {name: at(keys, name, i) if name in keys[0] else dream_params.get(name, ROWS[name].default)
+                for name in ("octave_n", "octave_scale")}  # fmt: skip
+
+    def depth(i: int) -> float:
+        return (octaves(i)["octave_n"] - 1) * math.log(octaves(i)["octave_scale"])
+
+    for here, there in pairwise([*keys, max(keys) + 1]):
+        deepest = max(range(here, there), key=depth)
+        goals = {}
+        if "objective" in keys[0]:
+            before, after = around(keys, "objective", here)
+            goals["objective"] = keys[before]["objective"] + (keys[after]["objective"] if after else 0)
+        try:
+            prepare(net, frame, **dream_params | octaves(deepest) | goals)
+        except DreamError as error:
+            raise DreamError(f"at frame {deepest}: {error.args[0]}", error.setting) from None
 
 
 def _goal(given: Mapping[str, Any]) -> Objective:

@@ -331,6 +331,26 @@ def test_wrong_words_about_keys_and_motion(folder, toy, args, says):
     assert sorted(os.listdir()) == ["folder.toml", "in.png", "toy"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[0]\noctaves = 6\noctave-scale = 1.2\n[4]\noctave-scale = 3",  # too small from frame 2 on
+        "[0]\noctaves = 10\noctave-scale = 1.1\n[4]\noctaves = 2\noctave-scale = 6",  # only between the keys
+    ],
+)
+def test_keys_that_do_not_go_together(folder, toy, text):
+    dd.save_image("in.png", np.random.RandomState(0).uniform(0, 255, (60, 80, 3)))
+    (folder / "film.toml").write_text(text)
+    refused(zoom("--keys", "film.toml", "--frames", 5), "too small for layer 'both', which needs at least 3x3 pixels")
+    assert sorted(os.listdir()) == ["film.toml", "in.png", "toy"]
+
+
+def test_a_look_with_an_objective_in_a_film_with_a_layer():
+    """The look's objective replaces the layer of the film."""
+    (key,) = read("[5]\nlook = 'Feathers'").values()
+    assert BASE["end"] and key["end"] is None and key["objective"]
+
+
 def test_keys_behind_the_end_are_reported(folder, toy):
     dd.save_image("in.png", np.random.RandomState(0).uniform(0, 255, (60, 80, 3)))
     done = zoom("--keys", '{"1": {"zoom": 0.2}, "30": {"zoom": 0.1}}', "--frames", 2)

@@ -35,7 +35,7 @@ COMMANDS = {
     "draw.jpg": f"draw 3 \"channel('left', 1)\" {CAFFE} --steps 3 --seed 5",
     "grid.png": f"grid photo.png {CAFFE} --width 40 --layer conv1,both --iterations 1,2 --octaves 1",
     "journey.gif": f"journey {CAFFE} --layers conv1,both --frames-per-layer 2 --cross-fade 1 --size 48x36 --zoom 0.04 "
-    "--rotate 2.0 --fps 10.0 --iterations 1 --octaves 2 --seed 2",
+    "--rotate 2.0 --hold 0.0 --fps 10.0 --iterations 1 --octaves 2 --seed 2",
     "video.mp4": f"video source.mp4 {CAFFE} --stop 2 --blend 0.8 --width 48 {FEW} --layer both",
     "zoom": f"zoom photo.png {CAFFE} --frames 4 --width 48 --zoom 0.1 --shift 1.0 -2.0 {FEW} --layer both",
 }
@@ -219,6 +219,16 @@ def test_an_old_film_refuses_other_settings(change: str, says: str, old: Path, c
     assert main(shlex.split(f"{COMMANDS['zoom']} {change} -o zoom")) == 2
     assert says in capsys.readouterr().err
     assert frames(old / "zoom") == before
+
+
+def test_an_old_journey_refuses_the_look_that_later_ones_hold(old: Path, capsys: pytest.CaptureFixture) -> None:
+    """Its frames held nothing; its own command, which did not say so, would now mix both."""
+    needs_engine("journey.gif")
+    before = frames(old / "journey.frames"), (old / "journey.gif").read_bytes()
+    assert main(shlex.split(f"{COMMANDS['journey.gif'].replace('--hold 0.0', '')} -o journey.gif")) == 2
+    says = "the film in journey.frames was begun with --hold 0.0, and now it is 0.3; go back to that, choose another"
+    assert says in capsys.readouterr().err
+    assert (frames(old / "journey.frames"), (old / "journey.gif").read_bytes()) == before
 
 
 def test_an_old_film_refuses_another_network(old: Path, capsys: pytest.CaptureFixture) -> None:

@@ -922,6 +922,30 @@ def test_a_preview_is_resumed(keyed, interrupt):
 def test_a_preview_is_not_written_over_what_it_reads(keyed):
     dd.save_film("a-preview.gif", panned(2, 80, 60))
     before = Path("a-preview.gif").read_bytes()
-    for command in ("zoom", "video"):
-        done = main(command, "a-preview.gif", "-o", "a.gif", "--preview", "--model", "toy", "--octaves", 1)
-        assert done.returncode == 2 and Path("a-preview.gif").read_bytes() == before, command
+    few = "--model", "toy", "--octaves", 1, "--iterations", 1
+    done = main("zoom", "a-preview.gif", "-o", "a.gif", "--preview", "--frames", 2, *few)
+    assert Path("a-preview.gif").read_bytes() == before
+    refused(done, r"a-preview\.gif would be read and overwritten; choose another name for -o")
+
+
+def test_the_preview_of_a_video_is_not_written_over_it(keyed):
+    dd.save_film("a-preview.gif", panned(2, 80, 60))
+    before = Path("a-preview.gif").read_bytes()
+    done = main("video", "a-preview.gif", "-o", "a.gif", "--preview", "--model", "toy", "--octaves", 1)
+    refused(done, r"a-preview\.gif (is the film to dream over; give the dream|would be read and overwritten; choose) ")
+    assert Path("a-preview.gif").read_bytes() == before
+
+
+def test_what_a_key_file_names_is_not_overwritten(keyed):
+    dd.save_film("mask.gif", panned(1, 80, 60))
+    before = Path("mask.gif").read_bytes()
+    Path("film.toml").write_text("[0]\nmask = 'mask.gif'")
+    done = main(*zoom("mask.gif", "--frames", 1))
+    assert Path("mask.gif").read_bytes() == before
+    refused(done, r"mask\.gif would be read and overwritten; choose another name for -o")
+
+
+def test_what_keys_on_the_command_line_name_is_not_overwritten(keyed):
+    dd.save_film("mask.gif", panned(1, 80, 60))
+    done = main(*zoom("mask.gif", "--frames", 1, keys='{"0": {"mask": "mask.gif"}}'))
+    refused(done, r"mask\.gif would be read and overwritten; choose another name for -o")
