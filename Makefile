@@ -21,6 +21,8 @@ BENCH ?=
 OUT ?= dreams/mountains.jpg
 # Such as: make test PYTEST="tests/test_dream.py -x"
 PYTEST ?= --durations=15
+# Two processes, each with its own test files; one core is enough for each
+PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: dream test test-all check format notebook serve caffe wheel bench clean
 
@@ -29,11 +31,11 @@ dream: .venv/ready
 	$(BIN)/deepdream dream images/mountains.jpg -o $(OUT) --width 1024 --seed 0 $(DREAM)
 
 test: check
-	$(BIN)/pytest -m "not slow" $(PYTEST)
+	$(BIN)/pytest -m "not slow" $(PARALLEL) $(PYTEST)
 	$(MAKE) dream OUT=dreams/test.jpg DREAM="--width 320 --octaves 2 --iterations 4"
 
 test-all: check
-	$(BIN)/pytest $(PYTEST)
+	$(BIN)/pytest $(PARALLEL) $(PYTEST)
 	$(MAKE) dream OUT=dreams/test.jpg DREAM="--width 320 --octaves 2 --iterations 4"
 
 check: .venv/tests
