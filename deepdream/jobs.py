@@ -128,6 +128,8 @@ def plan_film(recipe: Recipe) -> Film:
     if keys:
         recipe = recipe | {"keys": write_keys(keys.keys)}
     net, recipe, params = prepare(recipe)
+    if keys:
+        params["keys"] = _resolve(keys, recipe, net, image, params)
     names = ("frames_per_layer", "cross_fade") if recipe["command"] == "journey" else ("frames",)
     params |= {name: recipe[name] for name in (*names, "scale", "rotate", "shift", "to", "seed", "hold", "loop")}
     if recipe["command"] == "journey":
@@ -140,21 +142,21 @@ def plan_film(recipe: Recipe) -> Film:
         film, frames = journey, len(params["layers"]) * recipe["frames_per_layer"]
     else:
         film, frames = zoom, recipe["frames"]
-    if keys:
-        params["keys"] = _resolve(keys, recipe, net, image)
-        if max(keys.keys) >= frames:
-            warnings.warn(f"the last key is at frame {max(keys.keys)}, and the film ends before it; give more --frames",
-                          stacklevel=2)  # fmt: skip
+    if keys and max(keys.keys) >= frames:
+        late = f"the last key is at frame {max(keys.keys)}, and the film ends before it; give more --frames"
+        warnings.warn(late, stacklevel=2)
     settings = settings_of(recipe, net)
     if recipe["preview"]:
         image, params = _shrink(image, params)
         params["every"] = PREVIEW_EVERY
         settings["preview"], frames = True, math.ceil(frames / PREVIEW_EVERY)
 
+    needs_first = recipe["loop"] or (recipe["hold"] and params.get("like") is None)
+
     def make(on_step: OnStep, done: int, frame: np.ndarray = image, first: np.ndarray | None = None) -> Iterator[tuple]:
         for picture in film(net, frame=frame, first=first, done=done, on_step=on_step, **params):
             first = picture if first is None else first
-            yield (picture, first) if recipe["hold"] or recipe["loop"] else (picture,)  # what the next frame needs
+            yield (picture, first) if needs_first else (picture,)  # what the next frame needs
 
     return Film(settings, frames, make)
 
@@ -171,9 +173,11 @@ def _begin_film(recipe: Recipe) -> tuple[np.ndarray, Recipe]:
     return noise(size_of(recipe["size"]), recipe["seed"]), recipe
 
 
-def _resolve(keys: KeyFile, recipe: Recipe, net: Net, image: np.ndarray) -> Keys:
-    """The keys of a film as `zoom` takes them: objectives and masks in place of words and paths; all are checked."""
-    _, _, base = prepare(recipe, net)
+def _resolve(keys: KeyFile, recipe: Recipe, net: Net, image: np.ndarray, base: dict[str, Any]) -> Keys:
+    """The keys of a film as `zoom` takes them: objectives and masks in place of words and paths; all are checked.
+
+    base: what `deepdream` takes without them.
+    """
     resolved: Keys = {}
     for frame, given in keys.keys.items():
         with keys.line(frame):
