@@ -151,12 +151,13 @@ TABLE = (
     Setting("to", "--to", float, "fly to this point of the picture, to the right and down from its upper left, in "
             "pixels or in shares of the sides from 0 to 1", ("zoom", "journey"), low=0, high=SIDE, unit="pixels",
             count=2, metavar=("X", "Y")),
-    Setting("keys", "--keys", str, "a file, .toml or .json, that says what the settings are at some of the frames",
-            ("zoom",), metavar="FILE"),
+    Setting("keys", "--keys", str, "a file, .toml or .json, that says what the settings are at some of the frames; "
+            "between these, numbers change smoothly", ("zoom",), metavar="FILE"),
     Setting("down", "--down", bool, "climb the layers from the deepest to the lowest", ("journey",), False),
     Setting("hold", "--hold", float, "how firmly to hold the mean colour, and the contrast at each scale, of the first "
-            "frame, or for a journey from noise, of photographs; from 0, not at all, to 1", ("zoom", "journey"), 0.0,
-            low=0, high=1, but={"journey": {"default": 0.3, "before": 0.0}}),
+            "frame; from 0, not at all, to 1", ("zoom", "journey"), 0.0, low=0, high=1, but={"journey": {"default": 0.3,
+            "before": 0.0, "help": "how firmly to hold the mean colour, and the contrast at each scale, of the first "
+            "frame, or from noise, of photographs; from 0, not at all, to 1"}}),
     Setting("loop", "--loop", bool, "let the last frames fade into the first, for a film that runs for ever",
             ("zoom", "journey"), False),
     Setting("fps", "--fps", float, "frames a second", ("zoom", "journey"), 25.0, above=0, high=240,
