@@ -284,13 +284,13 @@ def _video(args: argparse.Namespace) -> int:
     check_film(args.out)
     _, announced, _ = film_about(args.recipe["source"])
     net, recipe, params = prepare(args.recipe)
-    settings = settings_of(recipe, net)
+    carried = settings_of(recipe, net)
     if recipe["preview"]:
-        recipe, params, settings["preview"] = *preview_video(recipe, params), True
+        recipe, params, carried["preview"] = *preview_video(recipe, params), True
     part = {name: recipe[name] for name in ("start", "stop", "stride", "width", "blend", "seed", "restart")}
     last = min(recipe["stop"] or announced, announced)
     with Progress(frames=len(range(recipe["start"], last, recipe["stride"])) or None) as progress:
-        dream_video(net, recipe["source"], args.out, settings=settings, on_frame=progress.on_frame,
+        dream_video(net, recipe["source"], args.out, settings=carried, on_frame=progress.on_frame,
                     on_encode=progress.on_encode, on_step=progress, **part, **params)  # fmt: skip
     print(args.out)
     return 0
@@ -429,7 +429,10 @@ def _replay(args: argparse.Namespace) -> int:
     if not args.out:
         recipe = table.complete(recipe["command"], recipe | replaced)
         is_frame = "frame" in carried and os.path.isfile(args.file)
-        words = table.words(recipe, str(Path(args.file).parent) if is_frame else args.file)
+        out = Path(args.file).parent if is_frame else Path(args.file)
+        if carried.get("preview"):  # what it says of itself is the recipe of the whole film
+            out = out.with_name(f"{out.stem.removesuffix('-preview')}{out.suffix}")
+        words = table.words(recipe, args.file if out == Path(args.file) else str(out))
         print(shlex.join(["deepdream", *words]))
         return 0
     recipe = locate(recipe, carried, args.file)

@@ -32,9 +32,8 @@ def hold_look(frame: np.ndarray, model: np.ndarray, fill: np.ndarray, hold: floa
     for n, (level, wanted, extra) in enumerate(zip(now, like, more)):
         strength = _strength(level)  # (3,)
         target = between(strength, _strength(wanted))
-        levels.append(level * (target / strength).clip(0, 1.25 if n < FINE else 1))
-        if n >= FINE:
-            levels[n] = _fill_up(levels[n], extra, target)
+        level = level * (target / strength).clip(0, 1.25 if n < FINE else 1)
+        levels.append(level if n < FINE else _fill_up(level, extra, target))
     picture = _join(levels, (1 - hold) * mean + hold * mean_like)
     average = picture.mean((0, 1))
     saturation = between(_saturation(frame), _saturation(model))
@@ -48,7 +47,10 @@ def hold_look(frame: np.ndarray, model: np.ndarray, fill: np.ndarray, hold: floa
 
 
 def pieces(number: int) -> list[tuple[int, int, float]]:
-    """The pieces of the model that fill frame `number`: (which, its age in frames, its share) of each."""
+    """The pieces of the model that fill frame `number`: (which, its age in frames, its share) of each.
+
+    The shares are a sine and a cosine, so that together they always have the same strength.
+    """
     last, age = divmod(number, LIFE // 2)
     return [
         (which, old, float(np.sin(np.pi * old / LIFE))) for which, old in ((last, age + LIFE // 2), (last + 1, age))
@@ -112,7 +114,7 @@ def _fill_up(level: np.ndarray, extra: np.ndarray, target: np.ndarray) -> np.nda
     """A level with as little of `extra` added or taken away as makes it as strong as the target, (3,)."""
     own, both, theirs = ((a * b).mean((0, 1)) for a, b in ((level, level), (level, extra), (extra, extra)))
     lack = (target**2 - own).clip(0)
-    share = (np.sqrt(both**2 + theirs * lack) - abs(both)) / (theirs + 1e-6)  # of |level + share * extra| = target
+    share = (np.sqrt(both**2 + theirs * lack) - abs(both)) / (theirs + 1e-6)  # solves |level + share * extra| = target
     return level + np.where(both < 0, -share, share) * extra
 
 

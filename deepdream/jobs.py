@@ -22,7 +22,7 @@ from .hold import clouds
 from .keys import KeyFile, Keys
 from .keys import write as write_keys
 from .looks import GOALS
-from .motion import journey, noise, read_key, stations, to_pixels, zoom
+from .motion import check_key, journey, noise, stations, to_pixels, zoom
 from .net import Net
 from .objectives import Objective, guide_features, objective_guide, parse, to_objective
 from .objectives import guide as guide_objective
@@ -145,11 +145,11 @@ def plan_film(recipe: Recipe) -> Film:
     if keys and max(keys.keys) >= frames:
         late = f"the last key is at frame {max(keys.keys)}, and the film ends before it; give more --frames"
         warnings.warn(late, stacklevel=2)
-    settings = settings_of(recipe, net)
+    carried = settings_of(recipe, net)
     if recipe["preview"]:
         image, params = _shrink(image, params)
         params["every"] = PREVIEW_EVERY
-        settings["preview"], frames = True, math.ceil(frames / PREVIEW_EVERY)
+        carried["preview"], frames = True, math.ceil(frames / PREVIEW_EVERY)
 
     needs_first = recipe["loop"] or (recipe["hold"] and params.get("like") is None)
 
@@ -158,7 +158,7 @@ def plan_film(recipe: Recipe) -> Film:
             first = picture if first is None else first
             yield (picture, first) if needs_first else (picture,)  # what the next frame needs
 
-    return Film(settings, frames, make)
+    return Film(carried, frames, make)
 
 
 def _begin_film(recipe: Recipe) -> tuple[np.ndarray, Recipe]:
@@ -185,7 +185,7 @@ def _resolve(keys: KeyFile, recipe: Recipe, net: Net, image: np.ndarray, base: d
             goal = {name: params[name] for name in ("end", "objective") if name in params and given.keys() & {*GOALS}}
             rest = {name: params.get(name, value) for name, value in given.items() if name not in GOALS}
             resolved[frame] = rest | goal
-            read_key(net, image, frame, resolved[frame], base)
+            check_key(net, image, frame, resolved[frame], base)
     return resolved
 
 
@@ -206,8 +206,9 @@ def _shrink(image: np.ndarray, params: dict[str, Any]) -> tuple[np.ndarray, dict
 
     def shrink(given: dict[str, Any]) -> dict[str, Any]:
         given = dict(given)
+        scale = given.get("octave_scale", params["octave_scale"])
         if "octave_n" in given:
-            given["octave_n"] = max(1, given["octave_n"] - round(math.log(by) / math.log(params["octave_scale"])))
+            given["octave_n"] = max(1, given["octave_n"] - round(math.log(by) / math.log(scale)))
         if "shift" in given:
             given["shift"] = [pixels / by for pixels in given["shift"]]
         if given.get("to"):
@@ -219,8 +220,6 @@ def _shrink(image: np.ndarray, params: dict[str, Any]) -> tuple[np.ndarray, dict
     params = shrink(params)
     if "keys" in params:
         params["keys"] = {frame: shrink(key) for frame, key in params["keys"].items()}
-    if params.get("like") is not None:
-        params["like"] = resized(params["like"], *small)
     return resized(image, *small), params
 
 

@@ -135,10 +135,11 @@ class KeyFile:
             del look["model"]
             # A look begins where the command line does, not with what the look before it left.
             key = {name: base[name] for name in _looked() - {*looks.GOALS}} | look
-        if not key.keys() & {*looks.GOALS}:
-            return key
-        # A guide without a layer has the film's.
-        return {name: None for name in looks.GOALS if name != "end" or "guide" not in key} | key
+        if "guide" in key:  # without a layer, it has the film's
+            return {"objective": None} | key
+        if key.keys() & {*looks.GOALS}:
+            return dict.fromkeys(looks.GOALS) | key
+        return key
 
     def _error(self, message: str, frame: int | str = "", name: str = "") -> DreamError:
         return DreamError(f"{self.name}, line {_find_line(self.text, str(frame), name)}: {message}")

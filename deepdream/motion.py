@@ -46,23 +46,30 @@ def zoom(net: Net, frame: np.ndarray, frames: int = 100, scale: float = 0.05, ro
     the first. first: the film's first frame, which these two need after `done` frames. keys: {frame: {setting: value}},
     see keys.py; as an objective, a key takes one that can be added, and as a mask a picture or an array. cross_fade:
     during this many frames before a key, its objective takes over from the one before; without it, during a quarter of
-    the frames between them. every: make only each 10th frame, for example.
+    the frames between them. every: make one of so many frames, and leave out those between.
 
     Raises DreamError for a value that is not allowed, and KeyboardInterrupt after Ctrl-C, or if `on_step` returns True:
     half a frame is no frame.
     """
     check_image(frame)
     motion = {"scale": scale, "rotate": rotate, "shift": shift, "to": to}
-    for name, value in {"frames": frames, "seed": seed, "hold": hold, "loop": loop}.items():
+    for name, value in {"frames": frames, "seed": seed, "hold": hold, "loop": loop, "cross_fade": cross_fade}.items():
         check(name, value)
     if done and first is None and (loop or (hold and like is None)):
         raise DreamError("to continue a film with `hold` or `loop`, give its first frame, too, as `first`")
+    if first is not None and first.shape != frame.shape:
+        raise DreamError(f"`first` is {first.shape}, and the frames are {frame.shape}; give the film's first frame")
+    if not isinstance(every, Integral) or every < 1:
+        raise DreamError(f"every is {every!r}; it must be a whole number of frames, at least 1")
+    if like is not None:
+        check_image(like)
+        like = resized(np.asarray(like, np.float32), *frame.shape[:2])
     keys = _complete(net, frame, keys or {}, motion, dream_params, frames if loop else None)
     size = frame.shape[:2]
     last = max(0, done - 1) * every  # the number of the frame that was made last
     moves = _moves(keys, size)
     recent = deque(islice(moves, last), maxlen=LIFE)
-    fade_begins = frames - min(LONGEST_FADE, frames // 4) if loop else frames
+    fade_begins = frames - min(LONGEST_FADE, max(1, frames // 4)) if loop else frames
     for i in range(done * every, frames, every):
         step = list(islice(moves, every)) if i > 0 else []
         recent += step
@@ -72,7 +79,8 @@ def zoom(net: Net, frame: np.ndarray, frames: int = 100, scale: float = 0.05, ro
         model = (first if like is None else like) if hold else None  # whose look is held
         fill = None if model is None else _fill(model, i, list(recent))
         if i > 0:
-            frame = _move(frame, reduce(_then, step), fill)
+            move = reduce(_then, step)
+            frame = _move(frame, move) if fill is None else _move_over(fill, frame, move)
         frame = _dream_frame(net, frame, seed=None if seed is None else (seed + i) % 2**32, **now)
         if model is not None and fill is not None:
             frame = hold_look(frame, model, fill, hold)
@@ -319,7 +327,7 @@ def _dream_frame(net: Net, frame: np.ndarray, on_step: OnStep | None = None, **d
 # How the settings change in a film
 
 
-def read_key(
+def check_key(
     net: Net, frame: np.ndarray, number: int, given: Mapping[str, Any], dream_params: dict[str, Any]
 ) -> dict[str, Any]:
     """One key of a film as `zoom` uses it: checked, its goal an Objective, its mask (H, W) as large as the frames.
@@ -331,7 +339,8 @@ def read_key(
     key = {}
     for name, value in given.items():
         if name not in KEYED or name in ("look", "guide"):
-            raise unknown("setting", name, KEYED, "a key has no others")
+            allowed = [name for name in KEYED if name not in ("look", "guide")]
+            raise unknown("setting", name, allowed, "a key has no others; looks and guides by name are for key files")
         if name == "mask":
             key[name] = _whole_mask(value, frame)
         elif name not in ("end", "objective"):
@@ -352,7 +361,7 @@ def _complete(net: Net, frame: np.ndarray, keys: Keys, motion: dict[str, Any], d
     end: the frame at which all are back at what they were at first, if the film is a loop.
     """
     given = keys | {0: motion | keys.get(0, {})}
-    complete = {number: read_key(net, frame, number, key, dream_params) for number, key in given.items()}
+    complete = {number: check_key(net, frame, number, key, dream_params) for number, key in given.items()}
     first = complete[0]
     for name in {name for key in complete.values() for name in key} - first.keys():
         if name == "objective":
@@ -413,7 +422,7 @@ def _goal_at(net: Net, frame: np.ndarray, keys: Keys, i: int, cross_fade: int | 
     """What frame i climbs. frame: the one before."""
     here, there = around(keys, "objective", i)
     goal = keys[here]["objective"]
-    if there is None or str(keys[there]["objective"]) == str(goal):
+    if there is None or keys[there]["objective"] is goal:
         return goal
     length = (there - here) // 4 if cross_fade is None else min(cross_fade, there - here - 1)
     fading = i + 1 - (there - length)  # the number of this frame in the cross-fade, from 1
@@ -476,7 +485,7 @@ def _moves(keys: Keys, size: tuple[int, int]) -> Iterator[Move]:
         else:
             yield Move(1 - scale, here * scale - (1 - scale) * by)
         if point is not None:
-            point = tuple(np.clip(here + by, 0, size))
+            point = tuple(np.clip(here + by, 0, size))  # a shift may carry it out of the picture
 
 
 def to_pixels(to: tuple[float, float], size: tuple[int, int]) -> tuple[float, float]:
@@ -501,27 +510,30 @@ def _then(first: Move, second: Move) -> Move:
     return Move(np.dot(first.matrix, second.matrix), np.dot(first.matrix, second.offset) + first.offset)
 
 
-def _move(frame: np.ndarray, move: Move, beyond: np.ndarray | None = None) -> np.ndarray:
-    """The notebook's affine transform. Without rotation and shift it gives exactly the same numbers.
+def _move(frame: np.ndarray, move: Move, order: int = 1) -> np.ndarray:
+    """The notebook's affine transform; beyond the borders are mirror images.
 
-    beyond: what lies beyond the borders (H, W, 3), instead of mirror images; the frame then also stays sharper.
+    order: of the splines between pixels. 1 is the notebook's, and without rotation and shift gives the same bits; 3
+    keeps more of the detail.
     """
     from scipy import ndimage as nd
 
-    matrix: Any = [move.matrix, move.matrix, 1]
-    if np.ndim(move.matrix):
-        matrix = np.eye(3)
-        matrix[:2, :2] = move.matrix
-    offset: Any = [*move.offset, 0]
-    if beyond is None:
-        return nd.affine_transform(frame, matrix, offset, order=1, mode="mirror")
-    moved = nd.affine_transform(frame, matrix, offset, order=3, mode="mirror").clip(0, 255)
-    mirrored = np.clip(-_inside(move, frame.shape[:2]) / SOFT, 0, 1).astype(np.float32)[..., None]
-    return moved + mirrored * (beyond - moved)
+    matrix: Any = move.matrix if np.ndim(move.matrix) else [move.matrix, move.matrix]
+    offset: Any = move.offset
+    planes = np.moveaxis(frame, 2, 0)  # one by one, for otherwise SciPy interpolates between the colours, too
+    moved = np.stack([nd.affine_transform(plane, matrix, offset, order=order, mode="mirror") for plane in planes], 2)
+    return moved if order == 1 else moved.clip(0, 255)
+
+
+def _move_over(beyond: np.ndarray, frame: np.ndarray, move: Move) -> np.ndarray:
+    """A frame moved, with `beyond` (H, W, 3) in place of mirror images beyond its borders."""
+    moved = _move(frame, move, order=3)
+    outside = np.clip(-_inside(move, frame.shape[:2]) / SOFT, 0, 1).astype(np.float32)[..., None]
+    return moved + outside * (beyond - moved)
 
 
 def _inside(move: Move, size: tuple[int, int]) -> np.ndarray:
-    """How far from the borders of the picture that moves a pixel comes from, in pixels, (H, W); below 0 from beyond."""
+    """(H, W): how far inside the old picture each pixel of the new one comes from, in pixels; below 0, from beyond."""
     height, width = size
     y, x = np.tensordot(np.dot(move.matrix, np.eye(2)), np.indices(size), 1) + move.offset[:, None, None]
     return np.minimum(np.minimum(y, height - 1 - y), np.minimum(x, width - 1 - x))
@@ -547,4 +559,4 @@ def _fade_into(frame: np.ndarray, first: np.ndarray, way: Move, share: float) ->
     back = Move(matrix, -matrix @ way.offset)
     edge = 0.25 * min(frame.shape[:2])  # pixels; its borders are soft, and come to lie ever further outside
     soft = np.clip(_inside(back, frame.shape[:2]) / edge + 2 * share, 0, 1)[..., None]
-    return np.asarray(frame + share * soft * (_move(first, back) - frame), np.float32)
+    return np.asarray(frame + share * soft * (_move(first, back, order=3) - frame), np.float32)

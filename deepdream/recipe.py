@@ -245,8 +245,8 @@ TABLE = (
     Setting("film", "--film", str, "make a film of the watched photograph's dreams, .mp4, .webm or .gif", ("train",),
             metavar="FILM", kept=False),
     # Running; these change nothing in what is made
-    Setting("preview", "--preview", bool, "first make every 10th frame, small and quick, in a film beside the other: "
-            "film-preview.mp4 for film.mp4", FILMS, False, kept=False),
+    Setting("preview", "--preview", bool, "make only every 10th frame, small and quick, in a film beside the other: "
+            "film-preview.mp4 for film.mp4; `deepdream replay` then makes the whole film", FILMS, False, kept=False),
     Setting("restart", "--restart", bool, "throw away the frames of an earlier run; without it, a run that was stopped "
             "or killed is resumed", (*FILMS, "train"), False, kept=False, but={"train": {"help": "throw away what an "
             "earlier run has learnt; without it, a run that was stopped or killed is resumed"}}),
@@ -503,8 +503,8 @@ def with_files(recipe: Recipe, find: Callable[[str, str], str]) -> Recipe:
 
 
 def _with_files_of_keys(text: str, find: Callable[[str, str], str]) -> str:
-    """Keys in JSON, see keys.py, with find(name, path) in place of each path; those of key 100 are `key 100 mask` etc.;
-    any other text as it is."""
+    """Keys in JSON, see keys.py, with find(name, path) in place of each path; those of key 100 are
+    called `key 100 mask` and so on. Any other text stays as it is."""
     try:
         keys = json.loads(text)
         for frame, given in keys.items():

@@ -265,5 +265,10 @@ def check_same(folder: Path, begun: dict[str, Any], now: dict[str, Any], what: s
         cure = "go back to that, choose another name, or begin again with --restart"
         if name == "sha256":
             raise DreamError(f"the {what} in {folder} was begun from another file than this one; {cure}")
+        if name == "frames":
+            loop = f"is a loop of {begun[name]} frames, which cannot get other ones"
+            raise DreamError(f"the {what} in {folder} {loop}; {cure}", name)
         other = f"with {{setting}} {begun.get(name)!r}, and now it is {now.get(name)!r}"
+        if name == "keys":  # both are long
+            other = "with other {setting} than now"
         raise DreamError(f"the {what} in {folder} was begun {other}; {cure}", name)

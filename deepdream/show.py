@@ -12,7 +12,7 @@ from .pictures import encode
 DREAM_LOOK = "{desc}{percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left"
 FILM_LOOK = "{desc}{percentage:3.0f}%|{bar}| {n:.1f} of {total_fmt} frames, {rate_noinv_fmt}, "
 ENCODING_LOOK = "{desc}{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} frames, "
-UNKNOWN, KNOWN = "{elapsed} elapsed", "{remaining} left, done {eta:%a %H:%M}"  # when a film will be finished
+UNKNOWN, KNOWN = "{elapsed} elapsed", "{remaining} left, ready {eta:%a %H:%M}"  # when a film will be finished
 TRAINING_LOOK = "{desc}{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} steps, {remaining} left"
 LONGEST = 40  # characters of a layer or objective beside a film's bar
 

@@ -221,6 +221,15 @@ def test_objectives_fade_from_key_to_key(toynet, photo, monkeypatch):
     assert seen[0]["objective"].text == "L2('both')" and seen[8]["objective"].text == "channel('left', 1)"
 
 
+def test_two_guides_of_one_size_fade(toynet, photo, monkeypatch):
+    """Their words are the same, since a picture has only its size there."""
+    seen = noted(monkeypatch)
+    first, second = (dd.guide("left", image) for image in (photo, photo[::-1]))
+    list(dd.zoom(toynet, photo, 9, end="both", keys={0: {"objective": first}, 8: {"objective": second}}))
+    terms = [len(given["objective"].terms) for given in seen]
+    assert str(first) == str(second) and terms == [1] * 6 + [2] * 2 + [1]
+
+
 def test_a_journey_is_a_zoom_with_a_key_for_each_layer(toynet, photo):
     way = {"iter_n": 1, "octave_n": 1, "seed": 0, "scale": 0.02, "hold": 0.3}
     keys = {0: {"end": "conv1"}, 4: {"end": "left"}}
@@ -281,6 +290,33 @@ def test_a_loop_ends_where_it_begins(toynet, monkeypatch, way):
     jumps = [abs(b - a)[inside].mean() for a, b in pairwise([*frames, frames[0]])]
     assert closed < 3 and jumps[-1] < 1.5 * max(jumps[:10])
     assert max(jumps[30:]) < max(jumps[:10]) + 0.35 * abs(frames[29] - frames[0])[inside].mean()
+
+
+def test_a_held_loop_is_as_sharp_at_its_seam_as_elsewhere(toynet):
+    frames = list(dd.zoom(toynet, PAN.shot(0), 16, loop=True, hold=1, end="both", iter_n=1, octave_n=1, seed=0))
+    grain = [abs(np.diff(frame, axis=1)).mean() for frame in frames]
+    assert grain[-1] > 0.93 * grain[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"every": 0}, "every is 0; it must be a whole number of frames, at least 1"),
+        ({"cross_fade": -5}, "cross_fade is -5"),
+        ({"hold": 2}, "hold is 2; it must be a number from 0 to 1"),
+        ({"hold": 1, "like": np.zeros((5, 5))}, "image"),
+        ({"done": 1, "loop": True, "first": np.zeros((9, 9, 3))}, r"`first` is \(9, 9, 3\), and the frames are"),
+        ({"keys": {3: {"look": "Eyes"}}}, "unknown setting 'look'.* looks and guides by name are for key files"),
+    ],
+)
+def test_what_a_directed_zoom_refuses(toynet, photo, given, says):
+    with pytest.raises(dd.DreamError, match=says):
+        next(dd.zoom(toynet, photo, **{"end": "both"} | given))
+
+
+def test_the_model_of_a_held_film_may_have_any_size(toynet, photo):
+    frames = list(dd.zoom(toynet, photo, 3, hold=1, like=PAN.shot(0), end="both", **FEW))
+    assert frames[0].shape == photo.shape and abs(frames[2].mean() - PAN.shot(0).mean()) < 5
 
 
 def test_a_film_with_everything_is_resumed(toynet, photo):

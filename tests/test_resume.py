@@ -800,19 +800,21 @@ def test_the_keys_of_a_replay_may_be_replaced(keyed):
 def test_what_a_film_with_keys_is_resumed_with(keyed):
     assert is_made(main(*zoom("loop.gif", *HELD)), "loop.gif")
     before = files_in("loop.frames")
-    says = "the film in loop.frames was begun with --frames 7, and now it is 8; go back to that, choose another name"
+    says = "the film in loop.frames is a loop of 7 frames, which cannot get other ones; go back to that, choose another"
     refused(main(*zoom("loop.gif", *HELD, "--frames", 8)), f"^deepdream: {says}")
     refused(main(*zoom("loop.gif", *HELD[:-3], "--frames", 7)), "was begun with --loop True, and now it is False")
     refused(main(*zoom("loop.gif", *HELD, "--hold", 0.4)), "was begun with --hold 0.5, and now it is 0.4")
     refused(main(*zoom("loop.gif", *HELD, "--to", 20, 41)), "was begun with --to .*, and now it is ")
-    refused(main(*zoom("loop.gif", *HELD, keys=None)), "was begun with --keys .*, and now it is None")
+    refused(main(*zoom("loop.gif", *HELD, keys=None)), "was begun with other --keys than now")
     assert files_in("loop.frames") == before
 
     assert is_made(main(*zoom("film.gif", "--frames", 3, "--hold", 0.5)), "film.gif")
     for other in ('{"0": {"layer": "left"}}', KEYS.replace("zoom = 0.2", "zoom = 0.3")):
         keys = other if other.startswith("{") else "other.toml"
         Path("other.toml").write_text(other.replace("FAR", str(keyed / "far")))
-        refused(main(*zoom("film.gif", "--frames", 6, "--hold", 0.5, keys=keys)), "was begun with --keys .*scale.*0.2")
+        refused(
+            main(*zoom("film.gif", "--frames", 6, "--hold", 0.5, keys=keys)), "was begun with other --keys than now"
+        )
     (keyed / "far").rename("near")
     same = (keyed / "film.toml").read_text().replace("/far/", "/near/").replace("zoom = 0.2", "scale = 0.20")
     Path("same.toml").write_text(same)

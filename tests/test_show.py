@@ -74,10 +74,10 @@ def test_a_bar_shows_when_the_film_will_be_done(screen, bar):
         for hours in range(1, 11):
             progress.on_frame(40 + hours)
         due = datetime.now() + timedelta(hours=50)
-        shown = [f"50:00:00 left, done {day:%a %H:%M}" for day in (due, due - timedelta(minutes=1))]
+        shown = [f"50:00:00 left, ready {day:%a %H:%M}" for day in (due, due - timedelta(minutes=1))]
         assert any(text in last_line(screen) for text in shown), last_line(screen)
         progress(step(0, 0.5, end="a" * 99))
-        assert re.search(r"50\.5 of 100 frames, .* left, done \w{3} \d\d:\d\d", last_line(screen)), "all of it fits"
+        assert re.search(r"50\.5 of 100 frames, .* left, ready \w{3} \d\d:\d\d", last_line(screen)), "all of it fits"
 
 
 def test_the_progress_of_a_film_of_unknown_length(screen, bar):
@@ -106,7 +106,7 @@ def test_encoding_has_a_bar_of_its_own(screen, bar):
         progress.on_encode(0, 3)
         assert progress.bar.n == 0 and "encoding   0%|" in last_line(screen) and "0 of 3 frames" in last_line(screen)
         progress.on_encode(1, 3)
-        assert re.search(r"encoding  33%\|.*\| 1 of 3 frames, 00:00 left, done \w{3} \d\d:\d\d", last_line(screen))
+        assert re.search(r"encoding  33%\|.*\| 1 of 3 frames, 00:00 left, ready \w{3} \d\d:\d\d", last_line(screen))
         progress.on_encode(3, 3)
         assert "encoding 100%|" in last_line(screen)
     with Progress(4, disable=True) as progress:  # away from a terminal
