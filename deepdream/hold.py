@@ -82,7 +82,7 @@ def clouds(size: tuple[int, int], seed: int) -> np.ndarray:
 
 def _split(image: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     """(a Laplacian pyramid of an image (H, W, 3), in opponent colours, the finest scale first; their means, (3,))"""
-    import cv2
+    import cv2  # mirrors at the borders; beyond those of `lap_normalize` in dream.py there is nothing, as in TensorFlow
 
     rest = image.astype(np.float32) @ OPPONENT.T
     mean = rest.mean((0, 1))

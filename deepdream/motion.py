@@ -104,7 +104,7 @@ def journey(net: Net, layers: list[str] | str | None = None, frames_per_layer: i
     noise, `hold` goes by the contrast that photographs have, or by this picture. All else is as for `zoom`.
     """
     layers = stations(net, layers, down)
-    cross_fade = _check_cross_fade(frames_per_layer, cross_fade)
+    _check_cross_fade(frames_per_layer, cross_fade)
     if frame is None:
         frame, like = noise(size, seed), clouds(size, seed) if like is None else like
     keys = {n * frames_per_layer: {"end": layer} for n, layer in enumerate(layers)}
@@ -302,16 +302,13 @@ def _flow(here: np.ndarray, there: np.ndarray) -> np.ndarray:
     return dis.calc(*padded, None)[:height, :width]
 
 
-def _check_cross_fade(frames_per_layer: int, cross_fade: int | None) -> int:
-    """The number of frames of a cross-fade. Raises DreamError for one that does not fit into a layer's frames."""
+def _check_cross_fade(frames_per_layer: int, cross_fade: int | None) -> None:
+    """Raise a DreamError for a cross-fade that does not fit into a layer's frames."""
     check("frames_per_layer", frames_per_layer)
     check("cross_fade", cross_fade)
-    if cross_fade is None:
-        return frames_per_layer // 4
-    if cross_fade >= frames_per_layer:
+    if cross_fade is not None and cross_fade >= frames_per_layer:
         allowed = f"a whole number of frames from 0 to {frames_per_layer - 1}: less than a layer has"
         raise DreamError(f"{{setting}} is {cross_fade}; it must be {allowed}", "cross_fade")
-    return cross_fade
 
 
 def _dream_frame(net: Net, frame: np.ndarray, on_step: OnStep | None = None, **dream_params: Any) -> np.ndarray:

@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import count
 from numbers import Integral, Real
 from pathlib import Path
@@ -505,18 +504,18 @@ def with_files(recipe: Recipe, find: Callable[[str, str], str]) -> Recipe:
 def _with_files_of_keys(text: str, find: Callable[[str, str], str]) -> str:
     """Keys in JSON, see keys.py, with find(name, path) in place of each path; those of key 100 are
     called `key 100 mask` and so on. Any other text stays as it is."""
+
+    def find_of(frame: str) -> Callable[[str, str], str]:
+        return lambda name, path: find(f"key {frame} {name}", path)
+
     try:
         keys = json.loads(text)
         for frame, given in keys.items():
-            found = with_files({"command": "zoom"} | given, partial(_find_of_key, find, frame))
+            found = with_files({"command": "zoom"} | given, find_of(frame))
             keys[frame] = {name: found[name] for name in given}
     except (ValueError, TypeError, RecursionError):
         return text  # keys.py says what is wrong with it
     return json.dumps(keys)
-
-
-def _find_of_key(find: Callable[[str, str], str], frame: str, name: str, path: str) -> str:
-    return find(f"key {frame} {name}", path)
 
 
 def _with_guides(words: Any, find: Callable[[str], str]) -> Any:

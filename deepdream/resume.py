@@ -259,7 +259,7 @@ def check_same(folder: Path, begun: dict[str, Any], now: dict[str, Any], what: s
     # Older versions recorded no sha256 of the guides inside an objective, and their full paths.
     new["sha256"] = {name: after[name] for name in after if name in before or not name.startswith("objective ")}
     for name in ("command", *sorted(begun.keys() | now.keys())):
-        is_free = name in FREE and not (name == "frames" and now.get("loop"))  # a loop ends by fading into its begin
+        is_free = name in FREE and not (name == "frames" and now.get("loop"))  # a loop ends by fading in its first
         if old.get(name) == new.get(name) or is_free or name in files:
             continue
         cure = "go back to that, choose another name, or begin again with --restart"
