@@ -26,12 +26,23 @@ from typing import Any
 
 from . import looks, zoo
 from .engines import load_net
-from .errors import DreamError, out_of_memory
+from .errors import DreamError, in_words, install, out_of_memory, reason
 from .films import read_settings
 from .jobs import dream_job, identity, layer_of, make_drawing, make_dream, objective_of, sha256
 from .net import DreamNet, Net
 from .objectives import L2
-from .pictures import FORMATS, check_folder, grey, is_local, is_picture, load_guide, load_image, or_sample, save_image
+from .pictures import (
+    FORMATS,
+    check_folder,
+    check_place,
+    grey,
+    is_local,
+    is_picture,
+    load_guide,
+    load_image,
+    or_sample,
+    save_image,
+)
 from .recipe import ABOUT, NETWORK, VERSION, File, Recipe, all_files, check, command_of, complete, settings, with_files
 
 Job = dict[str, Any]
@@ -97,7 +108,7 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
     answers.
     """
     if not find_spec("distributed"):
-        raise DreamError("Dask is not installed; `pip install distributed` installs it")
+        raise DreamError(f"Dask is not installed; {install('distributed')}")
     logging.getLogger("distributed").setLevel("CRITICAL")  # our own messages say what happens
     with _join(scheduler) if scheduler is not None else _start(workers or os.cpu_count() or 1) as client:
         yield client
@@ -106,10 +117,12 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
 @contextmanager
 def _join(scheduler: str) -> Iterator[Any]:
     """A client of a scheduler that somebody else has started."""
-    from distributed import Client
+    from distributed import Client, Security
 
     if not re.fullmatch(r"(tcp|tls|ws|wss)://[^/\s]+:[0-9]+", scheduler):
         raise DreamError(f"{scheduler!r} is no scheduler's address; an address looks like tcp://10.0.0.1:8786")
+    if scheduler.startswith(("tls", "wss")) and not Security().get_connection_args("client").get("ssl_context"):
+        raise DreamError(f"{scheduler} needs certificates; Dask's configuration names them, distributed.comm.tls")
     try:
         client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
     except Exception:
@@ -130,7 +143,10 @@ def _start(workers: int) -> Iterator[Any]:
     before = dict(os.environ)
     try:
         with _ignore_ctrl_c():
-            cluster = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, **options)
+            try:
+                cluster = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, **options)
+            except (OSError, RuntimeError) as error:
+                raise DreamError(f"no processes can be started here: {in_words(error)}") from None
         with cluster, Client(cluster, set_as_default=False) as client:
             yield client
     finally:
@@ -169,6 +185,8 @@ def work(job: Job, version: str) -> Report:
             about = _do(job, Path(folder))
     except DreamError as refusal:
         error = str(refusal)
+    except OSError as problem:
+        error = in_words(problem)
     except Exception as problem:
         error = "there is not enough memory" if out_of_memory(problem) else repr(problem)
     seconds = round(time.monotonic() - began, 3)
@@ -178,8 +196,11 @@ def work(job: Job, version: str) -> Report:
 def _do(job: Job, folder: Path) -> Report:
     """Make the picture of a job and write it, unless it is already there: `settings`, `sha256`, `skipped`."""
     out = job["out"]
-    recipe = complete(job["command"], {name: value for name, value in job.items() if name not in ("out", *ABOUT)})
+    skip = "out", "sha256", *ABOUT
+    recipe = complete(job["command"], {name: value for name, value in job.items() if name not in skip})
     recipe = with_files(recipe, lambda name, path: _fetch(path, folder / name))
+    if is_local(out):
+        check_place(out)
     net = _load(*(recipe[name] for name in NETWORK), get_ident())
     make = make_drawing if recipe["command"] == "draw" else make_dream
     picture, carried = make(recipe, net, known=_known(out, folder))
@@ -373,7 +394,8 @@ def outline(model: str | None) -> Net:
 
 def batch_jobs(recipe: Recipe, out: str) -> list[Job]:
     """One job for each picture that the command `batch` names; `out` is the folder, or its URL, for the dreams."""
-    check_folder(out)
+    if is_local(out):
+        check_folder(out)
     jobs = []
     for picture in find_pictures(recipe["images"]):
         stem, suffix = os.path.splitext(picture.replace("\\", "/").rsplit("/", 1)[-1])
@@ -389,11 +411,17 @@ def find_pictures(patterns: Iterable[str]) -> list[str]:
         if not is_local(pattern):
             from fsspec.core import url_to_fs
 
-            fs, path = url_to_fs(pattern)
-            matches = filter(is_picture, fs.ls(path, detail=False)) if fs.isdir(path) else fs.glob(path)
-            matches = sorted(map(fs.unstrip_protocol, matches))
+            try:
+                fs, path = url_to_fs(pattern)
+                matches = filter(is_picture, fs.ls(path, detail=False)) if fs.isdir(path) else fs.glob(path)
+                matches = sorted(map(fs.unstrip_protocol, matches))
+            except Exception as error:  # each kind of store has errors of its own
+                raise DreamError(f"cannot list {pattern}: {in_words(error)}") from None
         elif os.path.isdir(pattern):
-            matches = sorted(os.path.join(pattern, name) for name in os.listdir(pattern) if is_picture(name))
+            try:
+                matches = sorted(os.path.join(pattern, name) for name in os.listdir(pattern) if is_picture(name))
+            except OSError as error:
+                raise DreamError(f"cannot read the folder {pattern}: {reason(error)}") from None
         elif or_sample(pattern) != pattern:
             matches = [pattern]
         else:

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
 from .caffemodel_pb2 import NetParameter  # pyright: ignore[reportAttributeAccessIssue], made when it is imported
-from .errors import DreamError, whole
+from .errors import DreamError, reason, whole
 from .shapes import Layer, param_shapes, walk
 
 Weights = dict[str, list[np.ndarray]]
@@ -30,8 +31,8 @@ def read_prototxt(path: Path, net: Message | None = None) -> NetParameter:
         text = Path(path).read_text(encoding="utf-8-sig")
         text_format.Parse(text, found, allow_unknown_field=net is None)
         upgrade(found)
-    except (OSError, UnicodeDecodeError, text_format.ParseError, ValueError) as error:
-        raise DreamError(f"cannot read {path} as a Caffe prototxt: {error}") from None
+    except (OSError, text_format.ParseError, ValueError, RecursionError) as error:
+        raise DreamError(f"cannot read {path} as a Caffe prototxt: {reason(error)}") from None
     if not found.layer:
         raise DreamError(f"{path} describes no layers; a deploy.prototxt is needed")
     return found
@@ -40,6 +41,9 @@ def read_prototxt(path: Path, net: Message | None = None) -> NetParameter:
 def read_layers(path: Path) -> list[Layer]:
     """The layers of a deploy.prototxt in file order, checked: types, names, connections, one `data` input."""
     layers = list(read_prototxt(path).layer)
+    for layer in layers:
+        for name, value in _infinite(layer):
+            raise DreamError(f"{path}: {name} of layer {layer.name!r} is {value}; it must be a finite number")
     inputs = [top for layer in layers if layer.type == "Input" for top in layer.top]
     if inputs != ["data"]:
         raise DreamError(f"{path} has the inputs {inputs}; a dream needs one, called 'data' (a deploy.prototxt has it)")
@@ -49,6 +53,16 @@ def read_layers(path: Path) -> list[Layer]:
     for _ in walk(layers):
         pass  # it raises where a layer cannot run
     return layers
+
+
+def _infinite(message: Message) -> Iterator[tuple[str, float]]:
+    """(name, value) of each number in a message, and in the messages inside it, that is infinite or NaN."""
+    for field, value in message.ListFields():
+        for each in [value] if isinstance(value, (Message, float, int, str, bytes)) else value:
+            if isinstance(each, Message):
+                yield from _infinite(each)
+            elif isinstance(each, float) and not math.isfinite(each):
+                yield field.name, each
 
 
 def upgrade(net: NetParameter) -> None:
@@ -82,7 +96,11 @@ def read_weights(path: Path) -> Weights:
     net = NetParameter()
     try:
         net.ParseFromString(Path(path).read_bytes())
-    except (OSError, DecodeError) as error:
+    except OSError as error:
+        raise DreamError(f"cannot read {path}: {reason(error)}") from None
+    except DecodeError as error:
+        if "alloc" in str(error):
+            raise MemoryError from None
         raise DreamError(f"cannot read {path} as a caffemodel: {error}; it may be cut short: get it again") from None
     weights = {}
     for layer in [*net.layers, *net.layer]:
@@ -105,7 +123,8 @@ def _to_array(blob: Any, layer: str, path: Path) -> np.ndarray:
         raise DreamError(
             f"{path}: layer {layer!r} says {shape} but holds {len(raw)} bytes; the file is damaged: get it again"
         )
-    return np.frombuffer(raw, dtype).astype(np.float32, copy=False).reshape(shape)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused by `fit_weights`
+        return np.frombuffer(raw, dtype).astype(np.float32, copy=False).reshape(shape)
 
 
 def write_weights(path: Path, weights: Weights) -> None:
@@ -133,6 +152,8 @@ def fit_weights(layers: list[Layer], weights: Weights, source: str | Path) -> We
                 f"{source}: layer {layer!r} needs weights of the shapes {needed}, but the file has {found}; it belongs "
                 "to another network than the prototxt"
             )
+        if not all(np.isfinite(blob).all() for blob in blobs):
+            raise DreamError(f"{source}: some weights of layer {layer!r} are infinite, or no numbers; get it again")
         fitted[layer] = [blob.reshape(shape) for blob, shape in zip(blobs, shapes)]
     return fitted
 

@@ -3,7 +3,6 @@
 It imports Caffe, so `load_net` imports it late.
 """
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from caffe.proto.caffe_pb2 import (  # made when it is imported
 
 from . import zoo
 from .caffemodel import read_prototxt
-from .errors import DreamError
+from .errors import DreamError, temporary_folder
 from .net import DreamNet
 from .shapes import Layer, param_shapes
 
@@ -34,9 +33,9 @@ class CaffeNet(DreamNet, caffe.Net):
         self.adopt(model, layers)
         self.engine = {"engine": "caffe"}
         prototxt = zoo.find_prototxt(model)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "dream.prototxt"
-            path.write_text(str(_prepare(prototxt, layers)))
+        with temporary_folder() as folder:
+            path = folder / "dream.prototxt"
+            path.write_text(str(_prepare(prototxt, layers)), encoding="utf-8")
             with _refusals(f"Caffe refuses {prototxt}"):
                 caffe.Net.__init__(self, str(path), caffe.TEST)
         for layer, blobs in weights.items():

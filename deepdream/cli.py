@@ -5,6 +5,8 @@ checked there, and each command is a function of that recipe. Nothing else in th
 """
 
 import argparse
+import codecs
+import io
 import os
 import re
 import shlex
@@ -12,7 +14,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +23,7 @@ import numpy as np
 
 from . import keys, looks
 from . import recipe as table
-from .errors import DreamError, out_of_memory, unknown
+from .errors import DreamError, in_words, one_line, out_of_memory, reason, unknown
 from .pictures import check_output, load_guide, or_sample, save_image, to_json
 from .recipe import REQUIRED, Recipe, Setting
 
@@ -48,15 +50,26 @@ COMMANDS = {
 }  # fmt: skip
 
 
+unprinted: list[str] = []  # why something could not be printed
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; the exit status is 0, 1 if some pictures failed, 2 for bad input, 130 after Ctrl-C."""
+    """Run one command; the exit status is 0, 1 if some pictures failed, 2 for bad input, 130 after Ctrl-C.
+
+    It is also 1 if the name of what was made cannot be printed, but not because nobody reads it, as after `| head`.
+    """
+    _open_streams()
     warnings.showwarning = _warn
+    unprinted.clear()
     args = argparse.Namespace(command=None)
     try:
-        args = parse(argv)
-        return run(args)
+        try:
+            args = parse(argv)
+            return run(args) or len(unprinted)
+        finally:
+            say()  # what argparse has printed
     except DreamError as error:
-        print(f"deepdream: {error.named(table.option(error.setting or '', args.command or ''))}", file=sys.stderr)
+        complain(error.named(table.option(error.setting or "", args.command or "")))
         return 2
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
@@ -64,14 +77,69 @@ def main(argv: list[str] | None = None) -> int:
         rows = table.settings(args.command or "")
         cures = {"batch": "; take a smaller --batch", "width": "; make the pictures smaller with --width"}
         advice = next((cure for name, cure in cures.items() if name in rows), "")
-        print(f"deepdream: there is not enough memory{advice}", file=sys.stderr)
+        complain(f"there is not enough memory{advice}")
         return 2
     except KeyboardInterrupt as stop:
-        print(f"deepdream: stopped{stop}", file=sys.stderr)
+        complain(f"stopped{stop}")
         return 130
-    except BrokenPipeError:  # `deepdream layers | head`
-        sys.stdout = None
-        return 0
+    except (OSError, ImportError) as error:  # a file or a library that this machine does not let us read
+        complain(DreamError(in_words(error)))
+        return 2
+
+
+def say(text: object = "") -> None:
+    """Print a line, at once: all that a command prints goes through here, and what is wrong through `complain`.
+
+    If that fails, the work goes on, and nothing more is printed: Python would try again at the end.
+    """
+    try:
+        if text:
+            print(text)
+        sys.stdout.flush()
+    except OSError as error:
+        sys.stdout = _nowhere()
+        if not isinstance(error, BrokenPipeError):
+            unprinted.append(reason(error))
+            complain(f"cannot print to stdout: {reason(error)}")
+
+
+def complain(text: object) -> None:
+    """Print a line to stderr, if that can be done: nothing must fail because nobody can read what is wrong."""
+    try:
+        print(f"deepdream: {one_line(str(text))}", file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        sys.stderr = _nowhere()
+
+
+def _nowhere() -> io.TextIOBase:
+    return open(os.open(os.devnull, os.O_WRONLY), "w", closefd=False)
+
+
+def _open_streams() -> None:
+    """Make stdout and stderr usable, also where they are closed, or cannot spell a file's name.
+
+    Where one is closed, the next file that is opened would get its number, and whatever Caffe or ffmpeg complains of.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number, which is this one
+        if name != "stdin" and getattr(sys, name) is None:
+            setattr(sys, name, _nowhere())
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="deepdream")
+
+
+def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
+    """For characters that cannot be printed: the bytes of a file's name that they stand for, or else such as \\xf6."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
+codecs.register_error("deepdream", _spell)
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
@@ -93,6 +161,8 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
         args.rest = rest
     elif rest:
         raise _unrecognized(rest, commands[args.command])
+    if vars(args).get("out") == "":
+        raise DreamError("-o is ''; it must be the path of what is to be written")
     if args.command in COMMANDS:
         args.recipe = table.complete(args.command, looks.begin(_given(args, args.command)))
     return args
@@ -155,7 +225,7 @@ def make_parser() -> tuple[_Parser, dict[str, _Parser]]:
     p.add_argument("-o", "--out", help="run it again, and write this; options after FILE (--seed 5) replace its own")
     p = commands.add_parser("layers", help="list a network's layers: shape, receptive field, whether a dream can climb "
                             "it")  # fmt: skip
-    p.add_argument("--model", default="bvlc_googlenet", help="a network's name or a folder (default: bvlc_googlenet)")
+    p.add_argument("--model", help="a network's name or a folder; without it, the one that `dream` takes")
     p.add_argument("--size", metavar="WxH", help="size of the picture, such as 1024x575; without it, the network's own")
     p = commands.add_parser("models", help="list the networks and where their weights are, or get weights")
     p.add_argument("action", nargs="?", choices=("list", "get"), default="list")
@@ -186,15 +256,16 @@ def _add(parser: argparse.ArgumentParser, row: Setting) -> None:
 def _warn(message: object, *_: object, **__: object) -> None:
     from tqdm import tqdm
 
-    tqdm.write(f"deepdream: {message}", file=sys.stderr)  # above a bar that is on the screen
+    with tqdm.external_write_mode(file=sys.stderr):  # above a bar that is on the screen
+        complain(message)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run a command, unless it would overwrite a file that it reads."""
     recipe = args.recipe if "recipe" in args else {}
     if recipe.get("preview"):
-        out = Path(args.out)
-        args.out = str(out.with_name(f"{out.stem}-preview{out.suffix}"))
+        name, suffix = os.path.splitext(args.out.rstrip("/"))
+        args.out = f"{name}-preview{suffix}"
     if recipe and os.path.exists(getattr(args, "out", None) or ""):
         if recipe.get("keys"):
             recipe = recipe | {"keys": keys.write(keys.KeyFile(recipe["keys"], recipe).keys)}
@@ -226,7 +297,7 @@ def _looks(args: argparse.Namespace) -> int:
 
     if not args.recipe["image"] and not args.out:
         for look in looks.read().values():
-            print(f"{look.name:16} {look.about}")
+            say(f"{look.name:16} {look.about}")
         return 0
     if not args.recipe["image"] or not args.out:
         raise DreamError("a sheet of looks needs a picture and -o: `deepdream looks photo.jpg -o sheet.jpg`")
@@ -240,7 +311,7 @@ def _look(args: argparse.Namespace) -> int:
     paths = [path for path in (args.recipe["image"], args.recipe["after"]) if path]
     images = [load_guide(or_sample(path)) for path in paths]
     net = open_net(args.recipe)
-    print(side_by_side([look(net, image) for image in images], paths))
+    say(side_by_side([look(net, image) for image in images], paths))
     return 0
 
 
@@ -248,13 +319,13 @@ def _save(out: str, image: np.ndarray, carried: dict[str, Any], stopped_at: floa
     """Save the picture, finished, or as far as it was when Ctrl-C stopped it; the exit status."""
     if stopped_at is None:
         save_image(out, image, carried)
-        print(out)
+        say(out)
         return 0
     if not stopped_at:
         raise KeyboardInterrupt
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the picture is safe
     save_image(out, image, carried | {"stopped_at": stopped_at})
-    print(f"{out} (stopped at {stopped_at:.0%})")
+    say(f"{out} (stopped at {stopped_at:.0%})")
     return 130
 
 
@@ -264,14 +335,16 @@ def _film(args: argparse.Namespace) -> int:
     from .resume import make_film
     from .show import Progress
 
-    fps = args.recipe["fps"] / (PREVIEW_EVERY if args.recipe["preview"] else 1)
+    fps = args.recipe["fps"]
+    if args.recipe["preview"]:
+        fps = max(fps / PREVIEW_EVERY, table.ROWS["fps"].low or 0)
     check_film(args.out, fps)
     film = plan_film(args.recipe)
     with Progress(frames=film.frames) as progress:
         make_film(args.out, partial(film.make, progress), film.settings, film.frames, fps,
                   restart=args.recipe["restart"], on_frame=progress.on_frame,
                   on_encode=progress.on_encode)  # fmt: skip
-    print(args.out)
+    say(args.out)
     return 0
 
 
@@ -292,7 +365,7 @@ def _video(args: argparse.Namespace) -> int:
     with Progress(frames=len(range(recipe["start"], last, recipe["stride"])) or None) as progress:
         dream_video(net, recipe["source"], args.out, settings=carried, on_frame=progress.on_frame,
                     on_encode=progress.on_encode, on_step=progress, **part, **params)  # fmt: skip
-    print(args.out)
+    say(args.out)
     return 0
 
 
@@ -301,7 +374,7 @@ def _batch(args: argparse.Namespace) -> int:
 
     jobs = batch_jobs(args.recipe, args.out)
     reports = _many(args.recipe, jobs)
-    print(args.out)
+    say(args.out)
     return 1 if any(report["error"] for report in reports.values()) else 0
 
 
@@ -314,7 +387,7 @@ def _grid(args: argparse.Namespace) -> int:
     sheet = lay_out(grid, args.recipe, reports)
     if sheet:
         save_image(args.out, *sheet)
-        print(args.out)
+        say(args.out)
     return 1 if any(report["error"] for report in reports.values()) else 0
 
 
@@ -329,7 +402,7 @@ def _atlas(args: argparse.Namespace) -> int:
     finally:  # after Ctrl-C, too
         page = write_atlas(Path(args.out), layer, channel_names(net, layer))
     if page:
-        print(page)
+        say(page)
     return 1 if any(report["error"] for report in reports.values()) else 0
 
 
@@ -359,7 +432,7 @@ def _many(recipe: Recipe, jobs: list[dict[str, Any]]) -> dict[str, dict[str, Any
         raise KeyboardInterrupt(f"; {done} of {len(jobs)} pictures are there; the same command resumes") from None
     failed = sum(bool(report["error"]) for report in reports.values())
     there = sum(report.get("skipped", False) for report in reports.values())
-    print(f"{len(reports) - there - failed} made, {there} were there, {failed} failed")
+    say(f"{len(reports) - there - failed} made, {there} were there, {failed} failed")
     return reports
 
 
@@ -369,16 +442,19 @@ def _open_report(path: str | None) -> Iterator[Callable[[dict[str, Any]], None]]
 
     def write(report: dict[str, Any]) -> None:
         try:
-            print(to_json(report), file=file, flush=True)
+            file.write(f"{to_json(report)}\n".encode())
         except OSError as error:
             raise DreamError(f"cannot write {path}: {error.strerror or error}") from None
 
     try:
-        file = open(path or os.devnull, "a")  # noqa: SIM115, closed below
+        file = open(path or os.devnull, "ab", 0)  # noqa: SIM115, closed below, with nothing left to write
     except OSError as error:
         raise DreamError(f"cannot write {path}: {error.strerror or error}") from None
-    with file:
+    try:
         yield write
+    finally:
+        with suppress(OSError):  # `write` has reported it
+            file.close()
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -392,7 +468,7 @@ def _train(args: argparse.Namespace) -> int:
         how = f"stopped after {trained.steps} of {args.recipe['steps']} steps; the same command continues"
     elif trained.accuracy is not None:
         how += f"; it finds the class of {trained.accuracy:.0%} of the pictures kept out"
-    print(f"{trained.folder} ({how})")
+    say(f"{trained.folder} ({how})")
     return 130 if trained.stopped else 0
 
 
@@ -400,7 +476,7 @@ def _serve(args: argparse.Namespace) -> int:
     from .studio.serve import serve
 
     def on_ready(url: str) -> None:
-        print(f"Deep Dream is at {url} (Ctrl-C stops it)", flush=True)
+        say(f"Deep Dream is at {url} (Ctrl-C stops it)")
         if args.recipe["browser"]:
             import webbrowser
 
@@ -431,9 +507,10 @@ def _replay(args: argparse.Namespace) -> int:
         is_frame = "frame" in carried and os.path.isfile(args.file)
         out = Path(args.file).parent if is_frame else Path(args.file)
         if carried.get("preview"):  # what it says of itself is the recipe of the whole film
-            out = out.with_name(f"{out.stem.removesuffix('-preview')}{out.suffix}")
+            name, suffix = os.path.splitext(out)
+            out = Path(f"{name.removesuffix('-preview')}{suffix}")
         words = table.words(recipe, args.file if out == Path(args.file) else str(out))
-        print(shlex.join(["deepdream", *words]))
+        say(table.quote(["deepdream", *words]))
         return 0
     recipe = locate(recipe, carried, args.file)
     recipe = table.complete(recipe["command"], recipe | replaced)
@@ -445,7 +522,7 @@ def _layers(args: argparse.Namespace) -> int:
 
     table.check("size", args.size)
     size = table.size_of(args.size) if args.size else None
-    layers = zoo.layers(zoo.find(args.model))
+    layers = zoo.layers(zoo.find(args.model or zoo.default()))
     fields, climbable, outputs = shapes.receptive_fields(layers), shapes.climbable(layers), {}
     try:
         for layer, _, tops, _ in shapes.walk(layers, size):
@@ -453,11 +530,11 @@ def _layers(args: argparse.Namespace) -> int:
     except DreamError:
         pass  # the picture is too small for the rest
     row = "{:32} {:14} {:>20} {:>6}  {}".format
-    print(row("layer", "type", "output", "sees", "climb"))
+    say(row("layer", "type", "output", "sees", "climb"))
     for layer in layers:
         name, sees = layer.name, "all" if fields[layer.name] == float("inf") else f"{fields[layer.name]:.0f}"
         climbs = name in climbable and shapes.fits(layers, name, size)
-        print(row(name, layer.type, outputs.get(name, "too small"), sees, "yes" if climbs else "-"))
+        say(row(name, layer.type, outputs.get(name, "too small"), sees, "yes" if climbs else "-"))
     return 0
 
 
@@ -465,16 +542,22 @@ def _models(args: argparse.Namespace) -> int:
     from . import zoo
 
     if args.action == "get":
-        print(zoo.get(zoo.find(args.name or zoo.DEFAULT), again=True))
+        say(zoo.get(zoo.find(args.name or zoo.DEFAULT), again=True))
         return 0
     for name in [args.name] if args.name else zoo.names():
-        model = zoo.find(name)
+        try:
+            model = zoo.find(name)
+        except DreamError as error:
+            if args.name:
+                raise
+            say(f"{name}\n    {error}")
+            continue
         get = f"`deepdream models get {name}`" if model.source else model.by_hand()
         try:
             where = model.file(".caffemodel") or f"not here; {get}"
         except DreamError as error:
             where = error
-        print(f"{name}\n    {model.title}; default layer {model.default_layer}; licence: {model.licence}\n    {where}")
+        say(f"{name}\n    {model.title}; default layer {model.default_layer}; licence: {model.licence}\n    {where}")
     return 0
 
 

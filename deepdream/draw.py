@@ -75,8 +75,9 @@ def draw(net: Net, what: str | int | Objective, steps: int = 300, seed: int = 0,
 
     try:
         for i in range(steps):
-            for drawing in drawings:
-                drawing.step(i / steps, [other for other in drawings if other is not drawing])
+            with np.errstate(over="ignore", invalid="ignore"):  # where there is no direction, it takes a random one
+                for drawing in drawings:
+                    drawing.step(i / steps, [other for other in drawings if other is not drawing])
             done = i + 1
             if on_step and on_step(Step(0, i, label, done / steps, show)) is True and done < steps:
                 raise KeyboardInterrupt  # as if somebody had pressed Ctrl-C

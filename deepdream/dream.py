@@ -219,7 +219,8 @@ def deepdream(net: Net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 
             if octave == 0 and isinstance(objective, Objective):
                 step_params["objective"] = objective.begin(net, base_img)
             for i in range(iter_n):
-                make_step(net, end=end, clip=clip, mask=canvas.light, **step_params)
+                with np.errstate(over="ignore", invalid="ignore"):  # it says itself what is wrong
+                    make_step(net, end=end, clip=clip, mask=canvas.light, **step_params)
                 canvas.touched = True
                 done += canvas.size
                 if on_step:

@@ -1,5 +1,6 @@
 """The one door to a network: `load_net` finds the model and an engine to run it."""
 
+import mmap
 import os
 import warnings
 from collections.abc import Iterable
@@ -7,12 +8,12 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from .errors import DreamError, unknown
+from .errors import DreamError, install, unknown
 from .net import Net
 
 ENGINES = {
     "caffe": "`make caffe` builds and installs it",
-    "torch": "`pip install torch` installs it",
+    "torch": install("torch"),
 }
 
 
@@ -33,6 +34,7 @@ def load_net(
     """
     from . import zoo  # late, because it imports protobuf
 
+    _load_scipy()
     engine = choose_engine(engine)
     check_device(engine, device, dtype)
     found = zoo.find(zoo.default() if model is None else model)
@@ -43,6 +45,20 @@ def load_net(
     from .caffenet import CaffeNet
 
     return CaffeNet(found)
+
+
+def _load_scipy() -> None:
+    """Import what a dream needs of SciPy while there is memory: its BLAS, at 40 MB a thread, waits for that forever.
+
+    As much again is for the engine's own BLAS, which would end the process.
+    """
+    needed = 200_000_000 + 50_000_000 * min(64, os.cpu_count() or 1)
+    try:
+        mmap.mmap(-1, needed).close()
+    except OSError:
+        advice = "raise its limit (`ulimit -v`), or close other programs"
+        raise DreamError(f"this process cannot get {needed / 1e6:.0f} MB of memory; {advice}") from None
+    import scipy.ndimage  # noqa: F401
 
 
 def check_device(engine: str, device: str | None, dtype: str | None = None) -> None:

@@ -14,9 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import DreamError, whole
+from .errors import DreamError, whole, why_unreadable
 from .net import check_image
-from .pictures import check_output, from_json, is_picture, picture_settings, save_image, to_image, to_json
+from .pictures import (
+    check_output,
+    check_place,
+    from_json,
+    is_picture,
+    kinds,
+    picture_settings,
+    save_image,
+    to_image,
+    to_json,
+)
 from .recipe import check
 
 if TYPE_CHECKING:
@@ -88,13 +98,15 @@ def is_film(path: str | Path) -> bool:
     """
     from PIL import Image, UnidentifiedImageError
 
+    if not os.path.isfile(path):
+        return False
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=kinds()) as image:
                 if image.format == "GIF":
                     image.seek(1)  # fails if there is only one frame
-                return image.format in ("GIF", "MPEG")  # Pillow recognizes MPEG, but cannot read it
+                return image.format == "GIF"
     except UnidentifiedImageError:
         return not is_picture(str(path))
     except Exception:  # a damaged file can raise nearly anything
@@ -113,7 +125,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if path.suffix.lower() in (".mp4", ".webm"):
         return from_json(film_about(path)[2])
-    if path.is_dir():
+    if os.path.isdir(path):
         path = frame_path(path, 0)
         if not path.exists():
             raise DreamError(f"there are no frames of a film in the folder {path.parent}")
@@ -137,6 +149,7 @@ def _select(path: str | Path, start: int, stop: int | None, stride: int) -> Iter
     with _open(path) as container:
         announced = _count_announced(container)
         aspect = _fraction(container.streams.video[0].sample_aspect_ratio or Fraction(1))
+        aspect = aspect if 1 / 16 <= aspect <= 16 else Fraction(1)  # nobody means that
         for n, frame in enumerate(_space_evenly(_decode(container, errors), container), 1):
             if n > start and (n - 1 - start) % stride == 0:
                 yield frame, aspect
@@ -158,7 +171,15 @@ def _decode(container: "InputContainer", errors: list[str]) -> Iterator["VideoFr
 
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
-    for packet in container.demux(stream):
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except FFmpegError as error:  # nothing can be read after it
+            errors.append(error.strerror or str(error))
+            return
+        if packet is None:
+            return
         try:
             frames = packet.decode()
         except FFmpegError as error:  # the packets after it may be whole
@@ -186,14 +207,13 @@ def _open(path: str | Path) -> Iterator["InputContainer"]:
     import av
     from av.error import FFmpegError
 
-    path = Path(path)
-    if not path.is_file():
-        reason = "it is a folder" if path.is_dir() else "there is no such file"
+    reason = why_unreadable(path)
+    if reason:
         raise DreamError(f"cannot read the film {path}: {reason}")
     try:
         container = av.open(f"file:{path}")  # without `file:`, a colon in the name would mean a protocol
-    except (FFmpegError, OSError) as error:
-        raise DreamError(f"cannot read the film {path}: {error.strerror}") from None
+    except (FFmpegError, OSError, ValueError) as error:
+        raise DreamError(f"cannot read the film {path}: {getattr(error, 'strerror', None) or error}") from None
     with container:
         if not container.streams.video:
             raise DreamError(f"cannot read the film {path}: there are no pictures in it")
@@ -242,8 +262,9 @@ def _to_picture(frame: "VideoFrame", aspect: Fraction, width: int | None, size: 
         image = image.resize((max(1, round(image.width * aspect)), image.height), Image.Resampling.LANCZOS)
     image = Image.fromarray(np.rot90(np.asarray(image), frame.rotation // 90))
     if size is None:
-        width = width or image.width
-        size = width, max(1, round(image.height * width / image.width))
+        size = width or image.width, max(1, round(image.height * (width or image.width) / image.width))
+        if width and size[1] > WIDEST:
+            raise DreamError(f"{{setting}} is {width}; that makes {size[1]} pixels of height, above {WIDEST}", "width")
     if image.size != size:
         image = image.resize(size, Image.Resampling.LANCZOS)
     return np.asarray(image, np.float32)
@@ -279,12 +300,14 @@ def check_film(path: str | Path, fps: float | Fraction = 25) -> None:
     path, fps = Path(path), float(fps) if isinstance(fps, Fraction) else fps
     check("fps", fps)
     if is_folder(path):
-        if path.is_file():
+        if os.path.lexists(path) and not os.path.isdir(path):
             raise DreamError(f"cannot write frames to {path}: it is a file; name a folder, or {', '.join(FORMATS)}")
-        if not path.parent.is_dir():
+        if not os.path.isdir(path.parent):
             raise DreamError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+        check_place(path)
         return
     check_output(path, FORMATS, ", or have no dot in it, for a folder of frames")
+    check_place(path.with_name(f".deepdream-{path.stem}.frames"), path)  # longer than what is made beside it
     codec = FORMATS[path.suffix.lower()][0]
     if codec == "gif" and fps > 50:
         cure = "use fewer frames (of a film, every second one with --stride 2), or another format"
@@ -299,7 +322,7 @@ def check_film(path: str | Path, fps: float | Fraction = 25) -> None:
 def is_folder(path: str | Path) -> bool:
     """Whether a film of this name is a folder of frames."""
     path = Path(path)
-    return path.suffix in ("", ".frames") or path.is_dir()
+    return path.suffix in ("", ".frames") or os.path.isdir(path)
 
 
 def frame_path(folder: Path, i: int) -> Path:

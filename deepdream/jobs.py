@@ -16,7 +16,7 @@ import numpy as np
 from .draw import draw
 from .dream import OnStep, Step, deepdream, fit_brightness
 from .engines import load_net
-from .errors import DreamError
+from .errors import DreamError, why_unreadable
 from .films import follow_film, is_film, read_film, read_settings
 from .hold import clouds
 from .keys import KeyFile, Keys
@@ -283,7 +283,8 @@ def settings_of(recipe: Recipe, net: Net, find: Find = or_sample) -> dict[str, A
     model = recipe["model"]
     near = os.path.isdir(model or "") and not os.path.isabs(model)
     about = {"model": model if near else net.model.name, **net.engine}
-    digests = {name: sha256(find(file)) for name, file in all_files(recipe).items()} | identity(net.model)
+    found = {name: sha256(find(file)) for name, file in all_files(recipe).items()}
+    digests = {name: digest for name, digest in found.items() if digest} | identity(net.model)
     if digests:
         about["sha256"] = digests
     return record(recipe, **about)
@@ -311,7 +312,11 @@ def _sha256(path: Path, changed: int) -> str:
 
 
 def sha256(file: str | Path) -> str:
-    """The sha256 of a file, in hexadecimal."""
+    """The sha256 of a file, in hexadecimal; empty for a pipe, whose content is gone."""
+    if fault := why_unreadable(file, may_be_pipe=True):
+        raise DreamError(f"cannot read {file}: {fault}")
+    if Path(file).is_fifo():
+        return ""
     try:
         with open(file, "rb") as f:
             return hashlib.file_digest(f, "sha256").hexdigest()
@@ -324,11 +329,14 @@ def read_recipe(path: str | Path) -> tuple[Recipe, dict[str, Any]]:
     frames = Path(path).glob("[0-9]" * 6 + ".png")
     carried = read_settings(max(frames, default=path))  # of the last frame: a film may have been made longer since
     try:
-        return from_record(carried), carried
+        recipe = from_record(carried)
+        if recipe.get("keys"):
+            if not recipe["keys"].startswith("{"):
+                raise DreamError("{setting} is the path of a file; a film carries what its keys say", "keys")
+            KeyFile(recipe["keys"], recipe)
+        return recipe, carried
     except DreamError as error:
-        if error.setting:
-            raise
-        raise DreamError(f"{path} cannot be replayed: {error}") from None
+        raise DreamError(f"{path} cannot be replayed: {error.args[0]}", error.setting) from None
 
 
 def locate(recipe: Recipe, carried: dict[str, Any], path: str | Path) -> Recipe:
@@ -342,7 +350,7 @@ def locate(recipe: Recipe, carried: dict[str, Any], path: str | Path) -> Recipe:
     def find(name: str, file: str) -> str:
         given, beside = Path(file), Path(path).parent
         places = given, beside / given, beside / given.name, SAMPLES.get(given.name, given)
-        there = [place for place in places if place.is_file() and not place.samefile(path)]
+        there = [place for place in places if os.path.isfile(place) and not place.samefile(path)]
         if not there:
             cure = "put that beside it, or run this where that is"
             raise DreamError(f"{path} was made from {given}, which is not here; {cure}")

@@ -14,6 +14,7 @@ A key file says it in TOML, or in the same form in JSON. Settings have their nam
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from . import looks
-from .errors import DreamError, unknown
+from .errors import DreamError, unknown, why_unreadable
 from .recipe import ROWS, Recipe, check, option, settings
 
 Keys = dict[int, dict[str, Any]]  # {frame: {setting in Python: value}}
@@ -170,6 +171,8 @@ def _looked() -> set[str]:
 def _read_text(path: str) -> str:
     if not path.lower().endswith((".toml", ".json")):
         raise DreamError(f"{{setting}} is {path!r}; it must be the path of a .toml or .json file", "keys")
+    if fault := why_unreadable(path):
+        raise DreamError(f"cannot read the keys {path}: {fault}")
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
@@ -179,8 +182,8 @@ def _read_text(path: str) -> str:
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; one name twice would hide a mistake."""
-    names = [name for name, _ in pairs]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    counts = Counter(name for name, _ in pairs)
+    twice = next((name for name, n in counts.items() if n > 1), None)
     if twice is not None:
         raise ValueError(f"{twice!r} is there twice")
     return dict(pairs)

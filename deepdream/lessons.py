@@ -15,7 +15,7 @@ import numpy as np
 
 from .errors import DreamError
 from .net import to_data
-from .pictures import MOST_PIXELS, READABLE, is_picture, load_image, to_image
+from .pictures import MOST_PIXELS, READABLE, is_picture, load_image, open_picture, to_image
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -44,8 +44,8 @@ def find_classes(folder: str | Path) -> dict[str, list[Path]]:
     Warns about pictures that cannot be used and are left out. Raises DreamError if too few are left.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        reason = f"{folder} is a file" if folder.exists() else f"there is no folder {folder}"
+    if not os.path.isdir(folder):
+        reason = f"{folder} is a file" if os.path.exists(folder) else f"there is no folder {folder}"
         raise DreamError(f"{reason}; give a folder with a folder of pictures for each class")
     reasons: dict[Path, str] = {}
     try:
@@ -89,7 +89,7 @@ def _class_name(folder: Path) -> str:
 def _find_pictures(paths: Iterable[Path], reasons: dict[Path, str]) -> list[Path]:
     """The files among these that can be used; for others that are not hidden, the reason is added."""
     found = []
-    for path in sorted(path for path in paths if path.is_file() and not path.name.startswith(".")):
+    for path in sorted(path for path in paths if os.path.isfile(path) and not path.name.startswith(".")):
         if fault := _find_fault(path):
             reasons[path] = fault
         else:
@@ -99,18 +99,13 @@ def _find_pictures(paths: Iterable[Path], reasons: dict[Path, str]) -> list[Path
 
 def _find_fault(path: Path) -> str:
     """Why a file cannot be used, as far as its name and its first bytes show; empty if it can."""
-    from PIL import Image
-
     if not is_picture(path.name):
         return f"only {', '.join(READABLE)} are read"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                width, height = image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        unknown = isinstance(error, Image.UnidentifiedImageError)
-        return "it cannot be read" if unknown or not str(error) else str(error)
+        with open_picture(path) as image:
+            width, height = image.size
+    except DreamError:
+        return "it cannot be read"
     if min(width, height) < SMALLEST:
         return f"it has only {width}x{height} pixels"
     return f"it has more than {MOST_PIXELS:,} pixels" if width * height > MOST_PIXELS else ""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .motion import stations
-from .net import Net, check_image, preprocess, put
+from .net import Net, check_finite, check_image, preprocess, put
 from .objectives import channel, rank_channels, scores
 from .pictures import MOST_GUIDE, resized
 
@@ -58,8 +58,10 @@ def look(net: Net, image: np.ndarray, n: int = 3) -> Seen:
     put(net, preprocess(net, resized(image, max(1, int(scale * height)), max(1, int(scale * width)))))
     for layer, dst in net.stops(layers):
         values = dst.data[0].reshape(len(dst.data[0]), -1)
-        means = np.mean(values, 1)
-        mean = float(abs(means).mean()) or 1.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            means = np.mean(values, 1)
+            mean = float(abs(means).mean()) or 1.0
+        check_finite(np.append(means, mean), layer)
         channels[layer] = {i: float(means[i] / mean) for i in rank_channels(values)[:n]}
     return Seen(_classify(net, image, n), channels)
 

@@ -245,7 +245,9 @@ class DreamNet:
     def features(self, layer: str) -> np.ndarray:
         """What a layer makes of the picture in net.blobs['data']: (channels, h, w) float32, or (channels,)."""
         self.forward(end=layer)
-        return self.blobs[layer].data[0].copy()
+        values = self.blobs[layer].data[0].copy()
+        check_finite(values, layer)
+        return values
 
     def check_layer(self, layer: str) -> None:
         """Raise a DreamError unless the network has this layer and a dream can climb it."""
@@ -301,8 +303,18 @@ def check_image(img: np.ndarray) -> None:
     """Raise a DreamError unless this is an image (H, W, 3) of finite numbers: NaN could make Caffe write anywhere."""
     if np.ndim(img) != 3 or np.shape(img)[2] != 3 or 0 in np.shape(img):
         raise DreamError(f"an image is an array (height, width, 3), RGB; this one is {np.shape(img)}; see `load_image`")
-    if not np.isfinite(img).all():
+    is_finite = np.asarray(img).dtype.kind in "buif"
+    if is_finite:
+        with np.errstate(over="ignore"):  # in float32, as the network will see them
+            is_finite = np.isfinite(np.array([np.min(img), np.max(img)], np.float32)).all()
+    if not is_finite:
         raise DreamError("some of the image's values are not numbers, or not finite")
+
+
+def check_finite(values: np.ndarray, layer: str) -> None:
+    """Raise a DreamError if these values of a layer are infinite or NaN: its weights, or its options, make no sense."""
+    if not np.isfinite(values).all():
+        raise DreamError(f"layer {layer!r} answers with numbers that are not finite; the network is damaged")
 
 
 def preprocess(net: Net, img: np.ndarray) -> np.ndarray:

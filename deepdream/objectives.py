@@ -22,8 +22,10 @@ import numpy as np
 from .errors import DreamError, unknown
 from .net import Fill, Net, Values, check_image, preprocess, put, to_data
 from .pictures import fit_into, load_guide, or_sample
+from .recipe import read_words
 
 T = TypeVar("T")
+MOST_WEIGHT = 1e30  # so that float32 holds the gradient, too
 Add = Callable[[Values, float], object]  # adds the gradient of a term, times its weight, to dst.diff
 Bind = Callable[[Net], tuple[str, Add]]  # the layer of a term in this network, and its gradient
 
@@ -130,8 +132,8 @@ class Objective:
             weights = [float(weight) * term.weight for term in self.terms]
         except OverflowError:
             weights = [math.inf]
-        if not all(map(math.isfinite, weights)):
-            raise DreamError(f"a weight in {text[:80]} is not a finite number")
+        if not all(abs(weight) <= MOST_WEIGHT for weight in weights):
+            raise DreamError(f"a weight in {text[:80]} is not a finite number, or beyond {MOST_WEIGHT:g}")
         return Objective(text, [term._replace(weight=weight) for weight, term in zip(weights, self.terms)])
 
     def _factor(self) -> str:
@@ -514,7 +516,7 @@ def parse(text: str, find: Callable[[str], str | None] = str) -> Objective:
         raise TypeError(f"{ast.unparse(node)!r} has no meaning in it")
 
     try:
-        objective = build(ast.parse(text.strip(), mode="eval").body)
+        objective = build(read_words(text.strip()).body)
         if not isinstance(objective, Objective):
             raise TypeError("it has no term")
         return objective

@@ -4,26 +4,32 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryFile
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import DreamError, whole
+from .errors import DreamError, whole, why_unreadable
 
 if TYPE_CHECKING:
     import PIL.Image
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 READABLE = (*FORMATS, ".webp", ".gif", ".bmp", ".tif", ".tiff")
+# What is read, whatever its name, where Pillow can. For some other formats it starts programs.
+KINDS = "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"
 MOST_PIXELS = 89_478_485  # above this Pillow suspects a decompression bomb
+MOST_SIDE = 65_500  # of a JPEG
 MOST_GUIDE = 500_000  # pixels of a guide that is read from a file
 HERE = Path(__file__).parent
 IMAGES = HERE / "images" if (HERE / "images").is_dir() else HERE.parent / "images"  # in a wheel, or in the repository
 SAMPLES = {name: IMAGES / name for name in ("mountains.jpg", "forest.jpg", "flower.jpg")}
+_stderr = RLock()
 
 
 def or_sample(path: str) -> str:
@@ -31,41 +37,94 @@ def or_sample(path: str) -> str:
     return str(SAMPLES[path]) if path in SAMPLES and not os.path.exists(path) else path
 
 
-def load_image(path: str | Path, width: int | None = None, side: int | None = None) -> np.ndarray:
-    """Any picture that Pillow reads -> (H, W, 3) float32, RGB, 0..255; resized to `width` pixels if that is given.
+def kinds() -> list[str]:
+    """The formats that are read here."""
+    from PIL import Image
 
-    side: reduce it until its shorter side has no more pixels than this; large JPEGs are then read much faster.
-    Transparency is laid on white, 16 bits become 8, and a camera's rotation is applied. Raises DreamError for what
-    cannot be read, or is too large.
+    Image.init()
+    return [kind for kind in KINDS if kind in Image.OPEN]
+
+
+@contextmanager
+def open_picture(source: str | Path | BytesIO, name: object = None) -> Iterator["PIL.Image.Image"]:
+    """A picture as Pillow opens it. What Pillow raises, here or in the block, becomes a DreamError, and what else it
+    and its libraries have to say about a damaged file is not shown.
+
+    name: what it is called, if that is not its path.
+    """
+    from PIL import Image
+
+    cannot = f"cannot read the picture {source if name is None else name}"
+    reason = "" if isinstance(source, BytesIO) else why_unreadable(source, may_be_pipe=True)
+    if reason:
+        raise DreamError(f"{cannot}: {reason}")
+    formats = kinds()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(source, formats=formats) as image, _quiet(image.format == "TIFF"):
+                yield image
+    except (DreamError, MemoryError):
+        raise
+    except Image.UnidentifiedImageError:
+        raise DreamError(f"{cannot}: only {', '.join(formats)} are read, and it is none of them") from None
+    except Image.DecompressionBombError:
+        raise DreamError(f"{cannot}: it has more than {2 * MOST_PIXELS:,} pixels") from None
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DreamError(f"{cannot}: {getattr(error, 'strerror', None) or error}") from None
+    except Exception:  # a damaged file can raise nearly anything
+        raise DreamError(f"{cannot}: it is damaged") from None
+
+
+@contextmanager
+def _quiet(wanted: bool = True) -> Iterator[None]:
+    """Silence the C libraries in this process, if that is wanted: libtiff writes to stderr, past Python."""
+    if not wanted:
+        yield
+        return
+    with _stderr, open(os.devnull, "wb") as nothing:
+        kept = os.dup(2)
+        os.dup2(nothing.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def load_image(path: str | Path, width: int | None = None, side: int | None = None) -> np.ndarray:
+    """A picture -> (H, W, 3) float32, RGB, 0..255; resized to `width` pixels if that is given.
+
+    path: of a file of one of the KINDS, or one of the package's photographs, such as mountains.jpg. side: reduce it
+    until its shorter side has no more pixels than this; large JPEGs are then read much faster. Transparency is laid on
+    white, 16 bits become 8, and a camera's rotation is applied. Raises DreamError for what cannot be read, or is too
+    large.
     """
     from PIL import Image, ImageOps
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path)
-            if side:
-                image.draft(image.mode, (side, side))  # a JPEG is decoded no larger than it need be
-            image.load()
+    path = or_sample(str(path))
+    with open_picture(path) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise DreamError(f"cannot read the picture {path}: it has more than {MOST_PIXELS:,} pixels")
+        if max(image.size) > MOST_SIDE:
+            raise DreamError(f"cannot read the picture {path}: it has more than {MOST_SIDE:,} pixels at a side")
+        if side:
+            image.draft(image.mode, (side, side))  # a JPEG is decoded no larger than it need be
+        image.load()
         image = ImageOps.exif_transpose(image)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DreamError(f"cannot read the picture {path}: it has more than {MOST_PIXELS:,} pixels") from None
-    except (OSError, ValueError, SyntaxError) as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else error
-        raise DreamError(f"cannot read the picture {path}: {reason}") from None
-    if image.mode.startswith(("I", "F")):  # Pillow would cut these off at 255
-        image = _reduce_to_8_bits(image, path)
-    if image.has_transparency_data:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    image = image.convert("RGB")
+        if image.mode.startswith(("I", "F")):  # Pillow would cut these off at 255
+            image = _reduce_to_8_bits(image, path)
+        if image.has_transparency_data:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        image = image.convert("RGB")
     if side and min(image.size) > side:
         scale = side / min(image.size)
         image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
     if width is not None:
         height = max(1, round(image.height * width / image.width))
-        if width < 1 or width * height > MOST_PIXELS:
-            allowed = f"it must be 1 or more, and the picture at most {MOST_PIXELS:,} pixels"
-            raise DreamError(f"{{setting}} is {width}; {allowed}", "width")
+        if width < 1 or width * height > MOST_PIXELS or max(width, height) > MOST_SIDE:
+            most = f"{MOST_PIXELS:,} pixels, and {MOST_SIDE:,} at a side"
+            raise DreamError(f"{{setting}} is {width}; it must be 1 or more, and the picture at most {most}", "width")
         image = image.resize((width, height), Image.Resampling.LANCZOS)
     return np.asarray(image, np.float32)
 
@@ -150,6 +209,8 @@ def save_image(path: str | Path, image: np.ndarray, settings: dict[str, Any] | N
     """Write an image (H, W, 3) as .jpg or .png, whole or not at all; it carries the settings, see `read_settings`."""
     path = Path(path)
     check_output(path)
+    if np.ndim(image) not in (2, 3):
+        raise DreamError(f"an image is an array (height, width, 3), RGB; this one is {np.shape(image)}")
     note = to_json(settings or {})
     options: dict[str, Any] = {}
     if FORMATS[path.suffix.lower()] == "PNG":
@@ -173,22 +234,15 @@ def from_json(note: str | bytes) -> dict[str, Any]:
     try:
         settings = json.loads(note)
         return settings if isinstance(settings, dict) else {}
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         return {}
 
 
 def picture_settings(path: str | Path) -> dict[str, Any]:
     """The settings that a picture carries; empty if there are none."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return from_json(image.info.get("deepdream") or image.info.get("comment") or "{}")
-    except Image.DecompressionBombError:
-        raise DreamError(f"cannot read the picture {path}: it has more than {2 * MOST_PIXELS:,} pixels") from None
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DreamError(f"cannot read the picture {path}: {error}") from None
+    with open_picture(path) as image:
+        image.load()
+        return from_json(image.info.get("deepdream") or image.info.get("comment") or "{}")
 
 
 def check_output(path: str | Path, formats: Collection[str] = tuple(FORMATS), or_else: str = "") -> None:
@@ -196,21 +250,38 @@ def check_output(path: str | Path, formats: Collection[str] = tuple(FORMATS), or
     path = Path(path)
     if path.suffix.lower() not in formats:
         raise DreamError(f"cannot write {path}: its name must end in {', '.join(formats)}{or_else}")
-    try:
-        if path.is_dir():
-            raise DreamError(f"cannot write {path}: it is a folder")
-        if not path.parent.is_dir():
-            raise DreamError(f"cannot write {path}: there is no folder {path.parent}; make it first")
-        with TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise DreamError(f"cannot write {path}: {error.strerror or error}") from None
+    if os.path.isdir(path):
+        raise DreamError(f"cannot write {path}: it is a folder")
+    if not os.path.isdir(path.parent):
+        raise DreamError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+    check_place(path)
 
 
 def check_folder(path: str | Path) -> None:
-    """Raise a DreamError if files could not be written into this folder because it is a file."""
+    """Raise a DreamError if files could not be written into this folder, which may have to be made."""
     if os.path.isfile(path):
         raise DreamError(f"{path} is a file; -o takes a folder")
+    check_place(path)
+
+
+def check_place(path: str | Path, name: object = None) -> None:
+    """Raise a DreamError if nothing could be written at this path, or in the folder that it is.
+
+    name: what the message calls it, if that is not the path.
+    """
+    there, missing = Path(os.path.abspath(path)), []
+    try:
+        while not there.is_dir():
+            missing.append(there.name)
+            there = there.parent
+        for short in (path, *(there / each for each in missing)):  # a name may be too long for the folder that has it
+            with suppress(FileNotFoundError):
+                os.lstat(short)
+        with TemporaryFile(dir=there):
+            pass
+    except (OSError, ValueError) as error:  # ValueError: a zero byte, or half a character
+        reason = getattr(error, "strerror", None) or "no file can have this name"
+        raise DreamError(f"cannot write {path if name is None else name}: {reason}") from None
 
 
 def is_picture(path: str) -> bool:
@@ -231,6 +302,8 @@ def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = N
     """
     from PIL import Image, ImageDraw, ImageFont
 
+    if not pictures or any(np.ndim(picture) != 3 for picture in pictures):
+        raise DreamError("a sheet is made of pictures, arrays (height, width, 3), at least one")
     height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
     gap, line = max(2, width // 40), max(14, width // 12)
     columns = columns or math.ceil(len(pictures) ** 0.5)

@@ -9,8 +9,11 @@ makes one from what a person gave, `from_record` from what a picture carries; bo
 
 import ast
 import json
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+import shlex
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 from numbers import Integral, Real
@@ -23,7 +26,6 @@ VERSION = "0.2.0"
 Recipe = dict[str, Any]
 GRAND = 2**31 - 1  # in place of a limit, for whole numbers that have no natural one
 REQUIRED = object()  # in place of a default
-ABOUT = "deepdream", "sha256", "stopped_at", "frame", "preview"  # what a picture carries besides its recipe
 
 PICTURES = "dream", "batch", "grid"
 FILMS = "zoom", "journey", "video"
@@ -159,7 +161,7 @@ TABLE = (
             "frame, or from noise, of photographs; from 0, not at all, to 1"}}),
     Setting("loop", "--loop", bool, "let the last frames fade into the first, for a film that runs for ever",
             ("zoom", "journey"), False),
-    Setting("fps", "--fps", float, "frames a second", ("zoom", "journey"), 25.0, above=0, high=240,
+    Setting("fps", "--fps", float, "frames a second", ("zoom", "journey"), 25.0, low=0.01, high=240,
             unit="frames a second"),
     Setting("blend", "--blend", float, "how much of a frame's dream carries over to the next frame; 0 dreams each "
             "frame for itself", ("video",), 0.9, low=0, high=0.99),
@@ -171,11 +173,13 @@ TABLE = (
     Setting("look", "--look", str, "begin with this look (`deepdream looks` lists them); other options replace what it "
             "says", GOAL, metavar="NAME", kept=False),
     Setting("end", "--layer", str, "the layer to climb (`deepdream layers` lists them); without it, the network's "
-            "default", (*GOAL, "train"), alias="--end", metavar="NAME", varies=True, knob="Layer", but={"train": {
-            "help": "the layer to train, and to dream of later; without it, the network's default"}}),
+            "default", (*GOAL, "train"), alias="--end", metavar="NAME", varies=True,
+            knob="Layer", but={"train": {"help": "the layer to train, and to dream of later; "
+            "without it, the network's default"}}),
     Setting("guide", "--guide", File, "dream of what is in this picture (reduced to half a megapixel)", GOAL,
-            metavar="IMAGE", knob="Guide", but={"video": {"metavar": "FILE", "help": "dream of what is in this "
-            "picture, or in this film, frame by frame (reduced to half a megapixel)"}}),
+            metavar="IMAGE", knob="Guide", but={"video": {"metavar": "FILE",
+            "help": "dream of what is in this picture, or in this film, frame by frame (reduced to half a "
+            "megapixel)"}}),
     Setting("objective", "--objective", str, "what to climb in place of a layer: a sum such as \"L2('inception_4c/"
             "output') + 8000 * channel('inception_4c/output', 237)\" of the terms L2(layer), guide(layer, image), "
             "channel(layer, i), unit(layer, i, x, y), logit(class), strongest(layer, n), weakest(layer, n), "
@@ -209,9 +213,9 @@ TABLE = (
             unit="pixels", metavar="PX", knob="Width", but={"grid": {"default": 320}, "looks": {"default": 400},
             "studio": {"default": 640}, "train": {"default": 480, "kept": False,
             "help": "the width of the photograph that is watched"}}),
-    Setting("mask", "--mask", File, "dream only where this picture is light", DREAMS, metavar="IMAGE", knob="Mask",
-            but={"video": {"metavar": "FILE", "help": "dream only where this picture, or this film, frame by frame, "
-                           "is light"}}),
+    Setting("mask", "--mask", File, "dream only where this picture is light", DREAMS, metavar="IMAGE",
+            knob="Mask", but={"video": {"metavar": "FILE", "help": "dream only where this picture, or "
+            "this film, frame by frame, is light"}}),
     Setting("smooth", "--smooth", float, "blur the gradient, against grain; sigma in pixels, such as 1", DREAMS, 0.0,
             low=0, high=1000, unit="pixels", metavar="PX", varies=True, passed=True, knob="Smoothing"),
     Setting("lap", "--lap", int, "split the gradient into this many scales and one more, such as 4, and give all the "
@@ -268,6 +272,13 @@ TABLE = (
     Setting("browser", "--browser", bool, "open the page in a browser on this machine", ("serve",), False, kept=False),
 )  # fmt: skip
 ROWS = {row.name: row for row in TABLE}
+# What a picture carries besides its recipe; there is `sha256`, too, {what: its sha256}
+ABOUT = {
+    "deepdream": Setting("deepdream", "", str, "the version that made it", default=REQUIRED),
+    "frame": Setting("frame", "", int, "which frame of a film it is", low=0, high=GRAND),
+    "preview": ROWS["preview"],
+    "stopped_at": Setting("stopped_at", "", float, "the share that was done when it was stopped", low=0, high=1),
+}
 
 
 def settings(command: str) -> dict[str, Setting]:
@@ -322,7 +333,7 @@ def _fits(row: Setting, value: Any) -> bool:
     if row.kind is Size:
         return isinstance(value, str) and re.fullmatch("[1-9][0-9]{0,8}x[1-9][0-9]{0,8}", value) is not None
     if row.kind in (str, File):
-        return isinstance(value, str)
+        return _is_text(value)
     if isinstance(value, bool) or not isinstance(value, Integral if row.kind is int else Real):
         return False
     number: Any = value
@@ -332,6 +343,14 @@ def _fits(row: Setting, value: Any) -> bool:
         and (row.high is None or number <= row.high)
         and (row.below is None or number < row.below)
     )
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is text that is not empty, and that a file's name may hold."""
+    try:
+        return isinstance(value, str) and value != "" and b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:  # half of a character
+        return False
 
 
 def complete(command: str, given: Mapping[str, Any]) -> Recipe:
@@ -395,7 +414,7 @@ def record(recipe: Recipe, **about: Any) -> dict[str, Any]:
     people.
     """
     rows, carried = settings(recipe["command"]), {"deepdream": VERSION}
-    short = with_files(recipe, lambda _, path: Path(path).name if Path(path).is_absolute() else path)
+    short = with_files(recipe, lambda _, path: (Path(path).is_absolute() and Path(path).name) or path)
     for name, value in (short | about).items():
         row = rows.get(name)
         if value is not None and (row is None or row.kept):
@@ -411,11 +430,25 @@ def command_of(record: Mapping[str, Any]) -> Any:
 def from_record(record: Mapping[str, Any]) -> Recipe:
     """The recipe of a picture, given the settings that it carries, by this version or an older one.
 
-    Raises DreamError where they were not written by this program, or hold a value that is not allowed.
+    Raises DreamError where they were not written by this program, or hold a value that is not allowed: pictures come
+    from strangers.
     """
     command = command_of(record)
     if "deepdream" not in record or command not in MAKERS:
         raise DreamError("it carries no settings of deepdream's command line; only what that has made can be replayed")
+    try:
+        return _from_record(command, record)
+    except RecursionError:
+        raise DreamError("its settings are nested too deeply") from None
+
+
+def _from_record(command: str, record: Mapping[str, Any]) -> Recipe:
+    for name, row in ABOUT.items():
+        if name in record:
+            _check(row, record[name])
+    digests = record.get("sha256", {})
+    if not isinstance(digests, dict) or not all(isinstance(digest, str) for digest in digests.values()):
+        raise DreamError(f"{{setting}} is {digests!r}; it must be texts by their names", "sha256")
     rows, given = settings(command), {}
     for name, value in record.items():
         if name in rows and rows[name].kept:
@@ -458,6 +491,17 @@ def words(recipe: Recipe, out: str) -> list[str]:
     if any(text.startswith("-") for text in places):
         return [recipe["command"], *options, "--", *places]
     return [recipe["command"], *places, *options]
+
+
+def quote(words: Iterable[str]) -> str:
+    """Words as one line of a command line, for a shell such as bash; a control character is written as its number."""
+
+    def escape(c: str) -> str:
+        if c.isprintable():
+            return f"\\{c}" if c in "\\'" else c
+        return "".join(f"\\x{byte:02x}" for byte in os.fsencode(c))
+
+    return " ".join(shlex.quote(word) if word.isprintable() else f"$'{''.join(map(escape, word))}'" for word in words)
 
 
 def text_of(value: object) -> str:
@@ -518,6 +562,13 @@ def _with_files_of_keys(text: str, find: Callable[[str, str], str]) -> str:
     return json.dumps(keys)
 
 
+def read_words(text: str) -> ast.Expression:
+    """The syntax tree of an objective in words; Python's warnings about it are for those who write programs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(text, mode="eval")
+
+
 def _with_guides(words: Any, find: Callable[[str], str]) -> Any:
     """An objective in words, or several, with find(path) in place of each guide's path; any other text as it is."""
     if isinstance(words, list):
@@ -525,7 +576,7 @@ def _with_guides(words: Any, find: Callable[[str], str]) -> Any:
     text = str(words).strip()
     paths: list[ast.Constant] = []
     try:
-        for node in ast.walk(ast.parse(text, mode="eval")):
+        for node in ast.walk(read_words(text)):
             match node:
                 case ast.Call(func=ast.Name(id="guide" | "caricature")):
                     for path in [*node.args[1:2], *(it.value for it in node.keywords if it.arg == "image")]:

@@ -34,7 +34,7 @@ from .films import (
 from .motion import SteadyFrame, is_one, steady
 from .net import Net
 from .pictures import guide_width, load_guide, load_image, save_image, to_json
-from .recipe import with_defaults, with_files
+from .recipe import ROWS, with_defaults, with_files
 
 STATE = "state.npz"
 # Settings that may differ when a run is resumed: a film may be made longer or faster, or by another version, and a
@@ -59,6 +59,8 @@ def make_film(out: str | Path, make: Make, settings: dict[str, Any], frames: int
     are finished. on_encode: called with the number of frames that are encoded, and of those that will be.
     """
     check_film(out, fps)
+    if not isinstance(settings, dict):
+        raise DreamError(f"settings is {settings!r}; it must be a dict")
     out = Path(out)
     folder = out if is_folder(out) else out.with_suffix(".frames")
     with reserve(folder):
@@ -109,6 +111,9 @@ def dream_video(net: Net, source: str | Path, out: str | Path, start: int = 0, s
     """
     check_range(start, stop, stride, width)
     fps, _, _ = film_about(source)
+    if fps / stride < (least := ROWS["fps"].low or 0):
+        most = f"{source} has {float(fps):g} frames a second, so it must be at most {int(float(fps) / least)}"
+        raise DreamError(f"{{setting}} is {stride}; {most}", "stride")
     for what, path in (("film to dream over", source), ("mask", mask), ("guide", guide)):
         if isinstance(path, (str, Path)) and Path(out).exists() and Path(path).exists() and os.path.samefile(path, out):
             raise DreamError(f"{out} is the {what}; give the dream another name")

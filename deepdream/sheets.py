@@ -6,7 +6,6 @@ import os
 import re
 from itertools import product
 from pathlib import Path
-from shlex import join
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +17,8 @@ from .films import read_settings
 from .jobs import dream_job, make_dream, open_net, settings_of
 from .net import Net
 from .objectives import scores
-from .pictures import check_folder, is_local, load_image, or_sample, sheet
-from .recipe import NETWORK, ROWS, Recipe, complete, from_record, settings, text_of, words
+from .pictures import check_folder, check_place, is_local, load_image, or_sample, sheet
+from .recipe import NETWORK, ROWS, Recipe, complete, from_record, quote, settings, text_of, words
 
 
 class Grid(NamedTuple):
@@ -46,6 +45,7 @@ def plan_grid(recipe: Recipe, out: str) -> Grid:
         labels.append(", ".join(_label(name, chosen[name]) for name in varied))
         path = os.path.abspath(folder / f"{labels[-1].replace('/', '-')}.png")
         jobs.append(dream_job(recipe | chosen, out=path))
+    check_place(max((job["out"] for job in jobs), key=len))
     return Grid(jobs, labels, len(values[varied[-1]]))
 
 
@@ -145,12 +145,15 @@ def write_atlas(folder: Path, layer: str, names: list[str]) -> Path | None:
     """
     tiles, text = [], re.compile(rf"channel\({re.escape(json.dumps(layer))}, ([0-9]+)\)")
     for path in sorted(folder.glob("[0-9]*.jpg")):
-        carried = read_settings(path)
-        which = text.fullmatch(str(*carried.get("draw", ())[:1]))
+        try:
+            recipe = from_record(read_settings(path))
+        except DreamError:
+            continue  # it is somebody else's picture
+        which = text.fullmatch(recipe["draw"][0]) if recipe["command"] == "draw" else None
         if which:
             n = int(which[1])
             name = f"{n} {names[n].split(',')[0]}" if names else f"channel {n}"
-            command = join(["deepdream", *words(from_record(carried), path.name)])
+            command = quote(["deepdream", *words(recipe, path.name)])
             tiles.append({"n": n, "name": name, "file": path.name, "command": command})
     if not tiles:
         return None

@@ -525,7 +525,7 @@ def _find_kernels() -> str:
         raise DreamError("DEEPDREAM_KERNELS is 'nnpack', which this processor cannot run; choose onednn")
     if pinned or not is_available:
         return pinned or "onednn"
-    with suppress(OSError):
+    with suppress(OSError, DreamError):
         about = Path("/proc/cpuinfo").read_text().partition("model name")[2].partition("\n")[0]
         about = f"{platform.machine()} {about} {torch.backends.cpu.get_cpu_capability()} {torch.__version__}"
         path = zoo.cache().parent / "kernels" / re.sub(r"\W+", "-", f"{about} {torch.get_num_threads()}")

@@ -11,7 +11,6 @@ like classes. (Caron et al. 2018, "Deep clustering", arxiv.org/abs/1807.05520; h
 
 import json
 import signal
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +27,7 @@ from . import shapes, zoo
 from .caffemodel import write_weights
 from .caffemodel_pb2 import NetParameter  # pyright: ignore[reportAttributeAccessIssue], made when it is imported
 from .engines import check_device, choose_engine, load_net
-from .errors import DreamError, unknown, whole
+from .errors import DreamError, temporary_folder, unknown, whole
 from .films import check_film, frame_path, save_film
 from .jobs import identity
 from .lessons import Crops, Lesson, find_classes, fingerprint
@@ -400,8 +399,8 @@ class Viewer:
         """Dream the photograph with the network that `write` writes into a folder, if it is time."""
         if not self.is_on or (step % self.every and not is_last):
             return
-        with tempfile.TemporaryDirectory() as folder:
-            write(Path(folder))
+        with temporary_folder() as folder:
+            write(folder)
             net = load_net(folder, *self.network)
         blend = BLEND if self.film else 0
         self.last = next(steady(net, [self.photograph], blend, last=self.last, **self.settings))

@@ -170,7 +170,7 @@ class CaffeTrainer:
             type="SGD", base_lr=top, lr_policy="poly", power=1, max_iter=steps, momentum=MOMENTUM, weight_decay=DECAY,
             snapshot_prefix=str(self.folder / "state"), snapshot_after_train=False, solver_mode="CPU",
             net_param=_training_net(pb, layers, {name: rate / top for name, rate in rates.items()}, batch))  # fmt: skip
-        (self.folder / "solver.prototxt").write_text(text_format.MessageToString(solver))
+        (self.folder / "solver.prototxt").write_text(text_format.MessageToString(solver), encoding="utf-8")
         self.solver = caffe.SGDSolver(str(self.folder / "solver.prototxt"))
         self.net, self.batch = self.solver.net, batch
         self.seen = batch  # how many pictures of the batch were given to the last pass

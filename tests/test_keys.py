@@ -309,8 +309,8 @@ def test_wrong_keys_on_the_command_line(folder, toy, text, says):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("--keys", "absent.toml"), r"cannot read the keys absent\.toml: No such file or directory$"),
-        (("--keys", "folder.toml"), r"cannot read the keys folder\.toml: Is a directory$"),
+        (("--keys", "absent.toml"), r"cannot read the keys absent\.toml: there is no such file$"),
+        (("--keys", "folder.toml"), r"cannot read the keys folder\.toml: it is a folder$"),
         (("--keys", "in.png"), r"--keys is 'in\.png'; it must be the path of a \.toml or \.json file$"),
         (
             ("--keys", '{"0": {"octaves": 0}}'),

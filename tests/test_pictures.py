@@ -12,6 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import deepdream as dd
+from deepdream import errors, pictures
 
 GREY = np.linspace(0, 255, 12 * 10).reshape(10, 12)
 
@@ -151,8 +152,14 @@ def test_where_nothing_can_be_written_is_said(tmp_path):
 def test_long_names_and_numpy_settings(tmp_path):
     dd.save_image(tmp_path / ("x" * 250 + ".png"), np.zeros((4, 4, 3)), {"step": np.float32(1.5)})
     assert dd.read_settings(next(tmp_path.iterdir())) == {"step": 1.5}
-    with pytest.raises(dd.DreamError, match="File name too long"):
-        dd.save_image(tmp_path / ("x" * 252 + ".png"), np.zeros((4, 4, 3)))
+    for check in (dd.save_image, lambda path, _: pictures.check_output(path)):
+        with pytest.raises(dd.DreamError, match="File name too long"):
+            check(tmp_path / ("x" * 252 + ".png"), np.zeros((4, 4, 3)))
+    for folder in ("x" * 300, f"new/{'x' * 300}/deeper", f"{'x' * 250}.png/in", "a\0b"):
+        with pytest.raises(dd.DreamError, match=r"^cannot write|^.* is a file"):
+            pictures.check_folder(tmp_path / folder)
+    pictures.check_folder(tmp_path / "new" / "deeper")
+    assert len(os.listdir(tmp_path)) == 1
 
 
 def test_a_write_that_fails_midway_leaves_the_old_picture(tmp_path):
@@ -175,3 +182,95 @@ def test_a_write_that_fails_midway_leaves_the_old_picture(tmp_path):
 def test_notebook_metadata_is_json(tmp_path):
     dd.save_image(tmp_path / "p.png", np.zeros((4, 4, 3)), {"a": [1, 2]})
     assert json.loads(Image.open(tmp_path / "p.png").text["deepdream"]) == {"a": [1, 2]}
+
+
+@pytest.mark.parametrize("fmt", ["EPS", "PDF", "PPM", "ICO", "PCX", "TGA", "DDS", "JPEG2000"])
+def test_other_formats_are_refused_whatever_their_names(tmp_path, fmt):
+    """For some of them, Pillow starts other programs."""
+    path = tmp_path / "p.jpg"
+    Image.new("RGB", (20, 20)).save(path, fmt)
+    for read in (dd.load_image, dd.read_settings, pictures.load_guide, pictures.grey):
+        with pytest.raises(dd.DreamError, match=r"p\.jpg: only JPEG, PNG, WEBP, GIF, BMP, TIFF.* are read"):
+            read(path)
+
+
+def damage(path, fmt, at, value):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a camera's words"
+    Image.fromarray(np.uint8(np.stack([GREY] * 3, 2))).save(path, fmt, exif=exif)
+    data = bytearray(path.read_bytes())
+    data[at] = value
+    path.write_bytes(data)
+
+
+def test_damaged_pictures_are_read_or_refused_in_silence(tmp_path, capfd):
+    path, refused = tmp_path / "p", 0
+    for fmt in ("WEBP", "TIFF", "JPEG", "AVIF"):
+        if fmt not in pictures.kinds():
+            continue
+        damage(path, fmt, 0, 0)
+        for at in range(0, path.stat().st_size, 5):
+            damage(path, fmt, at, 77)
+            try:
+                dd.load_image(path)
+                dd.read_settings(path)
+            except dd.DreamError:
+                refused += 1
+    assert refused > 50 and capfd.readouterr() == ("", ""), "neither warnings nor libtiff's own lines"
+
+
+def test_any_error_of_a_decoder_is_said(tmp_path, monkeypatch):
+    def fail(image):
+        raise TypeError("'tuple' object cannot be interpreted as an integer")
+
+    Image.new("RGB", (3, 3)).save(tmp_path / "p.png")
+    monkeypatch.setattr("PIL.ImageOps.exif_transpose", fail)
+    with pytest.raises(dd.DreamError, match=r"^cannot read the picture .*p\.png: it is damaged$"):
+        dd.load_image(tmp_path / "p.png")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path, says in {tmp_path / "pipe.png": "a pipe", "/dev/zero": "a device", tmp_path: "a folder"}.items():
+        for read in (dd.load_image, dd.read_settings, lambda path: next(dd.read_film(path))):
+            if not (read is dd.read_settings and path is tmp_path):
+                with pytest.raises(dd.DreamError, match=rf"^cannot read the (picture|film) .*: it is .*{says}"):
+                    read(path)
+    for path in ("a\0b.png", "\ud800.png"):
+        with pytest.raises(dd.DreamError, match="no file can have this name"):
+            dd.load_image(path)
+        with pytest.raises(dd.DreamError, match="no file can have this name"):
+            dd.save_image(path, np.zeros((4, 4, 3)))
+
+
+def test_a_picture_may_come_through_a_pipe(tmp_path):
+    dd.save_image(tmp_path / "p.png", np.full((4, 5, 3), 9.0))
+    code = "import deepdream as dd, deepdream.jobs; print(dd.load_image('/dev/stdin').shape)"
+    code += "; print(repr(deepdream.jobs.sha256('/dev/stdin')))"
+    data = (tmp_path / "p.png").read_bytes()
+    done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True)
+    assert done.stdout == b"(4, 5, 3)\n''\n", "read once, and no sha256 of what is gone is recorded"
+
+
+def test_a_sample_is_found_in_python_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert np.array_equal(dd.load_image("flower.jpg"), dd.load_image(pictures.SAMPLES["flower.jpg"]))
+    dd.save_image("flower.jpg", np.zeros((4, 4, 3)))
+    assert dd.load_image("flower.jpg").shape == (4, 4, 3), "one that is here comes first"
+
+
+def test_a_thin_picture_is_not_enlarged_beyond_all_bounds(tmp_path):
+    Image.new("L", (1, 5000)).save(tmp_path / "thin.png")
+    assert dd.load_image(tmp_path / "thin.png", width=2).shape == (10_000, 2, 3)
+    with pytest.raises(
+        dd.DreamError, match=r"width is 100; it must be 1 or more, and the picture at most .* 65,500 at"
+    ):
+        dd.load_image(tmp_path / "thin.png", width=100)
+
+
+def test_what_a_message_quotes_is_short_and_can_be_printed():
+    long = dd.DreamError(f"{{setting}} is {'x' * 5000!r}; it must be text", "end")
+    assert str(long).startswith("end is 'xxx") and str(long).endswith("x'; it must be text") and len(str(long)) < 200
+    assert str(dd.DreamError("\x1b[2Ja\nb \u202e\x9b \ud800 é 🦆")) == r"\x1b[2Ja\nb \u202e\x9b \ud800 é 🦆"
+    assert len(str(dd.DreamError("a b " * 5000))) <= errors.LONGEST
+    assert len(str(errors.unknown("layer", "both" * 10**6, ["both"] * 1000, "no others"))) < 400, "and quickly"

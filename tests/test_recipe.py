@@ -4,7 +4,10 @@ import ast
 import inspect
 import json
 import math
+import os
 import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 import deepdream as dd
 from deepdream import batch, cli, engines, jobs, recipe, sheets
 from deepdream.errors import DreamError
-from deepdream.pictures import SAMPLES, to_json
+from deepdream.pictures import SAMPLES, from_json, to_json
 from deepdream.recipe import MAKERS, REQUIRED, ROWS, TABLE, File, Setting, Size
 
 ROOT = Path(__file__).parent.parent
@@ -168,10 +171,10 @@ def test_help_shows_every_setting(command, capsys):
             assert f"(default:{''.join(map(str, values))})" in text
 
 
-NASTY = ["-L2('a')", "--help", "--", "-", "-5", "-1.5e3", "--seed=3", "-o", "@x", "a b", " -x", "", "é'\"\n", "%s"]
+NASTY = ["-L2('a')", "--help", "--", "-", "-5", "-1.5e3", "--seed=3", "-o", "@x", "a b", " -x", "é'\"\n", "%s"]
 TEXTS = st.one_of(
     st.sampled_from(NASTY),
-    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1),
     st.text(st.characters(codec="ascii", exclude_characters="\0"), min_size=1).map("-{}".format),
 )
 LAYERS = st.from_regex("[-a-zA-Z0-9_/][-a-zA-Z0-9_/ ]*[-a-zA-Z0-9_/]", fullmatch=True)  # no commas
@@ -245,7 +248,7 @@ def test_a_picture_carries_its_recipe(made):
         if not row.kept:
             expected[name] = PLACES.get(name, row.default)
         elif row.kind is File and expected[name] and Path(expected[name]).is_absolute():
-            expected[name] = Path(expected[name]).name
+            expected[name] = Path(expected[name]).name or expected[name]
     assert again == expected
     assert list(recipe.record(again, sha256={"image": "0"})) == list(carried), "in the same order, too"
 
@@ -271,7 +274,7 @@ GUIDES = {
         "c.jpg",
         "g.jpg",
     ],
-    "\0": [],
+    "\x01": [],
     " 7": [],
 }
 
@@ -391,11 +394,57 @@ def test_what_pictures_of_version_0_1_0_carry_is_read(old, expected):
         ({"deepdream": "0.1.0", "command": "grid", "image": "a.png", "iter_n": [[5]]}, r"iter_n is \[5\]"),
         ({"deepdream": "0.1.0", "command": "zoom", "image": "a.png", "shift": [1]}, r"shift is \[1\]; .* 2 numbers"),
         ({"deepdream": "0.1.0", "command": "zoom", "image": "a.png", "shift": 1}, "shift is 1; .* 2 numbers"),
+        # From strangers
+        ({"deepdream": 5}, "deepdream is 5; it must be text"),
+        ({"deepdream": "0.2.0", "guide": ""}, "guide is ''; it must be the path of a file"),
+        ({"deepdream": "0.2.0", "mask": "\ud800"}, r"mask is '\\ud800'; it must be the path"),
+        ({"deepdream": "0.2.0", "image": "a\0b"}, r"image is 'a\\x00b'"),
+        ({"deepdream": "0.2.0", "model": []}, r"model is \[\]"),
+        ({"deepdream": "0.2.0", "engine": {}}, "unknown engine '{}'"),
+        ({"deepdream": "0.2.0", "seed": 10**400}, r"seed is 10{90,}…0+; it must be a whole number"),
+        ({"deepdream": "0.2.0", "octave_scale": math.nan}, "octave_scale is nan"),
+        ({"deepdream": "0.2.0", "sha256": []}, r"sha256 is \[\]; it must be texts by their names"),
+        ({"deepdream": "0.2.0", "sha256": {"image": 5}}, "sha256 is {'image': 5}"),
+        ({"deepdream": "0.2.0", "frame": -1}, "frame is -1; it must be a whole number, at least 0"),
+        ({"deepdream": "0.2.0", "stopped_at": "half"}, "stopped_at is 'half'; it must be a number from 0 to 1"),
+        ({"deepdream": "0.2.0", "preview": 1}, "preview is 1; it must be True or False"),
+        ({"deepdream": "0.2.0", "end": {"a": "\x1b[2J"}}, r"end is {'a': '\\x1b\[2J'}"),
     ],
 )
 def test_what_cannot_be_replayed_is_refused(carried, says):
     with pytest.raises(DreamError, match=says):
         recipe.from_record(carried)
+
+
+@pytest.mark.parametrize("name", ["image", "end", "engine", "sha256", "frame"])
+def test_settings_nested_as_deeply_as_json_can_be_read_are_refused(name):
+    for depth in range(900, 1000):
+        carried = from_json(f'{{"deepdream": "0.2.0", "{name}": {"[" * depth + "]" * depth}}}')
+        with pytest.raises(DreamError, match=rf"{name} is \[|nested too deeply|carries no settings"):
+            recipe.from_record(carried)
+
+
+COMMANDS_AND_TEXTS = [
+    (command, name)
+    for command in COMMANDS
+    for name, row in recipe.settings(command).items()
+    if row.kind in (str, File) and row.is_option and not row.choices and name != "look"
+]
+
+
+@pytest.mark.parametrize(("command", "name"), COMMANDS_AND_TEXTS)
+def test_an_empty_text_is_refused_and_not_left_out(command, name):
+    row = recipe.settings(command)[name]
+    words = [word for word in begin(command) if not word.startswith(f"{row.option}=")]
+    says = "a value is missing" if row.varies and command == "grid" else "it must be"
+    refused(main(*words, f"{row.option}="), f"^deepdream: ({row.option}|{row.alias}) is ''; {says}")
+
+
+@pytest.mark.parametrize("word", ["a b", "it's", "\x1b[2J", "a\nb'\\", "\u202eé", "\udcff\x9b", "🦆\t"])
+def test_words_are_quoted_for_a_shell_so_that_they_can_be_printed(word):
+    line = recipe.quote(["printf", "%s", word])
+    assert line.isprintable() and (not word.isprintable() or line == shlex.join(["printf", "%s", word]))
+    assert subprocess.run(["bash", "-c", line], capture_output=True).stdout == os.fsencode(word)
 
 
 def test_a_picture_of_an_older_version_has_the_defaults_of_later_settings():
@@ -456,7 +505,7 @@ def test_nothing_is_refused_where_it_is_the_default():
         ("frames", 0, "frames is 0; it must be a whole number, at least 1$"),
         ("jitter", -1, "jitter is -1; it must be a whole number of pixels, at least 0$"),
         ("iter_n", 10_001, "iter_n is 10001; it must be a whole number from 0 to 10000$"),
-        ("fps", 0, "fps is 0; it must be a number of frames a second, above 0 and at most 240, such as 25.0"),
+        ("fps", 0, "fps is 0; it must be a number of frames a second from 0.01 to 240, such as 25.0"),
     ],
 )
 def test_a_refusal_says_what_is_allowed(name, value, says):

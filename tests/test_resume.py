@@ -591,7 +591,7 @@ def test_a_guide_inside_an_objective_is_found_and_checked(tmp_path, toy, monkeyp
     assert "g.png is not the same as what o.png was made from" in main(*again).stderr
     draw = "draw", "guide('left', 'g.png')", "--model", toy, "--steps", 1
     assert main(*draw, "-o", "far/d.png").returncode == 0
-    refused(main("draw", "guide('left', 'none.png')", *draw[2:], "-o", "x.png"), "cannot read none.png: No such file")
+    refused(main("draw", "guide('left', 'none.png')", *draw[2:], "-o", "x.png"), "cannot read none.png: there is no")
     Path("g.png").rename("far/g.png")
     assert is_made(main("replay", "far/d.png", "-o", "d.png", "--model", toy), "d.png")
     assert np.array_equal(dd.load_image("d.png"), dd.load_image("far/d.png"))

@@ -71,7 +71,7 @@ def test_channels_of_an_atlas(net, tmp_path, text, channels):
     assert {(job["model"], job["steps"], job["seed"]) for job in jobs} == {("toy", 3, 0)}
 
 
-@pytest.mark.parametrize("text", ["10", "3-", "-3", "5-4", "a", "", "1,,2", "0-10", "1.5", "²"])
+@pytest.mark.parametrize("text", ["10", "3-", "-3", "5-4", "a", "1,,2", "0-10", "1.5", "²"])
 def test_channels_that_an_atlas_cannot_have(net, tmp_path, text):
     with pytest.raises(dd.DreamError, match=rf"^channels is '{text}'; it must be such as 0-63,200, of 0 to 9"):
         sheets.plan_atlas(complete("atlas", {"layer": "both", "channels": text}), str(tmp_path), net)

