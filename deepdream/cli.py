@@ -477,12 +477,16 @@ def _serve(args: argparse.Namespace) -> int:
 
     def on_ready(url: str) -> None:
         say(f"Deep Dream is at {url} (Ctrl-C stops it)")
+        if "token=" in url and sys.stdout.isatty():
+            import segno
+
+            segno.make(url).terminal(compact=True)  # for a phone's camera
         if args.recipe["browser"]:
             import webbrowser
 
             webbrowser.open(url)
 
-    about = {name: args.recipe[name] for name in ("host", "port", "token", "at_once", "idle")}
+    about = {name: args.recipe[name] for name in ("host", "port", "token", "at_once", "idle", "minutes")}
     serve(**about, on_ready=on_ready)
     return 0
 

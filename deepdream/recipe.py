@@ -174,36 +174,36 @@ TABLE = (
             "says", GOAL, metavar="NAME", kept=False),
     Setting("end", "--layer", str, "the layer to climb (`deepdream layers` lists them); without it, the network's "
             "default", (*GOAL, "train"), alias="--end", metavar="NAME", varies=True,
-            knob="Layer", but={"train": {"help": "the layer to train, and to dream of later; "
+            knob="What to look for (layer)", but={"train": {"help": "the layer to train, and to dream of later; "
             "without it, the network's default"}}),
     Setting("guide", "--guide", File, "dream of what is in this picture (reduced to half a megapixel)", GOAL,
-            metavar="IMAGE", knob="Guide", but={"video": {"metavar": "FILE",
+            metavar="IMAGE", knob="Dream of this picture (guide)", but={"video": {"metavar": "FILE",
             "help": "dream of what is in this picture, or in this film, frame by frame (reduced to half a "
             "megapixel)"}}),
     Setting("objective", "--objective", str, "what to climb in place of a layer: a sum such as \"L2('inception_4c/"
             "output') + 8000 * channel('inception_4c/output', 237)\" of the terms L2(layer), guide(layer, image), "
             "channel(layer, i), unit(layer, i, x, y), logit(class), strongest(layer, n), weakest(layer, n), "
             "typical(layer, n) and caricature(layer, image); write --objective=... if it begins with a minus",
-            GOAL, metavar="SUM", knob="Objective"),
+            GOAL, metavar="SUM", knob="Draw a thing (objective)"),
     # How
     Setting("iter_n", "--iterations", int, "steps at each octave", DREAMS, 10, low=0, high=10_000, varies=True,
-            passed=True, knob="Iterations", but={"journey": {"default": 4}}),
+            passed=True, knob="Repeats (iterations)", but={"journey": {"default": 4}}),
     Setting("octave_n", "--octaves", int, "number of octaves, the sizes at which the picture is dreamt", DREAMS, 4,
-            low=1, high=100, varies=True, passed=True, knob="Octaves"),
+            low=1, high=100, varies=True, passed=True, knob="Sizes (octaves)"),
     Setting("octave_scale", "--octave-scale", float, "ratio of one octave's size to the one before", DREAMS, 1.4,
-            above=1, high=100, varies=True, passed=True, knob="Octave scale"),
+            above=1, high=100, varies=True, passed=True, knob="Ratio of sizes (octave scale)"),
     Setting("step_size", "--step", float, "mean change of a colour value in a step, of 255", DREAMS, 1.5, low=-1000,
-            high=1000, varies=True, passed=True, knob="Step"),
+            high=1000, varies=True, passed=True, knob="Strength (step)"),
     Setting("jitter", "--jitter", int, "largest random shift before a step, in pixels", DREAMS, 32, low=0, high=GRAND,
-            unit="pixels", metavar="PX", varies=True, passed=True, knob="Jitter"),
+            unit="pixels", metavar="PX", varies=True, passed=True, knob="Shake (jitter)"),
     Setting("turn", "--turn", float, "largest random rotation of the picture in a step, such as 10, for dreams that do "
             "not all stand upright", DREAMS, 0.0, low=0, high=180, unit="degrees", metavar="DEG", varies=True,
-            passed=True),
+            passed=True, knob="Tilt (turn)"),
     Setting("steps", "--steps", int, "steps of a drawing", ("draw", "atlas", "train"), 300, low=1, high=GRAND,
             but={"train": {"default": 200, "help": "training steps; with a larger number than before, the "
                            "training goes on"}}),
     Setting("seed", "--seed", int, "seed of the random shifts, and of the noise; the same seed makes the same picture",
-            (*DREAMS, "looks", "draw", "atlas", "train"), 0, low=0, high=2**32 - 1, varies=True, knob="Seed",
+            (*DREAMS, "looks", "draw", "atlas", "train"), 0, low=0, high=2**32 - 1, varies=True, knob="Chance (seed)",
             but={"dream": {"default": None, "help": "seed of the random shifts, and of the noise; the same seed makes "
                            "the same dream; without it, a random seed, which is recorded in the picture"},
                  "zoom": {"help": "seed of the first frame's random shifts; each later frame adds 1"},
@@ -214,12 +214,13 @@ TABLE = (
             "studio": {"default": 640}, "train": {"default": 480, "kept": False,
             "help": "the width of the photograph that is watched"}}),
     Setting("mask", "--mask", File, "dream only where this picture is light", DREAMS, metavar="IMAGE",
-            knob="Mask", but={"video": {"metavar": "FILE", "help": "dream only where this picture, or "
+            knob="Where to dream (mask)", but={"video": {"metavar": "FILE", "help": "dream only where this picture, or "
             "this film, frame by frame, is light"}}),
     Setting("smooth", "--smooth", float, "blur the gradient, against grain; sigma in pixels, such as 1", DREAMS, 0.0,
-            low=0, high=1000, unit="pixels", metavar="PX", varies=True, passed=True, knob="Smoothing"),
+            low=0, high=1000, unit="pixels", metavar="PX", varies=True, passed=True, knob="Softness (smooth)"),
     Setting("lap", "--lap", int, "split the gradient into this many scales and one more, such as 4, and give all the "
-            "same strength: large forms, soft colours", DREAMS, 0, low=0, high=16, varies=True, passed=True),
+            "same strength: large forms, soft colours", DREAMS, 0, low=0, high=16, varies=True, passed=True,
+            knob="Even scales (lap)"),
     Setting("keep_color", "--keep-color", bool, "change only how light each pixel is, not its colour", DREAMS, False,
             passed=True, knob="Keep the colours"),
     Setting("tile", "--tile", int, "send the picture through the network in tiles of this size; without it, tiles are "
@@ -269,6 +270,8 @@ TABLE = (
             "the cores", ("serve",), low=1, high=GRAND, kept=False),
     Setting("idle", "--idle", float, "minutes after which a page that nobody uses is closed", ("serve",), 30.0, above=0,
             high=1e6, unit="minutes", metavar="MIN", kept=False),
+    Setting("minutes", "--minutes", float, "the most that one visitor's dream or film may take", ("serve",), 10.0,
+            above=0, high=1e6, unit="minutes", metavar="MIN", kept=False),
     Setting("browser", "--browser", bool, "open the page in a browser on this machine", ("serve",), False, kept=False),
 )  # fmt: skip
 ROWS = {row.name: row for row in TABLE}

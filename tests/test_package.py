@@ -98,7 +98,7 @@ def test_the_wheel_works_outside_the_repository(tmp_path):
     assert run.returncode == 0, run.stderr
     assert dd.read_settings(tmp_path / "o.png")["model"] == "squeezenet_v1.1"
     studio = {path.name for path in (site / "deepdream" / "studio").iterdir()}
-    assert {"studio.ipynb", "studio.js", "studio.css"} <= studio and (site / "deepdream" / "py.typed").exists()
+    assert {"page.html", "page.js", "studio.js", "studio.css"} <= studio and (site / "deepdream" / "py.typed").exists()
     assert {path.name for path in (site / "deepdream" / "images").iterdir()} == {"README.md", *SAMPLES}
     contents = {path.relative_to(site).as_posix() for path in (site / "deepdream" / "models").rglob("*.*")}
     assert "deepdream/models/bvlc_googlenet/deploy.prototxt" in contents

@@ -1,27 +1,37 @@
-"""The studio's panel without a browser: knobs, settings, threads, the queue. tests/test_page.py has the browser."""
+"""The studio's panel without a browser: knobs, settings, looks, films, and the crew. test_page.py has the browser."""
 
-import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import threading
+import time
+from io import BytesIO
 from pathlib import Path
 
+import chores
+import clips
 import numpy as np
+import psutil
 import pytest
-from conftest import main, refused, write_model
+from conftest import load, main, refused, write_model
 from PIL import Image
 
 import deepdream as dd
-from deepdream import load_net, zoo
+from deepdream import cli, load_net, looks, zoo
+from deepdream.films import read_film
+from deepdream.objectives import class_number
 from deepdream.pictures import SAMPLES, load_guide
+from deepdream.recipe import complete, from_record
 
-for package in ("anywidget", "ipywidgets", "filelock"):
+for package in ("anywidget", "ipywidgets"):
     pytest.importorskip(package, reason=f"the studio needs {package}: pip install {package}")
-from deepdream.studio import Studio, shelf, widgets  # noqa: E402
+from deepdream.studio import Studio, shelf, tasks, turns, widgets  # noqa: E402
 from deepdream.studio import panel as panels  # noqa: E402
+from deepdream.studio.knobs import WISHES  # noqa: E402
+from deepdream.studio.turns import Crew  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +44,43 @@ def panel(toy_net):
     """A panel on the toy network, with little to do."""
     panel = Studio(toy_net)
     panel.turn(width=64, iter_n=2, octave_n=2, jitter=4)
-    return panel
+    yield panel
+    panel.close()
 
 
-def press(panel, button):
+@pytest.fixture
+def apart():
+    """A panel without a network, which has all done in other processes; again with little to do."""
+    panel = Studio()
+    panel.turn(model="squeezenet_v1.1", width=64, iter_n=1, octave_n=1)
+    yield panel
+    panel.close()
+
+
+def press(panel, button, *args):
     """Press, and wait until all is done; what the panel says then."""
-    getattr(panel, button)()
+    getattr(panel, button)(*args)
     panel.thread.join(300)
-    assert not panel.picture.busy
+    assert not panel.busy and not panel.picture.busy
     return panel.picture.note
+
+
+def until(condition):
+    """Wait until this holds."""
+    ends = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def click(strip, key):
+    """Press a picture that is a button."""
+    strip._handle_custom_msg(key, [])
+
+
+def size_of(picture):
+    """(width, height) of a JPEG."""
+    return Image.open(BytesIO(picture)).size
 
 
 def dropped(panel, name, data, role="image"):
@@ -51,18 +89,18 @@ def dropped(panel, name, data, role="image"):
 
 
 def test_a_dream_again_and_undo(panel):
-    assert press(panel, "dream") == "" and panel.result.name == "dream-1.png"
+    assert press(panel, "dream") == "" and panel.result.name == "mountains-dream-1.png"
     settings = dd.read_settings(panel.result)
     wanted = {name: value for name, value in panel.settings().items() if value is not None and name != "model"}
     assert wanted.items() <= settings.items() and len(wanted) > 10
     image = dd.load_image(SAMPLES["mountains.jpg"], 64)
     plain = dd.deepdream(panel.given, image, end="both", iter_n=2, octave_n=2, jitter=4, seed=0)
     assert np.array_equal(np.uint8(plain.clip(0, 255)), np.uint8(dd.load_image(panel.result)))
-    assert panel.picture.after == panel.result.read_bytes() and panel.picture.name == "dream-1.png"
-    assert press(panel, "again") == "" and dd.read_settings(panel.result)["image"] == "dream-1.png"
-    assert "deepdream dream dream-1.png" in panel.line.text
+    assert panel.picture.after == panel.result.read_bytes() and panel.picture.name == "mountains-dream-1.png"
+    assert press(panel, "again") == "" and dd.read_settings(panel.result)["image"] == "mountains-dream-1.png"
+    assert "deepdream dream mountains-dream-1.png" in panel.line.text
     panel.undo()
-    assert panel.result.name == "dream-1.png" and "dream mountains.jpg" in panel.line.text
+    assert panel.result.name == "mountains-dream-1.png" and "dream mountains.jpg" in panel.line.text
     panel.undo()
     assert panel.result is None and panel.buttons["undo"].disabled and panel.buttons["again"].disabled
     panel.undo()  # nothing is left to undo
@@ -85,7 +123,7 @@ def test_stop_ends_the_dream_within_a_step(panel, monkeypatch):
     panel.turn(iter_n=1000)
     note = press(panel, "dream")
     assert note == f"Stopped at {dd.read_settings(panel.result)['stopped_at']:.0%}; this is the picture so far."
-    assert len(steps) == 5 and said == ["stopping after this step"]
+    assert len(steps) == 5 and said == ["Stopping after this step"]
     panel.turn(iter_n=2)
     assert press(panel, "dream") == "" and "stopped_at" not in dd.read_settings(panel.result)
 
@@ -125,7 +163,7 @@ def test_noise(panel):
     assert dd.load_image(panel.result).shape == (36, 64, 3) and dd.read_settings(panel.result)["size"] == "64x36"
     settings = dd.read_settings(panel.result)
     press(panel, "again")
-    assert dd.read_settings(panel.result)["image"] == "dream-1.png"
+    assert dd.read_settings(panel.result)["image"] == "noise-dream-1.png" and panel.result.name == "noise-dream-2.png"
     panel.turn(image="forest.jpg", width=100)
     assert panel.restore(settings) == [] and panel.settings()["size"] == "64x36"
     assert panel.restore(settings | {"size": "64x99"}) == ["--size 64x99"]
@@ -164,15 +202,18 @@ def test_every_knob_comes_back(panel, photo, tmp_path):
     [
         ({"model": "bvlc_googlenet"}, "unknown network 'bvlc_googlenet'"),
         ({"end": "bothe"}, "unknown layer 'bothe'; did you mean 'both'?"),
-        ({"iter_n": 10**9}, "Iterations is 1000000000; it must be a whole number from 0 to 10000"),
-        ({"iter_n": "many"}, "Iterations is 'many'; it must be a whole number from 0 to 10000"),
-        ({"octave_scale": float("nan")}, "Octave scale is nan; it must be a number, above 1 and at most 100"),
-        ({"jitter": [1, 2]}, "Jitter is [1, 2]; it must be a whole number of pixels, at least 0"),
+        ({"iter_n": 10**9}, "Repeats (iterations) is 1000000000; it must be a whole number from 0 to 10000"),
+        ({"iter_n": "many"}, "Repeats (iterations) is 'many'; it must be a whole number from 0 to 10000"),
+        (
+            {"octave_scale": float("nan")},
+            "Ratio of sizes (octave scale) is nan; it must be a number, above 1 and at most 100",
+        ),
+        ({"jitter": [1, 2]}, "Shake (jitter) is [1, 2]; it must be a whole number of pixels, at least 0"),
         ({"command": "zoom"}, "it does not carry the settings of a dream of a picture"),
         ({"draw": ["banana"]}, "it does not carry the settings of a dream of a picture"),
         ({"image": {"a": 1}}, "Picture is {'a': 1}; it must be the path of a file"),
-        ({"sha256": 5, "seed": -1}, "Seed is -1; it must be a whole number from 0 to 4294967295"),
-        ({"help": True, "seed": -1}, "Seed is -1; it must be a whole number from 0 to 4294967295"),
+        ({"sha256": 5}, "sha256 is 5; it must be texts by their names"),
+        ({"help": True, "seed": -1}, "Chance (seed) is -1; it must be a whole number from 0 to 4294967295"),
         ({"tile": -1}, "--tile is -1; it must be a whole number of pixels from 1 to 65535"),
     ],
 )
@@ -184,7 +225,7 @@ def test_settings_that_have_no_knobs_turn_none(panel, tmp_path, photo, wrong, sa
     assert says in note and note.startswith("x.png is used as a plain picture: ")
     assert panel.settings() == before | {"image": "x.png"}
     panel.undo()
-    assert panel.result.name == "dream-1.png", "one step back"
+    assert panel.result.name == "mountains-dream-1.png", "one step back"
 
 
 def test_a_file_comes_in_pieces_and_no_name_leaves_the_folder(panel, photo, tmp_path):
@@ -202,13 +243,15 @@ def test_a_file_comes_in_pieces_and_no_name_leaves_the_folder(panel, photo, tmp_
     dd.save_image(tmp_path / "p.png", photo)
     data = (tmp_path / "p.png").read_bytes()
     kept_as = {"../../p.png": "p.png", "C:\\x\\p.png": "p.png", "-o.png": "o.png", "..": "picture"}
-    kept_as |= {"a\nb<i>.png": "a_b_i_.png", "mountains.jpg": "mountains-2.jpg", "dream-1.png": "dream-1.png"}
+    kept_as |= {"a\nb<i>.png": "a_b_i_.png", "mountains.jpg": "mountains-2.jpg"}
+    kept_as |= dict.fromkeys(["mountains-dream-1.png"] * 2, "mountains-dream-1.png")
     kept_as |= {"x" * 300 + ".png": "x" * 80 + ".png", "é" * 90 + ".png": "é" * 40 + ".png"}
     for given, kept in kept_as.items():
         assert dropped(panel, given, data) == "" and panel.knobs["image"].value == kept
         assert panel.shelf.files[kept].parent == Path(panel.shelf.folder.name)
+    panel.turn(image="mountains.jpg")
     press(panel, "dream")
-    assert panel.result.name == "dream-2.png"
+    assert panel.result.name == "mountains-dream-2.png", "an upload has the other name"
 
 
 def test_a_panel_keeps_only_so_many_pictures(panel, photo, tmp_path, monkeypatch):
@@ -250,7 +293,7 @@ def test_guides_are_small_whatever_is_given(tmp_path):
 
 def test_a_value_that_is_not_allowed_has_no_command(panel):
     panel.knobs["octave_scale"].value = 0  # typed in the browser; the field itself has only inclusive limits
-    says = "Octave scale is 1.0; it must be a number, above 1 and at most 100, such as 1.4."
+    says = "Ratio of sizes (octave scale) is 1.0; it must be a number, above 1 and at most 100, such as 1.4."
     assert panel.line.text == "" and panel.picture.note == says
     panel.picture.note = ""
     panel.dream()
@@ -306,7 +349,7 @@ def test_a_note_says_what_went_wrong(panel, monkeypatch, photo):
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory"),
         (KeyError("x"), "Something went wrong here"),
     ):
-        monkeypatch.setattr(panels, "make_dream", lambda *_, error=error: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(tasks, "make_dream", lambda *_, error=error: (_ for _ in ()).throw(error))
         monkeypatch.setattr(threading, "excepthook", lambda _: None)
         assert says in press(panel, "dream")
     monkeypatch.undo()
@@ -315,22 +358,24 @@ def test_a_note_says_what_went_wrong(panel, monkeypatch, photo):
 
 def test_the_tour(panel, monkeypatch):
     press(panel, "tour")
-    stops = panel.strip.stops
-    assert [stop["layer"] for stop in stops] == dd.stations(panel.given)[1:]
-    assert all(stop["picture"][:2] == b"\xff\xd8" for stop in stops)
-    panel.strip._handle_custom_msg(stops[0]["layer"], [])
-    assert panel.knobs["end"].value == panel.strip.chosen == stops[0]["layer"]
-    panel.strip._handle_custom_msg("gone", [])
+    stops = panel.strip.items
+    assert [stop["key"] for stop in stops] == dd.stations(panel.given)[1:]
+    assert all(stop["picture"][:2] == b"\xff\xd8" and stop["says"] for stop in stops)
+    click(panel.strip, stops[0]["key"])
+    assert panel.knobs["end"].value == panel.strip.chosen == stops[0]["key"]
+    click(panel.strip, "gone")
     assert "unknown layer 'gone'" in panel.picture.note
-    panel.turn(image="forest.jpg")
-    assert panel.strip.stops == [], "it was of another picture"
+    panel.turn(image="", width=640)
+    assert panel.strip.items == [], "it was of another picture"
+    assert press(panel, "tour") == ""
+    assert {size_of(stop["picture"]) for stop in panel.strip.items} == {(tasks.TOUR_WIDTH, 135)}, "small noise"
 
     def stop_and_dream(*args, **kwargs):
         panel.stop()
         return dd.deepdream(*args, **kwargs)
 
-    monkeypatch.setattr(panels, "deepdream", stop_and_dream)
-    assert press(panel, "tour") == "Stopped." and panel.strip.stops == []
+    monkeypatch.setattr(tasks, "deepdream", stop_and_dream)
+    assert press(panel, "tour") == "Stopped." and panel.strip.items == []
 
 
 def test_networks_and_engines_to_choose_from(monkeypatch, squeezenet):
@@ -369,96 +414,461 @@ def test_bfloat16_is_offered_where_the_hardware_multiplies_it(monkeypatch, able)
     assert panel.knobs.recipe()["dtype"] is None
 
 
-def test_a_network_that_cannot_be_downloaded_is_replaced(monkeypatch):
-    def open_net(recipe):
-        if recipe["model"] == "bvlc_googlenet":
-            raise zoo.NoWeightsError("the weights of bvlc_googlenet cannot be downloaded")
-        return load_net(recipe["model"], "caffe")
-
-    monkeypatch.setattr(panels, "open_net", open_net)
-    panel = Studio()
-    panel.turn(width=100, iter_n=1, octave_n=1)
-    note = press(panel, "dream")
-    assert note.endswith("cannot be downloaded; squeezenet_v1.1 is chosen now, so press the button again.")
-    assert press(panel, "dream") == "" and dd.read_settings(panel.result)["model"] == "squeezenet_v1.1"
+def test_a_network_that_cannot_be_downloaded_is_replaced(apart, monkeypatch):
+    apart.turn(model="bvlc_googlenet")
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "dream", chores.lack_weights)
+        note = press(apart, "dream")
+    assert note.startswith("the weights of bvlc_googlenet cannot be downloaded; squeezenet_v1.1 is chosen now, ")
+    assert press(apart, "dream") == "" and dd.read_settings(apart.result)["model"] == "squeezenet_v1.1"
 
 
-def ticket(folder, at_once=1):
-    """A process that waits for its turn: it prints each place in the queue, then 'turn', until its input ends."""
-    code = """if True:
-        import sys, threading
-        from deepdream.studio.turns import in_turn
-        with in_turn(lambda place: print(place, flush=True), threading.Event()):
-            print("turn", flush=True)
-            sys.stdin.read()
-    """
-    env = os.environ | {"DEEPDREAM_PAGE": str(folder), "DEEPDREAM_AT_ONCE": str(at_once)}
-    return subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
-    )
+# What the knobs are for people who do not know them
 
 
-def read_until(process, what):
-    """Read what a process prints until it prints this line."""
-    for line in process.stdout:
-        if line.strip() == what:
-            return
-    raise AssertionError(f"it ended before it printed {what!r}")
+def test_wishes_move_their_knobs_and_follow_them(panel):
+    fresh = Studio(panel.given)
+    for name, wish in WISHES.items():
+        slider = fresh.wishes[name]
+        assert slider.places == len(wish.values) and slider.value == len(wish.values) // 2, "the defaults"
+        for place, values in enumerate(wish.values):
+            slider.value = place
+            assert slider.value == place and values.items() <= fresh.settings().items()
+            assert slider.value == place
+    fresh.turn(iter_n=9, octave_n=1, octave_scale=1.21, step_size=900.0)
+    assert [slider.value for slider in fresh.wishes.values()] == [3, 0, 8], "the nearest, and the last"
+    assert "--iterations 9" in fresh.line.text, "the knobs stay where they are"
+    fresh.wishes["much"].value = 99  # no browser of ours
+    assert fresh.knobs["iter_n"].value == 45
 
 
-def test_visitors_queue_and_the_dead_do_not_count(tmp_path):
-    first = ticket(tmp_path)
-    read_until(first, "turn")
-    second = ticket(tmp_path)
-    read_until(second, "1")
-    third = ticket(tmp_path)
-    read_until(third, "2")
-    second.kill()
-    second.wait()
-    read_until(third, "1")
-    first.send_signal(signal.SIGKILL)
-    read_until(third, "turn")
-    fourth = ticket(tmp_path, at_once=2)
-    read_until(fourth, "turn")
-    for process in (third, fourth):
-        process.stdin.close()
-        assert process.wait(120) == 0
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("ticket")] == []
+def test_one_click_takes_a_look(panel):
+    fresh = Studio()
+    fresh.turn(model="squeezenet_v1.1", image="forest.jpg", width=99, seed=5)
+    offered = looks.of_network("squeezenet_v1.1")
+    assert [item["key"] for item in fresh.looks.items] == list(offered)
+    for name in [*offered, "Petals", "2015", "Ghost", "Engraving"]:  # nothing stays of the look before
+        click(fresh.looks, name)
+        assert fresh.picture.note == "" and fresh.looks.chosen == name
+        settings = fresh.settings()
+        wanted = complete("dream", looks.begin({"model": "squeezenet_v1.1", "look": name}))
+        own = {"image": "forest.jpg", "width": 99, "seed": 5, "engine": settings["engine"], "dtype": settings["dtype"]}
+        assert settings == wanted | own
+    before = fresh.settings()
+    click(fresh.looks, "Dogs")  # is only for GoogLeNet
+    assert "does not have the look 'Dogs'" in fresh.picture.note and fresh.settings() == before
+    assert panel.looks.items == [], "these are not layers of the toy"
 
 
-def test_stop_leaves_the_queue(panel, tmp_path, monkeypatch):
-    first = ticket(tmp_path)
-    read_until(first, "turn")
-    monkeypatch.setenv("DEEPDREAM_PAGE", str(tmp_path))
-    monkeypatch.setenv("DEEPDREAM_AT_ONCE", "1")
-    counts = threading.Event()
+def test_the_name_of_a_thing_is_an_objective(squeezenet):
+    panel = Studio(squeezenet)
+    panel.turn(objective=" peacock ", width=64, iter_n=1, octave_n=1)
+    assert panel.settings()["objective"] == "logit('peacock')"
+    command = cli.parse(shlex.split(panel.line.text)[1:])
+    assert command.recipe["objective"] == "logit('peacock')" and command.recipe["end"] is None
+    assert press(panel, "dream") == "" and dd.read_settings(panel.result)["objective"] == "logit('peacock')"
+    panel.turn(objective="84")
+    assert panel.settings()["objective"] == "logit(84)"
+    panel.turn(objective="it's")
+    assert cli.parse(shlex.split(panel.line.text)[1:]).recipe["objective"] == """logit("it's")"""
+    assert 'unknown class "it\'s"' in press(panel, "dream")
 
-    def see(change):
-        if re.match("In the queue: you are next; [1-9][0-9]* s so far", change.new):
-            counts.set()
 
-    panel.picture.observe(see, "text")
-    panel.dream()
-    assert counts.wait(300), "the seconds keep the page from being taken for idle"
+def test_the_search_finds_each_thing(squeezenet):
+    panel = Studio(squeezenet)
+    texts, keys = zip(*panel.search.choices, strict=True)
+    assert list(texts) == squeezenet.labels and keys[84] == "peacock"
+    classes = {}
+    for i, text in enumerate(texts):
+        for name in (text, *text.split(",")):
+            classes.setdefault(name.strip().lower(), set()).add(i)
+    unclear = [i for i, key in enumerate(keys) if classes.get(key.lower()) != {i}]
+    assert unclear == [86, 124, 134, 264, 358, 474, 517, 577, 594, 638, 639, 657, 876], "two cranes are among them"
+    assert [keys[i] for i in unclear] == [str(i) for i in unclear], "so they have numbers"
+    for i in (0, 84, 134, 517, 999):
+        assert class_number(squeezenet, int(keys[i]) if keys[i].isdecimal() else keys[i]) == i
+    click(panel.search, "peacock")
+    assert panel.knobs["objective"].value == "peacock" and "peacock" in panel.line.text
+    click(panel.search, "")
+    assert panel.settings()["objective"] is None
+
+
+def test_the_history_goes_back_and_forth(panel):
+    press(panel, "dream")
+    first, line = panel.picture.after, panel.line.text
+    panel.turn(image="forest.jpg")
+    press(panel, "dream")
+    assert [item["key"] for item in panel.past.items] == ["mountains-dream-1.png", "forest-dream-1.png"]
+    assert {size_of(item["picture"])[0] for item in panel.past.items} == {panels.THUMB}
+    assert panel.past.chosen == "forest-dream-1.png"
+    forest, second = panel.picture.before, panel.picture.after
+    click(panel.past, "mountains-dream-1.png")
+    assert panel.picture.after == first and panel.line.text == line and panel.picture.before != forest
+    assert panel.past.chosen == panel.picture.name == "mountains-dream-1.png"
+    click(panel.past, "gone")
+    assert panel.picture.after == first
+    press(panel, "again")
+    assert dd.read_settings(panel.result)["image"] == "mountains-dream-1.png" and len(panel.past.items) == 3
+    click(panel.past, "forest-dream-1.png")
+    assert panel.picture.after == second and panel.picture.before == forest
+    panel.undo()
+    panel.undo()
+    assert panel.picture.after == first and panel.past.chosen == "mountains-dream-1.png"
+
+
+# In other processes
+
+
+def test_it_dreams_the_same_in_a_process_of_its_own(apart):
+    assert press(apart, "dream") == ""
+    here = Studio(load("squeezenet_v1.1", apart.knobs["engine"].value))
+    here.turn(width=64, iter_n=1, octave_n=1)
+    assert press(here, "dream") == "" and here.result != apart.result
+    assert apart.result.read_bytes() == here.result.read_bytes() and apart.line.text == here.line.text
+
+
+@pytest.mark.parametrize("kind, frames", [("zoom", 5), ("journey", 9), ("video", 4)])
+def test_films(apart, tmp_path, monkeypatch, kind, frames):
+    monkeypatch.chdir(tmp_path)
+    clips.write(tmp_path / "clip.mp4", clips.panned(4), rate=12)
+    apart.seconds.value, apart.film_width.value = 0.5, 64
+    if kind == "video":
+        assert press(apart, "film", kind) == "drop a film of yours first."
+        apart._take_film("clip.mp4", 9, (tmp_path / "clip.mp4").read_bytes())
+        assert apart.picture.note == "clip.mp4 is here; now press My video."
+    assert press(apart, "film", kind) == ""
+    name = f"{'clip' if kind == 'video' else 'mountains'}-{kind}-1.mp4"
+    assert apart.picture.name == apart.result.name == apart.past.chosen == name
+    assert apart.picture.mime == "video/mp4" and apart.picture.after == apart.result.read_bytes()
+    assert not list(Path(apart.shelf.folder.name).glob("*.frames"))
+    pictures = list(read_film(apart.result))
+    assert len(pictures) == frames and pictures[0].shape[1] == 64
+    settings = dd.read_settings(apart.result)
+    assert settings["command"] == kind and settings["model"] == "squeezenet_v1.1" and settings["iter_n"] == 1
+    words = shlex.split(apart.line.text)[1:]
+    assert cli.parse(words).recipe == from_record(settings)
+    assert main(*words[:-1], "out.mp4").returncode == 0
+    assert Path("out.mp4").read_bytes() == apart.result.read_bytes(), "the command makes the same film"
+    press(apart, "again")
+    assert apart.buttons["again"].disabled and apart.result.name == name, "a film cannot be dreamt on"
+
+
+def test_a_film_from_noise(apart):
+    apart.seconds.value, apart.film_width.value = 0.5, 64
+    apart.turn(image="")
+    assert press(apart, "film", "zoom") == "a zoom begins with a picture; choose one."
+    assert press(apart, "film", "journey") == "" and dd.read_settings(apart.result)["size"] == "64x36"
+    assert apart.result.name == "noise-journey-1.mp4"
+
+
+def test_a_film_that_is_stopped_keeps_its_frames(toy_net, monkeypatch):
+    monkeypatch.chdir(toy_net.model.folders[0].parent)  # the network's folder is recorded as a relative path
+    panel = Studio(toy_net)
+    panel.turn(iter_n=1, octave_n=1)
+    panel.seconds.value, panel.film_width.value = 60, 64
+    panel.film("zoom")
+    until(lambda: re.search("Frame ([4-9]|[0-9]{2,}) of 600", panel.picture.text))
     panel.stop()
     panel.thread.join(300)
-    assert panel.picture.note == "Stopped." and panel.result is None and not panel.picture.busy
-    first.stdin.close()
-    first.wait(120)
-    assert press(panel, "dream") == "" and panel.result
+    settings, n = dd.read_settings(panel.result), len(list(read_film(panel.result)))
+    assert n >= 3 and settings["stopped_at"] == n / 600 and settings["model"] == "toy"
+    assert panel.picture.note == f"Stopped at {n / 600:.0%}; this is the film so far."
+    assert panel.line.about == panels.PICTURE_LINE + ", had it not been stopped" and "--frames 600" in panel.line.text
+    panel.film("zoom")
+    panel.stop()  # before there is a frame
+    panel.thread.join(300)
+    assert panel.picture.note == "Stopped." and panel.result.name == "mountains-zoom-1.mp4"
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "film", chores.crash_on_film)
+        assert "the process that dreamt ended with -9" in press(panel, "film", "zoom")
+    panel.seconds.value = 0.5
+    assert press(panel, "film", "zoom") == "" and panel.result.name == "mountains-zoom-2.mp4"
+    assert "stopped_at" not in dd.read_settings(panel.result)
 
 
-def test_the_notebook_that_travels_in_the_wheel_is_short_and_bare():
-    notebook = json.loads((Path(panels.__file__).parent / "studio.ipynb").read_text())
-    assert len(notebook["cells"]) <= 2
-    assert not [cell for cell in notebook["cells"] if cell.get("outputs")]
+def test_a_film_of_ones_own_that_is_stopped_keeps_its_sound(panel, tmp_path):
+    clips.write(tmp_path / "clip.mp4", clips.panned(40), sound=1.6)
+    panel._take_film("clip.mp4", 9, (tmp_path / "clip.mp4").read_bytes())
+    panel.turn(iter_n=50)
+    panel.seconds.value, panel.film_width.value = 600, 64
+    panel.film("video")
+    until(lambda: re.search("Frame ([4-9]|[0-9]{2,}) of 40, ", panel.picture.text))
+    panel.stop()
+    panel.thread.join(300)
+    settings, n = dd.read_settings(panel.result), len(list(read_film(panel.result)))
+    assert 3 <= n < 40 and settings["stopped_at"] == n / 40 and settings["source"] == "clip.mp4"
+    seconds, hertz, _ = clips.tone(panel.result)
+    assert abs(seconds - n / 25) < 0.1 and abs(hertz - 440) < 10
+
+
+def test_what_is_no_film_is_refused(panel, tmp_path):
+    for name, data, says in (
+        ("x.png", b"", "x.png is no film; these are: .mp4, "),
+        ("x.mp4", b"no film", "x.mp4"),
+        ("x.mp4", None, "x.mp4 has 0 MB; at most 20 MB are allowed"),
+    ):
+        panel._take_film(name, 9, data)
+        assert says in panel.picture.note and name not in panel.shelf.files and panel.source == ""
+    clips.write(tmp_path / "c.mp4", clips.panned(2))
+    note = dropped(panel, "c.mp4", (tmp_path / "c.mp4").read_bytes())
+    assert "unknown picture 'c.mp4'" in note and panel.knobs["image"].value == "mountains.jpg"
+
+
+def test_uploads_are_looked_at_in_a_process(apart, photo, tmp_path, monkeypatch):
+    dd.save_image(tmp_path / "p.png", photo)
+    data = (tmp_path / "p.png").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "inspect", chores.crash_on_picture)
+        assert dropped(apart, "p.png", data) == "the process that dreamt ended with -6."
+        assert "p.png" not in apart.shelf.files and not list(Path(apart.shelf.folder.name).iterdir())
+    for module in (shelf, tasks):
+        monkeypatch.setattr(module, "view_picture", None)  # in this process, none is looked at
+    assert dropped(apart, "p.png", data) == "" and apart.knobs["image"].value == "p.png"
+    assert apart.shelf.view("p.png").size == photo.shape[:2] and size_of(apart.picture.before) == (144, 96)
+    assert dropped(apart, "q.png", b"no picture").startswith(
+        "q.png cannot be read as a picture; these can: JPEG, PNG, "
+    )
+    assert "q.png" not in apart.shelf.files and apart.knobs["image"].value == "p.png"
+
+
+def test_pictures_of_the_looks(monkeypatch):
+    monkeypatch.setattr(zoo, "DEFAULT", "squeezenet_v1.1")
+    monkeypatch.setattr(panels, "LOOK_WIDTH", 64)
+    monkeypatch.setattr(panels, "MOST_LOOKS", 4)
+    offered = looks.of_network("squeezenet_v1.1")
+    few = {name: offered[name] for name in ("Petals", "Caricature")}
+    monkeypatch.setattr(looks, "of_network", lambda _: few)
+
+    def pictures(panel):
+        until(lambda: all(item["picture"] for item in panel.looks.items))
+        return {item["key"]: item["picture"] for item in panel.looks.items}
+
+    crew = Crew(1)
+    panel = Studio(crew=crew)
+    panel.turn(width=64, iter_n=1, octave_n=1)
+    assert press(panel, "dream") == "", "the looks give way"
+    first = pictures(panel)
+    assert first.keys() == few.keys() and {size_of(picture) for picture in first.values()} == {(64, 36)}
+    until(lambda: not crew.working)
+    with monkeypatch.context() as patch:
+        patch.setattr(crew, "run", None)
+        other = Studio(crew=crew)
+        assert pictures(other) == first, "they were kept"
+        other.close()
+    panel.turn(image="")
+    second = pictures(panel)
+    panel.turn(seed=1)
+    third = pictures(panel)
+    assert len({*first.values(), *second.values(), *third.values()}) == 6, "of another picture, and of other noise"
+    assert len(crew.looks) == 4, "the oldest were forgotten"
+    panel.close()
+
+
+def test_too_much_work_is_refused(panel):
+    panel.crew.most_work = 5000
+    asks = r"that is [\d.]+ times the work that one visitor may ask for here; lower the width, the iterations or the "
+    assert re.fullmatch(asks + r"octaves\.", press(panel, "dream")) and panel.result is None
+    panel.seconds.value, panel.film_width.value = 2, 64
+    assert re.fullmatch(asks + r"length\.", press(panel, "film", "zoom"))
+    panel.turn(iter_n=1, octave_n=1)
+    assert press(panel, "dream") == ""
+    assert Crew(1).most_work is None and Crew(1, 10).most_work > 1e8
+
+
+def test_a_dream_that_takes_too_long_is_stopped(apart):
+    apart.crew.minutes = 0.01
+    apart.turn(iter_n=10_000)
+    note = press(apart, "dream")
+    assert re.fullmatch(r"Stopped at \d%, because only 1 s are allowed here; this is the picture so far\.", note), note
+    assert press(apart, "tour") == "Stopped, because only 1 s are allowed here."
+
+
+def test_closing_ends_the_work_and_removes_the_folder(apart, toy_net):
+    idle = Studio(toy_net)
+    assert press(idle, "dream") == "" and idle.result.exists()
+    idle.close()
+    assert not Path(idle.shelf.folder.name).exists()
+    folder = Path(apart.shelf.folder.name)
+    assert press(apart, "dream") == "" and apart.result.parent == folder
+    apart.seconds.value, apart.film_width.value = 60, 64
+    apart.film("zoom")
+    until(lambda: re.search("Frame (?!1 )", apart.picture.text))
+    apart.close()
+    apart.thread.join(300)
+    assert not folder.exists() and not apart.crew.working
+
+
+def test_stop_leaves_the_queue(apart, tmp_path):
+    first = Job(apart.crew, chores.wait, tmp_path / "go")
+    until(lambda: first.reports)
+    texts = []
+    apart.picture.observe(lambda change: texts.append(change.new), "text")
+    apart.dream()
+    until(lambda: texts and re.fullmatch("In the queue: you are next; [1-9][0-9]* s so far", texts[-1]))
+    apart.stop()
+    apart.thread.join(300)
+    assert apart.picture.note == "Stopped." and apart.result is None and not apart.busy
+    (tmp_path / "go").touch()
+    assert press(apart, "dream") == "" and apart.result
+
+
+# The crew
+
+
+class Job(threading.Thread):
+    """A task that a crew is given: its places in the queue, what it reports, and in the end its answer."""
+
+    def __init__(self, crew, task, *args, gives_way=False):
+        super().__init__(daemon=True)
+        self.crew, self.task, self.args, self.stopping = crew, task, args, threading.Event()
+        self.places, self.reports, self.answer = [], {}, None
+        self.waiting = None if gives_way else self.places.append
+        self.start()
+
+    def run(self):
+        try:
+            self.answer = self.crew.run(self.task, self.args, self.show, self.stopping, self.waiting)
+        except Exception as error:
+            self.answer = error
+
+    def show(self, **what):
+        self.reports |= what
+
+    def ends(self):
+        self.join(300)
+        return self.answer
+
+
+def test_first_come_first_served(tmp_path):
+    crew, gates = Crew(2), [tmp_path / str(i) for i in range(5)]
+    jobs = []
+    for gate in gates:
+        jobs.append(Job(crew, chores.wait, gate))
+        until(lambda: jobs[-1].reports or jobs[-1].places)
+    until(lambda: jobs[1].reports)
+    assert [job.places[-1:] for job in jobs] == [[], [], [1], [2], [3]]
+    jobs[3].stopping.set()
+    assert isinstance(jobs[3].ends(), tasks.StoppedError)
+    until(lambda: jobs[4].places[-1] == 2)
+    gates[1].touch()
+    until(lambda: jobs[2].reports and jobs[4].places[-1] == 1)
+    assert not jobs[4].reports and jobs[1].ends() is True, "two at once"
+    gates[0].touch()
+    until(lambda: jobs[4].reports)
+    jobs[2].stopping.set()
+    gates[4].touch()
+    assert [job.ends() for job in jobs if job is not jobs[3]] == [True, True, False, True]
+    assert not jobs[3].reports and not crew.waiting and not crew.working
+
+
+def test_who_does_not_wait_gives_way(tmp_path):
+    crew, gates = Crew(1), [tmp_path / str(i) for i in range(4)]
+    shy = Job(crew, chores.wait, gates[0], gives_way=True)
+    until(lambda: shy.reports)
+    first = Job(crew, chores.wait, gates[1])
+    assert shy.ends() is False, "it was stopped"
+    until(lambda: first.reports)
+    shy = Job(crew, chores.wait, gates[2], gives_way=True)
+    until(lambda: crew.giving_way)
+    second = Job(crew, chores.wait, gates[3])
+    until(lambda: second.places)
+    gates[1].touch()
+    until(lambda: second.reports)
+    assert not shy.reports, "the other came later, and goes first"
+    for gate in gates:
+        gate.touch()
+    assert first.ends() is second.ends() is shy.ends() is True and not crew.giving_way
+
+
+def test_a_task_has_so_many_minutes(tmp_path, monkeypatch):
+    crew = Crew(1, 0.01)
+    late = Job(crew, chores.wait, tmp_path / "never")
+    assert late.ends() is False and late.reports["late"] == ", because only 1 s are allowed here"
+    monkeypatch.setattr(turns, "GRACE", 0.3)
+    late = Job(crew, chores.go_on)
+    assert "it did not stop in time, and was ended" in str(late.ends())
+    assert not psutil.pid_exists(late.reports["pid"])
+
+
+@pytest.mark.parametrize("how, code", [("kill", -9), ("abort", -6), ("exit", 3)])
+@pytest.mark.parametrize("is_told", [False, True])
+def test_a_process_that_dies_harms_nobody(how, code, is_told):
+    crew = Crew(1)
+    job = Job(crew, chores.die, how, is_told)
+    if is_told:
+        until(lambda: job.reports)
+        job.stopping.set()
+    memory = ", perhaps because there was not enough memory; lower the width" * (code == -9)
+    assert (
+        isinstance(job.ends(), dd.DreamError)
+        and str(job.answer) == f"the process that dreamt ended with {code}{memory}"
+    )
+    assert crew.run_now(chores.eat, 1) > 0
+
+
+def test_a_process_that_is_killed_from_outside(tmp_path):
+    crew = Crew(1)
+    job, second = Job(crew, chores.wait, tmp_path / "never"), Job(crew, chores.eat, 1)
+    until(lambda: job.reports)
+    os.kill(job.reports["pid"], signal.SIGKILL)
+    assert "the process that dreamt ended with -9" in str(job.ends())
+    assert second.ends() > 0
+
+
+def test_what_a_task_raises_comes_back():
+    crew = Crew(1)
+    for error in (dd.DreamError("{setting} is 3", "width"), KeyError("x"), ConnectionError("x"), EOFError("x")):
+        with pytest.raises(type(error)) as raised:
+            crew.run_now(chores.fail, error)
+        assert raised.value.args == error.args and getattr(raised.value, "setting", 0) == getattr(error, "setting", 0)
+    with pytest.raises(RuntimeError, match=r"DreamError.*lambda"):
+        crew.run_now(chores.fail_strangely)
+
+
+def test_nothing_remains_of_a_task():
+    crew, me = Crew(2), psutil.Process()
+    crew.run_now(chores.eat, 1)  # the forkserver remains
+
+    def ours():
+        return {child.pid: child.memory_info().rss for child in me.children(recursive=True)}
+
+    before, own = ours(), me.memory_info().rss
+    jobs = [Job(crew, chores.eat, 300), Job(crew, chores.fail, KeyError()), Job(crew, chores.die, "kill")]
+    assert jobs[0].ends() > 300 << 20
+    for job in jobs:
+        job.ends()
+        assert job.reports["pid"] not in ours()
+    assert ours().keys() == before.keys() and not crew.working
+    assert sum(ours().values()) + me.memory_info().rss < sum(before.values()) + own + (100 << 20)
+
+
+def test_a_crew_without_a_forkserver(monkeypatch):
+    monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])  # Windows
+    assert Crew(1).run_now(chores.eat, 1) > 0
+
+
+@pytest.mark.parametrize(
+    "seconds, says",
+    [(0, "0 s"), (8.4, "8 s"), (89, "89 s"), (180, "3 min"), (7500, "2 h 5 min"), (3 * 86_400, "3 days")],
+)
+def test_a_time_in_words(seconds, says):
+    assert tasks.say_time(seconds) == says
+
+
+# The page
+
+
+def test_the_page_asks_no_other_host():
+    for name in ("page.html", "page.js", "studio.js", "studio.css"):
+        text = (Path(panels.__file__).parent / name).read_text()
+        assert not re.search(r"""["'(=]\s*(https?:)?//[\w]""", text), name
 
 
 def test_serve_says_what_it_needs(monkeypatch):
-    monkeypatch.setitem(sys.modules, "voila", None)
-    refused(main("serve"), "the page needs voila; `pip install voila` installs it")
-    monkeypatch.setitem(sys.modules, "filelock", None)
-    refused(main("serve"), "the page needs voila, filelock; `pip install voila filelock` installs them")
+    monkeypatch.setitem(sys.modules, "solara", None)
+    refused(main("serve"), "the page needs solara; `pip install solara` installs it")
+    monkeypatch.setitem(sys.modules, "websockets", None)
+    refused(main("serve"), "the page needs solara, websockets; `pip install solara websockets` installs them")
 
 
 def test_the_server_needs_no_ipywidgets():

@@ -6,11 +6,11 @@ layers and pictures there are to choose from.
 
 import os
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ipywidgets
 import numpy as np
@@ -25,7 +25,7 @@ from ..recipe import GRAND, File, Recipe, Setting, check, complete, files, knobs
 ROWS = knobs()
 CHOICES = "model", "engine", "end"  # besides pictures, these are chosen from a list
 CAN_BE_EMPTY = [name for name, row in ROWS.items() if row.kind in (str, File) and name not in ("image", *CHOICES)]
-PLACEHOLDERS = {"objective": "logit('peacock')"}
+PLACEHOLDERS = {"objective": "peacock"}
 NOISE = "noise"  # the choice of no picture
 HALF = " bfloat16"  # after an engine's name
 ENGINE_NAMES = {
@@ -104,7 +104,7 @@ class Knobs(dict[str, Any]):
     def recipe(self) -> Recipe:
         """The recipe of the dream that the knobs would make; raises DreamError where a value is not allowed."""
         values = {name: knob.value for name, knob in self.items()}
-        values["objective"] = values["objective"].strip()
+        values["objective"] = words_of(values["objective"])
         if values["objective"]:  # it names its own layers and guides
             values |= {"end": "", "guide": ""}
         if not values["image"]:
@@ -133,8 +133,9 @@ class Knobs(dict[str, Any]):
         if isinstance(knob, ipywidgets.Dropdown):
             choices = [choice for _, choice in knob.options]
             if value not in choices:
-                raise unknown(label(name).lower(), value, choices, "the knob has these")
-        else:
+                what = label(name).split("(")[-1].rstrip(")").lower()  # of "What to look for (layer)", the layer
+                raise unknown(what, value, choices, "the knob has these")
+        elif value != "" or name not in CAN_BE_EMPTY:
             check(name, value)
         with suppress(TraitError):
             knob.value = value
@@ -172,14 +173,53 @@ class Knobs(dict[str, Any]):
         return {name: value for name, value in values.items() if value is not None}, missing
 
 
+class Wish(NamedTuple):
+    """A slider for people who do not know the settings: each of its positions is a value of each of these."""
+
+    label: str
+    help: str
+    low: str  # what the slider's ends are called
+    high: str
+    values: tuple[dict[str, Any], ...]
+
+    def place(self, knobs: Mapping[str, Any]) -> int:
+        """The position, from 0, that is nearest to where the knobs are."""
+        first, last = self.values[0], self.values[-1]
+
+        def distance(values: dict[str, Any]) -> float:
+            return sum(abs(knobs[name].value - value) / (last[name] - first[name]) for name, value in values.items())
+
+        return min(range(len(self.values)), key=lambda i: distance(self.values[i]))
+
+
+WISHES = {
+    "much": Wish("How much", "How long the network works on the picture: the iterations at each size.", "a touch",
+                 "all over", tuple({"iter_n": n} for n in (2, 4, 6, 8, 10, 14, 20, 30, 45))),
+    "large": Wish("How large the forms", "At how many sizes the picture is dreamt, and how far these are apart: the "
+                  "octaves, and their scale.", "small", "large",
+                  tuple({"octave_n": n, "octave_scale": scale} for n, scale in ((1, 1.2), (2, 1.25), (3, 1.3),
+                        (3, 1.35), (4, 1.4), (5, 1.4), (5, 1.45), (6, 1.45), (6, 1.5)))),
+    "wild": Wish("How wild", "How far each step goes: the step.", "tame", "wild",
+                 tuple({"step_size": size} for size in (0.5, 0.7, 0.9, 1.2, 1.5, 2.0, 2.7, 3.6, 5.0))),
+}  # fmt: skip
+
+
 def label(name: str) -> str:
     """What a person at the panel calls a setting: by its knob's label, or by its option where it has no knob."""
     return str(ROWS[name].knob) if name in ROWS else option(name)
 
 
-def command_line(recipe: Recipe) -> str:
+def command_line(recipe: Recipe, out: str = "dream.png") -> str:
     """The command that makes this recipe's picture."""
-    return shlex.join(["deepdream", *words(recipe, "dream.png")])
+    return shlex.join(["deepdream", *words(recipe, out)])
+
+
+def words_of(objective: str) -> str:
+    """An objective in words, in which the name of a class may stand for its `logit`."""
+    objective = objective.strip()
+    if not objective or "(" in objective:
+        return objective
+    return f"logit({int(objective) if objective.isdecimal() else objective!r})"
 
 
 def noise_size(width: int) -> str:

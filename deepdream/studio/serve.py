@@ -1,35 +1,52 @@
-"""The studio as a page: Voilà with one notebook, studio.ipynb."""
+"""The studio as a page: Solara's virtual kernels, with a page and a guard of ours before them.
 
+Solara keeps the ipywidgets of each visitor apart in one process, and brings the JavaScript that shows them. Voilà had a
+process of Jupyter's for each visitor, and with it all that Jupyter's server can be asked for.
+"""
+
+import asyncio
 import logging
 import os
 import secrets
+import socket
+import sys
+import time
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from socket import gethostname
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import quote
 
 from ..errors import DreamError
 from ..recipe import check
-from .turns import AT_ONCE, PAGE
+from .guard import AWAY, COOKIE, HEADERS, Ear, House, RefusedError, Visitor, check_host, check_origin, is_visit
 
-NEEDS = "voila", "anywidget", "ipykernel", "ipywidgets", "filelock"
-PORT = 8866
-MOST_VISITORS = 24  # each has a process of 100 MB or more
-POLICY = "; ".join((  # nothing is fetched from anywhere else, whatever Voilà's templates ask for
-    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'", "frame-ancestors 'self'",
-))  # fmt: skip
+NEEDS = "solara", "anywidget", "ipykernel", "ipywidgets", "starlette", "uvicorn", "websockets", "multipart", "segno"
+PORT, PORTS = 8866, 50  # the first to try, and how many
+MOST_MESSAGE = 3 * 2**20  # bytes; studio.js sends files in pieces of 1 MB
+HERE = Path(__file__).parent
+BUNDLE = "share/solara/cdn/@widgetti/solara-vuetify3-app@5.1.1/dist"
+LOGIN = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark"><title>Deep Dream</title>
+<style>body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 26em; margin: 20vh auto; padding: 0 16px }}
+input, button {{ font: inherit; padding: 8px 12px }}</style><main><h1>Deep Dream</h1>{}</main></html>"""
+FORM = """<form method="post" action="/login"><p><label>The token, which is at the end of the address that
+`deepdream serve` has printed:<br><input name="token" type="password" required autofocus></label></p>
+<p role="alert">{}</p><button>Come in</button></form>"""
 
 
 def serve(host: str = "127.0.0.1", port: int | None = None, token: str | None = None, at_once: int | None = None,
-          idle: float = 30.0, on_ready: Callable[[str], None] | None = None) -> None:  # fmt: skip
-    """Serve the studio as a page, with Voilà, until Ctrl-C.
+          idle: float = 30.0, minutes: float = 10.0,
+          on_ready: Callable[[str], None] | None = None) -> None:  # fmt: skip
+    """Serve the studio as a page until Ctrl-C.
 
     host: the address to listen on; any but this machine's own needs a `token`, which visitors have to know; one is made
     up if none is given. port: without it, 8866 or the next one that is free. at_once: how many visitors may dream at
-    once; without it, half the cores. idle: minutes after which a page that nobody uses is closed. on_ready: called with
-    the page's address, which includes the token.
+    once; without it, half the cores. idle: minutes after which a panel that nobody uses is closed. minutes: the most
+    that one dream or film may take. on_ready: called with the page's address, which includes the token.
 
     Raises DreamError if packages are missing, or an argument cannot be used.
     """
@@ -37,78 +54,279 @@ def serve(host: str = "127.0.0.1", port: int | None = None, token: str | None = 
     if missing:
         them = "it" if len(missing) == 1 else "them"
         raise DreamError(f"the page needs {', '.join(missing)}; `pip install {' '.join(missing)}` installs {them}")
-    for name, value in {"host": host, "port": port, "token": token, "at_once": at_once, "idle": idle}.items():
+    values = {"host": host, "port": port, "token": token, "at_once": at_once, "idle": idle, "minutes": minutes}
+    for name, value in values.items():
         check(name, value)
-    _check_address(host, port)
+    listener = _listen(host, port)
     if not token and host not in ("127.0.0.1", "localhost", "::1"):
         token = secrets.token_urlsafe(16)
     cores = os.cpu_count() or 1
     at_once = at_once or max(1, cores // 2)
-    config = _configure(host, port, token, idle)
-    config.Voila.open_browser = on_ready is not None
-    logging.getLogger("tornado").setLevel("ERROR")  # it warns about every page that is closed
-    with TemporaryDirectory(prefix="deepdream-page-") as folder:  # pictures and tickets, gone with the server
-        os.environ |= {PAGE: folder, AT_ONCE: str(at_once)}
-        if at_once > 1:  # each gets an equal share of the cores
-            os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // at_once)))
-        _make_page(host, token, on_ready).launch_instance([str(Path(__file__).parent / "studio.ipynb")], config=config)
+    if at_once > 1:  # each gets an equal share of the cores
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // at_once)))
+    with TemporaryDirectory(prefix="deepdream-page-") as folder:  # all pictures, gone with the server
+        os.environ |= {"SOLARA_TELEMETRY_MIXPANEL_ENABLE": "false", "SOLARA_HOME": folder, "SOLARA_MODE": "production"}
+        url = _url(host, listener.getsockname()[1], token)
+        with suppress(KeyboardInterrupt):  # which the server raises again once it has ended well
+            asyncio.run(
+                _serve(listener, Page(token, at_once, minutes, idle, folder), lambda: on_ready and on_ready(url))
+            )
 
 
-def _check_address(host: str, port: int | None) -> None:
-    """Raise a DreamError unless the page can listen there."""
-    from tornado.netutil import bind_sockets
+def _listen(host: str, port: int | None) -> socket.socket:
+    """A socket that listens there; raises DreamError if that cannot be."""
+    where = host if port is None else f"{host}, port {port}"
+    reason: OSError | None = None
+    for number in range(PORT, PORT + PORTS) if port is None else [port]:
+        try:
+            family = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0][0]
+            return socket.create_server((host, number), family=family, backlog=128)
+        except OSError as error:
+            reason = error
+    advice = "use another address or port"
+    raise DreamError(f"cannot listen on {where}: {getattr(reason, 'strerror', 0) or reason}; {advice}") from None
 
+
+def _url(host: str, port: int, token: str | None) -> str:
+    """The address to open; of a server that listens on all addresses, the one that others on the network can reach."""
+    if host in ("0.0.0.0", "::", ""):
+        host = _own_address() or socket.gethostname()
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{port}/" + (f"?token={quote(token)}" if token else "")
+
+
+def _own_address() -> str | None:
+    """This machine's address in the local network; no packet is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("10.255.255.255", 1))
+        except OSError:
+            return None
+        return probe.getsockname()[0]
+
+
+async def _serve(listener: socket.socket, page: "Page", on_ready: Callable[[], object]) -> None:
+    """Run the server until Ctrl-C."""
+    import uvicorn
+
+    config = uvicorn.Config(page.app, log_level="critical", access_log=False, server_header=False,
+                            ws_max_size=MOST_MESSAGE, ws_per_message_deflate=False, timeout_graceful_shutdown=1,
+                            limit_concurrency=400)  # fmt: skip
+    server = uvicorn.Server(config)
+    sweeper = asyncio.create_task(page.sweep())
+    ready = asyncio.create_task(_when_started(server, on_ready))
     try:
-        for socket in bind_sockets(port or 0, host):
-            socket.close()
-    except OSError as error:
-        where = host if port is None else f"{host}, port {port}"
-        raise DreamError(f"cannot listen on {where}: {error.strerror or error}; use another address or port") from None
+        await server.serve(sockets=[listener])
+    finally:
+        sweeper.cancel()
+        ready.cancel()
+        page.close()
 
 
-def _configure(host: str, port: int | None, token: str | None, idle: float) -> Any:
-    """Voilà's configuration."""
-    from jupyter_server import DEFAULT_STATIC_FILES_PATH
-    from traitlets.config import Config
-
-    config: Any = Config()
-    config.Voila.update(ip=host, port=port or PORT, token=token or "", log_level="ERROR")
-    config.Voila.port_retries = 50 if port is None else 0
-    config.Voila.tornado_settings = {
-        "headers": {"Content-Security-Policy": POLICY},
-        "static_path": DEFAULT_STATIC_FILES_PATH,  # for error pages
-        "allow_remote_access": bool(token),  # without one, only by the name localhost: another site's may point here
-        "disable_check_xsrf": True,  # or a page that is closed could not end its kernel, whose name no other site knows
-    }
-    config.VoilaConfiguration.update(file_allowlist=[], theme="light", show_tracebacks=False, prelaunch_hook=_admit)
-    config.MappingKernelManager.update(
-        cull_idle_timeout=max(1, round(idle * 60)), cull_interval=max(1, min(30, round(idle * 15))), cull_connected=True
-    )
-    config.KernelRestarter.restart_limit = 0  # a kernel that crashed is gone, which studio.js notices
-    if os.name == "posix":
-        config.KernelManager.transport = "ipc"  # files of this user's; TCP ports would be open to all on this machine
-    return config
+async def _when_started(server: Any, on_ready: Callable[[], object]) -> None:
+    while not server.started:
+        await asyncio.sleep(0.05)
+    on_ready()
 
 
-def _make_page(host: str, token: str | None, on_ready: Callable[[str], None] | None) -> Any:
-    """Voilà's application, which calls `on_ready` in the place where others open a browser."""
-    from tornado.ioloop import IOLoop
-    from voila.app import Voila
+class Page:
+    """The page's server: its `app`, and the visitors' panels."""
 
-    class Page(Voila):
-        def launch_browser(self) -> None:  # called once it listens
-            name = gethostname() if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
-            url = f"{self._url(name)}{f'?token={token}' if token else ''}"
-            if on_ready:
-                # From inside the loop that runs next: before it does, nothing would handle a Ctrl-C.
-                IOLoop.current().add_callback(on_ready, url)
+    def __init__(self, token: str | None, at_once: int, minutes: float, idle: float, folder: str) -> None:
+        logging.disable(logging.ERROR)  # Solara and Jupyter log what a visitor's browser gets wrong
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from solara import lifecycle
+            from solara.server import kernel_context, settings
+            from solara.server.starlette import kernel_connection
 
-    return Page
+            from .turns import Crew  # after Solara, which gives each thread its visitor
+
+        settings.kernel.cull_timeout = "1000d"  # `sweep` does that
+        self.contexts, self.connect = kernel_context.contexts, kernel_connection
+        self.house = House(token, self._close_panel, self._is_new)
+        self.crew, self.idle, self.folder = Crew(at_once, minutes), idle, folder
+        self.panels: dict[str, Any] = {}  # {kernel_id: Studio}
+        lifecycle.on_kernel_start(lambda: self._make_panel(kernel_context.get_current_context().id))
+        self.app = self._make_app()
+
+    def _make_app(self) -> Any:
+        from jupyter_core.paths import jupyter_path
+        from solara.server.server import solara_static
+        from starlette.applications import Starlette
+        from starlette.responses import FileResponse
+        from starlette.routing import Mount, Route, WebSocketRoute
+        from starlette.staticfiles import StaticFiles
+
+        prefix = Path(sys.prefix)
+        anywidget = next(
+            Path(path, "anywidget") for path in jupyter_path("nbextensions") if Path(path, "anywidget").exists()
+        )
+        require = prefix / "share/solara/cdn/requirejs@2.3.6/require.js"
+        routes = [
+            Route("/", self._show_page),
+            Route("/login", self._log_in, methods=["POST"]),
+            Route("/here", self._say_here),
+            WebSocketRoute("/api/kernels/mine/channels", self._connect),
+            Route("/page.js", lambda _: FileResponse(HERE / "page.js")),
+            Route("/require.js", lambda _: FileResponse(require)),
+            Mount("/bundle", StaticFiles(directory=prefix / BUNDLE)),
+            Mount("/theme", StaticFiles(directory=Path(solara_static).parent / "assets")),
+            Mount("/nbextensions/anywidget", StaticFiles(directory=anywidget)),
+        ]
+        return self._guarded(Starlette(routes=routes))
+
+    def _guarded(self, app: Any) -> Any:
+        """The app, behind what holds for every request: its host's name, and the headers of every answer."""
+        from starlette.datastructures import Headers, MutableHeaders
+        from starlette.responses import PlainTextResponse
+
+        async def guarded(scope: Any, receive: Any, send: Any) -> None:
+            async def send_with_headers(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    MutableHeaders(scope=message).update(HEADERS)
+                await send(message)
+
+            if scope["type"] == "http" and not check_host(Headers(scope=scope).get("host", ""), self.house.token):
+                await PlainTextResponse("this page has another name", 403)(scope, receive, send_with_headers)
+            else:
+                await app(scope, receive, send_with_headers)
+
+        return guarded
+
+    # What can be asked for
+
+    async def _show_page(self, request: Any) -> Any:
+        from starlette.responses import FileResponse, HTMLResponse, RedirectResponse
+
+        visits, cookie = is_visit(request.headers), request.cookies.get(COOKIE)
+        if visits is False:
+            return HTMLResponse(LOGIN.format("<p>This page cannot be part of another.</p>"), 403)
+        token = request.query_params.get("token")
+        if token is not None and self.house.token:
+            if await self.house.guess(request.client.host, token):
+                return self._welcome()
+            return HTMLResponse(LOGIN.format(FORM.format("That is not the token.")), 403)
+        if not self.house.may_enter(cookie):
+            return HTMLResponse(LOGIN.format(FORM.format("")))
+        if visits is None:
+            return HTMLResponse(LOGIN.format('<p><a href="/">Open Deep Dream</a></p>'))
+        if request.query_params:
+            return RedirectResponse("/", 303)
+        if self.house.is_full(cookie):
+            return HTMLResponse(LOGIN.format("<p>Too many people are dreaming here; please come back later.</p>"), 503)
+        cookie = cookie if cookie in self.house.visitors or cookie in self.house.known else secrets.token_urlsafe(24)
+        self.house.invite(cookie)
+        return _with_cookie(FileResponse(HERE / "page.html", headers={"Cache-Control": "no-store"}), cookie)
+
+    async def _log_in(self, request: Any) -> Any:
+        from starlette.responses import HTMLResponse, PlainTextResponse
+
+        if not check_origin(request.headers) and "origin" in request.headers:
+            return PlainTextResponse("another site cannot log in here", 403)
+        token = (await request.form(max_files=0, max_fields=2)).get("token")
+        if self.house.token and await self.house.guess(request.client.host, str(token)):
+            return self._welcome()
+        return HTMLResponse(LOGIN.format(FORM.format("That is not the token.")), 403)
+
+    def _welcome(self) -> Any:
+        """Let in one who knew the token; the address without it is shown."""
+        from starlette.responses import RedirectResponse
+
+        cookie = secrets.token_urlsafe(24)
+        self.house.known[cookie] = time.monotonic()
+        return _with_cookie(RedirectResponse("/", 303), cookie)
+
+    async def _say_here(self, request: Any) -> Any:
+        """Whether the visitor's panel is still here; a page that lost its connection asks."""
+        from starlette.responses import Response
+
+        cookie = request.cookies.get(COOKIE)
+        return Response(status_code=204 if cookie in self.house.visitors or cookie in self.house.invited else 410)
+
+    async def _connect(self, ws: Any) -> None:
+        """Connect a visitor's page to their panel, which is made if need be."""
+        visitor = None
+        if check_host(ws.headers.get("host", ""), self.house.token) and check_origin(ws.headers):
+            visitor = self.house.admit(ws.cookies.get(COOKIE))
+        if visitor is None:
+            await ws.close()
+            return
+        panel = self.panels.get(visitor.kernel_id)
+        if panel:  # one who comes back
+            panel.is_alone = False
+            panel.show_looks()
+        ear, hear = Ear(), ws._receive
+
+        async def receive() -> Any:
+            message = await hear()
+            if message["type"] == "websocket.receive":
+                visitor.used = time.monotonic()
+                try:
+                    what = "text" if message.get("text") is not None else "bytes"
+                    message = message | {what: ear.hear(message[what])}
+                except RefusedError:
+                    return {"type": "websocket.disconnect", "code": 1008}
+            return message
+
+        ws._receive = receive
+        ws.scope["path_params"] = {"kernel_id": visitor.kernel_id, "name": "channels"}
+        try:
+            await self.connect(ws)
+        except Exception as error:  # Solara's, about a connection that is gone
+            logging.debug("%r", error)
+        finally:
+            self.house.hang_up(visitor)
+
+    # Panels
+
+    def _make_panel(self, kernel_id: str) -> Callable[[], None]:
+        from .panel import Studio
+
+        panel = self.panels[kernel_id] = Studio(
+            crew=self.crew, folder=self.folder, model_id=f"studio-{secrets.token_hex(8)}"
+        )
+
+        def close() -> None:
+            self.panels.pop(kernel_id, None)
+            panel.close()
+
+        return close
+
+    def _close_panel(self, visitor: Visitor) -> None:
+        context = self.contexts.get(visitor.kernel_id)
+        if context:
+            session = context.kernel.session
+            session.close()  # first, for the widgets would take what the visitor still sees with them
+            session.websockets.clear()
+            context.close()
+
+    def _is_new(self, visitor: Visitor) -> bool:
+        panel = self.panels.get(visitor.kernel_id)
+        return panel is None or not (panel.busy or panel.history)
+
+    async def sweep(self) -> None:
+        """From time to time, stop the dreams of visitors who have gone, and close panels that nobody uses."""
+        while True:
+            await asyncio.sleep(min(5.0, self.idle * 15))
+            now = time.monotonic()
+            for cookie, visitor in list(self.house.visitors.items()):
+                panel = self.panels.get(visitor.kernel_id)
+                if panel:
+                    panel.is_alone = visitor.gone is not None
+                if panel and panel.busy:
+                    visitor.used = now
+                    if visitor.gone is not None and now - visitor.gone > min(AWAY, 60 * self.idle):
+                        panel.stop()
+                elif now - visitor.used > 60 * self.idle:
+                    await asyncio.to_thread(self.house.leave, cookie)
+
+    def close(self) -> None:
+        """Close all panels, and end what they do."""
+        for cookie in list(self.house.visitors):
+            self.house.leave(cookie)
 
 
-def _admit(request: Any, notebook: Any, cwd: Any) -> None:
-    """Voilà calls this before a visitor gets a kernel."""
-    from tornado.web import HTTPError
-
-    if len(request.settings["kernel_manager"].list_kernel_ids()) >= MOST_VISITORS:
-        raise HTTPError(503, reason="Too many people are dreaming here; please come back later")
+def _with_cookie(response: Any, cookie: str) -> Any:
+    response.set_cookie(COOKIE, cookie, httponly=True, samesite="lax")
+    return response

@@ -2,39 +2,54 @@
 
 import os
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from ..errors import DreamError
+from ..films import film_about, read_film
 from ..jobs import sha256
-from ..pictures import SAMPLES, load_image, save_image
-from .turns import PAGE
+from ..pictures import SAMPLES, encode, kinds, load_image, open_picture, picture_settings
 
 MOST_PIXELS = 40_000_000  # of an uploaded picture
 MOST_SIDE = 30_000  # pixels
+MOST_SHOWN, VIEW_WIDTH = 2_000_000, 1600  # pixels of the picture as it is shown
+FILM_SUFFIXES = ".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi"
 MOST_KEPT = 500 * 2**20  # bytes of one panel's pictures
-READABLE = "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"  # for some other formats, Pillow starts programs
+MOST_KEPT_BY_ALL = 4 * 2**30  # bytes of the pictures of all panels of a page
+
+
+class View(NamedTuple):
+    """What there is to see of a picture."""
+
+    size: tuple[int, int]  # (height, width)
+    settings: dict[str, Any]  # that it carries
+    jpeg: bytes  # it, at most MOST_SHOWN pixels
+    fps: float = 0.0  # of a film
+    frames: int = 0  # of a film, about; 0 if it does not say
 
 
 class Shelf:
     """The pictures there are, by name: `files` is {name: path}.
 
-    Uploads and dreams are files in a `folder` that lasts as long as the panel.
+    Uploads and dreams are files in a `folder` that lasts as long as the panel. within: a folder for the folders of all
+    panels of a page, which together may hold MOST_KEPT_BY_ALL.
     """
 
-    def __init__(self) -> None:
-        self.folder = TemporaryDirectory(prefix="deepdream-", dir=os.environ.get(PAGE))
+    def __init__(self, within: str | Path | None = None) -> None:
+        self.within = within
+        self.folder = TemporaryDirectory(prefix="deepdream-", dir=within, ignore_cleanup_errors=True)
         self.files = dict(SAMPLES)
+        self.views: dict[str, View] = {}  # of the pictures that were looked at
+        self.digests: dict[str, str] = {}
 
     def find(self, name: str) -> str:
         """The path of the picture of this name; raises DreamError if there is none."""
-        if name not in self.files:
-            raise DreamError(f"there is no picture {name!r} here; upload it as a guide first")
-        return str(self.files[name])
+        return find_in(self.files, name)
 
     def find_same(self, name: str, digest: str | None) -> str | None:
         """The name of the picture with this sha256, or where that is not known, of the one with this name."""
@@ -42,10 +57,21 @@ class Shelf:
             return name if name in self.files else None
         return next((here for here, path in self.files.items() if sha256(path) == digest), None)
 
-    def load(self, name: str, width: int, most: int) -> np.ndarray:
-        """The picture of this name, (h, w, 3), at most `width` wide and of at most so many pixels."""
-        path = self.find(name)
-        return load_image(path, min(width, widest(*picture_size(path), most)))
+    def digest(self, name: str) -> str:
+        """The sha256 of the picture of this name."""
+        if name not in self.digests:
+            self.digests[name] = sha256(self.find(name))
+        return self.digests[name]
+
+    def pictures(self) -> list[str]:
+        """The names of all that are no films."""
+        return [name for name in self.files if not is_film(name)]
+
+    def view(self, name: str) -> View:
+        """What there is to see of one of our own pictures, or of one that was looked at before."""
+        if name not in self.views:
+            self.views[name] = view_picture(self.find(name), name)
+        return self.views[name]
 
     def keep(self, name: str, data: bytes) -> str:
         """Keep an uploaded file, and return the name that it has here."""
@@ -62,23 +88,42 @@ class Shelf:
             self.files[name] = path
         return name
 
-    def save(self, picture: np.ndarray, settings: dict[str, Any]) -> str:
-        """Keep a dream (H, W, 3), and return its name."""
-        n = 1
-        while f"dream-{n}.png" in self.files:
-            n += 1
-        name = f"dream-{n}.png"
-        path = Path(self.folder.name, name)
-        save_image(path, picture, settings)
-        self.files[name] = path
-        return name
+    def remove(self, name: str) -> None:
+        """Remove a file that was kept."""
+        self.files.pop(name).unlink(missing_ok=True)
+
+    def new(self, what: str, source: str, suffix: str) -> Path:
+        """A path for what is made of this picture, such as mountains-dream-2.png."""
+        stem = re.sub(r"-(dream|zoom|journey|video)-\d+$", "", Path(source).stem) or "noise"
+        for n in count(1):
+            path = Path(self.folder.name, f"{stem}-{what}-{n}{suffix}")
+            if path.name not in self.files:
+                return path
+        raise AssertionError
 
     def check_room(self, needed: int = 0) -> None:
         """Raise a DreamError if there is no room for so many bytes more."""
-        held = sum(file.stat().st_size for file in Path(self.folder.name).iterdir())
-        if held + needed > MOST_KEPT:
+        if _size(self.folder.name) + needed > MOST_KEPT:
             most = f"at most {MOST_KEPT >> 20} MB of pictures"
-            raise DreamError(f"one panel keeps {most}; reload the page, or start a new panel")
+            raise DreamError(f"one panel keeps {most}; download what you like, and begin a new panel")
+        if self.within and _size(self.within) + needed > MOST_KEPT_BY_ALL:
+            raise DreamError("the visitors' pictures fill the space that there is for them; come back later")
+
+
+def find_in(files: Mapping[str, Path], name: str) -> str:
+    """The path of the file of this name; raises DreamError if there is none."""
+    if name not in files:
+        raise DreamError(f"there is no picture {name!r} here; upload it as a guide first")
+    return str(files[name])
+
+
+def _size(folder: str | Path) -> int:
+    """How many bytes all files of a folder have."""
+    sizes = 0
+    for path in Path(folder).rglob("*"):
+        with suppress(OSError):  # another panel may remove it meanwhile
+            sizes += path.stat().st_size
+    return sizes
 
 
 def _clean(name: str) -> str:
@@ -94,13 +139,33 @@ def _shorten(text: str, most: int) -> str:
     return text.encode()[:most].decode(errors="ignore")
 
 
+def is_film(name: str) -> bool:
+    """Whether a file of this name is a film."""
+    return Path(name).suffix.lower() in FILM_SUFFIXES
+
+
+def view_picture(path: str | Path, name: str) -> View:
+    """Look at a picture, or at the first frame of a film; a DreamError if it is none, or is too large when unpacked.
+
+    Of a stranger's file, this is for a process of its own: a decoder may crash, or need much memory.
+    """
+    if is_film(name):
+        frame = next(read_film(path, width=VIEW_WIDTH))
+        fps, frames, _ = film_about(path)
+        return View(frame.shape[:2], {}, encode(frame, "jpeg"), float(fps), frames)
+    check_picture(name, Path(path).read_bytes())
+    height, width = picture_size(path)
+    small = load_image(path, min(width, widest(height, width, MOST_SHOWN), VIEW_WIDTH))
+    return View((height, width), picture_settings(path), encode(small, "jpeg"))
+
+
 def check_picture(name: str, data: bytes) -> None:
     """Raise a DreamError for a file that is no picture, or one that would be too large when it is unpacked."""
     from PIL import Image
 
     most = f"at most {MOST_PIXELS // 10**6} megapixels are allowed; make it smaller"
     try:
-        with Image.open(BytesIO(data), formats=READABLE) as image:
+        with Image.open(BytesIO(data), formats=kinds()) as image:
             if max(image.size) > MOST_SIDE:
                 raise DreamError(f"{name} has {image.width:,} x {image.height:,} pixels; a side may have {MOST_SIDE:,}")
             if image.width * image.height > MOST_PIXELS:
@@ -111,16 +176,14 @@ def check_picture(name: str, data: bytes) -> None:
     except DreamError:
         raise
     except Exception:  # Pillow's decoders raise all kinds
-        raise DreamError(f"{name} cannot be read as a picture; these can: {', '.join(READABLE)}") from None
+        raise DreamError(f"{name} cannot be read as a picture; these can: {', '.join(kinds())}") from None
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
     """(height, width) of a picture as `load_image` gives it, with the camera's rotation applied."""
-    from PIL import Image
-
-    with Image.open(path) as image:
+    with open_picture(path) as image:
         width, height = image.size
-        is_turned = image.getexif().get(0x0112, 1) >= 5
+        is_turned = image.getexif().get(0x0112) in (5, 6, 7, 8)
     return (width, height) if is_turned else (height, width)
 
 

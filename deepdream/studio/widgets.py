@@ -1,24 +1,18 @@
-"""What ipywidgets lacks: places to drop a file, a picture before and after, pictures that are buttons, a line to copy.
+"""What ipywidgets lacks: places to drop a file, the stage, pictures that are buttons, help, a fold, a line to copy.
 
 Each is an anywidget whose view is in studio.js.
 """
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import anywidget
 from traitlets import Bool, Bytes, Float, Int, List, Unicode
 
-from ..dream import Step
-from ..pictures import encode
-
 HERE = Path(__file__).parent
 MOST_BYTES = 20 * 2**20  # of a file that is dropped
-EVERY = 0.2  # seconds from one live picture to the next
+MOST_PIXELS = 16_000_000  # of a photograph; the browser makes larger ones smaller before it sends them
 
 OnFile = Callable[[str, int, bytes | None], None]
 
@@ -37,6 +31,8 @@ class Drop(View):
     kind = Unicode("drop").tag(sync=True)
     what = Unicode().tag(sync=True)
     most = Int(MOST_BYTES).tag(sync=True)
+    most_pixels = Int(MOST_PIXELS).tag(sync=True)
+    accept = Unicode("image/*,.heic,.heif,.avif").tag(sync=True)  # what the browser offers to choose
     anywhere = Bool(False).tag(sync=True)  # whether it also takes what is dropped elsewhere on the panel
 
     def __init__(self, on_file: OnFile, **traits: Any) -> None:
@@ -60,13 +56,15 @@ class Drop(View):
 
 
 class Picture(View):
-    """The picture before and after, or as it dreams; the progress; a note; the result to download."""
+    """The stage: the picture before and after, or as it dreams; the progress; a note; the result to download."""
 
     kind = Unicode("picture").tag(sync=True)
     before = Bytes().tag(sync=True)  # JPEG
     live = Bytes().tag(sync=True)  # JPEG
-    after = Bytes().tag(sync=True)  # the file to download, which carries its settings
-    name = Unicode().tag(sync=True)
+    after = Bytes().tag(sync=True)  # the file to download, which carries its settings: a PNG, or a film
+    mime = Unicode("image/png").tag(sync=True)  # of `after`; video/mp4 for a film, which plays in place
+    name = Unicode().tag(sync=True)  # the name of `after` for who downloads it
+    unsaved = Bool(False).tag(sync=True)  # the page asks before it is left; a download makes it False
     busy = Bool(False).tag(sync=True)
     progress = Float(0.0).tag(sync=True)
     text = Unicode().tag(sync=True)
@@ -74,15 +72,59 @@ class Picture(View):
 
 
 class Strip(View):
-    """Pictures that are buttons, {layer, says, picture (JPEG)}; sends the layer of the one that is pressed."""
+    """Pictures that are buttons, [{key, title, says, picture (JPEG)}]; sends the key of the one that is pressed.
+
+    Of an item whose picture is still to be made, `picture` is empty.
+    """
 
     kind = Unicode("strip").tag(sync=True)
-    stops = List().tag(sync=True)
-    chosen = Unicode().tag(sync=True)
+    label = Unicode().tag(sync=True)  # what they are, as a heading
+    items = List().tag(sync=True)
+    chosen = Unicode().tag(sync=True)  # a key
+    is_row = Bool(False).tag(sync=True)  # one row to scroll, not a grid
 
-    def put(self, i: int, layer: str, says: str, picture: bytes) -> None:
-        """Show this picture as the i-th, and the last."""
-        self.stops = [*self.stops[:i], {"layer": layer, "says": says, "picture": picture}]
+    def put(self, key: str, title: str, says: str, picture: bytes) -> None:
+        """Show this picture for its key, in its place or as the last."""
+        item = {"key": key, "title": title, "says": says, "picture": picture}
+        keys = [item["key"] for item in self.items]
+        i = keys.index(key) if key in keys else len(keys)
+        self.items = [*self.items[:i], item, *self.items[i + 1 :]]
+
+
+class Help(View):
+    """A question mark beside a knob; a press opens what the knob does, below it."""
+
+    kind = Unicode("help").tag(sync=True)
+    label = Unicode().tag(sync=True)  # of the knob
+    text = Unicode().tag(sync=True)
+
+
+class Fold(View):
+    """A button that shows and hides what follows it in its box; `is_open` says which."""
+
+    kind = Unicode("fold").tag(sync=True)
+    label = Unicode().tag(sync=True)
+    is_open = Bool(False).tag(sync=True)
+
+
+class Slider(View):
+    """A slider of so many places, from 0, with words at its ends."""
+
+    kind = Unicode("slider").tag(sync=True)
+    label = Unicode().tag(sync=True)
+    low = Unicode().tag(sync=True)
+    high = Unicode().tag(sync=True)
+    places = Int().tag(sync=True)
+    value = Int().tag(sync=True)
+
+
+class Search(View):
+    """A field to find something by its name among `choices` [[name, key], ...]; sends the key that is taken."""
+
+    kind = Unicode("search").tag(sync=True)
+    label = Unicode().tag(sync=True)
+    hint = Unicode().tag(sync=True)  # in the empty field
+    choices = List().tag(sync=True)
 
 
 class Line(View):
@@ -91,36 +133,3 @@ class Line(View):
     kind = Unicode("line").tag(sync=True)
     about = Unicode().tag(sync=True)
     text = Unicode().tag(sync=True)
-
-
-@dataclass
-class Watch:
-    """The `on_step` of a dream on the panel: it shows the progress and the picture, and stops the dream after Stop.
-
-    describe: says in words where a step is. show: called with the picture so far, a JPEG. number, of: which of so many
-    dreams in a row this one is, from 0. began: when the first of them began. stopped: the share of the dream that was
-    done when it was stopped; None if it was not.
-    """
-
-    picture: Picture
-    stopping: Event
-    describe: Callable[[Step], str]
-    show: Callable[[bytes], None]
-    number: int = 0
-    of: int = 1
-    began: float = field(default_factory=time.monotonic)
-    stopped: float | None = None
-    due: float = 0.0  # when to show the next picture
-
-    def __call__(self, step: Step) -> bool:
-        if step.stopped:
-            self.stopped = step.done
-            return True
-        now, done = time.monotonic(), (self.number + step.done) / self.of
-        with self.picture.hold_sync():
-            self.picture.progress = done
-            self.picture.text = f"{self.describe(step)}, {(now - self.began) * (1 / done - 1):.0f} s left"
-        if now >= self.due:
-            self.show(encode(step.image(), "jpeg"))
-            self.due = now + max(EVERY, 10 * (time.monotonic() - now))  # large pictures take a while to encode
-        return self.stopping.is_set()

@@ -1,0 +1,235 @@
+"""What takes long on a panel: dreams, the layer tour, the looks of a picture, and films.
+
+Each is a function of a `report` and of plain values, so that the page can have it done in a process of its own.
+`report(progress=0.5, text="Octave 1 of 4", live=JPEG)` shows how far it is, and answers whether to stop.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import looks
+from ..draw import draw
+from ..dream import Step, deepdream
+from ..errors import DreamError
+from ..jobs import make_dream, open_net
+from ..motion import noise, stations
+from ..net import Net
+from ..objectives import channel
+from ..pictures import encode, load_image, save_image
+from ..recipe import Recipe, complete, size_of
+from .shelf import View, find_in, picture_size, view_picture, widest
+
+EVERY = 0.2  # seconds from one live picture to the next
+TOUR_STOPS, TOUR_OCTAVES, TOUR_WIDTH, TOUR_PIXELS = 6, 3, 240, 60_000
+CHANNEL_STEPS, CHANNEL_SIDE = 32, 80  # of the small picture of a channel
+LOOK_ITERATIONS = 6  # at most, for the small picture of a look
+
+Report = Callable[..., bool]
+Files = Mapping[str, Path]
+
+
+class StoppedError(Exception):
+    """It was stopped before there was anything to show."""
+
+
+class Watch:
+    """The `on_step` that reports a dream; it stops the dream where the report says so.
+
+    describe: says in words where a step is. live: the name under which pictures are reported. number, of: which of so
+    many dreams in a row this is, from 0. began: when the first of them began. stopped: the share of the dream that was
+    done when it was stopped; None if it was not.
+    """
+
+    def __init__(self, report: Report, describe: Callable[[Step], str], live: str = "live", number: int = 0,
+                 of: int = 1, began: float | None = None) -> None:  # fmt: skip
+        self.report, self.describe, self.live, self.number, self.of = report, describe, live, number, of
+        self.began = time.monotonic() if began is None else began
+        self.stopped: float | None = None
+        self.due = 0.0  # when to show the next picture
+
+    def __call__(self, step: Step) -> bool:
+        if step.stopped:
+            self.stopped = step.done
+            return True
+        now, done = time.monotonic(), (self.number + step.done) / self.of
+        left = say_time((now - self.began) * (1 / done - 1))
+        shown: dict[str, Any] = {"progress": done, "text": f"{self.describe(step)}, {left} left"}
+        if now >= self.due:
+            shown[self.live] = encode(step.image(), "jpeg")
+            self.due = now + max(EVERY, 10 * (time.monotonic() - now))  # large pictures take a while to encode
+        return self.report(**shown)
+
+
+def say_time(seconds: float) -> str:
+    """A time in the units that people use: 8 s, 3 min, 2 h 5 min, 3 days."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if minutes < 90:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes / 60 / 24:.0f} days"
+
+
+def inspect(report: Report, path: Path, name: str) -> View:
+    """Look at a file that a stranger has sent."""
+    return view_picture(path, name)
+
+
+def load(report: Report, net: Net | None, recipe: Recipe) -> Net:
+    """The network of a recipe, which is loaded where there is none."""
+    if net is None:
+        report(text="Loading the network; the first time, it is downloaded")
+        net = open_net(recipe)
+        report(text="")
+    return net
+
+
+def dream(report: Report, net: Net | None, recipe: Recipe, files: Files, out: Path) -> dict[str, Any]:
+    """Dream a picture, and save it as `out`; the settings that it carries, with `stopped_at` if it was stopped."""
+
+    def describe(step: Step) -> str:
+        octave = f"Octave {step.octave + 1} of {recipe['octave_n']}"
+        return f"{octave}, step {step.iteration + 1} of {recipe['iter_n']}"
+
+    net = load(report, net, recipe)
+    watch = Watch(report, describe)
+    picture, settings = make_dream(recipe, net, watch, partial(find_in, files))
+    assert picture is not None  # only one that was already known would not be made
+    if watch.stopped is not None:
+        settings = settings | {"stopped_at": watch.stopped}
+    save_image(out, picture, settings)
+    return settings
+
+
+def tour(report: Report, net: Net | None, recipe: Recipe, files: Files) -> None:
+    """Dream the recipe's picture, small, at some depths of the network, low to high; reports `stop`, (layer, JPEG)."""
+    if recipe["image"]:
+        path = find_in(files, recipe["image"])
+        image = load_image(path, min(TOUR_WIDTH, widest(*picture_size(path), TOUR_PIXELS)))
+    else:
+        height, width = size_of(recipe["size"])
+        small = min(TOUR_WIDTH, width, widest(height, width, TOUR_PIXELS))
+        image = noise((max(1, round(height * small / width)), small), recipe["seed"])
+    net = load(report, net, recipe)
+    began, layers = time.monotonic(), _tour_layers(net)
+    for i, layer in enumerate(layers):
+        show = partial(_report_stop, report, layer)
+        watch = Watch(show, lambda step: step.end, "picture", i, len(layers), began)
+        picture = deepdream(net, image, octave_n=TOUR_OCTAVES, end=layer, seed=recipe["seed"], on_step=watch)
+        if watch.stopped is not None:
+            raise StoppedError
+        show(picture=encode(picture, "jpeg"))
+
+
+def _report_stop(report: Report, layer: str, picture: bytes = b"", **shown: Any) -> bool:
+    return report(stop=(layer, picture), **shown) if picture else report(**shown)
+
+
+def _tour_layers(net: Net) -> list[str]:
+    """Layers of this network at some depths, low to high; the first, which shows least, is left out."""
+    layers = stations(net)
+    last = len(layers) - 1
+    return [layers[i] for i in sorted({round(i) for i in np.linspace(min(1, last), last, TOUR_STOPS)})]
+
+
+def show_channels(report: Report, net: Net | None, recipe: Recipe, layer: str, numbers: list[int]) -> None:
+    """Draw, small, what these channels of a layer see; reports `channel`, (number, JPEG)."""
+    net = load(report, net, recipe)
+    numbers = [number for number in numbers if number < net.channels(layer)]
+    if not numbers:
+        raise DreamError(f"{layer} has {net.channels(layer)} channels, and all are shown")
+    began = time.monotonic()
+    for i, number in enumerate(numbers):
+        watch = Watch(report, lambda step: step.end, "live", i, len(numbers), began)
+        picture = draw(net, channel(layer, number), CHANNEL_STEPS, on_step=watch, size=CHANNEL_SIDE)
+        if watch.stopped is not None:
+            raise StoppedError
+        report(channel=(number, encode(picture, "jpeg")))
+
+
+def show_looks(report: Report, net: Net | None, recipe: Recipe, names: list[str], files: Files) -> list[str]:
+    """Dream a small picture in each of these looks; reports `look`, (name, JPEG). Returns the names that are left."""
+    net = net or open_net(recipe)
+    for i, name in enumerate(names):
+        given = {key: recipe[key] for key in ("image", "width", "size", "seed", "model", "engine", "dtype")}
+        small = complete("dream", looks.begin(given | {"look": name}))
+        watch = Watch(lambda **_: report(), lambda step: "")
+        small["iter_n"] = min(small["iter_n"], LOOK_ITERATIONS)
+        small["octave_n"] = min(small["octave_n"], 3)
+        picture, _ = make_dream(small, net, watch, partial(find_in, files))
+        if watch.stopped is not None or picture is None:
+            return names[i:]
+        if report(look=(name, encode(picture, "jpeg"))):
+            return names[i + 1 :]
+    return []
+
+
+def film(report: Report, recipe: Recipe, folder: Path, out: str) -> dict[str, Any]:
+    """Make the film of a recipe in a folder that has its pictures; returns the settings that it carries.
+
+    It works in that folder, so it needs a process of its own. A film that is stopped has the frames that are finished.
+    """
+    from ..films import film_about, frame_path, save_film
+    from ..jobs import plan_film, prepare, settings_of
+    from ..resume import dream_video, make_film
+
+    model = {"model": recipe["model"]}  # as it is recorded
+    if os.path.isdir(recipe["model"] or ""):
+        recipe = recipe | {"model": os.path.abspath(recipe["model"])}
+    os.chdir(folder)
+    watch, sound = FilmWatch(report), None
+    if recipe["command"] == "video":
+        net, recipe, params = prepare(recipe)
+        fps, there, _ = film_about(recipe["source"])
+        carried = settings_of(recipe, net) | model
+        part = {name: recipe[name] for name in ("start", "stop", "stride", "width", "blend", "seed")}
+        make = partial(dream_video, net, recipe["source"], out, settings=carried, **part, **params)
+        make = partial(make, on_step=watch)
+        watch.frames = len(range(recipe["start"], min(recipe["stop"], there or recipe["stop"]), recipe["stride"]))
+    else:
+        planned = plan_film(recipe)
+        fps, carried, watch.frames = recipe["fps"], planned.settings | model, planned.frames
+        make = partial(make_film, out, partial(planned.make, watch), carried, planned.frames, fps)
+    try:
+        make(on_frame=watch.on_frame, on_encode=watch.on_encode)
+    except KeyboardInterrupt:
+        if not watch.finished:
+            raise StoppedError from None
+        carried = carried | {"stopped_at": min(1.0, watch.finished / watch.frames)}
+        if recipe["command"] == "video":
+            sound = recipe["source"], recipe["start"] / fps, (recipe["start"] + watch.finished) / fps
+        frames = Path(out).with_suffix(".frames")
+        pictures = (load_image(frame_path(frames, i)) for i in range(watch.finished))
+        save_film(out, pictures, fps, carried, sound)
+    return carried
+
+
+class FilmWatch:
+    """The `on_step`, `on_frame` and `on_encode` that report a film of so many frames."""
+
+    def __init__(self, report: Report) -> None:
+        self.report, self.frames, self.finished = report, 1, 0
+        self.began, self.due = time.monotonic(), 0.0
+
+    def __call__(self, step: Step) -> bool:
+        now, done = time.monotonic(), (self.finished + step.done) / self.frames
+        left = say_time((now - self.began) * (1 / done - 1))
+        shown: dict[str, Any] = {"text": f"Frame {self.finished + 1} of {self.frames}, {left} left", "progress": done}
+        if now >= self.due:
+            shown["live"] = encode(step.image(), "jpeg")
+            self.due = now + max(EVERY, 10 * (time.monotonic() - now))
+        return self.report(**shown)
+
+    def on_frame(self, finished: int) -> None:
+        self.finished = finished
+
+    def on_encode(self, done: int, of: int) -> None:
+        self.report(text=f"Writing the film, frame {done} of {of}")

@@ -1,0 +1,266 @@
+"""Attacks on the studio's page, against the real server: each froze it, filled it, or crossed to another visitor."""
+
+import json
+import re
+import struct
+import threading
+import time
+from contextlib import suppress
+from uuid import uuid4
+
+import pytest
+from browsing import button, expect, serving
+
+requests = pytest.importorskip("requests")
+client = pytest.importorskip("websockets.sync.client", reason="websockets is not installed: pip install websockets")
+from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
+
+from deepdream.studio import guard  # noqa: E402
+
+PROTOCOL = "v1.kernel.websocket.jupyter.org"
+
+
+@pytest.fixture(scope="module")
+def house():
+    """A server, and its process."""
+    with serving("--at-once", 1) as (address, server):
+        yield address.rstrip("/"), server
+
+
+@pytest.fixture
+def address(house):
+    """Its address; afterwards it still answers a newcomer, and is as large as before."""
+    import psutil
+
+    address, server = house
+    before = psutil.Process(server.pid).memory_info().rss
+    yield address
+    assert requests.get(address, timeout=60).ok
+    with connect(address) as socket:
+        assert panel_of(socket)
+    assert psutil.Process(server.pid).memory_info().rss < before + 150 * 2**20
+
+
+def visit(address, **headers):
+    """Open the page as a new visitor; the cookie."""
+    return requests.get(address, headers=headers, timeout=60).cookies[guard.COOKIE]
+
+
+def connect(address, cookie=None, path="/api/kernels/mine/channels?session_id=x", origin=None, **options):
+    """The socket of a visitor, as their page opens it."""
+    return client.connect(
+        address.replace("http", "ws", 1) + path,
+        additional_headers={"Cookie": f"{guard.COOKIE}={visit(address) if cookie is None else cookie}"},
+        origin=address if origin is None else origin,
+        max_size=None,
+        open_timeout=60,
+        **options,
+    )
+
+
+def message(kind, content, channel="shell"):
+    header = {"msg_id": uuid4().hex, "msg_type": kind, "session": "s", "username": "", "version": "5.2", "date": ""}
+    return {"header": header, "content": content, "channel": channel, "metadata": {}, "parent_header": {}}
+
+
+def comm(data, comm_id="any"):
+    return json.dumps(message("comm_msg", {"comm_id": comm_id, "data": data}))
+
+
+def ask(socket, request, kind):
+    """Send a message, and return the content of the first answer of this kind."""
+    socket.send(json.dumps(request))
+    while True:
+        data = socket.recv(timeout=60)
+        answer = json.loads(data if isinstance(data, str) else guard.take_apart(data)[0])
+        if answer["header"]["msg_type"] == kind:
+            return answer["content"]
+
+
+def panel_of(socket):
+    """The id of the visitor's panel."""
+    comms = ask(socket, message("comm_info_request", {"target_name": "jupyter.widget"}), "comm_info_reply")["comms"]
+    return next(name for name in comms if name.startswith("studio-"))
+
+
+def refused(address, *sent, **options):
+    """Whether the server hangs up on who says this."""
+    with connect(address, **options) as socket, suppress(ConnectionClosed):
+        for data in sent:
+            socket.send(data)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            socket.recv(timeout=60)
+        return False
+    return True
+
+
+DEEP = "[" * 100_000
+FOREIGN = {"target_name": "jupyter.widget", "comm_id": "x", "data": {"state": {"_model_name": "OutputModel"}}}
+
+
+HOSTILE = (
+    b"\xff" * 8,
+    b"\x7f\xff\xff\xff" + bytes(8),
+    b"\x00",
+    b"",
+    struct.pack("!3I", 2, 12, 4) + b"{}",
+    struct.pack("!2I", 1, 8) + b"\xff\xfe",
+    "not JSON",
+    "null",
+    "[]",
+    "{}",
+    DEEP,
+    json.dumps({"header": {"msg_type": "comm_msg"}, "content": 5, "channel": "shell"}),
+    json.dumps(message("execute_request", {"code": "import os; os.abort()"})),
+    json.dumps(message("shutdown_request", {})),
+    json.dumps(message("comm_msg", {"comm_id": "a", "data": {"method": "run"}})),
+    json.dumps(message("comm_open", FOREIGN)),
+    json.dumps(message("comm_info_request", {}, "iopub")),
+    "x" * (4 * 2**20),
+)
+
+
+def test_what_none_of_our_pages_would_say_ends_the_socket(address):
+    for sent in HOSTILE:
+        assert refused(address, sent), sent[:100]
+        assert requests.get(f"{address}/here", timeout=60).status_code == 410
+
+
+@pytest.mark.parametrize("protocol", [PROTOCOL, None])
+def test_the_bytes_that_froze_the_server(address, protocol):
+    options = {"subprotocols": [protocol]} if protocol else {}
+    with suppress(InvalidStatus, ConnectionClosed):
+        assert refused(address, b"\xff" * 8, **options)
+    with suppress(InvalidStatus, ConnectionClosed), connect(address, **options) as socket:
+        for _ in range(5):
+            socket.send(json.dumps(message("comm_open", {"target_name": "jupyter.widget.control", "comm_id": "c",
+                                                         "data": {}})))  # fmt: skip
+            socket.send(comm({"method": "request_states"}, "c"))
+
+
+def test_too_many_messages_or_states_end_the_socket(address):
+    assert refused(address, *[comm({"method": "custom", "content": {}})] * (guard.BURST + 50))
+    assert refused(address, *[comm({"method": "request_states"})] * (guard.STATES + 5))
+
+
+def test_a_browser_sets_values_and_nothing_else():
+    data = {"method": "update", "state": {"value": 7, "max": 10**9, "busy": False, "_model_name": "x"},
+            "buffer_paths": [["value"]]}  # fmt: skip
+    heard = json.loads(guard.Ear().hear(comm(data)))["content"]["data"]
+    assert heard == {"method": "update", "state": {"value": 7}, "buffer_paths": []}
+    text, parts = (
+        json.dumps(message("comm_msg", {"comm_id": "a", "data": {"method": "custom", "content": {}}})),
+        [b"ab", b""],
+    )
+    together = guard.put_together(text.encode(), parts)
+    assert guard.take_apart(together) == (text.encode(), parts)
+    assert guard.take_apart(guard.Ear().hear(together))[1] == parts
+
+
+def test_many_at_once_are_counted_one_after_another():
+    """With the first design, 32 requests at once made 32 kernels where 24 were allowed."""
+    with serving("--at-once", 1) as (address, _):
+        address = address.rstrip("/")
+        cookies = [visit(address) for _ in range(32)]
+        sockets, full = [], []
+
+        def come(cookie):
+            try:
+                sockets.append(connect(address, cookie))
+            except InvalidStatus:
+                full.append(cookie)
+
+        threads = [threading.Thread(target=come, args=(cookie,)) for cookie in cookies]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(300)
+        assert (len(sockets), len(full)) == (guard.MOST_VISITORS, 32 - guard.MOST_VISITORS)
+        answer = requests.get(address, timeout=60)
+        assert answer.status_code == 503 and "Too many people are dreaming here" in answer.text
+        known = next(cookie for cookie in cookies if cookie not in full)
+        again = [connect(address, known) for _ in range(guard.MOST_SOCKETS - 1)]
+        with pytest.raises((InvalidStatus, ConnectionClosed)):
+            connect(address, known)
+        for socket in sockets + again:
+            socket.close()
+
+
+def test_no_other_website_gets_a_panel(address, browser):
+    for fetched in (
+        {"Sec-Fetch-Dest": "image", "Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Dest": "iframe", "Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Dest": "script", "Sec-Fetch-Site": "same-site"},
+    ):
+        answer = requests.get(f"{address}/?x=1", headers=fetched, timeout=60)
+        assert answer.status_code == 403 and guard.COOKIE not in answer.cookies
+    link = requests.get(address, headers={"Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "cross-site"}, timeout=60)
+    assert "Open Deep Dream" in link.text and guard.COOKIE not in link.cookies
+    for origin in ("http://evil.example", "null", address.replace("127.0.0.1", "localhost")):
+        with pytest.raises((InvalidStatus, ConnectionClosed)), connect(address, origin=origin) as socket:
+            socket.recv(timeout=60)
+    page, answers, done = browser.new_page(), set(), []
+    page.on("response", lambda response: answers.add(response.status))
+    for event in "requestfinished", "requestfailed":
+        page.on(event, lambda request: done.append(request.url))
+    images = "".join(f'<img src="{address}/?x={i}">' for i in range(30))
+    page.set_content(f'{images}<iframe src="{address}/"></iframe>')
+    while len(done) < 31:
+        page.wait_for_timeout(100)
+    assert answers == {403}
+    page.close()
+
+
+def test_a_kernel_is_nobody_elses(address):
+    with connect(address) as mine, connect(address) as other:
+        assert panel_of(mine) != panel_of(other)
+    with pytest.raises((InvalidStatus, ConnectionClosed)), connect(address, cookie="stolen") as socket:
+        socket.recv(timeout=60)
+    for path in ("/resourcez", "/readyz", "/_solara/api/close/x", "/api/kernels", "/static/main.js", "/../serve.py",
+                 "/bundle/../../../../../../../etc/passwd"):  # fmt: skip
+        assert requests.get(address + path, timeout=60).status_code == 404
+
+
+def test_nothing_is_reflected(address):
+    for query in ('?theme="><script>alert(1)</script>', "?template=nosuch", "?kernelid=1&modelid=2"):
+        answer = requests.get(f"{address}/{query}", timeout=60)
+        assert answer.ok and answer.url == f"{address}/" and "alert(1)" not in answer.text
+    cookie = requests.get(address, timeout=60).headers["Set-Cookie"]
+    assert "HttpOnly" in cookie and "SameSite=lax" in cookie
+    policy = requests.get(address, timeout=60).headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy and "frame-ancestors 'none'" in policy
+
+
+def test_no_other_site_gets_in_by_a_name_of_its_own(address):
+    assert requests.get(address, headers={"Host": "evil.example"}, timeout=60).status_code == 403
+
+
+def test_the_token_leaves_the_address_and_guesses_are_slowed(browser, tmp_path):
+    with serving("--host", "0.0.0.0", "--token", "open sesame") as (told, _):
+        assert told.endswith("/?token=open%20sesame")
+        local = re.sub("//.*:", "//127.0.0.1:", told.split("?")[0])
+        assert "has printed" in requests.get(local, timeout=60).text
+        with pytest.raises((InvalidStatus, ConnectionClosed)), connect(local.rstrip("/"), cookie="x") as socket:
+            socket.recv(timeout=60)
+        began = time.monotonic()
+        for _ in range(3):
+            assert requests.get(f"{local}?token=wrong", timeout=60).status_code == 403
+        assert time.monotonic() - began > 2 * guard.PAUSE
+        page = browser.new_page()
+        page.goto(f"{local}?token=open sesame")
+        expect(button(page, "Dream")).to_be_visible()
+        assert page.url == local and not page.evaluate("document.cookie")
+        page.close()
+        page = browser.new_page()
+        page.goto(local)
+        page.get_by_label("The token").fill("wrong")
+        page.get_by_label("The token").press("Enter")
+        expect(page.get_by_role("alert")).to_have_text("That is not the token.")
+        page.get_by_label("The token").fill("open sesame")
+        button(page, "Come in").click()
+        expect(button(page, "Dream")).to_be_visible()
+        assert page.url == local
+        page.close()
+    with serving("--host", "0.0.0.0") as (told, _):
+        assert len(told.split("?token=")[1]) > 15
