@@ -60,7 +60,7 @@ def test_how_firmly(mountains, forest):
     assert at[1] == pytest.approx((at[0] * at[2]) ** 0.5, rel=0.05)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("size", [(1, 1), (3, 50), (9, 8), (64, 96)])
 def test_flat_and_small_frames(size):
     flat, other = np.full((*size, 3), 40, np.float32), np.full((*size, 3), (10, 200, 30), np.float32)

@@ -454,7 +454,7 @@ def strength(frames, sources):
 
 
 @pytest.mark.parametrize("camera", [PAN, FLIGHT], ids=["pan", "flight"])
-@pytest.mark.parametrize("model", ["googlenet", "squeezenet"])
+@pytest.mark.parametrize("model", [pytest.param("googlenet", marks=pytest.mark.slow), "squeezenet"])
 def test_films_do_not_flicker(request, model, camera):
     net = request.getfixturevalue(model)
     params = {"end": net.default_layer, "iter_n": 5, "octave_n": 2}

@@ -93,6 +93,7 @@ def no_googlenet(tmp_path, monkeypatch):
     monkeypatch.delenv("DEEPDREAM_MODELS", raising=False)
 
 
+@pytest.mark.slow  # with SqueezeNet, below, it is quicker
 def test_every_cell_runs(tmp_path, monkeypatch):
     pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
     monkeypatch.setenv("DEEPDREAM_ENGINE", "torch")

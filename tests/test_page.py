@@ -19,6 +19,7 @@ from browsing import (
     REPEATS,
     SEED,
     button,
+    command,
     command_of_the_picture,
     downloaded,
     dream,
@@ -136,6 +137,47 @@ def test_the_tour_takes_a_layer(page):
     stops.nth(3).click()
     expect(page.get_by_label(LAYER, exact=True)).to_have_value(re.compile("fire6/concat"))
     expect(stops.nth(3)).to_have_attribute("aria-pressed", "true")
+
+
+def test_looks_of_the_photograph_and_things_to_draw(page):
+    looks = page.get_by_role("group", name="Looks").get_by_role("button")
+    expect(looks).to_have_count(9)
+    expect(looks.locator("img[src]")).to_have_count(9)
+    page.get_by_role("button", name="Eyes").click()
+    expect(page.get_by_role("button", name="Eyes")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_label(LAYER, exact=True)).to_have_value(re.compile("fire5/concat"))
+    page.get_by_role("slider", name="How much").fill("1")
+    page.get_by_role("slider", name="How much").blur()
+    expect(page.get_by_label(REPEATS, exact=True)).to_have_value("4")
+    unfold(page)
+    field = page.get_by_role("combobox", name="Find a thing to draw")
+    field.fill("peaco")
+    page.get_by_role("listbox", name="Find a thing to draw").get_by_role("option").first.click()
+    expect(command(page)).to_have_value(re.compile(r"logit\('peacock'\)"))
+    turn(page, OBJECTIVE, "anemone fish")
+    expect(command(page)).to_have_value(re.compile(r"logit\('anemone fish'\)"))
+    turn(page, OBJECTIVE, "")
+
+
+def test_films_play_in_place(visit, tmp_path):
+    page = visit()
+    turn(page, REPEATS, 1)
+    turn(page, "Sizes (octaves)", 1)
+    button(page, "Films").click()
+    page.get_by_label("Length (seconds)").fill("0.5")
+    page.get_by_label("Width of the film").fill("64")
+    button(page, "My video").click()
+    says(page, "drop a film of yours first")
+    button(page, "Zoom").click()
+    shows(page, "film")
+    page.wait_for_function("document.querySelector('.dd-stage video').videoWidth == 64")
+    film = downloaded(page, tmp_path)
+    assert film.name == "mountains-zoom-1.mp4" and dd.read_settings(film)["frames"] == 5
+    upload(page, "mine.mp4", film.read_bytes(), role="a film")
+    says(page, "mine.mp4 is here; now press My video.")
+    button(page, "My video").click()
+    expect(page.get_by_role("link", name="Download mine-video-1.mp4")).to_be_visible()
+    assert dd.read_settings(downloaded(page, tmp_path))["source"] == "mine.mp4"
 
 
 def bomb(width, height):
@@ -256,6 +298,7 @@ def workers(server):
     return [child for child in children if child.nice() > psutil.Process(server.pid).nice()]
 
 
+@pytest.mark.slow
 def test_who_leaves_and_who_is_idle(browser, tmp_path, photo):
     settings = {"deepdream": VERSION, "model": "squeezenet_v1.1", "image": "forest.jpg", "seed": 7, "width": 120}
     dd.save_image(tmp_path / "mine.png", photo, settings)

@@ -28,7 +28,7 @@ from deepdream.recipe import complete, from_record
 
 for package in ("anywidget", "ipywidgets"):
     pytest.importorskip(package, reason=f"the studio needs {package}: pip install {package}")
-from deepdream.studio import Studio, shelf, tasks, turns, widgets  # noqa: E402
+from deepdream.studio import Studio, serve, shelf, tasks, turns, widgets  # noqa: E402
 from deepdream.studio import panel as panels  # noqa: E402
 from deepdream.studio.knobs import WISHES  # noqa: E402
 from deepdream.studio.turns import Crew  # noqa: E402
@@ -865,10 +865,12 @@ def test_the_page_asks_no_other_host():
 
 
 def test_serve_says_what_it_needs(monkeypatch):
-    monkeypatch.setitem(sys.modules, "solara", None)
-    refused(main("serve"), "the page needs solara; `pip install solara` installs it")
-    monkeypatch.setitem(sys.modules, "websockets", None)
-    refused(main("serve"), "the page needs solara, websockets; `pip install solara websockets` installs them")
+    monkeypatch.setattr(serve, "version", {"segno": "1.6"}.__getitem__)
+    monkeypatch.setattr(serve, "PackageNotFoundError", KeyError)
+    monkeypatch.setattr(serve, "NEEDS", {"segno": "", "anywidget": ""})
+    refused(main("serve"), "the page needs anywidget; `pip install anywidget` installs it")
+    monkeypatch.setattr(serve, "NEEDS", {"segno": "==1.7", "anywidget": ""})
+    refused(main("serve"), "the page needs segno==1.7, anywidget; `pip install segno==1.7 anywidget` installs them")
 
 
 def test_the_server_needs_no_ipywidgets():

@@ -21,11 +21,13 @@ COOKIE = "solara-session-id"  # its name is Solara's
 MOST_VISITORS = 24
 MOST_SOCKETS = 4  # of one visitor
 MOST_BUFFERS = 8  # of one message
+MOST_TEXT = 4000  # bytes of what one message says, without its buffers
+MOST_NAME = 100  # letters of the name of a comm, or of what a header holds
 INVITED = 120  # seconds that a page may take to connect
 AWAY = 60  # seconds without a connection after which a visitor's dream is stopped, and their place may be given away
 PAUSE = 1.0  # seconds after a wrong token
 MESSAGES = "comm_msg", "comm_open", "comm_close", "comm_info_request", "kernel_info_request"
-TARGETS = "jupyter.widget.control", "solara.control"
+TARGETS = ("jupyter.widget.control",)
 TRAITS = (
     "value",
     "index",
@@ -34,7 +36,8 @@ TRAITS = (
     "note",
 )  # of widgets, that a browser may set: no limits of knobs, for example
 BURST, RATE = 300, 60  # messages: at once, and a second
-STATES = 20  # requests for the state of all widgets, in a burst
+STATES = 40  # requests for the state of all widgets, and comms for that, in a burst
+HEADER = "msg_id", "msg_type", "session", "username", "version", "date"  # what a message's header holds
 LOCAL = "127.0.0.1", "localhost", "[::1]"
 HEADERS = {
     "Content-Security-Policy": "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'none'; "
@@ -56,8 +59,10 @@ class Visitor:
 
     kernel_id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     sockets: int = 0
+    pages: list[int] = field(default_factory=lambda: list(range(MOST_SOCKETS)))  # free names for sockets
     used: float = field(default_factory=time.monotonic)  # when something was last heard from them
     gone: float | None = None  # since when they have no connection
+    ear: "Ear" = field(default_factory=lambda: Ear())
 
 
 class House:
@@ -115,8 +120,10 @@ class House:
             visitor.gone = time.monotonic()
 
     def leave(self, cookie: str) -> None:
-        """Close a visitor's panel."""
-        self.close(self.visitors.pop(cookie))
+        """Close a visitor's panel, if it is still there."""
+        visitor = self.visitors.pop(cookie, None)
+        if visitor:
+            self.close(visitor)
 
     def _away(self) -> list[str]:
         """Cookies of visitors who have gone and whose place may be given away, those first who went first."""
@@ -160,13 +167,14 @@ def is_visit(headers: Any) -> bool | None:
 
 
 class Ear:
-    """What one socket's browser says, before Solara hears it."""
+    """What one visitor's browser says, before Solara hears it."""
 
     def __init__(self) -> None:
         self.allowance, self.states, self.last = float(BURST), float(STATES), time.monotonic()
 
-    def hear(self, data: str | bytes) -> str | bytes:
-        """The message, without what a browser may not set; raises RefusedError for what none of ours would say."""
+    def hear(self, data: str | bytes) -> str | bytes | None:
+        """The message, without what a browser may not set, or None for one to pass over; raises RefusedError for what
+        none of ours would say."""
         now = time.monotonic()
         passed, self.last = now - self.last, now
         self.allowance = min(BURST, self.allowance + passed * RATE) - 1
@@ -175,13 +183,15 @@ class Ear:
             raise RefusedError("too many messages")
         try:
             text, buffers = (data.encode(), []) if isinstance(data, str) else take_apart(data)
+            if len(text) > MOST_TEXT:
+                raise RefusedError("too long a message")
             message = json.loads(text)
-            clean = self._clean(message)
+            if message["header"]["msg_type"] == "comm_close":  # what a browser has opened ends with its panel
+                return None
+            clean = json.dumps(self._clean(message), allow_nan=False)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error):
             raise RefusedError("not a message") from None
-        if isinstance(data, str):
-            return json.dumps(clean)
-        return put_together(json.dumps(clean).encode(), buffers)
+        return clean if isinstance(data, str) else put_together(clean.encode(), buffers)
 
     def _clean(self, message: dict[str, Any]) -> dict[str, Any]:
         kind, content = message["header"]["msg_type"], message["content"]
@@ -190,13 +200,15 @@ class Ear:
         if kind == "comm_open":
             if content["target_name"] not in TARGETS:
                 raise RefusedError("only the server makes widgets")
-        elif kind == "comm_close":
-            content["data"] = {}
+            self._count_state()
         elif kind == "comm_msg":
             self._clean_data(content["data"])
-        for name in ("metadata", "parent_header"):
-            message[name] = message[name] if isinstance(message.get(name), dict) else {}
-        return message
+        if "comm_id" in content and not (isinstance(content["comm_id"], str) and len(content["comm_id"]) <= MOST_NAME):
+            raise RefusedError("not a name")
+        version = message["metadata"].get("version", "")
+        header = {name: str(value)[:MOST_NAME] for name, value in message["header"].items() if name in HEADER}
+        return {"header": header, "channel": message["channel"], "content": content, "parent_header": {},
+                "metadata": {"version": version}}  # fmt: skip
 
     def _clean_data(self, data: dict[str, Any]) -> None:
         method = data.get("method")
@@ -204,11 +216,14 @@ class Ear:
             data["state"] = {name: value for name, value in data["state"].items() if name in TRAITS}
             data["buffer_paths"] = []
         elif method == "request_states":
-            self.states -= 1
-            if self.states < 0:
-                raise RefusedError("too many requests")
+            self._count_state()
         elif method not in ("custom", "request_state"):
             raise RefusedError(f"{method} is not for here")
+
+    def _count_state(self) -> None:
+        self.states -= 1
+        if self.states < 0:
+            raise RefusedError("too many requests")
 
 
 def take_apart(data: bytes) -> tuple[bytes, list[bytes]]:

@@ -254,9 +254,13 @@ def _first(limits: Iterable[float | None]) -> float:
 
 def _models() -> list[tuple[str, str]]:
     """(title, name) of each network that is here or can be downloaded, the default first."""
-    models = [zoo.find(name) for name in zoo.names()]
-    models.sort(key=lambda model: model.name != zoo.DEFAULT)
-    return [(model.title, model.name) for model in models if model.source or model.file(".caffemodel")]
+    models = []
+    for name in zoo.names():
+        with suppress(DreamError):  # one that is damaged is not offered
+            model = zoo.find(name)
+            if model.source or model.file(".caffemodel"):
+                models.append((model.title, model.name))
+    return sorted(models, key=lambda model: model[1] != zoo.DEFAULT)
 
 
 def _engines() -> list[str]:

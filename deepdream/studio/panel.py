@@ -662,6 +662,8 @@ class Studio(ipywidgets.VBox):
             if not quietly:
                 self._say_error(error)
         except Exception as error:
+            if self.closing.is_set():  # its folder is gone, so whatever it did must fail
+                return
             if not out_of_memory(error):
                 self.say(f"Something went wrong here: {error!r}.")
                 raise  # to the log

@@ -8,27 +8,31 @@ import asyncio
 import logging
 import os
 import secrets
+import shlex
 import socket
-import sys
 import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote
 
-from ..errors import DreamError
+from ..errors import DreamError, install
 from ..recipe import check
-from .guard import AWAY, COOKIE, HEADERS, Ear, House, RefusedError, Visitor, check_host, check_origin, is_visit
+from .guard import AWAY, COOKIE, HEADERS, House, RefusedError, Visitor, check_host, check_origin, is_visit
 
-NEEDS = "solara", "anywidget", "ipykernel", "ipywidgets", "starlette", "uvicorn", "websockets", "multipart", "segno"
+SOLARA = "==1.58.2"  # its parts belong together, and so does the page that uses them
+NEEDS = {
+    "anywidget": "", "ipykernel": "", "ipywidgets": "", "python-multipart": "", "segno": "", "solara-assets": SOLARA,
+    "solara-server": f"[starlette]{SOLARA}", "solara-ui": SOLARA, "starlette": "", "uvicorn": "", "websockets": "",
+}  # fmt: skip
 PORT, PORTS = 8866, 50  # the first to try, and how many
 MOST_MESSAGE = 3 * 2**20  # bytes; studio.js sends files in pieces of 1 MB
 HERE = Path(__file__).parent
-BUNDLE = "share/solara/cdn/@widgetti/solara-vuetify3-app@5.1.1/dist"
+BUNDLE, REQUIRE = "@widgetti/solara-vuetify3-app@5.1.1/dist", "requirejs@2.3.6/require.js"
 LOGIN = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark"><title>Deep Dream</title>
 <style>body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 26em; margin: 20vh auto; padding: 0 16px }}
@@ -50,10 +54,9 @@ def serve(host: str = "127.0.0.1", port: int | None = None, token: str | None = 
 
     Raises DreamError if packages are missing, or an argument cannot be used.
     """
-    missing = [name for name in NEEDS if not find_spec(name)]
+    missing = [shlex.quote(f"{name}{which}") for name, which in NEEDS.items() if not _is_there(name, which)]
     if missing:
-        them = "it" if len(missing) == 1 else "them"
-        raise DreamError(f"the page needs {', '.join(missing)}; `pip install {' '.join(missing)}` installs {them}")
+        raise DreamError(f"the page needs {', '.join(missing)}; {install(*missing)}")
     values = {"host": host, "port": port, "token": token, "at_once": at_once, "idle": idle, "minutes": minutes}
     for name, value in values.items():
         check(name, value)
@@ -73,18 +76,26 @@ def serve(host: str = "127.0.0.1", port: int | None = None, token: str | None = 
             )
 
 
+def _is_there(package: str, which: str) -> bool:
+    """Whether a package is installed, in the version that is needed."""
+    try:
+        return version(package) == (which.partition("==")[2] or version(package))
+    except PackageNotFoundError:
+        return False
+
+
 def _listen(host: str, port: int | None) -> socket.socket:
     """A socket that listens there; raises DreamError if that cannot be."""
     where = host if port is None else f"{host}, port {port}"
-    reason: OSError | None = None
+    reason: Exception | None = None
     for number in range(PORT, PORT + PORTS) if port is None else [port]:
         try:
             family = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0][0]
             return socket.create_server((host, number), family=family, backlog=128)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the name of a host can be too long
             reason = error
-    advice = "use another address or port"
-    raise DreamError(f"cannot listen on {where}: {getattr(reason, 'strerror', 0) or reason}; {advice}") from None
+    why, advice = str(getattr(reason, "strerror", "") or reason).partition(" (")[0], "use another address or port"
+    raise DreamError(f"cannot listen on {where}: {why}; {advice}") from None
 
 
 def _url(host: str, port: int, token: str | None) -> str:
@@ -144,6 +155,7 @@ class Page:
 
         settings.kernel.cull_timeout = "1000d"  # `sweep` does that
         self.contexts, self.connect = kernel_context.contexts, kernel_connection
+        self.cdn = settings.assets.proxy_cache_dir  # where solara-assets has put its files
         self.house = House(token, self._close_panel, self._is_new)
         self.crew, self.idle, self.folder = Crew(at_once, minutes), idle, folder
         self.panels: dict[str, Any] = {}  # {kernel_id: Studio}
@@ -158,19 +170,17 @@ class Page:
         from starlette.routing import Mount, Route, WebSocketRoute
         from starlette.staticfiles import StaticFiles
 
-        prefix = Path(sys.prefix)
         anywidget = next(
             Path(path, "anywidget") for path in jupyter_path("nbextensions") if Path(path, "anywidget").exists()
         )
-        require = prefix / "share/solara/cdn/requirejs@2.3.6/require.js"
         routes = [
             Route("/", self._show_page),
             Route("/login", self._log_in, methods=["POST"]),
             Route("/here", self._say_here),
             WebSocketRoute("/api/kernels/mine/channels", self._connect),
             Route("/page.js", lambda _: FileResponse(HERE / "page.js")),
-            Route("/require.js", lambda _: FileResponse(require)),
-            Mount("/bundle", StaticFiles(directory=prefix / BUNDLE)),
+            Route("/require.js", lambda _: FileResponse(self.cdn / REQUIRE)),
+            Mount("/bundle", StaticFiles(directory=self.cdn / BUNDLE)),
             Mount("/theme", StaticFiles(directory=Path(solara_static).parent / "assets")),
             Mount("/nbextensions/anywidget", StaticFiles(directory=anywidget)),
         ]
@@ -256,26 +266,31 @@ class Page:
         if panel:  # one who comes back
             panel.is_alone = False
             panel.show_looks()
-        ear, hear = Ear(), ws._receive
+        hear, page = ws._receive, visitor.pages.pop()
 
         async def receive() -> Any:
-            message = await hear()
-            if message["type"] == "websocket.receive":
+            while True:
+                message = await hear()
+                if message["type"] != "websocket.receive":
+                    return message
                 visitor.used = time.monotonic()
+                what = "text" if message.get("text") is not None else "bytes"
                 try:
-                    what = "text" if message.get("text") is not None else "bytes"
-                    message = message | {what: ear.hear(message[what])}
+                    heard = visitor.ear.hear(message[what])
                 except RefusedError:
                     return {"type": "websocket.disconnect", "code": 1008}
-            return message
+                if heard is not None:
+                    return message | {what: heard}
 
         ws._receive = receive
         ws.scope["path_params"] = {"kernel_id": visitor.kernel_id, "name": "channels"}
+        ws.scope["query_string"] = f"session_id={page}".encode()  # Solara keeps all that it has heard of
         try:
             await self.connect(ws)
         except Exception as error:  # Solara's, about a connection that is gone
             logging.debug("%r", error)
         finally:
+            visitor.pages.append(page)
             self.house.hang_up(visitor)
 
     # Panels

@@ -393,6 +393,13 @@ function picture(model, el) {
     quarter = now;
   });
 
+  // In a notebook whose kernel has gone, what is seen stays, with a sentence.
+  model.on("comm_live_update", () => {
+    if (onPage()) return;
+    says.textContent = "The notebook's kernel has gone. You can still download what you see; run the cell again to go on.";
+    note.hidden = false;
+  });
+
   const leaving = (event) => onPage() && model.get("unsaved") && event.preventDefault();
   window.addEventListener("beforeunload", leaving);
   document.addEventListener("focusin", keepFocus);

@@ -85,7 +85,7 @@ class Crew:
                 (self.working if ticket in self.working else queue).remove(ticket)
 
     def _watch(self, task: Callable[..., Any], args: tuple, show: Show, is_stopped: Callable[[], bool],
-               minutes: float | None, grace: float = GRACE) -> Any:  # fmt: skip
+               minutes: float | None, grace: float | None = None) -> Any:  # fmt: skip
         """Start a process, pass on what it reports, and stop it where that is wanted, or after its time."""
         here, there = self.context.Pipe()
         worker = self.context.Process(target=_work, args=(there, self.at_once, task, args), daemon=True)
@@ -107,7 +107,7 @@ class Crew:
                     is_told = now
                     if is_late:
                         show(late=f", because only {say_time(60 * (minutes or 0))} are allowed here")
-                if is_told is not None and now > is_told + grace:
+                if is_told is not None and now > is_told + (GRACE if grace is None else grace):
                     raise DreamError("it did not stop in time, and was ended; make it smaller")
         except (EOFError, ConnectionError):
             worker.join(GRACE)
