@@ -45,6 +45,11 @@ FORMATS = {
     ".webm": ("libvpx-vp9", "libopus", {"crf": "24", "b": "0", "cpu-used": "2", "row-mt": "1"}),
     ".gif": ("gif", None, {}),
 }
+# What is read, by ffmpeg's names: no playlists, for these can name other files of this machine.
+FILMS = (
+    "3gp,apng,asf,av1,avi,dv,f4v,fits,flv,gif,gxf,h264,hevc,image2,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nut,"
+    "ogg,rm,vc1,vob,webm,webp_pipe,wtv,yuv4mpegpipe"
+)
 WIDEST = 16_384  # pixels; H.264 and VP9 allow no more
 HERTZ = 48_000  # of the sound that is written
 BT709 = 1  # ffmpeg's number for these colours
@@ -118,6 +123,12 @@ def film_about(path: str | Path) -> tuple[Fraction, int, str]:
     with _open(path) as container:
         comments = [text for name, text in container.metadata.items() if name.lower() == "comment"]
         return _fps(container), _count_announced(container), comments[0] if comments else ""
+
+
+def film_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of a film's frames, as the file says before any is decoded."""
+    with _open(path) as container:
+        return container.streams.video[0].height, container.streams.video[0].width
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
@@ -211,7 +222,8 @@ def _open(path: str | Path) -> Iterator["InputContainer"]:
     if reason:
         raise DreamError(f"cannot read the film {path}: {reason}")
     try:
-        container = av.open(f"file:{path}")  # without `file:`, a colon in the name would mean a protocol
+        # Without `file:`, a colon in the name would mean a protocol.
+        container = av.open(f"file:{path}", options={"format_whitelist": FILMS})
     except (FFmpegError, OSError, ValueError) as error:
         raise DreamError(f"cannot read the film {path}: {getattr(error, 'strerror', None) or error}") from None
     with container:

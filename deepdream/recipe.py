@@ -15,7 +15,7 @@ import shlex
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import accumulate, count
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -116,11 +116,15 @@ TABLE = (
     # The network
     Setting("model", "--model", str, "a network's name (`deepdream models` lists them), or a folder with its files; "
             "without it, GoogLeNet, or SqueezeNet if GoogLeNet's weights cannot be downloaded", USERS, metavar="NAME",
-            knob="Network", but={"train": {"option": "--from", "alias": "--model", "help": "the network to start from: "
+            knob="Network", but={"studio": {"help": "which network looks at the picture; each has learnt from other "
+            "pictures, and sees other things in yours"},
+            "train": {"option": "--from", "alias": "--model", "help": "the network to start from: "
             "its name, or a folder with its files; without it, GoogLeNet, or SqueezeNet if GoogLeNet's weights cannot "
             "be downloaded"}}),
     Setting("engine", "--engine", str, "caffe or torch; without it, DEEPDREAM_ENGINE, or Caffe if it is installed",
-            USERS, choices=("caffe", "torch"), metavar="NAME", knob="Engine", but={"train": {"help": "caffe or torch; "
+            USERS, choices=("caffe", "torch"), metavar="NAME", knob="Engine",
+            but={"studio": {"help": "the program that does the work: Caffe as in 2015, or PyTorch, which is faster"},
+            "train": {"help": "caffe or torch; "
             "without it, DEEPDREAM_ENGINE, or PyTorch if it is installed, which trains faster"}}),
     Setting("device", "--device", str, "where PyTorch runs: auto (an NVIDIA GPU, or else the processor), cpu, cuda or "
             "mps; without it, auto, or cpu for batch, grid and atlas", USERS, metavar="NAME"),
@@ -174,17 +178,23 @@ TABLE = (
             "says", GOAL, metavar="NAME", kept=False),
     Setting("end", "--layer", str, "the layer to climb (`deepdream layers` lists them); without it, the network's "
             "default", (*GOAL, "train"), alias="--end", metavar="NAME", varies=True,
-            knob="What to look for (layer)", but={"train": {"help": "the layer to train, and to dream of later; "
+            knob="What to look for (layer)", but={
+            "studio": {"help": "the layer of the network whose findings are made stronger: early ones find strokes, "
+            "late ones whole things"}, "train": {"help": "the layer to train, and to dream of later; "
             "without it, the network's default"}}),
     Setting("guide", "--guide", File, "dream of what is in this picture (reduced to half a megapixel)", GOAL,
-            metavar="IMAGE", knob="Dream of this picture (guide)", but={"video": {"metavar": "FILE",
+            metavar="IMAGE", knob="Dream of this picture (guide)",
+            but={"studio": {"help": "the dream takes its forms from what is in this picture"},
+            "video": {"metavar": "FILE",
             "help": "dream of what is in this picture, or in this film, frame by frame (reduced to half a "
             "megapixel)"}}),
     Setting("objective", "--objective", str, "what to climb in place of a layer: a sum such as \"L2('inception_4c/"
             "output') + 8000 * channel('inception_4c/output', 237)\" of the terms L2(layer), guide(layer, image), "
             "channel(layer, i), unit(layer, i, x, y), logit(class), strongest(layer, n), weakest(layer, n), "
             "typical(layer, n) and caricature(layer, image); write --objective=... if it begins with a minus",
-            GOAL, metavar="SUM", knob="Draw a thing (objective)"),
+            GOAL, metavar="SUM", knob="Draw a thing (objective)", but={"studio": {"help": "a thing that the network "
+            "knows, such as peacock, in place of a layer; or a sum of terms, such as L2('inception_4c/output') + "
+            "logit('peacock')"}}),
     # How
     Setting("iter_n", "--iterations", int, "steps at each octave", DREAMS, 10, low=0, high=10_000, varies=True,
             passed=True, knob="Repeats (iterations)", but={"journey": {"default": 4}}),
@@ -584,7 +594,7 @@ def _with_guides(words: Any, find: Callable[[str], str]) -> Any:
                 case ast.Call(func=ast.Name(id="guide" | "caricature")):
                     for path in [*node.args[1:2], *(it.value for it in node.keywords if it.arg == "image")]:
                         match path:
-                            case ast.Constant(value=str(), lineno=line, end_lineno=last) if line == last:
+                            case ast.Constant(value=str()):
                                 paths.append(path)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         pass  # it is the name of a class, or `objectives.parse` says what is wrong with it
@@ -592,11 +602,13 @@ def _with_guides(words: Any, find: Callable[[str], str]) -> Any:
     found = [repr(find(str(path.value))).encode() for path in paths]
     if not found:
         return words
-    lines = text.encode().splitlines(keepends=True)
+    data = text.encode()
+    lines = [0, *accumulate(len(line) for line in data.splitlines(keepends=True))]  # where each begins
     for path, name in zip(paths[::-1], found[::-1]):  # from the end, so that the positions before it stay
-        line = lines[path.lineno - 1]
-        lines[path.lineno - 1] = line[: path.col_offset] + name + line[path.end_col_offset :]
-    return b"".join(lines).decode()
+        first = lines[path.lineno - 1] + path.col_offset
+        last = lines[(path.end_lineno or path.lineno) - 1] + (path.end_col_offset or 0)
+        data = data[:first] + name + data[last:]
+    return data.decode()
 
 
 def option(name: str, command: str = "") -> str:

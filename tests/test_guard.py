@@ -1,11 +1,17 @@
 """Attacks on the studio's page, against the real server: each froze it, filled it, or crossed to another visitor."""
 
 import json
+import os
 import re
+import signal
+import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -15,7 +21,9 @@ requests = pytest.importorskip("requests")
 client = pytest.importorskip("websockets.sync.client", reason="websockets is not installed: pip install websockets")
 from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
 
-from deepdream.studio import guard  # noqa: E402
+from deepdream.errors import DreamError  # noqa: E402
+from deepdream.recipe import all_files, complete, with_files  # noqa: E402
+from deepdream.studio import guard, shelf, turns  # noqa: E402
 
 PROTOCOL = "v1.kernel.websocket.jupyter.org"
 
@@ -60,7 +68,8 @@ def connect(address, cookie=None, path="/api/kernels/mine/channels?session_id=x"
 
 def message(kind, content, channel="shell"):
     header = {"msg_id": uuid4().hex, "msg_type": kind, "session": "s", "username": "", "version": "5.2", "date": ""}
-    return {"header": header, "content": content, "channel": channel, "metadata": {}, "parent_header": {}}
+    rest = {"metadata": {}, "parent_header": {}, "buffers": []}
+    return {"header": header, "content": content, "channel": channel} | rest
 
 
 def comm(data, comm_id="any"):
@@ -264,3 +273,120 @@ def test_the_token_leaves_the_address_and_guesses_are_slowed(browser, tmp_path):
         page.close()
     with serving("--host", "0.0.0.0") as (told, _):
         assert len(told.split("?token=")[1]) > 15
+
+
+def test_what_a_browser_says_is_short_and_finite():
+    """One message could take 3 MB of memory for ever, or be sent back with each message; another closed a widget in
+    such a way that its panel could not be closed."""
+    ear = guard.Ear()
+    assert ear.hear(json.dumps(message("comm_close", {"comm_id": "a"}))) is None
+    assert ear.hear(json.dumps(message("comm_open", {"comm_id": "a", "target_name": "solara.control"}))) is None
+    control = {"target_name": "jupyter.widget.control", "data": {}}
+    for refused in (
+        comm({"method": "custom", "content": "x" * guard.MOST_TEXT}),
+        comm({"method": "update", "state": {"value": float("nan")}}),
+        comm({"method": "update", "state": {"value": 1}}).replace(": 1", ": 1e999"),
+        comm({"method": "custom", "content": {}}, ["a"]),
+        json.dumps(message("comm_open", control | {"comm_id": "x" * 200})),
+    ):
+        with pytest.raises(guard.RefusedError):
+            ear.hear(refused)
+    said = message("kernel_info_request", {})
+    said["header"] |= {"username": "x" * 1000, "more": "x"}
+    heard = json.loads(ear.hear(json.dumps(said)))["header"]
+    assert len(heard["username"]) == guard.MOST_NAME and heard.keys() == said["header"].keys() - {"more"}
+    opened = json.dumps(message("comm_open", control | {"comm_id": "a"}))
+    with pytest.raises(guard.RefusedError):
+        for _ in range(guard.STATES + 5):
+            ear.hear(opened)
+
+
+def test_who_reads_nothing_is_cut_off(house):
+    """Such a one held the place of their dream for ever: the server waited until they had read what it had sent."""
+    address, server = house
+    with connect(address, max_queue=1, ping_interval=None, close_timeout=0) as socket:
+        port = socket.local_address[1]
+        socket.send(json.dumps(message("comm_open", {"target_name": "jupyter.widget.control", "comm_id": "c",
+                                                     "data": {}}) | {"metadata": {"version": "1.0.0"}}))  # fmt: skip
+        for _ in range(guard.STATES // 2):
+            socket.send(comm({"method": "request_states"}, "c"))
+        deadline = time.monotonic() + 180
+        while any(c.raddr and c.raddr.port == port and c.status == "ESTABLISHED" for c in connections(server)):
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+
+
+def connections(server):
+    import psutil
+
+    return psutil.Process(server.pid).net_connections("tcp")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no second address of their own")
+def test_one_address_cannot_have_all_connections(house):
+    address, _ = house
+    where = "127.0.0.1", int(address.rpartition(":")[2])
+    held = [socket.create_connection(where, source_address=("127.0.0.2", 0)) for _ in range(450)]
+    assert [connection.recv(1) for connection in held[-1:]] == [b""]
+    assert requests.get(address, timeout=60).ok
+    for connection in held:
+        connection.close()
+
+
+def test_pictures_do_not_outlive_the_server(tmp_path):
+    """SIGTERM, and a terminal that was closed, left all visitors' pictures behind."""
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        command = [sys.executable, "-m", "deepdream", "serve"]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"TMPDIR": str(tmp_path)})
+        assert b"http" in server.stdout.readline() and list(tmp_path.glob("deepdream-page-*"))
+        server.send_signal(number)
+        assert server.wait(60) == 0 and not list(tmp_path.glob("deepdream-page-*"))
+
+
+def test_no_file_of_the_machine_is_read(tmp_path):
+    """A path in two pieces, on two lines, was overlooked; and a film could be a list of other films."""
+    objective = "guide('fire8/concat', '/etc/'\n'secret.png') + L2('é') + guide('fire8/concat',\n'b.png')"
+    film = complete("zoom", {"image": "a.png", "objective": objective})
+    assert sorted(all_files(film).values()) == ["/etc/secret.png", "a.png", "b.png"]
+    found = with_files(film, lambda _, path: path.upper())["objective"]
+    assert found == "guide('fire8/concat', '/ETC/SECRET.PNG') + L2('é') + guide('fire8/concat',\n'B.PNG')"
+    clip(tmp_path / "other.mp4")
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile other.mp4\n")
+    assert shelf.view_picture(tmp_path / "other.mp4", "a.mp4").jpeg
+    with pytest.raises(DreamError, match="cannot read the film"):
+        shelf.view_picture(tmp_path / "list.mp4", "a.mp4")
+
+
+def clip(path):
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as film:
+        stream = film.add_stream("libx264", rate=10, width=64, height=64, pix_fmt="yuv420p")
+        film.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
+        film.mux(stream.encode())
+
+
+def test_a_visitors_files_are_bounded(tmp_path, monkeypatch):
+    """A film of 400 kB took 1.9 GB to look at; many small files fill the memory; and one of the name of a dream that
+    was being made became that dream, under the sha256 of the other, in the looks of everyone."""
+    clip(tmp_path / "a.mp4")
+    monkeypatch.setattr(shelf, "MOST_PIXELS", 64 * 64 - 1)
+    with pytest.raises(DreamError, match="64 x 64 pixels"):
+        shelf.view_picture(tmp_path / "a.mp4", "a.mp4")
+    mine = shelf.Shelf(tmp_path)
+    out = mine.new("dream", "mountains.jpg", ".png")
+    assert mine.keep(out.name, b"another") != out.name
+    out.write_bytes(b"dream")
+    mine.files[out.name] = out
+    assert mine.keep(out.name, b"dream") == out.name
+    monkeypatch.setattr(shelf, "MOST_FILES", len(mine.files))
+    with pytest.raises(DreamError, match="files"):
+        mine.keep("b.png", b"b")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux chooses whom to end")
+def test_when_memory_is_short_a_worker_ends_and_not_the_page():
+    assert turns.Crew(1, 1).run_now(read_score) == "1000"
+
+
+def read_score(report):
+    return Path("/proc/self/oom_score_adj").read_text().strip()

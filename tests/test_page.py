@@ -143,8 +143,9 @@ def test_looks_of_the_photograph_and_things_to_draw(page):
     looks = page.get_by_role("group", name="Looks").get_by_role("button")
     expect(looks).to_have_count(9)
     expect(looks.locator("img[src]")).to_have_count(9)
-    page.get_by_role("button", name="Eyes").click()
-    expect(page.get_by_role("button", name="Eyes")).to_have_attribute("aria-pressed", "true")
+    eyes = page.get_by_role("button", name="Eyes eyes look at you from everywhere")
+    eyes.click()
+    expect(eyes).to_have_attribute("aria-pressed", "true")
     expect(page.get_by_label(LAYER, exact=True)).to_have_value(re.compile("fire5/concat"))
     page.get_by_role("slider", name="How much").fill("1")
     page.get_by_role("slider", name="How much").blur()
@@ -153,9 +154,9 @@ def test_looks_of_the_photograph_and_things_to_draw(page):
     field = page.get_by_role("combobox", name="Find a thing to draw")
     field.fill("peaco")
     page.get_by_role("listbox", name="Find a thing to draw").get_by_role("option").first.click()
-    expect(command(page)).to_have_value(re.compile(r"logit\('peacock'\)"))
+    expect(command(page)).to_have_value(re.compile("logit.*peacock"))
     turn(page, OBJECTIVE, "anemone fish")
-    expect(command(page)).to_have_value(re.compile(r"logit\('anemone fish'\)"))
+    expect(command(page)).to_have_value(re.compile("logit.*anemone fish"))
     turn(page, OBJECTIVE, "")
 
 

@@ -610,8 +610,11 @@ def test_what_is_no_film_is_refused(panel, tmp_path):
         panel._take_film(name, 9, data)
         assert says in panel.picture.note and name not in panel.shelf.files and panel.source == ""
     clips.write(tmp_path / "c.mp4", clips.panned(2))
-    note = dropped(panel, "c.mp4", (tmp_path / "c.mp4").read_bytes())
-    assert "unknown picture 'c.mp4'" in note and panel.knobs["image"].value == "mountains.jpg"
+    data = (tmp_path / "c.mp4").read_bytes()
+    assert dropped(panel, "c.mp4", data, "mask") == "c.mp4 is a film, and here is a place for a picture."
+    assert panel.source == "" and "c.mp4" not in panel.shelf.files
+    assert dropped(panel, "c.mp4", data) == "c.mp4 is here; now press My video." and panel.source == "c.mp4"
+    assert panel.knobs["image"].value == "mountains.jpg"
 
 
 def test_uploads_are_looked_at_in_a_process(apart, photo, tmp_path, monkeypatch):

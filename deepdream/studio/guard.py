@@ -27,14 +27,9 @@ INVITED = 120  # seconds that a page may take to connect
 AWAY = 60  # seconds without a connection after which a visitor's dream is stopped, and their place may be given away
 PAUSE = 1.0  # seconds after a wrong token
 MESSAGES = "comm_msg", "comm_open", "comm_close", "comm_info_request", "kernel_info_request"
-TARGETS = ("jupyter.widget.control",)
-TRAITS = (
-    "value",
-    "index",
-    "is_open",
-    "unsaved",
-    "note",
-)  # of widgets, that a browser may set: no limits of knobs, for example
+TARGETS = "jupyter.widget.control", "solara.control"  # the second, which would run other apps, hears nothing
+# What a browser may set of widgets: no limits of knobs, for example
+TRAITS = "value", "index", "is_open", "unsaved", "note"
 BURST, RATE = 300, 60  # messages: at once, and a second
 STATES = 40  # requests for the state of all widgets, and comms for that, in a burst
 HEADER = "msg_id", "msg_type", "session", "username", "version", "date"  # what a message's header holds
@@ -185,13 +180,14 @@ class Ear:
             text, buffers = (data.encode(), []) if isinstance(data, str) else take_apart(data)
             if len(text) > MOST_TEXT:
                 raise RefusedError("too long a message")
-            message = json.loads(text)
-            if message["header"]["msg_type"] == "comm_close":  # what a browser has opened ends with its panel
+            clean = self._clean(json.loads(text))
+            # What a browser has opened ends with its panel.
+            if clean["header"]["msg_type"] == "comm_close" or clean["content"].get("target_name") == TARGETS[1]:
                 return None
-            clean = json.dumps(self._clean(message), allow_nan=False)
+            said = json.dumps(clean, allow_nan=False)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error):
             raise RefusedError("not a message") from None
-        return clean if isinstance(data, str) else put_together(clean.encode(), buffers)
+        return said if isinstance(data, str) else put_together(said.encode(), buffers)
 
     def _clean(self, message: dict[str, Any]) -> dict[str, Any]:
         kind, content = message["header"]["msg_type"], message["content"]
@@ -207,13 +203,14 @@ class Ear:
             raise RefusedError("not a name")
         version = message["metadata"].get("version", "")
         header = {name: str(value)[:MOST_NAME] for name, value in message["header"].items() if name in HEADER}
-        return {"header": header, "channel": message["channel"], "content": content, "parent_header": {},
-                "metadata": {"version": version}}  # fmt: skip
+        return {"header": header, "channel": message["channel"], "content": content, "buffers": [],
+                "parent_header": {}, "metadata": {"version": version}}  # fmt: skip
 
     def _clean_data(self, data: dict[str, Any]) -> None:
         method = data.get("method")
         if method == "update":
-            data["state"] = {name: value for name, value in data["state"].items() if name in TRAITS}
+            state = data["state"].items()  # a list of ours always has a choice
+            data["state"] = {name: value for name, value in state if name in TRAITS and value is not None}
             data["buffer_paths"] = []
         elif method == "request_states":
             self._count_state()

@@ -29,12 +29,14 @@ async function main() {
   const manager = new solara.WidgetManager(context, rendermime, { saveState: false });
 
   // The panel lives on the server, so one that was there before is the same after a reload, or in a second tab.
-  const panel = await findPanel(kernel);
+  const late = new Promise((_, reject) => setTimeout(reject, 60_000));
+  const panel = await Promise.race([findPanel(kernel), late]);
   await manager.fetchAll();
   const view = await manager.create_view(await manager.get_model(panel));
   requirejs(["@jupyter-widgets/base"], (base) =>
     base.JupyterPhosphorWidget.attach(view.pWidget, document.getElementById("panel")));
   document.getElementById("loading").remove();
+  await manager.fetchAll(); // what happened while it loaded
 
   kernel.connectionStatusChanged.connect(async (_, status) => {
     if (leaving) return;
@@ -74,5 +76,6 @@ async function comeBack(kernel) {
 
 main().catch((error) => {
   console.error(error);
-  say("The page could not be shown; reload it.");
+  document.getElementById("loading")?.remove();
+  say("The page could not be shown. If it is open in other tabs, close one; then reload it.");
 });

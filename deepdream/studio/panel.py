@@ -30,7 +30,7 @@ from ..pictures import encode, load_image
 from ..recipe import File, Recipe, all_files, complete, from_record, settings, size_of
 from . import tasks
 from .knobs import NOISE, ROWS, WISHES, Knobs, command_line, label, noise_size
-from .shelf import FILM_SUFFIXES, MOST_SHOWN, Shelf, is_film, widest
+from .shelf import FILM_SUFFIXES, MOST_KEPT, MOST_SHOWN, Shelf, is_film, widest
 from .tasks import StoppedError, say_time
 from .turns import Crew
 from .widgets import MOST_BYTES, Drop, Fold, Help, Line, Picture, Search, Slider, Strip
@@ -43,6 +43,7 @@ SOURCE = "image", "width"  # knobs beside the picture
 BUTTONS = "dream", "stop", "again", "undo", "tour"  # above the picture
 CHANNELS = 12  # shown at a time
 MOST_PAST = 48  # dreams in the history
+PIXEL = 3  # bytes of a film's frame that is kept while the film is made
 KNOBS_LINE, PICTURE_LINE = "The command for these knobs", "The command for this picture"
 FILM_RATE = 10.0  # frames a second of a film from a picture
 FILMS = {
@@ -165,8 +166,8 @@ class Studio(ipywidgets.VBox):
                 _box("dd-buttons", [self.buttons[name] for name in BUTTONS]),
                 self.picture,
                 self.past,
-                _box("dd-films", [Fold(label="Films"), *films]),
                 self.strip,
+                _box("dd-films", [Fold(label="Films"), *films]),
             ],
             "dd-controls": [more],
             "dd-command": [self.line],
@@ -183,7 +184,7 @@ class Studio(ipywidgets.VBox):
         return [*parts, self._make_drop(name)] if row.kind is File else parts
 
     def _make_drop(self, name: str) -> Drop:
-        what = "a photograph" if name == "image" else f"a picture for {label(name)}"
+        what = "a photograph" if name == "image" else f"a {name}"
         return Drop(partial(self._take_file, name), what=what, anywhere=name == "image")
 
     # Knobs and settings
@@ -233,6 +234,8 @@ class Studio(ipywidgets.VBox):
         elif name in ("seed", "width") and not (last.image or last.dream):
             self._show()  # other noise
         self.strip.chosen = self.knobs["end"].value
+        if name in ("end", "objective", "guide"):
+            self.looks.chosen = ""  # `_choose_look` says it again
         self._follow_wishes()
         self._show_command()
 
@@ -258,7 +261,7 @@ class Studio(ipywidgets.VBox):
             command = ""
             self._say_error(error)
         else:
-            if was_wrong:
+            if was_wrong or not self.busy:  # what was said of the knobs before no longer holds
                 self.say("")
         with self.line.hold_sync():
             self.line.text, self.line.about = command, KNOBS_LINE
@@ -399,6 +402,10 @@ class Studio(ipywidgets.VBox):
     def _take_file(self, role: str, name: str, size: int, data: bytes | None) -> None:
         """Take a file that was dropped on the place for this role; of one that is too large, there are no data."""
         with self._saying():
+            if is_film(name) and role == "image":
+                return self._take_film(name, size, data)
+            if is_film(name):
+                raise DreamError(f"{name} is a film, and here is a place for a picture")
             if role == "image" and self.busy:
                 raise DreamError(f"a dream is being made; wait for it or stop it, then drop {name} again")
             name = self._put_on_shelf(name, size, data)
@@ -545,8 +552,9 @@ class Studio(ipywidgets.VBox):
         began = time.monotonic()
 
         def waiting(place: int) -> None:
-            where = "you are next" if place == 1 else f"number {place}"
-            self._show_report(text=f"In the queue: {where}; {say_time(time.monotonic() - began)} so far")
+            where, waited = "you are next" if place == 1 else f"number {place}", time.monotonic() - began
+            queue = f"In the queue: {where}; {say_time(waited)} so far"
+            self._show_report(text="Starting" if place == 1 and waited < 3 else queue)
 
         return self.crew.run(task, (None, *args) if net else args, self._show_report, self.stopping, waiting)
 
@@ -589,6 +597,9 @@ class Studio(ipywidgets.VBox):
             allowed = f"a dream of {name or NOISE} may be at most {most} pixels wide"
             raise DreamError(f"{{setting}} is {wanted}; {allowed}", "width")
         pixels = wanted * wanted * height / width
+        if frames > 1 and PIXEL * pixels * frames > MOST_KEPT:
+            takes = f"its frames take {PIXEL * pixels * frames / 2**20:.0f} MB, and {MOST_KEPT >> 20} MB are allowed"
+            raise DreamError(f"{takes}; lower the width or the length")
         shares = sum(recipe["octave_scale"] ** (-2.0 * octave) for octave in range(recipe["octave_n"]))
         work = pixels * shares * recipe["iter_n"] * frames
         if self.crew.most_work and work > self.crew.most_work:

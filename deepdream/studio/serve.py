@@ -9,14 +9,16 @@ import logging
 import os
 import secrets
 import shlex
+import signal
 import socket
 import time
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import current_thread, main_thread
 from typing import Any
 from urllib.parse import quote
 
@@ -31,6 +33,10 @@ NEEDS = {
 }  # fmt: skip
 PORT, PORTS = 8866, 50  # the first to try, and how many
 MOST_MESSAGE = 3 * 2**20  # bytes; studio.js sends files in pieces of 1 MB
+MOST_CONNECTIONS = 400  # of which one address may have half
+PATIENCE = 60  # seconds from one request of a connection to the next, or else it is closed
+PING, PONG = 20, 40  # seconds from one ping of a socket to the next, and within which it has to be answered
+MOST_KNOWN = 10_000  # cookies of those who knew the token
 HERE = Path(__file__).parent
 BUNDLE, REQUIRE = "@widgetti/solara-vuetify3-app@5.1.1/dist", "requirejs@2.3.6/require.js"
 LOGIN = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -70,10 +76,24 @@ def serve(host: str = "127.0.0.1", port: int | None = None, token: str | None = 
     with TemporaryDirectory(prefix="deepdream-page-") as folder:  # all pictures, gone with the server
         os.environ |= {"SOLARA_TELEMETRY_MIXPANEL_ENABLE": "false", "SOLARA_HOME": folder, "SOLARA_MODE": "production"}
         url = _url(host, listener.getsockname()[1], token)
-        with suppress(KeyboardInterrupt):  # which the server raises again once it has ended well
+        with suppress(KeyboardInterrupt), _interrupted():  # the server raises it again once it has ended well
             asyncio.run(
                 _serve(listener, Page(token, at_once, minutes, idle, folder), lambda: on_ready and on_ready(url))
             )
+
+
+@contextmanager
+def _interrupted() -> Iterator[None]:
+    """Whatever else ends this process is as Ctrl-C here, so that the visitors' pictures do not stay behind."""
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if current_thread() is not main_thread():
+        names = []
+    before = {name: signal.signal(getattr(signal, name), signal.default_int_handler) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 def _is_there(package: str, which: str) -> bool:
@@ -120,9 +140,9 @@ async def _serve(listener: socket.socket, page: "Page", on_ready: Callable[[], o
     """Run the server until Ctrl-C."""
     import uvicorn
 
-    config = uvicorn.Config(page.app, log_level="critical", access_log=False, server_header=False,
+    config = uvicorn.Config(page.app, **_protocols(), log_level="critical", access_log=False, server_header=False,
                             ws_max_size=MOST_MESSAGE, ws_per_message_deflate=False, timeout_graceful_shutdown=1,
-                            limit_concurrency=400)  # fmt: skip
+                            ws_ping_interval=PING, ws_ping_timeout=PONG)  # fmt: skip
     server = uvicorn.Server(config)
     sweeper = asyncio.create_task(page.sweep())
     ready = asyncio.create_task(_when_started(server, on_ready))
@@ -132,6 +152,35 @@ async def _serve(listener: socket.socket, page: "Page", on_ready: Callable[[], o
         sweeper.cancel()
         ready.cancel()
         page.close()
+
+
+def _protocols() -> dict[str, Any]:
+    """Uvicorn's protocols, with less patience: it would wait for ever for who says nothing, or reads nothing."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+    class Http(H11Protocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            address, all_of_them = transport.get_extra_info("peername"), list[Any](self.connections)
+            theirs = sum(bool(other.client and address and other.client[0] == address[0]) for other in all_of_them)
+            if len(all_of_them) > MOST_CONNECTIONS or theirs > MOST_CONNECTIONS // 2:
+                transport.abort()
+            self.loop.call_later(PATIENCE, self.look, None)
+
+        def look(self, before: Any) -> None:
+            """Cut off who has made no new request since we looked before."""
+            if self.transport.get_protocol() is self and not self.transport.is_closing():
+                if self.cycle is before:
+                    self.transport.abort()
+                self.loop.call_later(PATIENCE, self.look, self.cycle)
+
+    class Socket(WebSocketsSansIOProtocol):
+        def keepalive_timeout(self) -> None:
+            super().keepalive_timeout()
+            self.transport.abort()  # what was sent and is not read would keep it open
+
+    return {"http": Http, "ws": Socket}
 
 
 async def _when_started(server: Any, on_ready: Callable[[], object]) -> None:
@@ -245,6 +294,8 @@ class Page:
 
         cookie = secrets.token_urlsafe(24)
         self.house.known[cookie] = time.monotonic()
+        for old in list(self.house.known)[:-MOST_KNOWN]:
+            del self.house.known[old]
         return _with_cookie(RedirectResponse("/", 303), cookie)
 
     async def _say_here(self, request: Any) -> Any:
@@ -318,7 +369,7 @@ class Page:
 
     def _is_new(self, visitor: Visitor) -> bool:
         panel = self.panels.get(visitor.kernel_id)
-        return panel is None or not (panel.busy or panel.history)
+        return panel is None or not (panel.busy or panel.history or len(panel.states) > 1)
 
     async def sweep(self) -> None:
         """From time to time, stop the dreams of visitors who have gone, and close panels that nobody uses."""
@@ -334,7 +385,8 @@ class Page:
                     if visitor.gone is not None and now - visitor.gone > min(AWAY, 60 * self.idle):
                         panel.stop()
                 elif now - visitor.used > 60 * self.idle:
-                    await asyncio.to_thread(self.house.leave, cookie)
+                    with suppress(Exception):  # Solara's; the others' panels are to be closed all the same
+                        await asyncio.to_thread(self.house.leave, cookie)
 
     def close(self) -> None:
         """Close all panels, and end what they do."""

@@ -11,15 +11,17 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from ..errors import DreamError
-from ..films import film_about, read_film
+from ..films import film_about, film_size, read_film
 from ..jobs import sha256
 from ..pictures import SAMPLES, encode, kinds, load_image, open_picture, picture_settings
 
 MOST_PIXELS = 40_000_000  # of an uploaded picture
+MOST = f"at most {MOST_PIXELS // 10**6} megapixels are allowed; make it smaller"
 MOST_SIDE = 30_000  # pixels
 MOST_SHOWN, VIEW_WIDTH = 2_000_000, 1600  # pixels of the picture as it is shown
 FILM_SUFFIXES = ".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi"
 MOST_KEPT = 500 * 2**20  # bytes of one panel's pictures
+MOST_FILES = 200  # of one panel: of each, there is a view in memory
 MOST_KEPT_BY_ALL = 4 * 2**30  # bytes of the pictures of all panels of a page
 
 
@@ -46,6 +48,7 @@ class Shelf:
         self.files = dict(SAMPLES)
         self.views: dict[str, View] = {}  # of the pictures that were looked at
         self.digests: dict[str, str] = {}
+        self.promised: set[str] = set()  # names of what is being made
 
     def find(self, name: str) -> str:
         """The path of the picture of this name; raises DreamError if there is none."""
@@ -78,7 +81,7 @@ class Shelf:
         name = _clean(name)
         stem, suffix = os.path.splitext(name)
         n = 1
-        while name in self.files and self.files[name].read_bytes() != data:
+        while self._is_taken(name, data):
             n += 1
             name = f"{stem}-{n}{suffix}"
         if name not in self.files:
@@ -87,6 +90,10 @@ class Shelf:
             path.write_bytes(data)
             self.files[name] = path
         return name
+
+    def _is_taken(self, name: str, data: bytes) -> bool:
+        """Whether a file of this name is another one, or will be."""
+        return self.files[name].read_bytes() != data if name in self.files else name in self.promised
 
     def remove(self, name: str) -> None:
         """Remove a file that was kept."""
@@ -98,13 +105,14 @@ class Shelf:
         for n in count(1):
             path = Path(self.folder.name, f"{stem}-{what}-{n}{suffix}")
             if path.name not in self.files:
+                self.promised.add(path.name)
                 return path
         raise AssertionError
 
     def check_room(self, needed: int = 0) -> None:
         """Raise a DreamError if there is no room for so many bytes more."""
-        if _size(self.folder.name) + needed > MOST_KEPT:
-            most = f"at most {MOST_KEPT >> 20} MB of pictures"
+        if _size(self.folder.name) + needed > MOST_KEPT or len(self.files) >= MOST_FILES:
+            most = f"at most {MOST_KEPT >> 20} MB of pictures, and {MOST_FILES} files"
             raise DreamError(f"one panel keeps {most}; download what you like, and begin a new panel")
         if self.within and _size(self.within) + needed > MOST_KEPT_BY_ALL:
             raise DreamError("the visitors' pictures fill the space that there is for them; come back later")
@@ -150,6 +158,7 @@ def view_picture(path: str | Path, name: str) -> View:
     Of a stranger's file, this is for a process of its own: a decoder may crash, or need much memory.
     """
     if is_film(name):
+        _check_pixels(name, *film_size(path))
         frame = next(read_film(path, width=VIEW_WIDTH))
         fps, frames, _ = film_about(path)
         return View(frame.shape[:2], {}, encode(frame, "jpeg"), float(fps), frames)
@@ -163,20 +172,23 @@ def check_picture(name: str, data: bytes) -> None:
     """Raise a DreamError for a file that is no picture, or one that would be too large when it is unpacked."""
     from PIL import Image
 
-    most = f"at most {MOST_PIXELS // 10**6} megapixels are allowed; make it smaller"
     try:
         with Image.open(BytesIO(data), formats=kinds()) as image:
-            if max(image.size) > MOST_SIDE:
-                raise DreamError(f"{name} has {image.width:,} x {image.height:,} pixels; a side may have {MOST_SIDE:,}")
-            if image.width * image.height > MOST_PIXELS:
-                raise DreamError(f"{name} has {image.width:,} x {image.height:,} pixels; {most}")
+            _check_pixels(name, image.height, image.width)
             image.load()
     except Image.DecompressionBombError:
-        raise DreamError(f"{name} has far too many pixels; {most}") from None
+        raise DreamError(f"{name} has far too many pixels; {MOST}") from None
     except DreamError:
         raise
     except Exception:  # Pillow's decoders raise all kinds
         raise DreamError(f"{name} cannot be read as a picture; these can: {', '.join(kinds())}") from None
+
+
+def _check_pixels(name: str, height: int, width: int) -> None:
+    if max(height, width) > MOST_SIDE:
+        raise DreamError(f"{name} has {width:,} x {height:,} pixels; a side may have {MOST_SIDE:,}")
+    if width * height > MOST_PIXELS:
+        raise DreamError(f"{name} has {width:,} x {height:,} pixels; {MOST}")
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:

@@ -28,7 +28,7 @@ from .shelf import View, find_in, picture_size, view_picture, widest
 EVERY = 0.2  # seconds from one live picture to the next
 TOUR_STOPS, TOUR_OCTAVES, TOUR_WIDTH, TOUR_PIXELS = 6, 3, 240, 60_000
 CHANNEL_STEPS, CHANNEL_SIDE = 32, 80  # of the small picture of a channel
-LOOK_ITERATIONS = 6  # at most, for the small picture of a look
+LOOK_OCTAVES, LOOK_STEP = 2, 1.5  # so that even a small picture shows what a look is
 
 Report = Callable[..., bool]
 Files = Mapping[str, Path]
@@ -148,7 +148,8 @@ def show_channels(report: Report, net: Net | None, recipe: Recipe, layer: str, n
         raise DreamError(f"{layer} has {net.channels(layer)} channels, and all are shown")
     began = time.monotonic()
     for i, number in enumerate(numbers):
-        watch = Watch(report, lambda step: step.end, "live", i, len(numbers), began)
+        where = f"Channel {i + 1} of {len(numbers)}"
+        watch = Watch(report, lambda _, where=where: where, "live", i, len(numbers), began)
         picture = draw(net, channel(layer, number), CHANNEL_STEPS, on_step=watch, size=CHANNEL_SIDE)
         if watch.stopped is not None:
             raise StoppedError
@@ -162,8 +163,8 @@ def show_looks(report: Report, net: Net | None, recipe: Recipe, names: list[str]
         given = {key: recipe[key] for key in ("image", "width", "size", "seed", "model", "engine", "dtype")}
         small = complete("dream", looks.begin(given | {"look": name}))
         watch = Watch(lambda **_: report(), lambda step: "")
-        small["iter_n"] = min(small["iter_n"], LOOK_ITERATIONS)
-        small["octave_n"] = min(small["octave_n"], 3)
+        small["iter_n"], small["octave_n"] = min(small["iter_n"], 10), min(small["octave_n"], LOOK_OCTAVES)
+        small["step_size"] *= LOOK_STEP
         picture, _ = make_dream(small, net, watch, partial(find_in, files))
         if watch.stopped is not None or picture is None:
             return names[i:]
@@ -185,6 +186,7 @@ def film(report: Report, recipe: Recipe, folder: Path, out: str) -> dict[str, An
     if os.path.isdir(recipe["model"] or ""):
         recipe = recipe | {"model": os.path.abspath(recipe["model"])}
     os.chdir(folder)
+    report(text="Loading the network")
     watch, sound = FilmWatch(report), None
     if recipe["command"] == "video":
         net, recipe, params = prepare(recipe)

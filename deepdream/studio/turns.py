@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
+from pathlib import Path
 from threading import BoundedSemaphore, Event, Lock
 from typing import Any
 
@@ -129,6 +130,8 @@ def _work(pipe: Any, at_once: int, task: Callable[..., Any], args: tuple) -> Non
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends its workers
     if hasattr(os, "nice"):  # not on Windows
         os.nice(5)  # the page stays quick
+    with suppress(OSError):  # on Linux: where memory is short, we end, and not the page
+        Path("/proc/self/oom_score_adj").write_text("1000")
     os.environ.setdefault("DEEPDREAM_MEMORY", str(psutil.virtual_memory().available // 2 // at_once))
 
     def report(**what: Any) -> bool:
