@@ -301,6 +301,7 @@ def test_what_a_browser_says_is_short_and_finite():
             ear.hear(opened)
 
 
+@pytest.mark.slow  # the server's patience is a minute
 def test_who_reads_nothing_is_cut_off(house):
     """Such a one held the place of their dream for ever: the server waited until they had read what it had sent."""
     address, server = house
