@@ -444,12 +444,12 @@ def _open_report(path: str | None) -> Iterator[Callable[[dict[str, Any]], None]]
         try:
             file.write(f"{to_json(report)}\n".encode())
         except OSError as error:
-            raise DreamError(f"cannot write {path}: {error.strerror or error}") from None
+            raise DreamError(f"cannot write {path}: {reason(error)}") from None
 
     try:
         file = open(path or os.devnull, "ab", 0)  # noqa: SIM115, closed below, with nothing left to write
     except OSError as error:
-        raise DreamError(f"cannot write {path}: {error.strerror or error}") from None
+        raise DreamError(f"cannot write {path}: {reason(error)}") from None
     try:
         yield write
     finally:

@@ -60,7 +60,7 @@ def why_unreadable(path: str | Path, may_be_pipe: bool = False) -> str:
     except FileNotFoundError:
         return "there is no such file"
     except OSError as error:
-        return error.strerror or str(error)
+        return reason(error)
     except ValueError:  # a zero byte, or half a character
         return "no file can have this name"
     if stat.S_ISDIR(mode):
@@ -131,7 +131,7 @@ def whole(path: Path, part: Path | None = None) -> Iterator[Path]:
             os.fsync(written.fileno())  # so that not even a power cut leaves half a file under that name
         os.replace(part, path)
     except OSError as error:
-        raise CannotWriteError(f"cannot write {path}: {error.strerror or error}") from None
+        raise CannotWriteError(f"cannot write {path}: {reason(error)}") from None
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import DreamError, whole, why_unreadable
+from .errors import DreamError, reason, whole, why_unreadable
 from .net import check_image
 from .pictures import (
     check_output,
@@ -187,14 +187,14 @@ def _decode(container: "InputContainer", errors: list[str]) -> Iterator["VideoFr
         try:
             packet = next(packets, None)
         except FFmpegError as error:  # nothing can be read after it
-            errors.append(error.strerror or str(error))
+            errors.append(reason(error))
             return
         if packet is None:
             return
         try:
             frames = packet.decode()
         except FFmpegError as error:  # the packets after it may be whole
-            errors.append(error.strerror or str(error))
+            errors.append(reason(error))
             continue
         yield from frames
 
@@ -218,14 +218,14 @@ def _open(path: str | Path) -> Iterator["InputContainer"]:
     import av
     from av.error import FFmpegError
 
-    reason = why_unreadable(path)
-    if reason:
-        raise DreamError(f"cannot read the film {path}: {reason}")
+    fault = why_unreadable(path)
+    if fault:
+        raise DreamError(f"cannot read the film {path}: {fault}")
     try:
         # Without `file:`, a colon in the name would mean a protocol.
         container = av.open(f"file:{path}", options={"format_whitelist": FILMS})
     except (FFmpegError, OSError, ValueError) as error:
-        raise DreamError(f"cannot read the film {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise DreamError(f"cannot read the film {path}: {reason(error)}") from None
     with container:
         if not container.streams.video:
             raise DreamError(f"cannot read the film {path}: there are no pictures in it")

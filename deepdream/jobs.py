@@ -16,7 +16,7 @@ import numpy as np
 from .draw import draw
 from .dream import OnStep, Step, deepdream, fit_brightness
 from .engines import load_net
-from .errors import DreamError, why_unreadable
+from .errors import DreamError, reason, why_unreadable
 from .films import follow_film, is_film, read_film, read_settings
 from .hold import clouds
 from .keys import KeyFile, Keys
@@ -321,7 +321,7 @@ def sha256(file: str | Path) -> str:
         with open(file, "rb") as f:
             return hashlib.file_digest(f, "sha256").hexdigest()
     except OSError as error:
-        raise DreamError(f"cannot read {file}: {error.strerror or error}") from None
+        raise DreamError(f"cannot read {file}: {reason(error)}") from None
 
 
 def read_recipe(path: str | Path) -> tuple[Recipe, dict[str, Any]]:

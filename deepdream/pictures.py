@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import DreamError, whole, why_unreadable
+from .errors import DreamError, reason, whole, why_unreadable
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -55,9 +55,9 @@ def open_picture(source: str | Path | BytesIO, name: object = None) -> Iterator[
     from PIL import Image
 
     cannot = f"cannot read the picture {source if name is None else name}"
-    reason = "" if isinstance(source, BytesIO) else why_unreadable(source, may_be_pipe=True)
-    if reason:
-        raise DreamError(f"{cannot}: {reason}")
+    fault = "" if isinstance(source, BytesIO) else why_unreadable(source, may_be_pipe=True)
+    if fault:
+        raise DreamError(f"{cannot}: {fault}")
     formats = kinds()
     try:
         with warnings.catch_warnings():
@@ -71,7 +71,7 @@ def open_picture(source: str | Path | BytesIO, name: object = None) -> Iterator[
     except Image.DecompressionBombError:
         raise DreamError(f"{cannot}: it has more than {2 * MOST_PIXELS:,} pixels") from None
     except (OSError, ValueError, SyntaxError) as error:
-        raise DreamError(f"{cannot}: {getattr(error, 'strerror', None) or error}") from None
+        raise DreamError(f"{cannot}: {reason(error)}") from None
     except Exception:  # a damaged file can raise nearly anything
         raise DreamError(f"{cannot}: it is damaged") from None
 
@@ -280,8 +280,8 @@ def check_place(path: str | Path, name: object = None) -> None:
         with TemporaryFile(dir=there):
             pass
     except (OSError, ValueError) as error:  # ValueError: a zero byte, or half a character
-        reason = getattr(error, "strerror", None) or "no file can have this name"
-        raise DreamError(f"cannot write {path if name is None else name}: {reason}") from None
+        fault = getattr(error, "strerror", None) or "no file can have this name"
+        raise DreamError(f"cannot write {path if name is None else name}: {fault}") from None
 
 
 def is_picture(path: str) -> bool:

@@ -184,3 +184,21 @@ def browser(chromium):
         browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def address():
+    """The address of a studio's page on which one visitor dreams at a time, for as long as they like."""
+    from browsing import NO_LIMIT, serving  # late: it skips whoever imports it where there is no Playwright
+
+    with serving("--at-once", 1, *NO_LIMIT) as (address, _):
+        yield address
+
+
+@pytest.fixture
+def visit(browser, address):
+    """A function that opens the page as a visitor of their own."""
+    from browsing import visitors
+
+    with visitors(browser, address) as visit:
+        yield visit

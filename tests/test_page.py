@@ -42,18 +42,6 @@ from deepdream.recipe import VERSION
 
 
 @pytest.fixture(scope="module")
-def address():
-    with serving("--at-once", 1, *NO_LIMIT) as (address, _):
-        yield address
-
-
-@pytest.fixture
-def visit(browser, address):
-    with visitors(browser, address) as visit:
-        yield visit
-
-
-@pytest.fixture(scope="module")
 def page(browser, address):
     """The page of a visitor whom several tests share."""
     with visitors(browser, address) as visit:

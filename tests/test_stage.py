@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 from browsing import (
     FOR_EVER,
-    NO_LIMIT,
     REPEATS,
     button,
     dream,
     expect,
-    serving,
     shows,
     start,
     turn,
@@ -22,18 +20,6 @@ from browsing import (
 from PIL import Image
 
 import deepdream as dd
-
-
-@pytest.fixture(scope="module")
-def address():
-    with serving("--at-once", 1, *NO_LIMIT) as (address, _):
-        yield address
-
-
-@pytest.fixture
-def visit(browser, address):
-    with visitors(browser, address) as visit:
-        yield visit
 
 
 @pytest.fixture(scope="module")

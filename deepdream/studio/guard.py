@@ -25,6 +25,7 @@ MOST_TEXT = 4000  # bytes of what one message says, without its buffers
 MOST_NAME = 100  # letters of the name of a comm, or of what a header holds
 INVITED = 120  # seconds that a page may take to connect
 AWAY = 60  # seconds without a connection after which a visitor's dream is stopped, and their place may be given away
+MOST_KNOWN = 10_000  # cookies of those who knew the token
 PAUSE = 1.0  # seconds after a wrong token
 MESSAGES = "comm_msg", "comm_open", "comm_close", "comm_info_request", "kernel_info_request"
 TARGETS = "jupyter.widget.control", "solara.control"  # the second, which would run other apps, hears nothing
@@ -53,8 +54,7 @@ class Visitor:
     """One visitor, known by a cookie. `kernel_id` never leaves the server."""
 
     kernel_id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    sockets: int = 0
-    pages: list[int] = field(default_factory=lambda: list(range(MOST_SOCKETS)))  # free names for sockets
+    pages: list[int] = field(default_factory=lambda: list(range(MOST_SOCKETS)))  # names for sockets, those not in use
     used: float = field(default_factory=time.monotonic)  # when something was last heard from them
     gone: float | None = None  # since when they have no connection
     ear: "Ear" = field(default_factory=lambda: Ear())
@@ -73,7 +73,7 @@ class House:
         self.token, self.close, self.is_new = token, close, is_new
         self.visitors: dict[str, Visitor] = {}  # by their cookies
         self.invited: dict[str, float] = {}  # {cookie: when the page was sent, which then connects}
-        self.known: dict[str, float] = {}  # {cookie of those who knew the token: when they came}
+        self.known: dict[str, None] = {}  # cookies of those who knew the token, in the order in which they came
         self.guesses: dict[str, asyncio.Lock] = {}
 
     def may_enter(self, cookie: str | None) -> bool:
@@ -89,8 +89,16 @@ class House:
         self.invited = {other: sent for other, sent in self.invited.items() if now - sent < INVITED}
         self.invited[cookie] = now
 
-    def admit(self, cookie: str | None) -> Visitor | None:
-        """The visitor with this cookie, with one socket more; None for one who may not come in, or has no place.
+    def know(self) -> str:
+        """A cookie for one who knew the token."""
+        cookie = secrets.token_urlsafe(24)
+        self.known[cookie] = None
+        if len(self.known) > MOST_KNOWN:
+            del self.known[next(iter(self.known))]
+        return cookie
+
+    def admit(self, cookie: str | None) -> tuple[Visitor, int] | None:
+        """(the visitor with this cookie, a name for one socket more); None for who may not come in, or has no place.
 
         Nothing is awaited between counting and letting in, so that many at once are counted one after another.
         """
@@ -103,15 +111,15 @@ class House:
                 self.leave(self._away()[0])
             self.visitors[cookie] = Visitor()
         visitor = self.visitors[cookie]
-        if visitor.sockets >= MOST_SOCKETS:
+        if not visitor.pages:
             return None
-        visitor.sockets, visitor.gone, visitor.used = visitor.sockets + 1, None, time.monotonic()
-        return visitor
+        visitor.gone, visitor.used = None, time.monotonic()
+        return visitor, visitor.pages.pop()
 
-    def hang_up(self, visitor: Visitor) -> None:
-        """Note that one of a visitor's sockets has closed."""
-        visitor.sockets -= 1
-        if not visitor.sockets:
+    def hang_up(self, visitor: Visitor, page: int) -> None:
+        """Note that this socket of a visitor has closed."""
+        visitor.pages.append(page)
+        if len(visitor.pages) == MOST_SOCKETS:
             visitor.gone = time.monotonic()
 
     def leave(self, cookie: str) -> None:

@@ -36,7 +36,6 @@ MOST_MESSAGE = 3 * 2**20  # bytes; studio.js sends files in pieces of 1 MB
 MOST_CONNECTIONS = 400  # of which one address may have half
 PATIENCE = 60  # seconds from one request of a connection to the next, or else it is closed
 PING, PONG = 20, 40  # seconds from one ping of a socket to the next, and within which it has to be answered
-MOST_KNOWN = 10_000  # cookies of those who knew the token
 HERE = Path(__file__).parent
 BUNDLE, REQUIRE = "@widgetti/solara-vuetify3-app@5.1.1/dist", "requirejs@2.3.6/require.js"
 LOGIN = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -263,9 +262,7 @@ class Page:
             return HTMLResponse(LOGIN.format("<p>This page cannot be part of another.</p>"), 403)
         token = request.query_params.get("token")
         if token is not None and self.house.token:
-            if await self.house.guess(request.client.host, token):
-                return self._welcome()
-            return HTMLResponse(LOGIN.format(FORM.format("That is not the token.")), 403)
+            return await self._try(request, token)
         if not self.house.may_enter(cookie):
             return HTMLResponse(LOGIN.format(FORM.format("")))
         if visits is None:
@@ -279,24 +276,19 @@ class Page:
         return _with_cookie(FileResponse(HERE / "page.html", headers={"Cache-Control": "no-store"}), cookie)
 
     async def _log_in(self, request: Any) -> Any:
-        from starlette.responses import HTMLResponse, PlainTextResponse
+        from starlette.responses import PlainTextResponse
 
         if not check_origin(request.headers) and "origin" in request.headers:
             return PlainTextResponse("another site cannot log in here", 403)
-        token = (await request.form(max_files=0, max_fields=2)).get("token")
-        if self.house.token and await self.house.guess(request.client.host, str(token)):
-            return self._welcome()
+        return await self._try(request, str((await request.form(max_files=0, max_fields=2)).get("token")))
+
+    async def _try(self, request: Any, token: str) -> Any:
+        """Let in one who knows the token, at the address without it; the others get the form again."""
+        from starlette.responses import HTMLResponse, RedirectResponse
+
+        if self.house.token and await self.house.guess(request.client.host, token):
+            return _with_cookie(RedirectResponse("/", 303), self.house.know())
         return HTMLResponse(LOGIN.format(FORM.format("That is not the token.")), 403)
-
-    def _welcome(self) -> Any:
-        """Let in one who knew the token; the address without it is shown."""
-        from starlette.responses import RedirectResponse
-
-        cookie = secrets.token_urlsafe(24)
-        self.house.known[cookie] = time.monotonic()
-        for old in list(self.house.known)[:-MOST_KNOWN]:
-            del self.house.known[old]
-        return _with_cookie(RedirectResponse("/", 303), cookie)
 
     async def _say_here(self, request: Any) -> Any:
         """Whether the visitor's panel is still here; a page that lost its connection asks."""
@@ -307,17 +299,18 @@ class Page:
 
     async def _connect(self, ws: Any) -> None:
         """Connect a visitor's page to their panel, which is made if need be."""
-        visitor = None
+        admitted = None
         if check_host(ws.headers.get("host", ""), self.house.token) and check_origin(ws.headers):
-            visitor = self.house.admit(ws.cookies.get(COOKIE))
-        if visitor is None:
+            admitted = self.house.admit(ws.cookies.get(COOKIE))
+        if admitted is None:
             await ws.close()
             return
+        visitor, page = admitted
         panel = self.panels.get(visitor.kernel_id)
         if panel:  # one who comes back
             panel.is_alone = False
             panel.show_looks()
-        hear, page = ws._receive, visitor.pages.pop()
+        hear = ws._receive
 
         async def receive() -> Any:
             while True:
@@ -337,12 +330,10 @@ class Page:
         ws.scope["path_params"] = {"kernel_id": visitor.kernel_id, "name": "channels"}
         ws.scope["query_string"] = f"session_id={page}".encode()  # Solara keeps all that it has heard of
         try:
-            await self.connect(ws)
-        except Exception as error:  # Solara's, about a connection that is gone
-            logging.debug("%r", error)
+            with suppress(Exception):  # Solara's, about a connection that is gone
+                await self.connect(ws)
         finally:
-            visitor.pages.append(page)
-            self.house.hang_up(visitor)
+            self.house.hang_up(visitor, page)
 
     # Panels
 

@@ -17,12 +17,14 @@ from .. import looks
 from ..draw import draw
 from ..dream import Step, deepdream
 from ..errors import DreamError
-from ..jobs import make_dream, open_net
+from ..films import film_about, frame_path, save_film
+from ..jobs import make_dream, open_net, plan_film, prepare, settings_of
 from ..motion import noise, stations
 from ..net import Net
 from ..objectives import channel
 from ..pictures import encode, load_image, save_image
 from ..recipe import Recipe, complete, size_of
+from ..resume import dream_video, make_film
 from .shelf import View, find_in, picture_size, view_picture, widest
 
 EVERY = 0.2  # seconds from one live picture to the next
@@ -178,10 +180,6 @@ def film(report: Report, recipe: Recipe, folder: Path, out: str) -> dict[str, An
 
     It works in that folder, so it needs a process of its own. A film that is stopped has the frames that are finished.
     """
-    from ..films import film_about, frame_path, save_film
-    from ..jobs import plan_film, prepare, settings_of
-    from ..resume import dream_video, make_film
-
     model = {"model": recipe["model"]}  # as it is recorded
     if os.path.isdir(recipe["model"] or ""):
         recipe = recipe | {"model": os.path.abspath(recipe["model"])}
@@ -195,43 +193,33 @@ def film(report: Report, recipe: Recipe, folder: Path, out: str) -> dict[str, An
         part = {name: recipe[name] for name in ("start", "stop", "stride", "width", "blend", "seed")}
         make = partial(dream_video, net, recipe["source"], out, settings=carried, **part, **params)
         make = partial(make, on_step=watch)
-        watch.frames = len(range(recipe["start"], min(recipe["stop"], there or recipe["stop"]), recipe["stride"]))
+        watch.of = len(range(recipe["start"], min(recipe["stop"], there or recipe["stop"]), recipe["stride"]))
     else:
         planned = plan_film(recipe)
-        fps, carried, watch.frames = recipe["fps"], planned.settings | model, planned.frames
+        fps, carried, watch.of = recipe["fps"], planned.settings | model, planned.frames
         make = partial(make_film, out, partial(planned.make, watch), carried, planned.frames, fps)
     try:
         make(on_frame=watch.on_frame, on_encode=watch.on_encode)
     except KeyboardInterrupt:
-        if not watch.finished:
+        if not watch.number:
             raise StoppedError from None
-        carried = carried | {"stopped_at": min(1.0, watch.finished / watch.frames)}
+        carried = carried | {"stopped_at": min(1.0, watch.number / watch.of)}
         if recipe["command"] == "video":
-            sound = recipe["source"], recipe["start"] / fps, (recipe["start"] + watch.finished) / fps
+            sound = recipe["source"], recipe["start"] / fps, (recipe["start"] + watch.number) / fps
         frames = Path(out).with_suffix(".frames")
-        pictures = (load_image(frame_path(frames, i)) for i in range(watch.finished))
+        pictures = (load_image(frame_path(frames, i)) for i in range(watch.number))
         save_film(out, pictures, fps, carried, sound)
     return carried
 
 
-class FilmWatch:
-    """The `on_step`, `on_frame` and `on_encode` that report a film of so many frames."""
+class FilmWatch(Watch):
+    """The `on_step`, `on_frame` and `on_encode` that report a film: its frames are dreams in a row."""
 
     def __init__(self, report: Report) -> None:
-        self.report, self.frames, self.finished = report, 1, 0
-        self.began, self.due = time.monotonic(), 0.0
-
-    def __call__(self, step: Step) -> bool:
-        now, done = time.monotonic(), (self.finished + step.done) / self.frames
-        left = say_time((now - self.began) * (1 / done - 1))
-        shown: dict[str, Any] = {"text": f"Frame {self.finished + 1} of {self.frames}, {left} left", "progress": done}
-        if now >= self.due:
-            shown["live"] = encode(step.image(), "jpeg")
-            self.due = now + max(EVERY, 10 * (time.monotonic() - now))
-        return self.report(**shown)
+        super().__init__(report, lambda _: f"Frame {self.number + 1} of {self.of}")
 
     def on_frame(self, finished: int) -> None:
-        self.finished = finished
+        self.number = finished
 
     def on_encode(self, done: int, of: int) -> None:
         self.report(text=f"Writing the film, frame {done} of {of}")
