@@ -43,9 +43,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import deepdream as dd
-from deepdream import shapes, zoo
 from deepdream.errors import DreamError
-from deepdream.net import to_data
+from deepdream.nets import shapes, zoo
+from deepdream.nets.base import to_data
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "tests"))

@@ -27,8 +27,9 @@ from peers import PEERS, Peer
 from torch import Tensor
 
 import deepdream as dd
-from deepdream import shapes, torchnet
-from deepdream.net import DreamNet
+from deepdream.nets import shapes
+from deepdream.nets import torch as torchnet
+from deepdream.nets.base import DreamNet
 
 IMAGES = Path(__file__).parent.parent / "images"
 Image = Any  # (H, W, 3) float32, RGB

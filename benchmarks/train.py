@@ -19,8 +19,8 @@ import numpy as np
 from emoji import KINDS, PHOTOGRAPHS, ROOT, write_pictures
 
 import deepdream as dd
-from deepdream.lessons import Crops
 from deepdream.train import train
+from deepdream.train.lessons import Crops
 
 LABELS = "parent", "with classes", "without classes"
 

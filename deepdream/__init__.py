@@ -16,14 +16,12 @@ what a network sees. resume.py, what survives a kill. batch.py and sheets.py, ma
 own. studio/, the panel of knobs. cli.py, the command line.
 """
 
-from .draw import draw
+from .drawing import draw
 from .dream import Step, deepdream, gradient, make_step, octaves
-from .engines import load_net
 from .errors import DreamError
-from .films import read_film, read_settings, save_film
-from .look import look
-from .motion import journey, stations, steady, zoom
-from .net import deprocess, preprocess
+from .films import dream_video, journey, make_film, read_film, read_settings, save_film, steady, zoom
+from .nets.base import deprocess, preprocess
+from .nets.engines import load_net
 from .objectives import (
     L2,
     caricature,
@@ -40,7 +38,7 @@ from .objectives import (
 )
 from .pictures import load_image, save_image, sheet
 from .recipe import VERSION
-from .resume import dream_video, make_film
+from .seeing import look, stations
 from .show import live_view, showarray
 
 __version__ = VERSION

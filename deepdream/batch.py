@@ -24,34 +24,25 @@ from tempfile import TemporaryDirectory
 from threading import get_ident
 from typing import Any
 
-from . import looks, zoo
-from .engines import load_net
+from . import looks
 from .errors import DreamError, in_words, install, out_of_memory, reason
 from .films import read_settings
-from .jobs import dream_job, identity, layer_of, make_drawing, make_dream, objective_of, sha256
-from .net import DreamNet, Net
+from .making import dream_job, identity, layer_of, make_drawing, make_dream, objective_of, sha256
+from .nets import zoo
+from .nets.base import DreamNet, Net
+from .nets.engines import load_net
 from .objectives import L2
-from .pictures import (
-    FORMATS,
-    check_folder,
-    check_place,
-    grey,
-    is_local,
-    is_picture,
-    load_guide,
-    load_image,
-    or_sample,
-    save_image,
-)
-from .recipe import ABOUT, NETWORK, VERSION, File, Recipe, all_files, check, command_of, complete, settings, with_files
+from .paths import check_folder, check_place, is_local
+from .pictures import FORMATS, grey, is_picture, load_guide, load_image, or_sample, save_image
+from .recipe import VERSION, Recipe, all_files, command_of, complete, with_files
+from .settings import ABOUT, NETWORK, File, check, rows_of
 
 Job = dict[str, Any]
 Report = dict[str, Any]
 Network = tuple[str | None, ...]  # model, engine, device, dtype
-
 PATIENCE = 10  # seconds to wait for a scheduler, and for its first worker
 FETCHING = 1800  # seconds to wait for workers to fetch and load the network
-INPUTS = [name for name, row in settings("dream").items() if row.kind is File]  # settings of a job that are files
+INPUTS = [name for name, row in rows_of("dream").items() if row.kind is File]  # settings of a job that are files
 
 
 def dream_many(jobs: Iterable[Job], client: Any = None) -> Iterator[Report]:

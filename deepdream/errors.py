@@ -1,16 +1,10 @@
 """Errors as one clear sentence (what was given, what is allowed, what to do), and files written whole or not at all."""
 
-import os
 import re
-import secrets
-import stat
 import sys
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
-from pathlib import Path
 
 LONGEST, LONGEST_WORD = 500, 150  # characters of a message, and of a word in it: a path, or a value
 
@@ -50,25 +44,6 @@ def shorten(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most * 2 // 3]}…{text[-(most // 3) :]}"
 
 
-def why_unreadable(path: str | Path, may_be_pipe: bool = False) -> str:
-    """Why a file cannot be read, as far as this shows before it is opened; empty if it can.
-
-    may_be_pipe: /dev/stdin will do, too. Any other pipe would be waited for, perhaps for ever.
-    """
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        return "there is no such file"
-    except OSError as error:
-        return reason(error)
-    except ValueError:  # a zero byte, or half a character
-        return "no file can have this name"
-    if stat.S_ISDIR(mode):
-        return "it is a folder"
-    is_pipe = may_be_pipe and stat.S_ISFIFO(mode) and str(path).startswith(("/dev/stdin", "/dev/fd/"))
-    return "" if stat.S_ISREG(mode) or is_pipe else "it is a pipe or a device; save what comes from it as a file first"
-
-
 def unknown(what: str, given: object, allowed: Iterable[str], advice: str) -> DreamError:
     """A DreamError for a name that is not among those allowed; it suggests those that begin with it, or the closest."""
     allowed, given = list(allowed), shorten(str(given), LONGEST_WORD)  # to compare long names takes long
@@ -105,33 +80,3 @@ def install(*packages: str) -> str:
     """How to install packages of Python, where pip may be missing, too."""
     pip = "pip" if find_spec("pip") else f"{sys.executable} -m ensurepip && {sys.executable} -m pip"
     return f"`{pip} install {' '.join(packages)}` installs {'it' if len(packages) == 1 else 'them'}"
-
-
-@contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder that is removed at the end. Raises CannotWriteError if there is no place for it, or in it."""
-    try:
-        with tempfile.TemporaryDirectory(prefix="deepdream-") as folder:
-            yield Path(folder)
-    except OSError as error:
-        cure = "set TMPDIR to a folder that can be written"
-        raise CannotWriteError(f"temporary files cannot be written: {reason(error)}; {cure}") from None
-
-
-@contextmanager
-def whole(path: Path, part: Path | None = None) -> Iterator[Path]:
-    """A temporary path beside `path` that becomes `path` once all is written, and is removed if something fails.
-
-    Raises CannotWriteError in place of an OSError.
-    """
-    part = part or path.with_name(f".deepdream-{secrets.token_hex(8)}.part{path.suffix}")
-    try:
-        yield part
-        with open(part, "r+b") as written:
-            os.fsync(written.fileno())  # so that not even a power cut leaves half a file under that name
-        os.replace(part, path)
-    except OSError as error:
-        raise CannotWriteError(f"cannot write {path}: {reason(error)}") from None
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)

@@ -50,7 +50,7 @@ def find(name: str) -> str:
 
 def of_network(model: str | Path) -> dict[str, dict[str, Any]]:
     """{name: what it says for this network} of the looks that this has; empty where layers have other names."""
-    from . import zoo  # late, because it imports protobuf
+    from .nets import zoo  # late, because it imports protobuf
 
     there = {layer.name for layer in zoo.layers(zoo.find(model))}
     return {
@@ -70,7 +70,7 @@ def begin(given: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in given.items() if value is not None}
     if "look" not in given:
         return given
-    from . import zoo  # as above
+    from .nets import zoo  # as above
 
     name = find(given.pop("look"))
     if "model" not in given:

@@ -8,6 +8,7 @@ multiply the gradients as they are: on a photograph, L2's is 1,000 to 3,000 time
 import ast
 import math
 import operator
+import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from functools import cache, lru_cache, partial
@@ -20,9 +21,16 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .errors import DreamError, unknown
-from .net import Fill, Net, Values, check_image, preprocess, put, to_data
+from .nets.base import Fill, Net, Values, check_image, preprocess, put, to_data
 from .pictures import fit_into, load_guide, or_sample
-from .recipe import read_words
+
+
+def read_words(text: str) -> ast.Expression:
+    """The syntax tree of an objective in words; Python's warnings about it are for those who write programs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(text, mode="eval")
+
 
 T = TypeVar("T")
 MOST_WEIGHT = 1e30  # so that float32 holds the gradient, too

@@ -5,16 +5,18 @@ import math
 import os
 import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BytesIO
+from numbers import Integral
 from pathlib import Path
-from tempfile import TemporaryFile
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import DreamError, reason, whole, why_unreadable
+from .errors import DreamError, reason
+from .paths import check_place, whole, why_unreadable
+from .settings import check
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -257,42 +259,10 @@ def check_output(path: str | Path, formats: Collection[str] = tuple(FORMATS), or
     check_place(path)
 
 
-def check_folder(path: str | Path) -> None:
-    """Raise a DreamError if files could not be written into this folder, which may have to be made."""
-    if os.path.isfile(path):
-        raise DreamError(f"{path} is a file; -o takes a folder")
-    check_place(path)
-
-
-def check_place(path: str | Path, name: object = None) -> None:
-    """Raise a DreamError if nothing could be written at this path, or in the folder that it is.
-
-    name: what the message calls it, if that is not the path.
-    """
-    there, missing = Path(os.path.abspath(path)), []
-    try:
-        while not there.is_dir():
-            missing.append(there.name)
-            there = there.parent
-        for short in (path, *(there / each for each in missing)):  # a name may be too long for the folder that has it
-            with suppress(FileNotFoundError):
-                os.lstat(short)
-        with TemporaryFile(dir=there):
-            pass
-    except (OSError, ValueError) as error:  # ValueError: a zero byte, or half a character
-        fault = getattr(error, "strerror", None) or "no file can have this name"
-        raise DreamError(f"cannot write {path if name is None else name}: {fault}") from None
-
-
 def is_picture(path: str) -> bool:
     """Whether the name of this file, or URL, is that of a picture."""
     name = path.rsplit("/", 1)[-1]
     return not name.startswith(".") and Path(name).suffix.lower() in READABLE
-
-
-def is_local(path: str) -> bool:
-    """Whether this is a path, not a URL."""
-    return "://" not in path
 
 
 def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = None) -> np.ndarray:
@@ -318,3 +288,16 @@ def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = N
             label = label.rstrip("…")[:-1] + "…"
         pen.text((x + width / 2, y + height + line / 2), label, "black", font, "mm")
     return np.asarray(canvas, np.float32)
+
+
+LARGEST = 16_384  # pixels of a side of noise
+
+
+def noise(size: tuple[int, int], seed: int) -> np.ndarray:
+    """The noise that a dream without a picture begins with, soft and grey: (h, w, 3) float32, for a size of (h, w)."""
+    check("seed", seed)
+    if not all(isinstance(side, Integral) and 0 < side <= LARGEST for side in size):
+        height, width = size
+        allowed = f"both numbers must be whole numbers of pixels from 1 to {LARGEST}"
+        raise DreamError(f"{{setting}} is {width}x{height}; {allowed}", "size")
+    return np.random.RandomState(seed).normal(118, 8, (*size, 3)).clip(0, 255).astype(np.float32)

@@ -10,15 +10,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import looks, zoo
+from . import looks
 from .dream import OnStep, Step
-from .errors import DreamError, whole
+from .errors import DreamError
 from .films import read_settings
-from .jobs import dream_job, make_dream, open_net, settings_of
-from .net import Net
+from .making import dream_job, make_dream, open_net, settings_of
+from .nets import zoo
+from .nets.base import Net
 from .objectives import scores
-from .pictures import check_folder, check_place, is_local, load_image, or_sample, sheet
-from .recipe import NETWORK, ROWS, Recipe, complete, from_record, quote, settings, text_of, words
+from .paths import check_folder, check_place, is_local, whole
+from .pictures import load_image, or_sample, sheet
+from .recipe import Recipe, complete, from_record, quote, words
+from .settings import NETWORK, ROWS, rows_of, text_of
 
 
 class Grid(NamedTuple):
@@ -32,7 +35,7 @@ class Grid(NamedTuple):
 def plan_grid(recipe: Recipe, out: str) -> Grid:
     """One job for each combination of the settings that have several values; pictures go into out.pictures/."""
     values = {}
-    for name, row in settings("grid").items():
+    for name, row in rows_of("grid").items():
         if row.varies:
             values[name] = recipe[name] if isinstance(recipe[name], list) else [recipe[name]]
     varied = [name for name in values if len(values[name]) > 1]
@@ -65,7 +68,7 @@ def lay_out(grid: Grid, recipe: Recipe,
     first = next(iter(made))
     grey = np.full_like(made[first], 200)
     pictures = [made.get(job["out"], grey) for job in grid.jobs]
-    varied = {name: recipe[name] for name, row in settings("grid").items() if row.varies and recipe[name] is not None}
+    varied = {name: recipe[name] for name, row in rows_of("grid").items() if row.varies and recipe[name] is not None}
     carried = reports[first]["settings"] | varied | {"command": "grid"}
     return sheet(pictures, grid.labels, grid.columns), carried
 

@@ -1,13 +1,15 @@
 """Watch a dream grow: a progress bar, and a live view for notebooks."""
 
 import time
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from .dream import OnStep, Step
-from .lessons import Lesson
 from .pictures import encode
+
+if TYPE_CHECKING:
+    from .train import Lesson
 
 DREAM_LOOK = "{desc}{percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left"
 FILM_LOOK = "{desc}{percentage:3.0f}%|{bar}| {n:.1f} of {total_fmt} frames, {rate_noinv_fmt}, "
@@ -110,7 +112,7 @@ class TrainingProgress(_Bar):
         self.accuracy: float | None = None
         super().__init__(tqdm, disable, total=steps, bar_format=TRAINING_LOOK, ncols=100)
 
-    def __call__(self, lesson: Lesson) -> None:
+    def __call__(self, lesson: "Lesson") -> None:
         """Move the bar to this lesson."""
         if self.accuracy is None:
             self.begin_at(lesson.step - 1)

@@ -19,7 +19,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 import pytest
 
-from deepdream import caffemodel, cli, load_net, shapes, zoo
+from deepdream import load_net
+from deepdream.cli.main import main as run_command
+from deepdream.nets import caffemodel, shapes, zoo
 
 # A shell's background job ignores Ctrl-C, and so would the processes that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -97,7 +99,7 @@ def main(*args):
     with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as a new process does with what is meant for developers
         warnings.simplefilter("always", UserWarning)
-        status = cli.main(list(map(str, args)))
+        status = run_command(list(map(str, args)))
     return subprocess.CompletedProcess(args, status, out.getvalue(), err.getvalue())
 
 

@@ -26,6 +26,7 @@ import deepdream as dd
 
 pytest.importorskip("distributed", reason="Dask is not installed: pip install distributed")
 from deepdream import batch
+from deepdream.nets import caffemodel
 from deepdream.objectives import scores
 from deepdream.recipe import complete
 
@@ -96,7 +97,7 @@ def alone(model, tmp_path_factory):
     for path in write_photos(folder / "photos").iterdir():
         few = ("--iterations", 25, "--octaves", 3, "--seed", 0)
         commands.append([str(word) for word in ("dream", path, "-o", folder / path.name, "--model", model, *few)])
-    code = f"from deepdream.cli import main; assert not any(map(main, {commands}))"
+    code = f"from deepdream.cli.main import main; assert not any(map(main, {commands}))"
     subprocess.run([sys.executable, "-c", code], check=True, env=ONE_THREAD, stdout=subprocess.DEVNULL)
     return hashes(folder)
 
@@ -345,10 +346,10 @@ def test_a_scheduler_that_goes(photos, model, tmp_path):
 def test_other_weights_make_another_picture(client, photos, model, tmp_path):
     other = write_model(tmp_path / "toy")
     random = np.random.RandomState(1)
-    weights = dd.caffemodel.read_weights(other / "toy.caffemodel")
+    weights = caffemodel.read_weights(other / "toy.caffemodel")
     for blobs in weights.values():
         blobs[0] = np.float32(random.normal(0, 0.1, blobs[0].shape))
-    dd.caffemodel.write_weights(other / "toy.caffemodel", weights)
+    caffemodel.write_weights(other / "toy.caffemodel", weights)
     job = jobs_for(photos, model, tmp_path / "out")[0]
     [first] = batch.dream_many([job], client)
     [second] = batch.dream_many([job | {"model": str(other)}], client)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from conftest import write_model
 
-from deepdream import caffemodel, load_net, shapes
+from deepdream import load_net
 from deepdream.dream import gradient
-from deepdream.net import to_data
+from deepdream.nets import caffemodel, shapes
+from deepdream.nets.base import to_data
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
 

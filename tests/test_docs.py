@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import deepdream as dd
-from deepdream.cli import parse
+from deepdream.cli.parser import parse
 from deepdream.errors import DreamError
 
 ROOT = Path(__file__).parent.parent

@@ -12,8 +12,9 @@ from conftest import TOY, load, write_model
 from plain import plain_dream, plain_gradient, plain_lapnorm, stock_net
 
 import deepdream as dd
-from deepdream.dream import lap_normalize, octaves
-from deepdream.tiles import fit
+from deepdream.dream import octaves
+from deepdream.nets.tiles import fit
+from deepdream.pyramid import lap_normalize
 
 END = {
     "squeezenet_v1.1": {"before ReLU": "fire5/expand3x3", "guided": "fire5/concat"},
@@ -329,7 +330,7 @@ def test_a_mask_may_be_a_file_and_ctrl_c_keeps_to_it(toy_net, photo, tmp_path):
 
 def test_ctrl_c_between_two_octaves_keeps_the_picture(toy_net, photo, monkeypatch):
     """Whichever array is being made just then."""
-    from deepdream.tiles import Picture
+    from deepdream.nets.tiles import Picture
 
     reshape, calls = Picture.reshape, []
 

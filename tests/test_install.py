@@ -116,7 +116,7 @@ def test_pip_comes_from_python_itself_where_venv_has_none(tmp_path):
 
 
 def test_the_container_gets_all_files_and_serves_the_studio():
-    from deepdream.cli import parse
+    from deepdream.cli.parser import parse
 
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     command = json.loads(lines[-1].removeprefix("CMD "))

@@ -8,13 +8,14 @@ from conftest import load, main, refused
 from plain import opinion
 
 import deepdream as dd
-from deepdream import looks, sheets, zoo
+from deepdream import looks, sheets
 from deepdream.batch import outline
-from deepdream.jobs import make_dream
-from deepdream.look import look, side_by_side
+from deepdream.making import make_dream
+from deepdream.nets import zoo
 from deepdream.objectives import TERMS, class_number, parse
 from deepdream.pictures import or_sample, picture_settings
 from deepdream.recipe import complete
+from deepdream.seeing import look, side_by_side
 
 NETWORKS = {"bvlc_googlenet": "inception_4c/output", "squeezenet_v1.1": "fire8/concat"}
 SAMPLES = "mountains.jpg", "forest.jpg", "flower.jpg"

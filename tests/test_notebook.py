@@ -14,7 +14,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 from PIL import Image
 
-from deepdream import zoo
+from deepdream.nets import zoo
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = nbformat.read(ROOT / "dream.ipynb", as_version=4)

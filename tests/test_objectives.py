@@ -11,8 +11,9 @@ from conftest import load, write_model
 from PIL import Image
 
 import deepdream as dd
-from deepdream import L2, caricature, channel, guide, logit, strongest, typical, unit, weakest, zoo
+from deepdream import L2, caricature, channel, guide, logit, strongest, typical, unit, weakest
 from deepdream.dream import octaves
+from deepdream.nets import zoo
 from deepdream.objectives import class_number, parse
 
 IMAGES = Path(__file__).parent.parent / "images"
@@ -490,7 +491,7 @@ def test_a_class_is_climbed_in_windows_of_the_networks_size(googlenet, width):
 
 def test_in_one_window_the_gradient_of_a_class_is_the_same(googlenet):
     """If the picture has the network's own size, windows make no difference."""
-    from deepdream.tiles import Tiles
+    from deepdream.nets.tiles import Tiles
 
     x = np.random.RandomState(0).normal(0, 20, (3, 224, 224)).astype(np.float32)
     tiles = Tiles(googlenet, None, ["loss3/classifier"])

@@ -15,7 +15,7 @@ import pytest
 from conftest import write_model
 
 from deepdream import load_image, read_film, read_settings
-from deepdream.cli import main
+from deepdream.cli.main import main
 from deepdream.recipe import with_defaults
 
 DATA = Path(__file__).parent / "data"

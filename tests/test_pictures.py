@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import deepdream as dd
-from deepdream import errors, pictures
+from deepdream import errors, paths, pictures
 
 GREY = np.linspace(0, 255, 12 * 10).reshape(10, 12)
 
@@ -157,8 +157,8 @@ def test_long_names_and_numpy_settings(tmp_path):
             check(tmp_path / ("x" * 252 + ".png"), np.zeros((4, 4, 3)))
     for folder in ("x" * 300, f"new/{'x' * 300}/deeper", f"{'x' * 250}.png/in", "a\0b"):
         with pytest.raises(dd.DreamError, match=r"^cannot write|^.* is a file"):
-            pictures.check_folder(tmp_path / folder)
-    pictures.check_folder(tmp_path / "new" / "deeper")
+            paths.check_folder(tmp_path / folder)
+    paths.check_folder(tmp_path / "new" / "deeper")
     assert len(os.listdir(tmp_path)) == 1
 
 
@@ -245,8 +245,8 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
 
 def test_a_picture_may_come_through_a_pipe(tmp_path):
     dd.save_image(tmp_path / "p.png", np.full((4, 5, 3), 9.0))
-    code = "import deepdream as dd, deepdream.jobs; print(dd.load_image('/dev/stdin').shape)"
-    code += "; print(repr(deepdream.jobs.sha256('/dev/stdin')))"
+    code = "import deepdream as dd, deepdream.making; print(dd.load_image('/dev/stdin').shape)"
+    code += "; print(repr(deepdream.making.sha256('/dev/stdin')))"
     data = (tmp_path / "p.png").read_bytes()
     done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True)
     assert done.stdout == b"(4, 5, 3)\n''\n", "read once, and no sha256 of what is gone is recorded"

@@ -16,11 +16,12 @@ import ipywidgets
 import numpy as np
 from traitlets import TraitError
 
-from .. import shapes, zoo
-from ..engines import ENGINES
 from ..errors import DreamError, unknown
-from ..net import Net
-from ..recipe import GRAND, File, Recipe, Setting, check, complete, files, knobs, option, size_of, words
+from ..nets import shapes, zoo
+from ..nets.base import Net
+from ..nets.engines import ENGINES
+from ..recipe import Recipe, complete, files, words
+from ..settings import GRAND, File, Setting, check, knobs, option, size_of
 
 ROWS = knobs()
 CHOICES = "model", "engine", "end"  # besides pictures, these are chosen from a list
@@ -268,9 +269,9 @@ def _engines() -> list[str]:
     names = [name for name in ENGINES if find_spec(name)] or list(ENGINES)
     if "torch" in names and _may_have_bfloat16():
         with suppress(ImportError):
-            from .. import torchnet  # late, because to import torch takes two seconds
+            from ..nets import torch  # late, because to import torch takes two seconds
 
-            if "bfloat16" in torchnet.find_dtypes(torchnet.find_device("auto")):
+            if "bfloat16" in torch.find_dtypes(torch.find_device("auto")):
                 names.append("torch" + HALF)
     return names
 

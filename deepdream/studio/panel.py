@@ -21,13 +21,14 @@ from typing import Any, NamedTuple
 import ipywidgets
 import numpy as np
 
-from .. import looks, zoo
+from .. import looks
 from ..errors import DreamError, out_of_memory
 from ..films import read_film
-from ..motion import noise
-from ..net import Net
-from ..pictures import encode, load_image
-from ..recipe import File, Recipe, all_files, complete, from_record, settings, size_of
+from ..nets import zoo
+from ..nets.base import Net
+from ..pictures import encode, load_image, noise
+from ..recipe import Recipe, all_files, complete, from_record
+from ..settings import File, rows_of, size_of
 from . import tasks
 from .knobs import NOISE, ROWS, WISHES, Knobs, command_line, label, noise_size
 from .shelf import FILM_SUFFIXES, MOST_KEPT, MOST_SHOWN, Shelf, is_film, widest
@@ -66,7 +67,7 @@ class Studio(ipywidgets.VBox):
     """A panel of looks and knobs for dreams; as the last expression of a notebook's cell it shows itself.
 
     net: a network that is already loaded, see `load_net`; without it, the panel has a choice of networks and engines.
-    crew: the workers of a page. `knobs`: the ipywidgets, by their names in Python; `settings()`, `restore(...)`: the
+    crew: the workers of a page. `knobs`: the ipywidgets, by their names in Python; `rows_of()`, `restore(...)`: the
     knobs as a recipe, and back; `dream()`, `stop()`, `again()`, `undo()`, `tour()`, `film(...)`: the buttons. `result`:
     the path of the dream that is shown, in a folder that lasts as long as the panel, or None.
     """
@@ -622,7 +623,7 @@ class Studio(ipywidgets.VBox):
 
     def _film(self, kind: str, recipe: Recipe, source: str) -> None:
         frames = max(2, round(self.seconds.value * FILM_RATE))
-        names = settings(kind)
+        names = rows_of(kind)
         given: dict[str, Any] = {name: value for name, value in recipe.items() if name in names and name != "command"}
         given |= {"width": self.film_width.value}
         if kind == "video":

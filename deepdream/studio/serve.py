@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import DreamError, install
-from ..recipe import check
+from ..settings import check
 from .guard import AWAY, COOKIE, HEADERS, House, RefusedError, Visitor, check_host, check_origin, is_visit
 
 SOLARA = "==1.58.2"  # its parts belong together, and so does the page that uses them

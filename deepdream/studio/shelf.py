@@ -11,8 +11,9 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from ..errors import DreamError
-from ..films import film_about, film_size, read_film
-from ..jobs import sha256
+from ..films import film_about, read_film
+from ..films.files import film_size
+from ..making import sha256
 from ..pictures import SAMPLES, encode, kinds, load_image, open_picture, picture_settings
 
 MOST_PIXELS = 40_000_000  # of an uploaded picture

@@ -14,24 +14,24 @@ from typing import Any
 import numpy as np
 
 from .. import looks
-from ..draw import draw
+from ..drawing import draw
 from ..dream import Step, deepdream
 from ..errors import DreamError
-from ..films import film_about, frame_path, save_film
-from ..jobs import make_dream, open_net, plan_film, prepare, settings_of
-from ..motion import noise, stations
-from ..net import Net
+from ..films import dream_video, film_about, frame_path, make_film, save_film
+from ..films.plan import plan_film
+from ..making import make_dream, open_net, prepare, settings_of
+from ..nets.base import Net
 from ..objectives import channel
-from ..pictures import encode, load_image, save_image
-from ..recipe import Recipe, complete, size_of
-from ..resume import dream_video, make_film
+from ..pictures import encode, load_image, noise, save_image
+from ..recipe import Recipe, complete
+from ..seeing import stations
+from ..settings import size_of
 from .shelf import View, find_in, picture_size, view_picture, widest
 
 EVERY = 0.2  # seconds from one live picture to the next
 TOUR_STOPS, TOUR_OCTAVES, TOUR_WIDTH, TOUR_PIXELS = 6, 3, 240, 60_000
 CHANNEL_STEPS, CHANNEL_SIDE = 32, 80  # of the small picture of a channel
 LOOK_OCTAVES, LOOK_STEP = 2, 1.5  # so that even a small picture shows what a look is
-
 Report = Callable[..., bool]
 Files = Mapping[str, Path]
 

@@ -18,7 +18,6 @@ from ..errors import DreamError
 from .tasks import StoppedError, say_time
 
 GRACE = 60  # seconds that a task may take to stop
-
 Show = Callable[..., object]  # called with what a task reports
 
 

@@ -13,7 +13,6 @@ from traitlets import Bool, Bytes, Float, Int, List, Unicode
 HERE = Path(__file__).parent
 MOST_BYTES = 20 * 2**20  # of a file that is dropped
 MOST_PIXELS = 16_000_000  # of a photograph; the browser makes larger ones smaller before it sends them
-
 OnFile = Callable[[str, int, bytes | None], None]
 
 

@@ -1,0 +1,277 @@
+"""What a network means by a banana: a picture of a class, or of anything else to climb, drawn from noise.
+
+Google's article of 2015 starts "with an image full of random noise" and tweaks it "towards what the neural net
+considers a banana". This needs a prior, it says: neighbouring pixels of photographs are correlated. Here the prior
+shapes the gradient. The longer a wave is, the more of it photographs hold, and their colours mostly change together, so
+the gradient is multiplied by just that: in Fourier space by 1 / frequency, in colour by a correlation. (Olah,
+Mordvintsev and Schubert call it preconditioning: Feature Visualization, Distill 2017.) Two more habits, both from
+auduno/deepdraw, keep the picture from being one that only this network, at this very place, takes for a banana: each
+step looks at it through a window of random place and scale, and it starts out blurred, so that large forms come first.
+
+Several pictures of one thing are drawn at the same time, and each is pushed away from what the others look like to the
+network, so that they show its different faces (as in lucid). A picture larger than the network's own is looked at as a
+whole, for its large forms, and through windows that become smaller, for the detail that the whole view cannot show.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .dream import OnStep, Step, gradient
+from .errors import DreamError
+from .nets.base import EngineArray, Net, deprocess
+from .nets.shapes import top_shape
+from .objectives import Objective, parts, to_objective
+from .pictures import sheet
+from .settings import check
+
+# The first of two numbers belongs to the first step, the second to the last.
+Ends = tuple[float, float]
+MARGIN = 1.34  # side of the picture over that of the network's own
+SCALES: tuple[Ends, Ends] = (0.6, 0.7), (0.8, 1.1)  # least and largest scale of a window; the whole picture is 0.75
+STEP: Ends = 6.0, 1.0  # mean change of a colour value, of 255
+BLUR: Ends = 1.5, 0.3  # sigma in pixels
+COLOUR = 0.7  # correlation of two colours in a pixel
+CONTRAST = 52.0  # standard deviation of the finished picture's colour values
+NOISE = 8.0  # standard deviation of the noise
+# How strongly pictures that look the same push each other away, as a multiple of what they climb. Where they look alike
+# by s, 0..1, the push is s squared times this: pictures that differ enough can climb in peace.
+DIVERSITY = 1.5
+CLOSE = 2 / 3  # by this share of the steps, the windows in a large picture are as close as they get
+
+
+def draw(net: Net, what: str | int | Objective, steps: int = 300, seed: int = 0, on_step: OnStep | None = None,
+         several: int = 1, size: int | None = None) -> np.ndarray:  # fmt: skip
+    """Draw a class or an objective from noise: (h, w, 3) float32, RGB, 0..255; or several pictures, (several, h, w, 3).
+
+    what: a class, by name or number, or an Objective, or one in words, "channel('inception_4d/output', 42)". seed: of
+    the noise and of the windows; each further picture adds 1. on_step: called with a Step after each step of all
+    pictures; it stops the drawing by returning True. several: how many pictures, which will differ. size: of the longer
+    side in pixels; without it, a third more than the network's own.
+    After that, or after Ctrl-C, the picture so far is returned. Raises DreamError for an unknown class (it names the
+    closest), and for an objective that never gives a direction to climb.
+    """
+    for name, value in {"steps": steps, "seed": seed, "several": several, "size": size}.items():
+        check(name, value, "draw")
+    objective = to_objective(what)
+    if objective.needs_picture:
+        instead = "name channels, such as channel('LAYER', 0), or give the caricature an image"
+        raise DreamError(f"{objective} depends on the picture that a dream begins with, and here is none; {instead}")
+    for layer in objective.bind(net):
+        net.check(layer, *net.own_size)
+    seeds = [(int(seed) + i) % 2**32 for i in range(several)]
+    drawings = [Drawing(net, objective, np.random.RandomState(each), size) for each in seeds]
+    label, steps = str(objective), int(steps)
+    i = done = 0
+
+    def show() -> np.ndarray:
+        pictures = [drawing.picture() for drawing in drawings]
+        return pictures[0] if several == 1 else sheet(pictures, [str(n + 1) for n in range(several)])
+
+    def finish() -> np.ndarray:
+        return drawings[0].picture() if several == 1 else np.stack([drawing.picture() for drawing in drawings])
+
+    try:
+        for i in range(steps):
+            with np.errstate(over="ignore", invalid="ignore"):  # where there is no direction, it takes a random one
+                for drawing in drawings:
+                    drawing.step(i / steps, [other for other in drawings if other is not drawing])
+            done = i + 1
+            if on_step and on_step(Step(0, i, label, done / steps, show)) is True and done < steps:
+                raise KeyboardInterrupt  # as if somebody had pressed Ctrl-C
+    except KeyboardInterrupt:
+        if on_step:
+            on_step(Step(0, i, label, done / steps, show, stopped=True))
+        return finish()
+    if not any(drawing.is_alive for drawing in drawings):
+        raise DreamError(f"{objective} gives no direction to climb, not even from noise; try another")
+    return finish()
+
+
+class Drawing:
+    """A picture as it is drawn from noise.
+
+    is_alive: whether the objective ever gave a direction to climb. gram: what the network last saw in it, see `gram`.
+    """
+
+    def __init__(self, net: Net, objective: Objective, rng: np.random.RandomState, size: int | None = None) -> None:
+        self.net, self.objective, self.rng, self.is_alive = net, objective, rng, False
+        side = MARGIN * max(net.own_size)
+        self.times = size / side if size else 1.0  # the side, as a multiple of what it is without a size
+        scale = size / max(net.own_size) if size else MARGIN
+        self.h, self.w = (max(1, round(scale * n)) for n in net.own_size)
+        waves = np.hypot(np.fft.fftfreq(self.h)[:, None], np.fft.rfftfreq(self.w))  # (h, w // 2 + 1), cycles a pixel
+        self.prior = np.float32(1 / np.maximum(waves, 1 / max(self.h, self.w)))
+        # Of the waves, those too short to be seen in the whole picture when it is reduced to the network's own size
+        self.short = np.float32(1 - np.exp(-((2 * scale * waves) ** 2)))
+        self.gram: EngineArray | None = None  # (channels, channels)
+        self.layers = _find_layers(net, objective)
+        self.x = self._noise()  # (3, h, w), around the mean colour of photographs
+
+    def _noise(self) -> np.ndarray:
+        return self.rng.normal(0, NOISE, (3, self.h, self.w)).astype(np.float32)
+
+    def step(self, at: float, others: "Sequence[Drawing]" = ()) -> None:
+        """One step of the ascent, away from the others; `at` says how far the drawing is, 0..1."""
+        from scipy import ndimage as nd
+
+        g = self._shape(self._look(at, self.times, others), self.prior)  # (3, h, w)
+        closer = self.times ** min(1, at / CLOSE)
+        if self.times > 1 and round(closer**2) > 1:  # so many windows cover the picture
+            detail = sum(self._look(at, self.times / closer) for _ in range(round(closer**2)))
+            g = _to_unit(g) + _to_unit(self._shape(detail, self.prior * self.short))
+        strength = abs(g).mean()
+        if np.finfo(np.float32).tiny < strength < np.inf:
+            self.is_alive = True
+            x = self.x + _between(STEP, at) / strength * g
+            x = x.clip(-self.net.mean, 255 - self.net.mean)
+            self.x = nd.gaussian_filter(x, _between((BLUR[0] * max(1, self.times), BLUR[1]), at), axes=(1, 2))
+        else:
+            self.x += self._noise()  # perhaps something wakes up by chance
+
+    def _shape(self, g: Any, waves: Any) -> np.ndarray:
+        """The gradient (3, h, w) with each wave multiplied, and its colours more alike."""
+        g = np.float32(np.fft.irfft2(np.fft.rfft2(g) * waves, s=(self.h, self.w)))
+        return (1 - COLOUR) * g + COLOUR * g.sum(0)
+
+    def _look(self, at: float, times: float, others: "Sequence[Drawing]" = ()) -> np.ndarray:
+        """The gradient of the picture, (3, h, w), as far as a random window shows it.
+
+        times: how much larger the window is than in a picture without a size.
+        """
+        net, src = self.net, self.net.blobs["data"]
+        least, largest = (_between(ends, at) / times for ends in SCALES)
+        scale = self.rng.uniform(least, largest)
+        rows = _make_window(self.rng, net.own_size[0], self.h, scale, times)  # (own h, h)
+        columns = _make_window(self.rng, net.own_size[1], self.w, scale, times)  # (own w, w)
+        src.reshape(1, 3, *net.own_size)
+        src.data[0] = [rows @ colour @ columns.T for colour in self.x]
+        if not gradient(net, None, self.objective).any():
+            _climb_without_relus(net, self.objective)
+        g = self._move_away(others) if others else src.diff[0]
+        return np.stack([rows.T @ colour @ columns for colour in g])
+
+    def _move_away(self, others: "Sequence[Drawing]") -> np.ndarray:
+        """The gradient of what the network looks at now, (3, own h, own w), with one away from the other pictures."""
+        net, (layer, last) = self.net, self.layers
+        src, blob = net.blobs["data"], net.blobs[layer]
+        g, x = src.diff[0].copy(), net.array(blob.data[0])
+        self.gram = gram(x)
+        grams = [other.gram for other in others if other.gram is not None]
+        if not grams:
+            return g
+        alike, slope = likeness(x, sum(grams) / len(grams))
+        blob.diff[0] = -net.to_numpy(slope)
+        net.backward(start=last)
+        return g + DIVERSITY * alike**2 * abs(g).mean() * _to_unit(src.diff[0])
+
+    def picture(self) -> np.ndarray:
+        """The picture so far, (h, w, 3), with the contrast of a photograph."""
+        mean = self.x.mean((1, 2), keepdims=True)
+        shown = (self.x - mean) * (CONTRAST / max(self.x.std(), 1)) + mean
+        return deprocess(self.net, shown).clip(0, 255)
+
+
+def gram(x: EngineArray) -> EngineArray:
+    """Which channels of x, (channels, h, w), are active together: G = A^T A, scaled to unit Frobenius norm.
+
+    A: (places, channels). Where the picture shows what does not matter, and so two pictures of one style are alike.
+    """
+    return _gram(x)[0]
+
+
+def _gram(x: EngineArray) -> tuple[EngineArray, EngineArray, EngineArray]:
+    """(G, see `gram`; the norm that it was divided by; A^T, (channels, places))."""
+    a = x.reshape(len(x), -1)
+    product = a @ a.T
+    norm = (product**2).sum() ** 0.5
+    return product / (norm if norm > 0 else 1), norm, a
+
+
+def likeness(x: EngineArray, theirs: EngineArray) -> tuple[float, EngineArray]:
+    """(how alike x, (channels, h, w), is to other pictures, <G, theirs>; the gradient of that by x).
+
+    theirs: the mean of the other pictures' G, see `gram`.
+    """
+    own, norm, a = _gram(x)
+    alike = float((own * theirs).sum())
+    slope = 2 * (theirs - alike * own) @ a / (norm if norm > 0 else 1)
+    return alike, slope.reshape(x.shape)
+
+
+def _find_layers(net: Net, objective: Objective) -> tuple[str, str]:
+    """(the layer where several pictures differ, the last layer that writes into its blob before the objective's own).
+
+    It is the objective's own deepest layer if that has places; for a class, the network's default, or else the last
+    layer that has places.
+    """
+    names = [spec.name for spec in net.layer_specs]
+    deepest = max(objective.bind(net), key=names.index)
+    before = net.layer_specs[: names.index(deepest) + 1]
+    choices = [deepest, net.default_layer, *(spec.name for spec in reversed(before))]
+    climbable = {spec.name for spec in before} & set(net.climbable)
+
+    def has_places(layer: str) -> bool:
+        return math.prod(top_shape(net.layer_specs, layer, *net.own_size)[2:]) > 1
+
+    layer = next((each for each in choices if each in climbable and has_places(each)), deepest)
+    return layer, [spec.name for spec in before if layer in spec.top][-1]
+
+
+def _to_unit(g: np.ndarray) -> np.ndarray:
+    """The gradient with a mean absolute value of 1; 0 where it has no direction."""
+    strength = abs(g).mean()
+    return g / strength if np.finfo(np.float32).tiny < strength < np.inf else np.zeros_like(g)
+
+
+def _climb_without_relus(net: Net, objective: Objective) -> None:
+    """As `gradient`, for features asleep: their ReLU lets nothing through, so the slope is 0, but not below the ReLU.
+
+    In Inception and Fire modules the layer is a Concat of convolutions, each with a ReLU in place. A backward pass that
+    starts at the convolution leaves the ReLU out.
+    """
+    total: Any = 0  # (3, h, w)
+    fills = parts(objective, None, net)
+    for layer, dst in net.stops(fills):
+        fills[layer](dst)
+        bottoms, ends = _split_concat(net, layer, dst.data.shape[1])
+        for bottom, diff in zip(bottoms, np.split(dst.diff.copy(), ends[:-1], 1)):
+            net.blobs[bottom].diff[:] = diff
+            net.backward(start=bottom)
+            total = total + net.blobs["data"].diff[0]
+    net.blobs["data"].diff[0] = total
+
+
+def _split_concat(net: Net, layer: str, channels: int) -> tuple[list[str], list[int]]:
+    """The layers that a Concat joins, and the channel at which each ends; for any other layer, itself."""
+    specs = {spec.name: spec for spec in net.layer_specs}
+    spec = specs[layer]
+    if spec.type == "Concat" and spec.concat_param.axis == 1:
+        bottoms = [bottom for bottom in spec.bottom if bottom in specs]
+        ends = np.cumsum([net.blobs[bottom].shape[1] for bottom in bottoms]).tolist()
+        if ends and ends[-1] == channels:  # or else a bottom is a blob that no layer has the name of
+            return bottoms, ends
+    return [layer], [channels]
+
+
+def _between(ends: Ends, at: float) -> float:
+    return ends[0] + (ends[1] - ends[0]) * at
+
+
+def _make_window(rng: np.random.RandomState, n: int, side: int, scale: float, times: float) -> Any:
+    """A matrix (n, side) that samples a line of `side` pixels at n points, from a random place on.
+
+    scale: how many points there are for a pixel. times: a point far from the next is the mean of so many pixels, or
+    pixels between the points would be seen by none. The matrix is sparse, and so no work for BLAS, whose threads would
+    continue to spin while the network runs.
+    """
+    from scipy import sparse
+
+    seen = min(n / scale, side) - 1
+    at = rng.uniform(0, side - 1 - seen) + np.linspace(0, seen, n)
+    weights = np.maximum(0, 1 - abs(at[:, None] - np.arange(side)) / max(1, times))
+    if times > 1:
+        weights /= weights.sum(1, keepdims=True)
+    return sparse.csr_array(np.float32(weights))

@@ -1,0 +1,172 @@
+"""Caffe's layer types in PyTorch: {type: a function of the layer, its weights and its bottoms}."""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F  # noqa: N812, everybody's name for it
+from torch import Tensor
+
+from . import shapes
+from .shapes import Layer, axis, pair
+from .torch_fast import AcrossChannels, StridedOnPicture, WithoutStride, channels_last, suits_nnpack
+
+# Each function below is one layer type: (layer, its weights, *bottoms) -> top, or a tuple of tops. Autograd does the
+# rest. Tensors are (n, channels, h, w), unless a layer has changed that.
+
+
+def is_relu_in_place(layer: Layer) -> bool:
+    return layer.type == "ReLU" and layer.relu_param.negative_slope == 0 and layer.bottom[0] == layer.top[0]
+
+
+def _relu(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    slope = layer.relu_param.negative_slope
+    return F.leaky_relu(x, slope) if slope else F.relu(x)
+
+
+def _filters_and_bias(weights: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+    return weights[0], weights[1] if len(weights) > 1 else None
+
+
+def _convolution(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    p = layer.convolution_param
+    stride, pad, dilation = pair(p, "stride", 1), pair(p, "pad", 0), pair(p, "dilation", 1)
+    filters, bias = _filters_and_bias(weights)
+    kernel = tuple(filters.shape[2:])
+    square = all(h == w for h, w in (kernel, stride, pad, dilation))
+    if square and dilation[0] == p.group == 1 and pad[0] < kernel[0] and not filters.requires_grad:
+        if x.shape[1] <= 4 and stride[0] > 1:
+            return StridedOnPicture.apply(x, filters, bias, stride[0], pad[0])
+        if stride[0] == 1 and suits_nnpack(x, filters, pad[0], exact=False):
+            return WithoutStride.apply(x, filters, bias, pad[0])
+    return F.conv2d(channels_last(x).to(filters.dtype), filters, bias, stride, pad, dilation, p.group)
+
+
+def _deconvolution(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    p = layer.convolution_param
+    stride, pad, dilation = pair(p, "stride", 1), pair(p, "pad", 0), pair(p, "dilation", 1)
+    filters, bias = _filters_and_bias(weights)
+    return F.conv_transpose2d(x.to(filters.dtype), filters, bias, stride, pad, 0, p.group, dilation)
+
+
+def _top_shape(layer: Layer, x: Tensor) -> shapes.Shape:
+    """The shape that Caffe gives this layer's top."""
+    tops, _ = shapes.TYPES[layer.type](layer, tuple(x.shape))
+    return tops[0]
+
+
+def _pooling(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    x = channels_last(x)
+    p = layer.pooling_param
+    average = p.pool == p.AVE
+    if p.global_pooling:
+        return x.mean((2, 3), keepdim=True) if average else F.max_pool2d(x, x.shape[2:])
+    kernel, stride, pad = pair(p, "kernel_size", 0), pair(p, "stride", 1), pair(p, "pad", 0)
+    if any(2 * q > k for q, k in zip(pad, kernel)):  # more than PyTorch pads by itself
+        height, width = _top_shape(layer, x)[2:]
+        x = F.pad(x, (pad[1], pad[1], pad[0], pad[0]), value=0 if average else -math.inf)
+        pool = F.avg_pool2d if average else F.max_pool2d
+        return pool(x, kernel, stride, ceil_mode=p.ceil_mode)[:, :, :height, :width].clone()
+    if average:
+        return F.avg_pool2d(x, kernel, stride, pad, p.ceil_mode)
+    return F.max_pool2d(x, kernel, stride, pad, ceil_mode=p.ceil_mode)
+
+
+def _lrn(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    p = layer.lrn_param
+    if p.norm_region == p.ACROSS_CHANNELS:
+        return AcrossChannels.apply(x, p.local_size, p.alpha, p.beta, p.k)
+    return x * (1 + p.alpha * F.avg_pool2d(x * x, p.local_size, 1, p.local_size // 2)) ** -p.beta
+
+
+def _inner_product(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    p = layer.inner_product_param
+    matrix, bias = _filters_and_bias(weights)
+    x = x.flatten(axis(p.axis, x.shape)).to(matrix.dtype)
+    return F.linear(x, matrix.T if p.transpose else matrix, bias)
+
+
+def _prelu(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    return F.prelu(x, weights[0].reshape(-1).to(x.dtype))
+
+
+def _batch_norm(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    p = layer.batch_norm_param
+    if p.HasField("use_global_stats") and not p.use_global_stats:
+        return F.batch_norm(x, None, None, training=True, eps=p.eps)
+    mean, variance, count = (blob.to(x.dtype) for blob in weights)
+    factor = torch.where(count == 0, 0, 1 / count)
+    return F.batch_norm(x, mean * factor, variance * factor, eps=p.eps)
+
+
+def _along(x: Tensor, factor: Tensor, first: int) -> Tensor:
+    """`factor` in a shape such that its first axis lies along axis `first` of x."""
+    return factor.reshape(*factor.shape, *[1] * (x.ndim - first - factor.ndim))
+
+
+def _scale(layer: Layer, weights: list[Tensor], x: Tensor, *bottom: Tensor) -> Tensor:
+    first = axis(layer.scale_param.axis, x.shape)
+    factor, *bias = [*bottom, *weights]  # the factor is a second bottom, or else a parameter
+    y = x * _along(x, factor, first)
+    return y + _along(x, bias[0], first) if bias else y
+
+
+def _bias(layer: Layer, weights: list[Tensor], x: Tensor, *bottom: Tensor) -> Tensor:
+    bias = bottom[0] if bottom else weights[0]
+    return x + _along(x, bias, axis(layer.bias_param.axis, x.shape))
+
+
+def _eltwise(layer: Layer, weights: list[Tensor], *xs: Tensor) -> Tensor:
+    p = layer.eltwise_param
+    if p.operation == p.SUM and p.coeff:
+        xs = tuple(x if c == 1 else c * x for c, x in zip(p.coeff, xs))
+    result = xs[0]
+    for x in xs[1:]:
+        if p.operation == p.SUM:
+            result = result + x
+        elif p.operation == p.PROD:
+            result = result * x
+        else:
+            result = torch.where(result > x, result, x)
+    return result
+
+
+def _concat(layer: Layer, weights: list[Tensor], *xs: Tensor) -> Tensor:
+    p = layer.concat_param
+    xs = tuple(map(channels_last, xs))
+    return torch.cat(xs, axis(p.concat_dim if p.HasField("concat_dim") else p.axis, xs[0].shape))
+
+
+def _slice(layer: Layer, weights: list[Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    p = layer.slice_param
+    i = axis(p.slice_dim if p.HasField("slice_dim") else p.axis, x.shape)
+    parts = x.tensor_split(list(p.slice_point) or len(layer.top), i)
+    return tuple(part.clone() for part in parts)
+
+
+def _power(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    p = layer.power_param
+    y = p.shift + p.scale * x
+    return y if p.power == 1 else y**p.power
+
+
+def _flatten(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    first, last = axis(layer.flatten_param.axis, x.shape), axis(layer.flatten_param.end_axis, x.shape)
+    return x.flatten(first, last).clone()
+
+
+def _reshape(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    return x.reshape(_top_shape(layer, x)).clone()
+
+
+TYPES: dict[str, Callable] = {
+    "Convolution": _convolution, "Deconvolution": _deconvolution, "InnerProduct": _inner_product, "Pooling": _pooling,
+    "LRN": _lrn, "ReLU": _relu, "PReLU": _prelu,
+    "ELU": lambda layer, weights, x: F.elu(x, layer.elu_param.alpha),
+    "Sigmoid": lambda layer, weights, x: x.sigmoid(),
+    "TanH": lambda layer, weights, x: x.tanh(),
+    "Concat": _concat, "Slice": _slice, "Split": lambda layer, weights, x: tuple(x.clone() for _ in layer.top),
+    "Eltwise": _eltwise, "BatchNorm": _batch_norm, "Scale": _scale, "Bias": _bias, "Power": _power,
+    "Flatten": _flatten, "Reshape": _reshape, "Dropout": lambda layer, weights, x: x.clone(),
+    "Softmax": lambda layer, weights, x: x.softmax(axis(layer.softmax_param.axis, x.shape)),
+}  # fmt: skip

@@ -1,0 +1,97 @@
+"""Files and folders: whether one can be read or written, and files written whole or not at all."""
+
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
+
+from .errors import CannotWriteError, DreamError, reason
+
+if TYPE_CHECKING:
+    pass
+
+
+def why_unreadable(path: str | Path, may_be_pipe: bool = False) -> str:
+    """Why a file cannot be read, as far as this shows before it is opened; empty if it can.
+
+    may_be_pipe: /dev/stdin will do, too. Any other pipe would be waited for, perhaps for ever.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return "there is no such file"
+    except OSError as error:
+        return reason(error)
+    except ValueError:  # a zero byte, or half a character
+        return "no file can have this name"
+    if stat.S_ISDIR(mode):
+        return "it is a folder"
+    is_pipe = may_be_pipe and stat.S_ISFIFO(mode) and str(path).startswith(("/dev/stdin", "/dev/fd/"))
+    return "" if stat.S_ISREG(mode) or is_pipe else "it is a pipe or a device; save what comes from it as a file first"
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that is removed at the end. Raises CannotWriteError if there is no place for it, or in it."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="deepdream-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        cure = "set TMPDIR to a folder that can be written"
+        raise CannotWriteError(f"temporary files cannot be written: {reason(error)}; {cure}") from None
+
+
+@contextmanager
+def whole(path: Path, part: Path | None = None) -> Iterator[Path]:
+    """A temporary path beside `path` that becomes `path` once all is written, and is removed if something fails.
+
+    Raises CannotWriteError in place of an OSError.
+    """
+    part = part or path.with_name(f".deepdream-{secrets.token_hex(8)}.part{path.suffix}")
+    try:
+        yield part
+        with open(part, "r+b") as written:
+            os.fsync(written.fileno())  # so that not even a power cut leaves half a file under that name
+        os.replace(part, path)
+    except OSError as error:
+        raise CannotWriteError(f"cannot write {path}: {reason(error)}") from None
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def check_folder(path: str | Path) -> None:
+    """Raise a DreamError if files could not be written into this folder, which may have to be made."""
+    if os.path.isfile(path):
+        raise DreamError(f"{path} is a file; -o takes a folder")
+    check_place(path)
+
+
+def check_place(path: str | Path, name: object = None) -> None:
+    """Raise a DreamError if nothing could be written at this path, or in the folder that it is.
+
+    name: what the message calls it, if that is not the path.
+    """
+    there, missing = Path(os.path.abspath(path)), []
+    try:
+        while not there.is_dir():
+            missing.append(there.name)
+            there = there.parent
+        for short in (path, *(there / each for each in missing)):  # a name may be too long for the folder that has it
+            with suppress(FileNotFoundError):
+                os.lstat(short)
+        with TemporaryFile(dir=there):
+            pass
+    except (OSError, ValueError) as error:  # ValueError: a zero byte, or half a character
+        fault = getattr(error, "strerror", None) or "no file can have this name"
+        raise DreamError(f"cannot write {path if name is None else name}: {fault}") from None
+
+
+def is_local(path: str) -> bool:
+    """Whether this is a path, not a URL."""
+    return "://" not in path

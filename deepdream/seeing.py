@@ -1,0 +1,130 @@
+"""What a network sees in a picture: its classes, and at each depth the channels that answer most."""
+
+import html
+from collections.abc import Iterable
+from itertools import zip_longest
+from typing import NamedTuple
+
+import numpy as np
+
+from .errors import DreamError
+from .nets.base import Net, check_finite, check_image, preprocess, put
+from .nets.shapes import fits, pair
+from .objectives import channel, rank_channels, scores
+from .pictures import MOST_GUIDE, resized
+
+
+class Seen(NamedTuple):
+    """What a network sees; it shows itself as a table.
+
+    classes: {name: probability}, the likeliest first. channels: {layer: {number of a channel: how strong it is, where
+    the layer's mean is 1}}, the strongest first; `channel(layer, i)` climbs one.
+    """
+
+    classes: dict[str, float]
+    channels: dict[str, dict[int, float]]
+
+    def rows(self) -> dict[str, list[str]]:
+        """{what a row is about: what is seen, line by line}"""
+        rows = {}
+        if self.classes:
+            rows["class"] = [f"{name}  {share:.1%}" for name, share in self.classes.items()]
+        for layer, channels in self.channels.items():
+            rows[layer] = [f"{channel(layer, i)}  {strength:.1f}" for i, strength in channels.items()]
+        return rows
+
+    def __repr__(self) -> str:
+        return side_by_side([self])
+
+    def _repr_html_(self) -> str:
+        rows = ""
+        for about, lines in self.rows().items():
+            cells = about, *map(html.escape, lines)
+            rows += "<tr>" + "".join(f"<td style='text-align: left'>{cell}</td>" for cell in cells) + "</tr>"
+        return f"<table>{rows}</table>"
+
+
+def look(net: Net, image: np.ndarray, n: int = 3) -> Seen:
+    """What the network sees in an image (H, W, 3): the n likeliest classes, and the n strongest channels of each of the
+    `stations`, by their mean over the picture.
+
+    For the classes, the image is squeezed to the network's own size; for the channels, it is reduced to half a
+    megapixel. Raises DreamError for an image that is too small.
+    """
+    check_image(image)
+    image = np.asarray(image, np.float32)
+    height, width = image.shape[:2]
+    scale = min(1, (MOST_GUIDE / (height * width)) ** 0.5)
+    layers = stations(net)
+    channels = {}
+    put(net, preprocess(net, resized(image, max(1, int(scale * height)), max(1, int(scale * width)))))
+    for layer, dst in net.stops(layers):
+        values = dst.data[0].reshape(len(dst.data[0]), -1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            means = np.mean(values, 1)
+            mean = float(abs(means).mean()) or 1.0
+        check_finite(np.append(means, mean), layer)
+        channels[layer] = {i: float(means[i] / mean) for i in rank_channels(values)[:n]}
+    return Seen(_classify(net, image, n), channels)
+
+
+def _classify(net: Net, image: np.ndarray, n: int) -> dict[str, float]:
+    """The likeliest classes, {name: probability}; empty for a network that has none."""
+    if not any(spec.type == "Softmax" for spec in net.layer_specs):
+        return {}
+    put(net, preprocess(net, resized(image, *net.own_size)))
+    values = net.features(scores(net))
+    values = values.reshape(len(values), -1).mean(1, dtype=float)
+    shares = np.exp(values - values.max())
+    shares /= shares.sum()
+    names = {int(i): net.labels[i].split(",")[0] if net.labels else f"class {i}" for i in np.argsort(-shares)[:n]}
+    twice = len(set(names.values())) < len(names)  # ImageNet has two cranes
+    return {f"{name} ({i})" if twice else name: float(shares[i]) for i, name in names.items()}
+
+
+def side_by_side(seen: list[Seen], titles: list[str] | None = None) -> str:
+    """What is seen in several pictures, as one table; titles: of the pictures."""
+    columns = [each.rows() for each in seen]
+    table = [("", *titles)] if titles else []
+    for about in columns[0]:
+        lines = list(zip_longest(*(rows.get(about, []) for rows in columns), fillvalue=""))
+        table += [(about if i == 0 else "", *line) for i, line in enumerate(lines)]
+    widths = [max(map(len, column)) + 3 for column in zip(*table)]
+    return "\n".join("".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in table)
+
+
+def stations(net: Net, layers: Iterable[str] | str | None = None, down: bool = False) -> list[str]:
+    """The layers of a journey: those given, in the order given; 'all' that can be climbed, in network order.
+
+    None chooses the convolutions (larger than 1x1), concatenations and sums that everything passes through, in network
+    order: in GoogLeNet conv1, conv2 and the outputs of the nine Inception modules, in VGG every convolution. down: from
+    the deepest to the lowest, as in the film of 2015 in Google's gallery.
+    """
+    if layers is None:
+        layers = _bottlenecks(net)
+    elif layers == "all":
+        twice = 2 * net.own_size[0], 2 * net.own_size[1]  # a classifier runs only on pictures of the network's own size
+        layers = [layer for layer in net.climbable if fits(net.layer_specs, layer, twice)]
+    layers = [layers] if isinstance(layers, str) else list(layers)
+    for layer in layers:
+        net.check_layer(layer)
+    if not layers:
+        raise DreamError("a journey needs at least one layer; name some (`deepdream layers` lists them)")
+    if down:
+        layers.sort(key=[spec.name for spec in net.layer_specs].index, reverse=True)
+    return layers
+
+
+def _bottlenecks(net: Net) -> list[str]:
+    """The layers for `stations` that everything passes through: no later layer reads a blob from before them."""
+    specs = net.layer_specs
+    last_reader = {bottom: i for i, spec in enumerate(specs) for bottom in spec.bottom}  # of each blob
+    found = []
+    waiting: set[str] = set()  # the blobs that a later layer still reads
+    for i, spec in enumerate(specs):
+        waiting = {blob for blob in waiting | set(spec.top) if last_reader.get(blob, 0) > i}
+        is_large = spec.type == "Convolution" and max(pair(spec.convolution_param, "kernel_size", 0)) > 1
+        suits = is_large or spec.type in ("Concat", "Eltwise")
+        if suits and spec.name in net.climbable and waiting == set(spec.top):
+            found.append(spec.name)
+    return found

@@ -1,0 +1,673 @@
+"""Zoom against the notebook's loop; journeys; films without flicker, measured where the true motion is known."""
+
+import signal
+import warnings
+from functools import partial, reduce
+from itertools import islice, pairwise
+
+import numpy as np
+import pytest
+from conftest import load, write_model
+from plain import Camera, plain_zoom, stock_net
+
+import deepdream as dd
+from deepdream import seeing
+from deepdream.films import hold, keys, motion, moves, video
+from deepdream.nets import shapes
+
+FEW = {"iter_n": 2, "octave_n": 2}
+
+
+@pytest.fixture(scope="module")
+def toynet(tmp_path_factory):
+    return dd.load_net(write_model(tmp_path_factory.mktemp("models") / "toy"))
+
+
+def same(a, b):
+    a, b = list(a), list(b)
+    assert len(a) == len(b)
+    return all(np.array_equal(*frames) for frames in zip(a, b))
+
+
+# Zoom
+
+
+def test_a_zoom_is_the_notebooks_to_the_bit(squeezenet, photo):
+    np.random.seed(0)
+    ours = list(dd.zoom(squeezenet, photo, 3, end="fire5/concat", **FEW))
+    np.random.seed(0)
+    plain = plain_zoom(stock_net(squeezenet), squeezenet.mean, photo, "fire5/concat", 3, **FEW)
+    assert same(ours, plain)
+
+
+def test_a_zoom_makes_one_frame_at_a_time(toynet, photo, monkeypatch):
+    made = []
+    monkeypatch.setattr(video, "deepdream", lambda net, frame, **_: made.append(1) or frame)
+    frames = dd.zoom(toynet, photo, 10**9, end="both")
+    assert not made
+    next(frames), next(frames)
+    assert len(made) == 2
+
+
+def test_a_zoom_is_resumed(toynet, photo):
+    way = {"scale": 0.1, "rotate": 3, "shift": (2, -1), "seed": 2**32 - 2, "end": "both", **FEW}
+    whole = list(dd.zoom(toynet, photo, 5, **way))
+    assert same(whole[3:], dd.zoom(toynet, whole[2], 5, done=3, **way))
+    assert not np.array_equal(whole[0], next(dd.zoom(toynet, photo, 1, **way | {"seed": 1})))
+
+
+def test_how_a_picture_moves():
+    y, x = np.mgrid[:60, :80]
+    picture = np.float32(np.stack([x, y, x + y], 2))  # tells where each pixel came from
+    middle = (30, 40)
+
+    def came_from(scale=0.0, rotate=0.0, shift=(0, 0), at=middle):
+        (move,) = islice(
+            moves.make_moves({0: {"scale": scale, "rotate": rotate, "shift": shift}}, picture.shape[:2]), 1
+        )
+        return moves.move_frame(picture, move)[at][:2]
+
+    assert np.allclose(came_from(), (40, 30))
+    assert np.allclose(came_from(0.1), (40, 30)) and np.allclose(came_from(0.1, at=(30, 60)), (40 + 20 * 0.9, 30))
+    assert np.allclose(came_from(shift=(5, -2)), (35, 32)) and np.allclose(came_from(0.5, 0, (4, 0)), (38, 30))
+    # Clockwise: what is seen to the right of the middle was above it.
+    assert np.allclose(came_from(rotate=90, at=(30, 50)), (40, 20), atol=1e-4)
+    assert np.allclose(came_from(rotate=90, shift=(0, 6)), (34, 30), atol=1e-4)
+    assert min(came_from(0.05, 10, (9, 9), at=corner).min() for corner in ((0, 0), (59, 0), (0, 79), (59, 79))) >= 0
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"frames": 0}, "frames is 0; it must be a whole number"),
+        ({"scale": 1}, "scale is 1; it must be a number"),
+        ({"rotate": "left"}, "rotate is 'left'"),
+        ({"shift": (0, np.nan)}, r"shift is \(0, nan\); it must be a number of pixels"),
+        ({"shift": (0, 1e30)}, r"shift is \(0, 1e\+30\); it must be a number of pixels"),
+        ({"shift": 5}, "shift is 5; it must be 2 numbers"),
+        ({"seed": -1}, "seed is -1"),
+        ({"end": "boht"}, "unknown layer 'boht'"),
+        ({"iter_n": 1.5}, "iter_n is 1.5"),
+    ],
+)
+def test_what_a_zoom_refuses(toynet, photo, given, says):
+    with pytest.raises(dd.DreamError, match=says):
+        next(dd.zoom(toynet, photo, **{"end": "both"} | given))
+
+
+@pytest.mark.parametrize("stop", [lambda: signal.raise_signal(signal.SIGINT), lambda: True], ids=["ctrl-c", "true"])
+def test_a_film_that_is_stopped_ends_without_half_a_frame(toynet, photo, stop):
+    steps = []
+
+    def on_step(step):
+        steps.append(step)
+        return stop() if len(steps) == 6 else None
+
+    film = dd.zoom(toynet, photo, end="both", on_step=on_step, **FEW)
+    assert len(next(film)) == len(photo)
+    with pytest.raises(KeyboardInterrupt):
+        next(film)
+    assert len(steps) == 6 and not steps[-1].stopped
+
+
+def test_a_film_that_is_stopped_in_a_frames_last_step(toynet, photo):
+    with pytest.raises(KeyboardInterrupt):
+        next(dd.zoom(toynet, photo, end="both", on_step=lambda step: step.done == 1, **FEW))
+
+
+# Films that go where they are pointed
+
+
+def rides(monkeypatch):
+    """Dream nothing, so that only the motion remains."""
+    monkeypatch.setattr(video, "deepdream", lambda net, frame, **_: frame)
+
+
+def places(height=90, width=160):
+    """A picture (height, width, 3) that tells where each pixel came from: right, down, and 0."""
+    y, x = np.mgrid[:height, :width]
+    return np.float32(np.stack([x, y, 0 * x], 2))
+
+
+@pytest.mark.parametrize("to", [(0.8, 0.3), (128, 27)], ids=["shares", "pixels"])
+def test_a_zoom_flies_to_a_point(toynet, monkeypatch, to):
+    """The point comes to the middle, a little with each frame, and no border comes in on the way."""
+    rides(monkeypatch)
+    frames = list(dd.zoom(toynet, places(), 60, to=to, end="both"))
+    seen = [
+        np.unravel_index(((f[..., :2] - (128, 27)) ** 2).sum(2).argmin(), (90, 160)) for f in frames
+    ]  # (down, right)
+    off = [np.hypot(y - 45, x - 80) for y, x in seen]
+    assert seen[0] == (27, 128) and off[-1] < 2 and all(b < a + 1.5 for a, b in pairwise(off))
+    for before, after in pairwise(frames):  # a mirror image would turn the order of the pixels
+        assert (np.diff(after[..., 0], axis=1) > -1e-3).all() and (np.diff(after[..., 1], axis=0) > -1e-3).all()
+        assert np.ptp(after[..., 0]) <= np.ptp(before[..., 0])
+
+
+def test_a_point_in_the_corner_stays_in_view(toynet, monkeypatch):
+    rides(monkeypatch)
+    for to in ((0, 0), (1, 1), (160, 0)):
+        *_, last = dd.zoom(toynet, places(), 80, to=to, end="both", rotate=1)
+        corner = np.multiply(to, (160, 90)) if max(to) <= 1 else to
+        assert np.hypot(*(last[..., :2] - corner).transpose(2, 0, 1)).min() < 3
+
+
+def test_a_film_without_zoom_turns_around_its_point(toynet, monkeypatch):
+    rides(monkeypatch)
+    *_, last = dd.zoom(toynet, places(), 10, to=(40, 20), scale=0, rotate=10, end="both")
+    assert np.allclose(last[20, 40, :2], (40, 20), atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("to", "says"),
+    [
+        ((170, 20), "to is 170 20; it must be a point of the frames, which are 160x90, in pixels, or in shares"),
+        ((20, 91), "to is 20 91"),
+        ((0.5, 20), "to is 0.5 20; it must be a point of the frames"),
+        ((-1, 20), r"to is \(-1, 20\); it must be a number of pixels from 0"),
+        (0.5, "to is 0.5; it must be 2 numbers"),
+        ((np.nan, 1), "to is "),
+    ],
+)
+def test_points_that_are_not_in_the_picture(toynet, to, says):
+    with pytest.raises(dd.DreamError, match=says):
+        next(dd.zoom(toynet, places(), 5, to=to, end="both"))
+
+
+def test_several_moves_are_one(toynet):
+    """Composed, they sample the picture once; what they show is the same, but sharper."""
+    picture = PAN.shot(0)
+    keys = {0: {"scale": 0.03, "rotate": 4, "shift": (1, -2), "to": (0.6, 0.4)}}
+    six = list(islice(moves.make_moves(keys, picture.shape[:2]), 6))
+    one_by_one = reduce(moves.move_frame, six, picture)
+    at_once = moves.move_frame(picture, reduce(moves.then, six))
+    inside = slice(30, 90), slice(50, 150)
+    assert abs(one_by_one - at_once)[inside].mean() < 6
+    grain = [abs(np.diff(image[inside], axis=1)).mean() for image in (one_by_one, at_once)]
+    assert grain[1] > 1.05 * grain[0]
+    ways = moves.make_moves(keys, picture.shape[:2])
+    assert moves.move_frame(places(), next(ways)).shape == (90, 160, 3)
+
+
+# Keys
+
+
+def noted(monkeypatch):
+    """What each frame is dreamt with; nothing is dreamt."""
+    seen = []
+    monkeypatch.setattr(video, "deepdream", lambda net, frame, **given: seen.append(given) or frame)
+    return seen
+
+
+def test_keys_change_a_film(toynet, photo, monkeypatch):
+    seen = noted(monkeypatch)
+    mask = np.zeros(photo.shape[:2])
+    mask[:, :50] = 1
+    keys = {4: {"step_size": 3.5, "iter_n": 6, "keep_color": True}, 8: {"mask": mask}, 2: {"lap": 3}}
+    list(dd.zoom(toynet, photo, 10, end="both", step_size=1.5, iter_n=2, keys=keys))
+    steps = [given["step_size"] for given in seen]
+    assert steps[0] == 1.5 and steps[2] == 2.5 and steps[4:] == [3.5] * 6
+    assert steps[1] - steps[0] < steps[2] - steps[1], "slowly at first"
+    assert [given["iter_n"] for given in seen] == [2, 3, 4, 5, 6, 6, 6, 6, 6, 6]
+    assert [given["keep_color"] for given in seen] == [False] * 4 + [True] * 6
+    assert [given["lap"] for given in seen] == [0, 2, 3, 3, 3, 3, 3, 3, 3, 3]
+    assert [round(float(given["mask"][:, 60:].mean()), 3) for given in seen][::4] == [1.0, 0.5, 0.0]
+    assert all((given["mask"][:, :50] == 1).all() for given in seen)
+
+
+def test_objectives_fade_from_key_to_key(toynet, photo, monkeypatch):
+    """As those of a journey do."""
+    seen = noted(monkeypatch)
+    keys = {8: {"objective": "channel('left', 1)"}, 12: {"end": "conv1"}}
+    list(dd.zoom(toynet, photo, 14, end="both", keys=keys))
+    climbed = [sorted(given["objective"].bind(toynet)) for given in seen]
+    assert climbed == [["both"]] * 6 + [["both", "left"]] * 2 + [["left"]] * 3 + [["conv1", "left"]] + [["conv1"]] * 2
+    assert seen[0]["objective"].text == "L2('both')" and seen[8]["objective"].text == "channel('left', 1)"
+
+
+def test_two_guides_of_one_size_fade(toynet, photo, monkeypatch):
+    """Their words are the same, since a picture has only its size there."""
+    seen = noted(monkeypatch)
+    first, second = (dd.guide("left", image) for image in (photo, photo[::-1]))
+    list(dd.zoom(toynet, photo, 9, end="both", keys={0: {"objective": first}, 8: {"objective": second}}))
+    terms = [len(given["objective"].terms) for given in seen]
+    assert str(first) == str(second) and terms == [1] * 6 + [2] * 2 + [1]
+
+
+def test_a_journey_is_a_zoom_with_a_key_for_each_layer(toynet, photo):
+    way = {"iter_n": 1, "octave_n": 1, "seed": 0, "scale": 0.02, "hold": 0.3}
+    keys = {0: {"end": "conv1"}, 4: {"end": "left"}}
+    journey = dd.journey(toynet, ["conv1", "left"], 4, cross_fade=2, frame=photo, **way)
+    assert same(journey, dd.zoom(toynet, photo, 8, keys=keys, cross_fade=2, **way))
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({-1: {"scale": 0.1}}, "a key is at frame -1; frames have whole numbers from 0"),
+        ({"5": {"scale": 0.1}}, "a key is at frame '5'"),
+        ({5: {"frames": 3}}, "unknown setting 'frames'"),
+        ({5: {"scale": 2}}, "scale is 2; it must be a number"),
+        ({5: {"end": "boht"}}, "unknown layer 'boht'; did you mean 'both'"),
+        ({5: {"objective": "L2(both)"}}, "objective|L2"),
+        ({5: {"objective": lambda dst: None}}, "a function cannot fade into another"),
+        ({5: {"octave_n": 40}}, "too small for layer"),
+        ({5: {"mask": "mask"}}, "cannot read the picture mask"),
+        ({5: {"to": (2000, 2)}}, "it must be a point of the frames"),
+    ],
+)
+def test_keys_are_checked_before_the_first_frame(toynet, photo, keys, says):
+    with pytest.raises(dd.DreamError, match=says):
+        next(dd.zoom(toynet, photo, 9, end="both", keys=keys, on_step=lambda _: pytest.fail("a step")))
+
+
+# Loops, and every tenth frame
+
+
+ALL = {"to": (0.7, 0.4), "rotate": 2, "hold": 0.6, "loop": True, "seed": 4, "end": "both", **FEW,
+       "keys": {3: {"end": "left", "scale": 0.1}, 6: {"objective": "channel('both', 2)", "step_size": 3}}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {},
+        {"rotate": 5},
+        {"scale": -0.1},
+        {"scale": 0, "shift": (3, 1)},
+        {"to": (0.9, 0.2)},
+        {"keys": {8: {"scale": 0.1}}},
+    ],
+)
+def test_a_loop_ends_where_it_begins(toynet, monkeypatch, way):
+    """From the last frame, the film moves on to the first; and on the way no frame jumps."""
+    rides(monkeypatch)
+    picture = PAN.shot(0)
+    frames = list(dd.zoom(toynet, picture, 40, loop=True, end="both", **way))
+    plain = list(dd.zoom(toynet, picture, 30, end="both", **way))
+    assert "keys" in way or same(frames[:30], plain)
+    motions = {"scale": 0.05, "rotate": 0, "shift": (0, 0), "to": None} | way
+    complete = keys.complete_keys(toynet, picture, motions.pop("keys", {}), motions, {"end": "both"}, 40)
+    (move,) = islice(moves.make_moves(complete, picture.shape[:2]), 39, 40)
+    inside = slice(12, -12), slice(20, -20)
+    closed = abs(moves.move_frame(frames[-1], move) - frames[0])[inside].mean()
+    jumps = [abs(b - a)[inside].mean() for a, b in pairwise([*frames, frames[0]])]
+    assert closed < 3 and jumps[-1] < 1.5 * max(jumps[:10])
+    assert max(jumps[30:]) < max(jumps[:10]) + 0.35 * abs(frames[29] - frames[0])[inside].mean()
+
+
+def test_a_held_loop_is_as_sharp_at_its_seam_as_elsewhere(toynet):
+    frames = list(dd.zoom(toynet, PAN.shot(0), 16, loop=True, hold=1, end="both", iter_n=1, octave_n=1, seed=0))
+    grain = [abs(np.diff(frame, axis=1)).mean() for frame in frames]
+    assert grain[-1] > 0.93 * grain[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"every": 0}, "every is 0; it must be a whole number of frames, at least 1"),
+        ({"cross_fade": -5}, "cross_fade is -5"),
+        ({"hold": 2}, "hold is 2; it must be a number from 0 to 1"),
+        ({"hold": 1, "like": np.zeros((5, 5))}, "image"),
+        ({"done": 1, "loop": True, "first": np.zeros((9, 9, 3))}, r"`first` is \(9, 9, 3\), and the frames are"),
+        ({"keys": {3: {"look": "Eyes"}}}, "unknown setting 'look'.* looks and guides by name are for key files"),
+    ],
+)
+def test_what_a_directed_zoom_refuses(toynet, photo, given, says):
+    with pytest.raises(dd.DreamError, match=says):
+        next(dd.zoom(toynet, photo, **{"end": "both"} | given))
+
+
+def test_the_model_of_a_held_film_may_have_any_size(toynet, photo):
+    frames = list(dd.zoom(toynet, photo, 3, hold=1, like=PAN.shot(0), end="both", **FEW))
+    assert frames[0].shape == photo.shape and abs(frames[2].mean() - PAN.shot(0).mean()) < 5
+
+
+def test_a_film_with_everything_is_resumed(toynet, photo):
+    whole = list(dd.zoom(toynet, photo, 12, **ALL))
+    for done in (1, 5, 11):
+        assert same(whole[done:], dd.zoom(toynet, whole[done - 1], 12, done=done, first=whole[0], **ALL))
+    with pytest.raises(dd.DreamError, match="give its first frame, too"):
+        next(dd.zoom(toynet, whole[3], 12, done=4, **ALL))
+
+
+def test_every_tenth_frame(toynet, photo, monkeypatch):
+    """It is where the whole film has it, and is dreamt with the same settings."""
+    seen = noted(monkeypatch)
+    way = {"to": (0.7, 0.4), "end": "both", "keys": {20: {"scale": 0.01, "step_size": 3}}, "seed": 4}
+    whole, all_seen = list(dd.zoom(toynet, places(96, 144), 35, **way)), seen[:]
+    seen.clear()
+    some = list(dd.zoom(toynet, places(96, 144), 35, every=10, **way))
+    assert len(some) == 4 and same([], [])
+    for n, frame in enumerate(some):
+        assert abs(frame - whole[10 * n])[10:-10, 10:-10].mean() < 0.5
+        assert seen[n]["step_size"] == all_seen[10 * n]["step_size"] and seen[n]["seed"] == all_seen[10 * n]["seed"]
+    assert same(some[2:], dd.zoom(toynet, some[1], 35, every=10, done=2, **way))
+    monkeypatch.undo()
+    whole = list(dd.zoom(toynet, photo, 23, every=4, **ALL))
+    assert len(whole) == 6 and same(whole[4:], dd.zoom(toynet, whole[3], 23, every=4, done=4, first=whole[0], **ALL))
+
+
+# Journeys
+
+
+def test_the_stations_of_a_journey(squeezenet, googlenet, toynet):
+    modules = [f"inception_{name}/output" for name in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")]
+    assert seeing.stations(googlenet) == ["conv1/7x7_s2", "conv2/3x3", *modules]
+    assert seeing.stations(squeezenet) == ["conv1", *(f"fire{n}/concat" for n in range(2, 10))]
+    assert seeing.stations(toynet) == ["conv1", "both"]
+    assert seeing.stations(toynet, "all") == ["conv1", "pool1", "left", "right", "both"], "not fc, of one size only"
+    assert seeing.stations(toynet, ["both", "conv1"]) == ["both", "conv1"] and seeing.stations(toynet, "left") == [
+        "left"
+    ]
+    for layers, says in ((["both", "boht"], "unknown layer 'boht'; did you mean 'both'"), ([], "at least one layer")):
+        with pytest.raises(dd.DreamError, match=says):
+            seeing.stations(toynet, layers)
+
+
+def test_a_journey_climbs_one_layer_after_another(toynet, monkeypatch):
+    climbed = []
+
+    def noted(net, frame, *args, objective, **_):
+        climbed.append({layer: fill.terms[0][0] for layer, fill in objective.bind(net).items()})
+        return frame
+
+    monkeypatch.setattr(video, "deepdream", noted)
+    frames = list(dd.journey(toynet, ["conv1", "left", "both"], 4, cross_fade=2, size=(48, 64), scale=0, hold=0))
+    assert len(frames) == len(climbed) == 12 and frames[0].shape == (48, 64, 3)
+    assert [list(weights) for weights in climbed] == [["conv1"]] * 2 + [["conv1", "left"]] * 2 + [["left"]] * 2 + [
+        ["left", "both"]] * 2 + [["both"]] * 4  # fmt: skip
+    first, second = (weights["conv1"] / weights["left"] for weights in climbed[2:4])
+    assert first == pytest.approx(4 * second, rel=0.01), "2/3 to 1/3, then 1/3 to 2/3"
+
+
+def test_weights_are_rounded_to_four_digits():
+    """As printing them with four digits does, to the bit."""
+    random = np.random.RandomState(0)
+    for number in 10 ** random.uniform(-40, 40, 10_000):
+        assert motion._round(float(number)) == float(f"{number:.4g}")
+    assert [motion._round(number) for number in (0.0, 1.0, 0.99999, 12344.0)] == [0, 1, 1, 12340]
+
+
+def test_layers_fade_by_what_they_change_and_not_by_their_numbers(squeezenet, photo):
+    """At half of the fade both layers' gradients are as strong; raw, one is several times the other."""
+    fading = motion._cross_fade(squeezenet, photo, dd.L2("fire5/concat"), dd.L2("fire8/concat"), 0.5)
+    strength = {}
+    for layer, fill in fading.bind(squeezenet).items():
+        ((weight, _),) = fill.terms
+        squeezenet.blobs["data"].reshape(1, 3, *photo.shape[:2])
+        squeezenet.blobs["data"].data[0] = dd.preprocess(squeezenet, photo)
+        strength[layer] = weight, abs(dd.gradient(squeezenet, layer)).mean()
+    (a, raw_a), (b, raw_b) = strength.values()
+    assert a * raw_a == pytest.approx(b * raw_b, rel=0.01) and not 1 / 2 < raw_a / raw_b < 2
+
+
+def test_a_journey_to_a_classifier(toynet):
+    """It takes pictures of only one size, and so is climbed in windows."""
+    assert len(list(dd.journey(toynet, ["both", "fc"], 3, cross_fade=2, size=(48, 64), octave_n=2))) == 6
+
+
+def test_a_journey_is_resumed(toynet, photo):
+    way = {"layers": ["conv1", "both"], "frames_per_layer": 3, "cross_fade": 2, "rotate": 1.0, "octave_n": 2}
+    whole = list(dd.journey(toynet, size=(48, 64), seed=3, **way))
+    like = hold.clouds((48, 64), 3)  # what the journey from noise goes by
+    assert same(whole[3:], dd.journey(toynet, frame=whole[2], like=like, seed=3, done=3, **way))
+    assert same(whole, dd.journey(toynet, size=(48, 64), seed=3, **way))
+    assert not np.array_equal(whole[0], next(dd.journey(toynet, size=(48, 64), seed=4, **way)))
+    from_a_picture = list(dd.journey(toynet, frame=photo, **way))
+    assert abs(from_a_picture[0] - photo).mean() < 20
+    first, last = from_a_picture[0], from_a_picture[2]
+    assert same(from_a_picture[3:], dd.journey(toynet, frame=last, first=first, done=3, **way))
+    with pytest.raises(dd.DreamError, match="give its first frame, too"):
+        next(dd.journey(toynet, frame=last, done=3, **way))
+
+
+def test_a_journey_down(toynet, squeezenet):
+    assert seeing.stations(squeezenet, down=True) == seeing.stations(squeezenet)[::-1]
+    assert seeing.stations(toynet, ["conv1", "both", "left"], down=True) == ["both", "left", "conv1"]
+    way = {"frames_per_layer": 2, "size": (48, 64), "octave_n": 2}
+    assert same(dd.journey(toynet, down=True, **way), dd.journey(toynet, ["both", "conv1"], **way))
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"layers": ["conv1", "boht"]}, "unknown layer 'boht'"),
+        ({"frames_per_layer": 0}, "frames_per_layer is 0"),
+        ({"frames_per_layer": 4, "cross_fade": 4}, "cross_fade is 4; it must be a whole number of frames from 0 to 3"),
+        ({"size": (2, 2), "octave_n": 1}, "too small for layer 'both'"),  # conv1, the first, could be climbed
+        ({"size": (48.5, 64)}, r"size is 64x48\.5; both numbers must be whole numbers of pixels from 1 to 16384"),
+        ({"size": (0, 64)}, "size is 64x0"),
+        ({"octave_n": 12}, "too small for layer"),
+    ],
+)
+def test_what_a_journey_refuses_before_its_first_frame(toynet, given, says):
+    with pytest.raises(dd.DreamError, match=says):
+        next(dd.journey(toynet, **{"size": (48, 64)} | given))
+
+
+# Films without flicker
+
+
+PAN = Camera("mountains.jpg", lambda i: (20 + 4.3 * i, 60 + 0.7 * i, 1.3))
+FLIGHT = Camera("forest.jpg", lambda i: (60 + 3 * i, 40 + 2 * i, 1.9 - 0.03 * i))  # pans and zooms
+
+
+def strength(frames, sources):
+    return np.array([abs(frame - source).mean() for frame, source in zip(frames, sources)])
+
+
+@pytest.mark.parametrize("camera", [PAN, FLIGHT], ids=["pan", "flight"])
+@pytest.mark.parametrize("model", [pytest.param("googlenet", marks=pytest.mark.slow), "squeezenet"])
+def test_films_do_not_flicker(request, model, camera):
+    net = request.getfixturevalue(model)
+    params = {"end": net.default_layer, "iter_n": 5, "octave_n": 2}
+    sources = [camera.shot(i) for i in range(14)]
+    alone = [dd.deepdream(net, source, seed=0, **params) for source in sources]
+    film = list(dd.steady(net, sources, **params))
+    together = [frame.picture for frame in film]
+    assert camera.flicker(together) < 0.5 * camera.flicker(alone)
+    ratio = strength(together, sources) / strength(alone, sources)
+    assert (abs(ratio - 1) < 0.15).all(), ratio
+    assert np.array_equal(film[3].source, sources[3]) and together[0].dtype == np.float32
+    assert min(frame.min() for frame in together) >= 0 and max(frame.max() for frame in together) <= 255
+
+
+def test_a_steady_film_is_resumed(squeezenet):
+    params = {"end": "fire5/concat", **FEW}
+    sources = [PAN.shot(i) for i in range(5)]
+    film = list(dd.steady(squeezenet, sources, **params))
+    rest = dd.steady(squeezenet, sources[3:], last=film[2], **params)
+    assert same((frame.picture for frame in film[3:]), (frame.picture for frame in rest))
+
+
+def test_brightness_stays_over_200_frames(toynet):
+    """On this network a dream left to itself darkens and colours the picture within some frames."""
+    camera = Camera("mountains.jpg", lambda i: (40 + i, 60 + 0.5 * i, 1.0), (64, 96))
+    sources = (camera.shot(i) for i in range(200))
+    off = [abs(frame.picture - frame.source).mean() and (frame.picture - frame.source).mean((0, 1))
+           for frame in dd.steady(toynet, sources, end="both", iter_n=3, octave_n=1)]  # fmt: skip
+    assert len(off) == 200 and abs(np.array(off)).max() < 2
+
+
+def test_a_white_film_stays_white(toynet):
+    sources = [np.full((48, 64, 3), 255, np.float32)] * 4
+    for frame in dd.steady(toynet, sources, end="both", **FEW):
+        assert frame.picture.mean() > 253
+
+
+def test_what_is_a_cut():
+    """Detail is carried over motion, a flash and noise, but not over a cut, nor out of the dark."""
+
+    def trust(old, new):
+        carried = video._carry(video.SteadyFrame(old + 1, old, 1.0), new)
+        return 0 if carried is None else carried[0].mean()
+
+    forest, dark = FLIGHT.shot(0), np.zeros((120, 200, 3), np.float32)
+    noise = np.random.RandomState(0).normal(0, 8, forest.shape)
+    for camera in (PAN, FLIGHT):
+        shot = camera.shot(0)
+        assert trust(shot, camera.shot(1)) > 0.8 and trust(shot, camera.shot(4)) > 0.6
+        assert trust(shot * 0.8, shot * 0.8 + 40) > 0.8 and trust(shot, np.clip(shot + noise, 0, 255)) > 0.8
+        assert trust(shot, shot * 0.7) > 0.8
+        assert trust(dark, shot) == trust(shot, dark) == 0
+    assert trust(PAN.shot(0), forest) == trust(forest, PAN.shot(0)) == 0
+    far = Camera("mountains.jpg", lambda i: (400, 200, 0.8))
+    assert trust(PAN.shot(0), far.shot(0)) == 0
+    assert trust(dark, dark + 1) > 0.9 and trust(dark[:9], dark[:9]) > 0.9 and trust(dark[:, :5], dark) == 0
+
+
+def test_after_a_cut_the_dream_begins_again(toynet):
+    params = {"end": "both", **FEW}
+    after = next(dd.steady(toynet, [FLIGHT.shot(0)], **params)).picture
+    film = [frame.picture for frame in dd.steady(toynet, [PAN.shot(0), FLIGHT.shot(0)], **params)]
+    assert np.array_equal(film[1], after)
+
+
+def test_what_comes_into_view_is_dreamt_as_if_alone(toynet, monkeypatch):
+    masks = []
+
+    def noted(net, image, mask=None, **_):
+        masks.append(mask)
+        return image + 5
+
+    monkeypatch.setattr(video, "deepdream", noted)
+    camera = Camera("mountains.jpg", lambda i: (20 + 20 * i, 60, 1.0))
+    list(dd.steady(toynet, [camera.shot(0), camera.shot(1)]))
+    assert masks[0] is None and masks[1].shape == (120, 200)
+    assert masks[1][:, -15:].mean() > 0.9 and masks[1][:, :150].mean() < 0.3
+
+
+def test_blend_0_is_each_picture_for_itself(toynet):
+    sources = [PAN.shot(i) for i in range(2)]
+    film = list(dd.steady(toynet, sources, blend=0, end="both", **FEW))
+    alone = next(dd.steady(toynet, sources[1:], end="both", **FEW))
+    assert np.array_equal(film[1].picture, alone.picture)
+    for blend in (1, -0.1, "all"):
+        with pytest.raises(dd.DreamError, match=r"blend is .*from 0 to 0\.99"):
+            next(dd.steady(toynet, sources, blend=blend, end="both"))
+
+
+def test_a_film_under_a_mask(toynet):
+    mask = np.zeros((120, 200))
+    mask[:, :100] = 1
+    for frame in dd.steady(toynet, [PAN.shot(i) for i in range(3)], mask=mask, end="both", **FEW):
+        changed = abs(frame.picture - frame.source).mean((0, 2))
+        assert changed[:100].mean() > 1 and changed[105:].max() < 1e-3
+
+
+# Masks and guides that are films, too
+
+
+def disc(x, size=(60, 100), radius=20):
+    """A mask: a white disc on black, x pixels from the left, (h, w) uint8."""
+    down, right = np.mgrid[: size[0], : size[1]]
+    return np.uint8(255 * ((down - size[0] / 2) ** 2 + (right - x) ** 2 < radius**2))
+
+
+def detail(frame, columns=slice(None)):
+    return abs(frame.picture - frame.source)[:, columns].mean()
+
+
+def test_a_mask_and_a_guide_for_each_frame(toynet, photo):
+    params = {"end": "both", "blend": 0, **FEW}
+    sources, masks = [PAN.shot(i) for i in range(3)], [disc(20), disc(60, (30, 200)), disc(80)]
+    guides = [photo[i * 8 :, : 60 + i] for i in range(3)]
+    film = dd.steady(toynet, sources, mask=iter(masks), guide=iter(guides), **params)
+    for frame, source, mask, guide in zip(film, sources, masks, guides):
+        best = partial(dd.objective_guide, guide_features=dd.guide_features(toynet, guide, "both"))
+        by_hand = next(dd.steady(toynet, [source], mask=mask, objective=best, **params))
+        assert np.array_equal(frame.picture, by_hand.picture)
+        dream = dd.deepdream(toynet, source, seed=0, mask=mask, objective=best, end="both", **FEW)
+        assert abs(frame.picture - dream).mean() < 2, "all but the mean brightness is the dream's"
+    one = dd.steady(toynet, sources, mask=masks[0], guide=guides[0], end="both", **FEW)
+    best = partial(dd.objective_guide, guide_features=dd.guide_features(toynet, guides[0], "both"))
+    by_hand = dd.steady(toynet, sources, mask=masks[0], objective=best, end="both", **FEW)
+    assert same((frame.picture for frame in one), (frame.picture for frame in by_hand)), "one picture for all frames"
+
+
+def test_the_last_mask_and_guide_stay(toynet, photo, monkeypatch):
+    made, masks, made_from = [], [], []
+    monkeypatch.setattr(video, "deepdream", lambda net, image, mask, **_: masks.append(mask) or image + 5)
+    monkeypatch.setattr(video, "guide_features", lambda net, picture, end: made_from.append(picture) or made)
+    other = photo + 1
+    film = dd.steady(toynet, [PAN.shot(0)] * 6, mask=[disc(20), disc(80)], guide=[photo, photo.copy(), other], blend=0)
+    assert len(list(film)) == 6
+    assert len(made_from) == 2 and made_from[0] is photo and made_from[1] is other, "once for each that is new"
+    assert len(masks) == 6 and masks[0].argmax(1).max() < 50 < masks[1].argmax(1).max()
+    assert all(np.array_equal(mask, masks[1]) for mask in masks[2:])
+
+
+def test_under_a_black_mask_a_frame_is_not_dreamt(toynet):
+    params = {"end": "both", **FEW}
+    sources, black = [PAN.shot(i) for i in range(7)], np.zeros((60, 100, 3), np.float32)
+    light = np.repeat(disc(50, radius=45)[..., None], 3, 2).astype(np.float32)  # as `read_film` yields it
+    masks = [black, black, light, black, light, light, light]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        film = list(dd.steady(toynet, sources, mask=iter(masks), **params))
+        assert len(list(dd.steady(toynet, sources[:2], mask=[black], **params))) == 2, "all of a film"
+    for i in (0, 1, 3):
+        assert np.array_equal(film[i].picture, sources[i]) and film[i].strength == 0
+    for i in (2, 4):
+        alone = next(dd.steady(toynet, sources[i:], mask=np.uint8(light), **params))
+        assert np.array_equal(film[i].picture, alone.picture), "the dream begins again"
+    for i in (5, 6):
+        assert detail(film[i]) == pytest.approx(detail(film[4]), rel=0.1)
+    dark = np.ones_like(black)  # of 255: as dark as can be, and not white
+    assert detail(next(dd.steady(toynet, sources, mask=[dark], **params))) < 0.02 * detail(film[2])
+
+
+def test_a_dream_grows_and_fades_with_its_mask(squeezenet):
+    params = {"end": "fire5/concat", **FEW}
+    sources = [PAN.shot(i) for i in range(6)]
+    whole = list(dd.steady(squeezenet, sources, **params))
+    fading = (np.full((6, 10), light) for light in (0.25, 0.5, 1.0, 1.0, 0.5, 0.1))
+    for frame, plain, light in zip(
+        dd.steady(squeezenet, sources, mask=fading, **params), whole, (0.25, 0.5, 1, 1, 0.5, 0.1)
+    ):
+        assert detail(frame) == pytest.approx(light * detail(plain), rel=0.15)
+    half, more = np.zeros((6, 200), np.uint8), np.zeros((6, 200), np.uint8)
+    half[:, :80], more[:, :160] = 255, 255
+    film = list(dd.steady(squeezenet, sources, mask=iter([half, half, more, half, half, half]), **params))
+    new = slice(95, 150)  # what becomes light at once is dreamt at once, and what becomes dark is left alone
+    assert detail(film[2], new) > 0.7 * detail(whole[2], new) and detail(film[3], new) < 1e-3
+    assert detail(film[5], slice(0, 60)) == pytest.approx(detail(film[1], slice(0, 60)), rel=0.3), "the rest stays"
+
+
+def test_a_film_under_masks_is_resumed(toynet, photo):
+    params = {"end": "both", **FEW}
+    sources = [PAN.shot(i) for i in range(7)]
+    masks, guides = [disc(20), disc(30), 0 * disc(0), 0 * disc(0), disc(60), disc(70), disc(80)], [photo, photo + 9]
+    film = list(dd.steady(toynet, sources, mask=masks, guide=guides, **params))
+    for done in range(1, 7):
+        rest = dd.steady(
+            toynet, sources[done:], last=film[done - 1], mask=iter(masks[done:]), guide=guides[1], **params
+        )
+        assert same((frame.picture for frame in film[done:]), (frame.picture for frame in rest)), done
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"mask": iter([])}, "there is no picture in the mask; it needs at least one"),
+        ({"guide": []}, "there is no picture in the guide; it needs at least one"),
+        ({"mask": [np.zeros((4, 4)) - 1]}, "the mask's values go from -1"),
+        ({"mask": np.zeros((4, 4))}, "the mask is black all over"),
+        ({"guide": [np.zeros((4, 4))]}, r"\(height, width, 3\)"),
+        ({"guide": np.zeros((2, 2, 3)), "end": "fc"}, "fc"),
+        ({"guide": np.zeros((40, 40, 3)), "objective": dd.objective_L2}, "a guide is an objective, too"),
+    ],
+)
+def test_masks_and_guides_that_are_refused(toynet, given, says):
+    with pytest.raises(dd.DreamError, match=says):
+        next(dd.steady(toynet, [PAN.shot(0)], **{"end": "both"} | given))
+
+
+def test_films_on_torch(toy):
+    net = load(toy, "torch")
+    film = list(dd.steady(net, [PAN.shot(i) for i in range(3)], end="both", **FEW))
+    params = {"mask": iter([disc(20), 0 * disc(0), disc(60)]), "guide": iter([PAN.shot(5), PAN.shot(9)])}
+    assert len(list(dd.steady(net, [PAN.shot(i) for i in range(3)], end="both", **params, **FEW))) == 3
+    assert len(film) == 3 and len(list(dd.journey(net, frames_per_layer=2, cross_fade=1, size=(48, 64)))) == 4
+    assert shapes.climbable(net.layer_specs) == net.climbable
