@@ -1,21 +1,28 @@
-"""The numbers that README and docs quote: python benchmarks/bench.py [--rounds N] [--json FILE] [--write]
+"""The numbers that README and docs quote: python benchmarks/bench.py [--rounds N]
+[--json FILE] [--write]
 
-GoogLeNet (else SqueezeNet), 1024x575, default layer: one gradient, the whole default dream, and the peak memory of the
-gradients, of the plain 2015 algorithm on stock Caffe, of each engine, and of two other projects' networks (peers.py).
-Each contender has a process of its own, which sleeps while another works. Every round runs each contender once, in
-turn. A ratio compares two times of the same round. The tables have medians, and for ratios also the lowest and the
-highest. Plain float32 matrix products take their turn, too: the faster one says how long a gradient's multiplications
-take at least. The processes together hold several GB.
+GoogLeNet (else SqueezeNet), 1024x575, default layer: one gradient, the whole default
+dream, and the peak memory of the gradients, of the plain 2015 algorithm on stock Caffe,
+of each engine, and of two other projects' networks (peers.py). Each contender has a
+process of its own, which sleeps while another works. Every round runs each contender
+once, in turn. A ratio compares two times of the same round. The tables have medians,
+and for ratios also the lowest and the highest. Plain float32 matrix products take their
+turn, too: the faster one says how long a gradient's multiplications take at least. The
+processes together hold several GB.
 
---write puts the tables into README.md and docs/speed.md, between the comments that name this benchmark.
+--write puts the tables into README.md and docs/speed.md, between the comments that name
+this benchmark.
 
---draw: six classes from noise instead, by each engine and by the recipe of auduno/deepdraw on stock Caffe: seconds, the
-probability that GoogLeNet gives the class, and the rank that SqueezeNet gives it, which took no part in the drawing.
+--draw: six classes from noise instead, by each engine and by the recipe of
+auduno/deepdraw on stock Caffe: seconds, the probability that GoogLeNet gives the class,
+and the rank that SqueezeNet gives it, which took no part in the drawing.
 
---film: a camera pans over one photograph and flies into another. How much less does a film's dream flicker along the
-known motion than pictures dreamt one by one, how strong is it beside them, and how far is its brightness off?
+--film: a camera pans over one photograph and flies into another. How much less does a
+film's dream flicker along the known motion than pictures dreamt one by one, how strong
+is it beside them, and how far is its brightness off?
 
---batch: 16 small dreams by two workers, by one, and in a plain loop, each with one thread, in turn.
+--batch: 16 small dreams by two workers, by one, and in a plain loop, each with one
+thread, in turn.
 """
 
 import argparse
@@ -64,7 +71,10 @@ LABELS = {  # in README.md, in docs/speed.md
     "TorchNet float32": ("PyTorch, float32", "PyTorch here, float32"),
     "TorchNet bfloat16": ("PyTorch, bfloat16", "PyTorch here, bfloat16"),
     "neural-dream": ("neural-dream's network", "the network of neural-dream (PyTorch)"),
-    "pytorch-deepdream": ("pytorch-deepdream's network", "the network of pytorch-deepdream (no LRN, no 5x5)"),
+    "pytorch-deepdream": (
+        "pytorch-deepdream's network",
+        "the network of pytorch-deepdream (no LRN, no 5x5)",
+    ),
 }
 FLAGS = "avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16"
 BEGIN, END = "<!--bench-->\n", "<!--/bench-->\n"  # one word each, for the README has few
@@ -103,7 +113,10 @@ def prepare(name: str, model: str, image: np.ndarray) -> dict[str, Callable[[], 
         from plain import plain_gradient, stock_net
 
         net = stock_net(SimpleNamespace(model=about))
-        gradient, dream = partial(plain_gradient, net, end), partial(plain_dream, net, mean, image, end)
+        gradient, dream = (
+            partial(plain_gradient, net, end),
+            partial(plain_dream, net, mean, image, end),
+        )
     net.blobs["data"].reshape(1, 3, *image.shape[:2])
     net.blobs["data"].data[0] = to_data(image, mean)
     return {
@@ -129,7 +142,9 @@ def peer_gradient(net: Any, end: str) -> None:
 
 
 def plain_dream(*args: Any, **kwargs: Any) -> None:
-    from plain import plain_dream  # late, because it imports Caffe, which would count as memory of the peers
+    from plain import (
+        plain_dream,
+    )  # late, because it imports Caffe, which would count as memory of the peers
 
     plain_dream(*args, **kwargs)
 
@@ -153,10 +168,18 @@ def peak_memory() -> float:
 
 def openblas_kernels() -> list[str]:
     """The processors whose kernels each OpenBLAS in this process has chosen."""
-    paths = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "openblas" in line}
+    paths = {
+        line.split()[-1]
+        for line in Path("/proc/self/maps").read_text().splitlines()
+        if "openblas" in line
+    }
     kernels = set()
     for library in map(ctypes.CDLL, paths):
-        for symbol in ("openblas_get_corename", "scipy_openblas_get_corename", "scipy_openblas_get_corename64_"):
+        for symbol in (
+            "openblas_get_corename",
+            "scipy_openblas_get_corename",
+            "scipy_openblas_get_corename64_",
+        ):
             if get_name := getattr(library, symbol, None):
                 get_name.restype = ctypes.c_char_p
                 kernels.add(get_name().decode())
@@ -164,7 +187,9 @@ def openblas_kernels() -> list[str]:
 
 
 def python_share(net: Any, image: np.ndarray) -> float:
-    """What the package adds to the time inside Caffe over a dream's steps, as a share of that time."""
+    """What the package adds to the time inside Caffe over a dream's steps, as a share
+    of that time.
+    """
     inside = 0.0
 
     def timed(call: Callable) -> Callable:
@@ -239,28 +264,45 @@ def measure(model: str, options: list[str], image: np.ndarray, rounds: int) -> d
         gradients = in_turn(calls, rounds)
         memory = {name: it.ask("memory") for name, it in nets.items()}
         in_turn({name: partial(it.ask, "short dream") for name, it in nets.items()}, 1)
-        dreams = in_turn({name: partial(it.ask, "dream") for name, it in nets.items()}, dream_rounds)
+        dreams = in_turn(
+            {name: partial(it.ask, "dream") for name, it in nets.items()}, dream_rounds
+        )
         python_added, kernels = (nets["CaffeNet"].ask(job) for job in ("python share", "openblas"))
     others = (others_time() - others) / (time.perf_counter() - start) / len(os.sched_getaffinity(0))
     rates = {name: [2e-9 * SIDE**3 / taken for taken in gradients.pop(name)] for name in products}
     return {
-        "network": about.title.split(",")[0], "layer": end, "size": [image.shape[1], image.shape[0]],
-        "processor": processor(), "rounds": [rounds, dream_rounds],
-        "versions": {name: version(name) for name in ("torch", "numpy")}, "openblas_kernels": kernels,
+        "network": about.title.split(",")[0],
+        "layer": end,
+        "size": [image.shape[1], image.shape[0]],
+        "processor": processor(),
+        "rounds": [rounds, dream_rounds],
+        "versions": {name: version(name) for name in ("torch", "numpy")},
+        "openblas_kernels": kernels,
         "contenders": {
-            name: {"gradient_s": gradients[name], "dream_s": dreams[name], "peak_gb": memory[name],
-                   "gradient_ratio": compare(gradients[STOCK], gradients[name]),
-                   "dream_ratio": compare(dreams[STOCK], dreams[name])}
+            name: {
+                "gradient_s": gradients[name],
+                "dream_s": dreams[name],
+                "peak_gb": memory[name],
+                "gradient_ratio": compare(gradients[STOCK], gradients[name]),
+                "dream_ratio": compare(dreams[STOCK], dreams[name]),
+            }
             for name in nets
         },
-        "left_out": left_out, "python_added": python_added, "others_share": others, "product_gflops": rates,
+        "left_out": left_out,
+        "python_added": python_added,
+        "others_share": others,
+        "product_gflops": rates,
         "gradient_gflop": gradient_flop(layers, end, *image.shape[:2]) / 1e9,
-    }  # fmt: skip
+    }
 
 
 def others_time() -> float:
-    """How many seconds all cores have worked, but for this process and those of its own that have ended."""
-    user, nice, system, _, _, *others = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9])  # no idle
+    """How many seconds all cores have worked, but for this process and those of its own
+    that have ended.
+    """
+    user, nice, system, _, _, *others = map(
+        int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9]
+    )  # no idle
     return (user + nice + system + sum(others)) / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])
 
 
@@ -280,31 +322,48 @@ def compare(stock: list[float], others: list[float]) -> Spread:
 
 
 def gradient_flop(layers: list[shapes.Layer], end: str, height: int, width: int) -> int:
-    """The operations of a gradient's convolutions: a multiplication and an addition for each weight and output pixel,
-    forward, and once more backward to the picture."""
-    convolutions = [it for it in shapes.walk(layers, (height, width), end) if it.layer.type == "Convolution"]
+    """The operations of a gradient's convolutions: a multiplication and an addition for
+    each weight and output pixel, forward, and once more backward to the picture."""
+    convolutions = [
+        it for it in shapes.walk(layers, (height, width), end) if it.layer.type == "Convolution"
+    ]
     return 2 * sum(2 * math.prod(it.params[0]) * math.prod(it.tops[0][2:]) for it in convolutions)
 
 
 def processor() -> dict[str, Any]:
-    """Its name without advertising, those of its flags that matter, and the cores that this process may use."""
-    lines = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line]
+    """Its name without advertising, those of its flags that matter, and the cores that
+    this process may use.
+    """
+    lines = [
+        line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line
+    ]
     about = {key.strip(): value.strip() for key, value in lines}
-    name = re.sub(r"\((R|TM)\)| CPU\b.*| @.*| \d+-Core.*| Processor.*", "", about.get("model name", platform.machine()))
+    name = re.sub(
+        r"\((R|TM)\)| CPU\b.*| @.*| \d+-Core.*| Processor.*",
+        "",
+        about.get("model name", platform.machine()),
+    )
     flags = [flag for flag in FLAGS if flag in about.get("flags", "").split()]
     return {"name": name, "flags": flags, "cores": len(os.sched_getaffinity(0))}
 
 
 def readme_table(result: dict[str, Any]) -> str:
-    """The short table: seconds of stock Caffe, and how many times as fast the others are."""
+    """The short table: seconds of stock Caffe, and how many times as fast the others
+    are.
+    """
     width, height = result["size"]
     where = f"{result['processor']['name']}, {result['processor']['cores']} cores"
     rows = []
     for name, its in result["contenders"].items():
         jobs = "gradient", "dream"
-        speeds = [duration(its[f"{job}_s"]) if name == STOCK else f"{its[f'{job}_ratio'].median:.2f}x" for job in jobs]
+        speeds = [
+            duration(its[f"{job}_s"]) if name == STOCK else f"{its[f'{job}_ratio'].median:.2f}x"
+            for job in jobs
+        ]
         rows.append([LABELS[name][0], *speeds, f"{its['peak_gb']:.2f}"])
-    return table([f"{result['network']}, {width}x{height}, {where}", "gradient", "dream", "memory, GB"], rows)
+    return table(
+        [f"{result['network']}, {width}x{height}, {where}", "gradient", "dream", "memory, GB"], rows
+    )
 
 
 def docs_table(result: dict[str, Any]) -> str:
@@ -327,8 +386,10 @@ def notes(result: dict[str, Any]) -> list[str]:
     """The paragraphs below the table."""
     chip, versions, rounds = result["processor"], result["versions"], result["rounds"]
     kernels = " and ".join(result["openblas_kernels"]) or "unknown"
-    fastest, rate = max(((name, spread(rates)) for name, rates in result["product_gflops"].items()),
-                        key=lambda item: item[1].median)  # fmt: skip
+    fastest, rate = max(
+        ((name, spread(rates)) for name, rates in result["product_gflops"].items()),
+        key=lambda item: item[1].median,
+    )
     gflop = result["gradient_gflop"]
     about = [
         f"{chip['name']} ({', '.join(chip['flags'])}), {chip['cores']} cores; PyTorch {versions['torch']}, NumPy "
@@ -336,15 +397,21 @@ def notes(result: dict[str, Any]) -> list[str]:
         f"{rounds[1]} of dreams, in which all contenders take turns, each in a process of its own; in brackets the "
         f"lowest and the highest ratio of a round. Other programs took {max(0, result['others_share']):.1%} of the "
         "processor's time.",
-        *[f"{LABELS[name][1]}: left out, because {reason}." for name, reason in result["left_out"].items()],
+        *[
+            f"{LABELS[name][1]}: left out, because {reason}."
+            for name, reason in result["left_out"].items()
+        ],
         f"The convolutions of one gradient take {gflop:.3g} GFLOP. The fastest matrix product, {fastest}, reaches "
         f"{rate.median:.0f} GFLOP/s in float32 ({rate.lowest:.0f} to {rate.highest:.0f}), so plain multiplication "
         f"could not take less than {gflop / rate.median:.2f} s.",
         f"Over a dream, CaffeNet's Python adds {result['python_added']:.1%} to the time inside Caffe.",
     ]
     if any(name in PEERS for name in result["contenders"]):
-        about.insert(1, "The other projects' networks have random weights; their dreams are 2015's loop around their "
-                        "own gradient.")  # fmt: skip
+        about.insert(
+            1,
+            "The other projects' networks have random weights; their dreams are 2015's loop around their "
+            "own gradient.",
+        )
     return about
 
 
@@ -374,7 +441,9 @@ DRAWN = ["banana", "dumbbell", "starfish", "ant", "parachute", "anemone fish"]
 
 
 def drawings() -> None:
-    """Draw each class with each engine in turn; print what both networks think of it, and write dreams/draw-*.png."""
+    """Draw each class with each engine in turn; print what both networks think of it,
+    and write dreams/draw-*.png.
+    """
     from plain import opinion, plain_draw, stock_net
 
     from deepdream.objectives import class_number
@@ -405,7 +474,9 @@ def drawings() -> None:
 
 
 def films(frames: int = 200) -> None:
-    """Print, for films of default dreams by TorchNet, every 20th frame beside the same frame dreamt by itself."""
+    """Print, for films of default dreams by TorchNet, every 20th frame beside the same
+    frame dreamt by itself.
+    """
     from plain import Camera
 
     cameras = {
@@ -427,7 +498,9 @@ def films(frames: int = 200) -> None:
                     pair = film.picture, dd.deepdream(net, film.source, end=end, seed=0)
                     strength.append(np.divide(*(abs(dream - film.source).mean() for dream in pair)))
                     if i % 20:
-                        flicker.append(np.divide(*(camera.flicker(two, i - 1) for two in zip(before, pair))))
+                        flicker.append(
+                            np.divide(*(camera.flicker(two, i - 1) for two in zip(before, pair)))
+                        )
                     before = pair
             row = f"{min(flicker):.2f} to {max(flicker):.2f} {min(strength):.2f} to {max(strength):.2f}"
             print(f"{end:20} {name:11} {row} {off:14.2f}", flush=True)
@@ -458,8 +531,11 @@ def batches(rounds: int, width: int = 256, n: int = 16) -> None:
         clients = {f"{k} workers": stack.enter_context(connect(workers=k)) for k in (1, 2)}
         one_thread = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         command = [sys.executable, "-c", LOOP, picture, str(width), folder]
-        loop = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                                    env=one_thread))  # fmt: skip
+        loop = stack.enter_context(
+            subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=one_thread
+            )
+        )
         drawn = iter(range(10**9))
 
         def plain(n: int = n) -> float:
@@ -469,10 +545,14 @@ def batches(rounds: int, width: int = 256, n: int = 16) -> None:
         def dask(client: Any, n: int = n) -> None:
             name = f"{folder}/{next(drawn)}"
             about = {"image": str(picture), "width": width, "engine": "caffe"}
-            for report in dream_many([about | {"seed": i, "out": f"{name}-{i}.png"} for i in range(n)], client):
+            for report in dream_many(
+                [about | {"seed": i, "out": f"{name}-{i}.png"} for i in range(n)], client
+            ):
                 assert report["error"] is None, report
 
-        calls = {name: partial(dask, client) for name, client in clients.items()} | {"plain loop": plain}
+        calls = {name: partial(dask, client) for name, client in clients.items()} | {
+            "plain loop": plain
+        }
         for call in calls.values():  # each loads its network
             call(n=2)
         timed = {name: partial(seconds, call) for name, call in calls.items()}
@@ -481,18 +561,28 @@ def batches(rounds: int, width: int = 256, n: int = 16) -> None:
     for name, each in took.items():
         print(f"{name:12} {each:7.1f} s for {n} dreams of {width} pixels")
     print(f"two workers are {took['1 workers'] / took['2 workers']:.2f} times as fast as one")
-    print(f"one worker takes {took['1 workers'] / took['plain loop'] - 1:+.1%} against the plain loop")
+    print(
+        f"one worker takes {took['1 workers'] / took['plain loop'] - 1:+.1%} against the plain loop"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7, help="of gradients; a third of that of dreams")
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="of gradients; a third of that of dreams"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers here, too")
-    parser.add_argument("--write", action="store_true", help="put the tables into README.md and docs/speed.md, too")
+    parser.add_argument(
+        "--write", action="store_true", help="put the tables into README.md and docs/speed.md, too"
+    )
     parser.add_argument("--draw", action="store_true", help="time and judge drawings instead")
     parser.add_argument("--film", action="store_true", help="judge films instead")
     parser.add_argument("--batch", action="store_true", help="time many dreams at once instead")
-    for option, kind in (("--model", str), ("--width", int), ("--contender", str)):  # for tests, and for itself
+    for option, kind in (
+        ("--model", str),
+        ("--width", int),
+        ("--contender", str),
+    ):  # for tests, and for itself
         parser.add_argument(option, type=kind, help=argparse.SUPPRESS)
     args = parser.parse_args()
     warnings.showwarning = lambda message, *_, **__: print(message, file=sys.stderr)

@@ -1,8 +1,11 @@
-"""Pictures to train on: emoji of eight kinds, pasted onto pieces of images/, in a folder for each kind.
+"""Pictures to train on: emoji of eight kinds, pasted onto pieces of images/, in a
+folder for each kind.
 
-    python benchmarks/emoji.py FOLDER [--each 120] [--seed 0] [--font NotoColorEmoji.ttf]
+    python benchmarks/emoji.py FOLDER [--each 120] [--seed 0] [--font
+    NotoColorEmoji.ttf]
 
-The font is in Debian's package fonts-noto-color-emoji; where it is not installed, the package is downloaded.
+The font is in Debian's package fonts-noto-color-emoji; where it is not installed, the
+package is downloaded.
 """
 
 import argparse
@@ -30,13 +33,18 @@ KINDS = {  # by code point
 }
 
 
-def write_pictures(folder: Path, each: int = 120, seed: int = 0, font: Path | None = None,
-                   nothing: bool = False) -> None:  # fmt: skip
-    """Write `each` JPEGs of every kind into folder/<kind>/; with `nothing`, also of pieces without any emoji."""
+def write_pictures(
+    folder: Path, each: int = 120, seed: int = 0, font: Path | None = None, nothing: bool = False
+) -> None:
+    """Write `each` JPEGs of every kind into folder/<kind>/; with `nothing`, also of
+    pieces without any emoji.
+    """
     photographs = [Image.open(ROOT / "images" / name).convert("RGB") for name in PHOTOGRAPHS]
     with TemporaryDirectory() as temporary:
         font = font or find_font(Path(temporary))
-        glyphs = {kind: [draw_glyph(font, point) for point in points] for kind, points in KINDS.items()}
+        glyphs = {
+            kind: [draw_glyph(font, point) for point in points] for kind, points in KINDS.items()
+        }
     if nothing:
         glyphs["nothing"] = []
     for number, (kind, drawn) in enumerate(glyphs.items()):
@@ -46,8 +54,12 @@ def write_pictures(folder: Path, each: int = 120, seed: int = 0, font: Path | No
             make_picture(rng, photographs, drawn).save(folder / kind / f"{i:04d}.jpg", quality=92)
 
 
-def make_picture(rng: np.random.Generator, photographs: list[Image.Image], glyphs: list[Image.Image]) -> Image.Image:
-    """A piece of a photograph, with one to six of the glyphs at random places, sizes and angles."""
+def make_picture(
+    rng: np.random.Generator, photographs: list[Image.Image], glyphs: list[Image.Image]
+) -> Image.Image:
+    """A piece of a photograph, with one to six of the glyphs at random places, sizes
+    and angles.
+    """
     photograph = photographs[rng.integers(len(photographs))]
     side = int(rng.uniform(0.3, 0.9) * min(photograph.size))
     left, top = (int(rng.integers(length - side)) for length in photograph.size)
@@ -56,7 +68,9 @@ def make_picture(rng: np.random.Generator, photographs: list[Image.Image], glyph
         size = int(SIDE * rng.uniform(0.25, 0.7))
         glyph = glyphs[rng.integers(len(glyphs))].resize((size, size), Image.Resampling.LANCZOS)
         glyph = glyph.rotate(rng.uniform(-180, 180), Image.Resampling.BICUBIC, expand=True)
-        picture.paste(glyph, tuple(int(rng.integers(-size // 3, SIDE - size // 2)) for _ in "xy"), glyph)
+        picture.paste(
+            glyph, tuple(int(rng.integers(-size // 3, SIDE - size // 2)) for _ in "xy"), glyph
+        )
     return picture
 
 
@@ -69,10 +83,17 @@ def draw_glyph(font: Path, point: int) -> Image.Image:
 
 
 def find_font(folder: Path) -> Path:
-    """The font's file: as installed, or unpacked into this folder from Debian's package."""
+    """The font's file: as installed, or unpacked into this folder from Debian's
+    package.
+    """
     if FONT.exists():
         return FONT
-    subprocess.run(["apt-get", "download", "-q", "fonts-noto-color-emoji"], cwd=folder, check=True, capture_output=True)
+    subprocess.run(
+        ["apt-get", "download", "-q", "fonts-noto-color-emoji"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
     subprocess.run(["dpkg", "-x", str(next(folder.glob("*.deb"))), str(folder)], check=True)
     return folder / FONT.relative_to("/")
 

@@ -1,14 +1,19 @@
-"""The same numbers on a GPU: python benchmarks/gpu.py [--device cuda] [--widths 1024,2048,4096] [--parts gradients,...]
+"""The same numbers on a GPU: python benchmarks/gpu.py [--device cuda] [--widths
+1024,2048,4096] [--parts gradients,...]
 
-GoogLeNet (else SqueezeNet), default layer. It needs only PyTorch and this package, no Caffe and no network.
+GoogLeNet (else SqueezeNet), default layer. It needs only PyTorch and this package, no
+Caffe and no network.
 
-gradients: those of the GPU beside the processor's, both in float32, for every layer that a dream can climb.
-dreams: the whole default dream at each width in each kind of number, and the networks of two other projects (peers.py),
-in which 2015's loop runs on the GPU, too. The first dream of a size finds and records its kernels; the later ones
-replay them. films: frames a second of `steady` and `zoom`. draw: a class from noise. train: an epoch or so of two
-classes of noise. large: the memory that a dream of 8000x4500 takes on the GPU and off it.
+gradients: those of the GPU beside the processor's, both in float32, for every layer
+that a dream can climb. dreams: the whole default dream at each width in each kind of
+number, and the networks of two other projects (peers.py), in which 2015's loop runs on
+the GPU, too. The first dream of a size finds and records its kernels; the later ones
+replay them. films: frames a second of `steady` and `zoom`. draw: a class from noise.
+train: an epoch or so of two classes of noise. large: the memory that a dream of
+8000x4500 takes on the GPU and off it.
 
-Every row is printed as soon as it is known. Seconds are medians of --rounds dreams after the first.
+Every row is printed as soon as it is known. Seconds are medians of --rounds dreams
+after the first.
 """
 
 import argparse
@@ -39,12 +44,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--widths", default="1024,2048,4096", help="of the dreams")
-    parser.add_argument("--large", type=int, default=8000, help="width of the picture whose memory is measured")
+    parser.add_argument(
+        "--large", type=int, default=8000, help="width of the picture whose memory is measured"
+    )
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     args.device = torchnet.find_device(args.device)
-    name = torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else "the processor"
+    name = (
+        torch.cuda.get_device_name(args.device) if args.device.type == "cuda" else "the processor"
+    )
     print(f"{name}, PyTorch {torch.__version__}", flush=True)
     for part in args.parts.split(","):
         print(f"\n{part}", flush=True)
@@ -99,7 +108,9 @@ def peak(args: argparse.Namespace) -> float:
 
 
 def gradients(args: argparse.Namespace) -> None:
-    """Print how far the GPU's gradients are from the processor's, and a replayed gradient from one that is not."""
+    """Print how far the GPU's gradients are from the processor's, and a replayed
+    gradient from one that is not.
+    """
     ours, theirs, image, errors = load(args), load(args, device="cpu"), picture(320), {}
     for end in ours.climbable:
         if shapes.fits(ours.layer_specs, end, image.shape[:2]):
@@ -108,21 +119,29 @@ def gradients(args: argparse.Namespace) -> None:
     worst = max(errors, key=lambda end: errors[end])
     within = sum(error <= 1e-4 for error in errors.values())
     middle = np.median(list(errors.values()))
-    print(f"{within} of {len(errors)} layers within 1e-4 of the processor's; "
-          f"median {middle:.1e}, worst {errors[worst]:.1e} ({worst})")  # fmt: skip
+    print(
+        f"{within} of {len(errors)} layers within 1e-4 of the processor's; "
+        f"median {middle:.1e}, worst {errors[worst]:.1e} ({worst})"
+    )
     end = theirs.default_layer
     true = gradient(theirs, image, end)
     for dtype in torchnet.find_dtypes(args.device):
         net = load(args, dtype)
-        grads = [gradient(net, image, end) for _ in range(4)]  # as it is, recorded, and replayed twice
+        grads = [
+            gradient(net, image, end) for _ in range(4)
+        ]  # as it is, recorded, and replayed twice
         cosine = (grads[-1] * true).sum() / np.linalg.norm(grads[-1]) / np.linalg.norm(true)
         replayed = np.linalg.norm(grads[-1] - grads[0]) / np.linalg.norm(grads[0])
-        print(f"{dtype:9} at {end}: cosine with the processor's {cosine:.5f}; replayed, it changes by {replayed:.0e}")
+        print(
+            f"{dtype:9} at {end}: cosine with the processor's {cosine:.5f}; replayed, it changes by {replayed:.0e}"
+        )
 
 
 def dreams(args: argparse.Namespace) -> None:
     """Print the seconds of default dreams."""
-    print(f"{'':28} {'width':>6} {'gradient':>10} {'replayed':>10} {'first dream':>12} {'later':>8} {'memory':>9}")
+    print(
+        f"{'':28} {'width':>6} {'gradient':>10} {'replayed':>10} {'first dream':>12} {'later':>8} {'memory':>9}"
+    )
     for width in map(int, args.widths.split(",")):
         image = picture(width)
         for dtype in torchnet.find_dtypes(args.device):
@@ -141,18 +160,29 @@ def dreams(args: argparse.Namespace) -> None:
             peak(args)
             network = Peer(name)
             network.network.to(args.device)
-            first, *later = seconds(args, partial(peer_dream, args, network, image), 1 + args.rounds)
+            first, *later = seconds(
+                args, partial(peer_dream, args, network, image), 1 + args.rounds
+            )
             memory = peak(args)
             data = torch.from_numpy(dd.preprocess(network, image))[None].to(args.device)
             plain = median(seconds(args, partial(peer_gradient, network, data), 8)[3:])
             row(name, width, plain, None, first, later, memory)
 
 
-def row(name: str, width: int, plain: float, replayed: float | None, first: float, later: list[float],
-        memory: float) -> None:  # fmt: skip
+def row(
+    name: str,
+    width: int,
+    plain: float,
+    replayed: float | None,
+    first: float,
+    later: list[float],
+    memory: float,
+) -> None:
     ms = "" if replayed is None else f"{1e3 * replayed:.2f} ms"
-    print(f"{name:28} {width:6} {1e3 * plain:7.2f} ms {ms:>10} {first:10.2f} s {median(later):6.3f} s {memory:6.1f} GB",
-          flush=True)  # fmt: skip
+    print(
+        f"{name:28} {width:6} {1e3 * plain:7.2f} ms {ms:>10} {first:10.2f} s {median(later):6.3f} s {memory:6.1f} GB",
+        flush=True,
+    )
 
 
 def peer_gradient(peer: Peer, data: Tensor) -> Tensor:
@@ -175,7 +205,9 @@ def peer_dream(args: argparse.Namespace, peer: Peer, image: Image) -> Image:
             shift = tuple(map(int, np.random.randint(-32, 33, 2)))
             data = torch.roll(data, shift, (2, 3))
             g = peer_gradient(peer, data)
-            data = torch.roll(data + 1.5 / g.abs().mean() * g, tuple(-n for n in shift), (2, 3)).clamp(low, high)
+            data = torch.roll(
+                data + 1.5 / g.abs().mean() * g, tuple(-n for n in shift), (2, 3)
+            ).clamp(low, high)
         detail = data - base
     return data.cpu().numpy()
 
@@ -186,8 +218,10 @@ def films(args: argparse.Namespace) -> None:
     for dtype in torchnet.find_dtypes(args.device):
         net = load(args, dtype)
         moving = [np.roll(image, 3 * i, 1) for i in range(12)]
-        for name, frames in (("zoom", dd.zoom(net, image, 12, end=net.default_layer, seed=0)),
-                             ("steady", dd.steady(net, moving, end=net.default_layer, seed=0))):  # fmt: skip
+        for name, frames in (
+            ("zoom", dd.zoom(net, image, 12, end=net.default_layer, seed=0)),
+            ("steady", dd.steady(net, moving, end=net.default_layer, seed=0)),
+        ):
             times = seconds(args, partial(next, frames), 12)
             print(f"{name:8} {dtype:9} {1 / median(times[3:]):6.2f} frames a second", flush=True)
 
@@ -196,11 +230,16 @@ def draw(args: argparse.Namespace) -> None:
     """Print the seconds of a drawing from noise."""
     for dtype in torchnet.find_dtypes(args.device):
         net = load(args, dtype)
-        print(f"{dtype:9} {min(seconds(args, partial(dd.draw, net, 'banana'), 2)):6.2f} s a drawing", flush=True)
+        print(
+            f"{dtype:9} {min(seconds(args, partial(dd.draw, net, 'banana'), 2)):6.2f} s a drawing",
+            flush=True,
+        )
 
 
 def train(args: argparse.Namespace) -> None:
-    """Print how long a few training steps take, which begin and end as those of the processor do."""
+    """Print how long a few training steps take, which begin and end as those of the
+    processor do.
+    """
     from deepdream.train import train as learn
 
     rng = np.random.RandomState(0)
@@ -214,7 +253,9 @@ def train(args: argparse.Namespace) -> None:
             start = time.perf_counter()
             network = Path(out) / device.replace(":", "-")
             found = learn(folder, network, engine="torch", device=device, steps=20)
-            print(f"{device:9} {time.perf_counter() - start:6.1f} s for 20 steps: {found}", flush=True)
+            print(
+                f"{device:9} {time.perf_counter() - start:6.1f} s for 20 steps: {found}", flush=True
+            )
 
 
 def large(args: argparse.Namespace) -> None:
@@ -228,11 +269,21 @@ def large(args: argparse.Namespace) -> None:
         dream = partial(dd.deepdream, net, image, end=net.default_layer, iter_n=1, seed=0)
         took = seconds(args, dream, 1)[0]
         held = psutil.Process().memory_info().rss / 1e9
-        print(f"{dtype:9} {image.shape[1]}x{image.shape[0]}: {took:5.1f} s, {peak(args):5.1f} GB on the GPU, "
-              f"{held:.1f} GB held by the process", flush=True)  # fmt: skip
+        print(
+            f"{dtype:9} {image.shape[1]}x{image.shape[0]}: {took:5.1f} s, {peak(args):5.1f} GB on the GPU, "
+            f"{held:.1f} GB held by the process",
+            flush=True,
+        )
 
 
-PARTS = {"gradients": gradients, "dreams": dreams, "films": films, "draw": draw, "train": train, "large": large}
+PARTS = {
+    "gradients": gradients,
+    "dreams": dreams,
+    "films": films,
+    "draw": draw,
+    "train": train,
+    "large": large,
+}
 
 if __name__ == "__main__":
     main()

@@ -1,9 +1,11 @@
-"""How far a long zoom drifts, plain and held: the figures and the plot of docs/movies.md.
+"""How far a long zoom drifts, plain and held: the figures and the plot of
+docs/movies.md.
 
     python benchmarks/hold.py [FRAMES] [PLOT]
 
-Two films of 160x90 pixels, GoogLeNet's inception_4c/output, 4 iterations at 2 octaves, 1,000 frames: about ten minutes
-each on one core. The plot, such as images/hold.png, needs matplotlib (`pip install matplotlib`).
+Two films of 160x90 pixels, GoogLeNet's inception_4c/output, 4 iterations at 2 octaves,
+1,000 frames: about ten minutes each on one core. The plot, such as images/hold.png,
+needs matplotlib (`pip install matplotlib`).
 """
 
 import sys
@@ -18,14 +20,22 @@ from tqdm import tqdm
 import deepdream as dd
 
 PHOTO = Path(__file__).parent.parent / "images" / "mountains.jpg"
-WHAT = "mean colour", "contrast", "saturation", "slope of the spectrum", "change from frame to frame"
+WHAT = (
+    "mean colour",
+    "contrast",
+    "saturation",
+    "slope of the spectrum",
+    "change from frame to frame",
+)
 # (how far each may be from the first ten frames', whether as a share of it)
 ALLOWED = (4, False), (0.1, True), (0.1, True), (0.2, False), (0.2, True)
 COLOURS = {"plain": "#c44e52", "held": "#2b6cb0"}
 
 
 def measure(frames: Iterable[np.ndarray]) -> np.ndarray:
-    """(frames, 5): what `WHAT` names, for each frame; the change of the first one is not a number."""
+    """(frames, 5): what `WHAT` names, for each frame; the change of the first one is
+    not a number.
+    """
     rows, before = [], None
     for frame in frames:
         change = np.nan if before is None else abs(frame - before).mean()
@@ -35,10 +45,14 @@ def measure(frames: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def slope(frame: np.ndarray) -> float:
-    """How fast the power falls with the frequency, on logarithmic axes; about -2 to -3 for photographs."""
+    """How fast the power falls with the frequency, on logarithmic axes; about -2 to -3
+    for photographs.
+    """
     height, width = frame.shape[:2]
     power = dctn(frame.mean(2), norm="ortho") ** 2
-    frequency = np.hypot(np.arange(height)[:, None] / height, np.arange(width) / width) / 2  # cycles a pixel
+    frequency = (
+        np.hypot(np.arange(height)[:, None] / height, np.arange(width) / width) / 2
+    )  # cycles a pixel
     edges = np.geomspace(2 / height, 0.5, 11)
     rings = [power[(frequency >= low) & (frequency < high)].mean() for low, high in pairwise(edges)]
     return float(np.polyfit(np.log(edges[1:] * edges[:-1]) / 2, np.log(rings), 1)[0])
@@ -48,10 +62,14 @@ def show(name: str, rows: np.ndarray) -> None:
     """Print how far a film goes from its first ten frames."""
     ten = rows[:10].mean(0)
     hundred = np.nanmean(rows[:100, 4])
-    print(f"{name}: mean {abs(rows[:, 0] - ten[0]).max():.1f} off; contrast {ratio(rows[:, 1], ten[1])}, "
-          f"saturation {ratio(rows[:, 2], ten[2])} times; slope {abs(rows[:, 3] - ten[3]).max():.2f} off")  # fmt: skip
+    print(
+        f"{name}: mean {abs(rows[:, 0] - ten[0]).max():.1f} off; contrast {ratio(rows[:, 1], ten[1])}, "
+        f"saturation {ratio(rows[:, 2], ten[2])} times; slope {abs(rows[:, 3] - ten[3]).max():.2f} off"
+    )
     parts = [np.nanmean(rows[i : i + 100, 4]) / hundred for i in range(0, len(rows), 100)]
-    print(f"    change from frame to frame, each hundred against the first: {min(parts):.2f} to {max(parts):.2f}")
+    print(
+        f"    change from frame to frame, each hundred against the first: {min(parts):.2f} to {max(parts):.2f}"
+    )
 
 
 def ratio(values: np.ndarray, first: float) -> str:
@@ -62,7 +80,9 @@ def plot(films: dict[str, np.ndarray], path: str) -> None:
     """Draw both films' figures over time, with what is allowed as a grey band."""
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(len(WHAT), 1, figsize=(8, 8.5), sharex=True, layout="constrained")
+    figure, axes = pyplot.subplots(
+        len(WHAT), 1, figsize=(8, 8.5), sharex=True, layout="constrained"
+    )
     for n, (axis, what, (allowed, as_share)) in enumerate(zip(axes, WHAT, ALLOWED)):
         first = np.nanmean(films["held"][: 100 if n == 4 else 10, n])
         by = allowed * first if as_share else allowed
@@ -70,7 +90,9 @@ def plot(films: dict[str, np.ndarray], path: str) -> None:
         for name, rows in films.items():
             values = rows[:, n]
             if n == 4:  # single frames differ much; the mean of 25 shows what lasts
-                values = np.convolve(np.nan_to_num(values, nan=values[1]), np.ones(25) / 25, "valid")
+                values = np.convolve(
+                    np.nan_to_num(values, nan=values[1]), np.ones(25) / 25, "valid"
+                )
             axis.plot(values, color=COLOURS[name], label=name, linewidth=1.2)
         axis.set_title(what, loc="left", fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)

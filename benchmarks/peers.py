@@ -1,11 +1,15 @@
-"""The networks of two other PyTorch projects, rebuilt from their published layer tables, with random weights.
+"""The networks of two other PyTorch projects, rebuilt from their published layer
+tables, with random weights.
 
-- neural-dream (github.com/ProGamerGov/neural-dream): BVLC's GoogLeNet with LRN. Padding is a step of its own.
-- pytorch-deepdream (github.com/gordicaleksa/pytorch-deepdream): the GoogLeNet of torchvision. It has BatchNorm instead
-  of biases, no LRN, 3x3 filters where the paper has 5x5, and a 2x2 window in its last pooling.
+- neural-dream (github.com/ProGamerGov/neural-dream): BVLC's GoogLeNet with LRN. Padding
+is a step of its own. - pytorch-deepdream (github.com/gordicaleksa/pytorch-deepdream):
+the GoogLeNet of torchvision. It has BatchNorm instead
+  of biases, no LRN, 3x3 filters where the paper has 5x5, and a 2x2 window in its last
+  pooling.
 
-Each runs as its users run it: PyTorch's own autograd in its default memory format, weights without gradients. Both
-projects run more layers than the loss needs; here they stop at inception_4c/output, which is faster.
+Each runs as its users run it: PyTorch's own autograd in its default memory format,
+weights without gradients. Both projects run more layers than the loss needs; here they
+stop at inception_4c/output, which is faster.
 """
 
 import sys
@@ -23,15 +27,27 @@ from prototxt import INCEPTION
 
 END = "inception_4c/output"
 
-Conv = Callable[..., nn.Module]  # (channels, filters, kernel size, stride=1) -> a convolution and what follows it
+Conv = Callable[
+    ..., nn.Module
+]  # (channels, filters, kernel size, stride=1) -> a convolution and what follows it
 Pool = Callable[[int, int], nn.Module]  # (kernel size, stride) -> a pooling
 
 
 class Inception(nn.Module):
     """Four branches over the same blob, side by side: 1x1, 3x3, 5x5, and a pooling."""
 
-    def __init__(self, conv: Conv, pool: Pool, channels: int, one: int, three_reduce: int, three: int,
-                 five_reduce: int, five: int, proj: int) -> None:  # fmt: skip
+    def __init__(
+        self,
+        conv: Conv,
+        pool: Pool,
+        channels: int,
+        one: int,
+        three_reduce: int,
+        three: int,
+        five_reduce: int,
+        five: int,
+        proj: int,
+    ) -> None:
         super().__init__()
         self.one = conv(channels, one, 1)
         self.three = nn.Sequential(conv(channels, three_reduce, 1), conv(three_reduce, three, 3))
@@ -82,7 +98,9 @@ def pytorch_deepdream() -> nn.Sequential:
         return nn.Sequential(convolution, nn.BatchNorm2d(filters, eps=0.001), nn.ReLU(inplace=True))
 
     def pool(kernel: int, stride: int) -> nn.Module:
-        return nn.MaxPool2d(kernel, stride, padding=kernel // 2 if stride == 1 else 0, ceil_mode=True)
+        return nn.MaxPool2d(
+            kernel, stride, padding=kernel // 2 if stride == 1 else 0, ceil_mode=True
+        )
 
     return googlenet(conv, pool, lrn=False, last_pool=2)
 
@@ -95,11 +113,16 @@ def mean_square(x: Tensor) -> Tensor:
     return F.mse_loss(x, torch.zeros_like(x))
 
 
-PEERS = {"neural-dream": (neural_dream, norm), "pytorch-deepdream": (pytorch_deepdream, mean_square)}
+PEERS = {
+    "neural-dream": (neural_dream, norm),
+    "pytorch-deepdream": (pytorch_deepdream, mean_square),
+}
 
 
 class Peer:
-    """A network of PEERS behind those names of pycaffe that tests/plain.py uses; its objective is its own loss."""
+    """A network of PEERS behind those names of pycaffe that tests/plain.py uses; its
+    objective is its own loss.
+    """
 
     def __init__(self, name: str) -> None:
         build, self.loss = PEERS[name]

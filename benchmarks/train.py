@@ -1,10 +1,12 @@
-"""Train networks on emoji, with classes and without, and let another one judge what they dream of.
+"""Train networks on emoji, with classes and without, and let another one judge what
+they dream of.
 
-    python benchmarks/train.py [--engine torch] [--steps 200] [--font NotoColorEmoji.ttf]
+    python benchmarks/train.py [--engine torch] [--steps 200] [--font
+    NotoColorEmoji.ttf]
 
-The judge is trained with another seed, and has one more class, `nothing`: pieces of the photographs without emoji, most
-of them dreamt by the parent network. A dream's share is the judge's probability that a piece of it is anything else.
-Writes dreams/train.png.
+The judge is trained with another seed, and has one more class, `nothing`: pieces of the
+photographs without emoji, most of them dreamt by the parent network. A dream's share is
+the judge's probability that a piece of it is anything else. Writes dreams/train.png.
 """
 
 import argparse
@@ -53,18 +55,28 @@ def main() -> None:
     for label, row in zip(LABELS, shares):
         times = np.mean(row) / np.mean(shares[0])
         each = ", ".join(f"{value:.3f}" for value in row)
-        print(f"{label:16} share of the trained classes {np.mean(row):.3f} ({each}), {times:.1f} times the parent's")
+        print(
+            f"{label:16} share of the trained classes {np.mean(row):.3f} ({each}), {times:.1f} times the parent's"
+        )
     (ROOT / "dreams").mkdir(exist_ok=True)
     shown = [picture for row in pictures for picture in row]
-    dd.save_image(ROOT / "dreams" / "train.png", dd.sheet(shown, [label for label in LABELS for _ in PHOTOGRAPHS], 3))
+    dd.save_image(
+        ROOT / "dreams" / "train.png",
+        dd.sheet(shown, [label for label in LABELS for _ in PHOTOGRAPHS], 3),
+    )
 
 
 def timed_train(pictures: Path, out: Path, **settings: Any) -> None:
     """Train, and print the seconds and the accuracy."""
     start = time.perf_counter()
     done = train(pictures, out, model="bvlc_googlenet", **settings)
-    known = "no classes" if done.accuracy is None else f"{done.accuracy:.1%} of the pictures kept out"
-    print(f"{pictures.name:10} {done.steps} steps, {time.perf_counter() - start:.0f} s, {known}", flush=True)
+    known = (
+        "no classes" if done.accuracy is None else f"{done.accuracy:.1%} of the pictures kept out"
+    )
+    print(
+        f"{pictures.name:10} {done.steps} steps, {time.perf_counter() - start:.0f} s, {known}",
+        flush=True,
+    )
 
 
 def dream_some(net: Any, folder: Path) -> None:
@@ -73,11 +85,16 @@ def dream_some(net: Any, folder: Path) -> None:
     for i, path in enumerate(sorted(folder.iterdir())):
         if i % 3:
             strength = {"iter_n": int(rng.integers(5, 12)), "octave_n": int(rng.integers(2, 5))}
-            dd.save_image(path, dd.deepdream(net, dd.load_image(path), end=net.default_layer, seed=i, **strength))
+            dd.save_image(
+                path,
+                dd.deepdream(net, dd.load_image(path), end=net.default_layer, seed=i, **strength),
+            )
 
 
 def dream(net: Any, name: str) -> np.ndarray:
-    return dd.deepdream(net, dd.load_image(ROOT / "images" / name, 480), end=net.default_layer, seed=0)
+    return dd.deepdream(
+        net, dd.load_image(ROOT / "images" / name, 480), end=net.default_layer, seed=0
+    )
 
 
 def share(judge: Any, picture: np.ndarray, n: int = 24) -> float:

@@ -1,8 +1,10 @@
-"""Many dreams at once, on Dask: it distributes, moves, counts and repeats; ours is what a job is and what it reports.
+"""Many dreams at once, on Dask: it distributes, moves, counts and repeats; ours is what
+a job is and what it reports.
 
-A job is the settings of one picture, as `read_settings` gives them, and `out`, where the picture goes: {"image":
-"a.jpg", "end": "conv2/3x3", "out": "b.png"}, or {"command": "draw", "draw": ["banana"], "out": "c.png"}. Files are
-paths that every worker can see, or URLs that fsspec knows, such as s3://bucket/a.jpg. Settings that are left out have
+A job is the settings of one picture, as `read_settings` gives them, and `out`, where
+the picture goes: {"image": "a.jpg", "end": "conv2/3x3", "out": "b.png"}, or {"command":
+"draw", "draw": ["banana"], "out": "c.png"}. Files are paths that every worker can see,
+or URLs that fsspec knows, such as s3://bucket/a.jpg. Settings that are left out have
 the command line's defaults, and the seed 0.
 """
 
@@ -42,22 +44,28 @@ Report = dict[str, Any]
 Network = tuple[str | None, ...]  # model, engine, device, dtype
 PATIENCE = 10  # seconds to wait for a scheduler, and for its first worker
 FETCHING = 1800  # seconds to wait for workers to fetch and load the network
-INPUTS = [name for name, row in rows_of("dream").items() if row.kind is File]  # settings of a job that are files
+INPUTS = [
+    name for name, row in rows_of("dream").items() if row.kind is File
+]  # settings of a job that are files
 
 
 def dream_many(jobs: Iterable[Job], client: Any = None) -> Iterator[Report]:
-    """Dream and draw; yields a report of each job as soon as its picture is written, or has failed.
+    """Dream and draw; yields a report of each job as soon as its picture is written, or
+    has failed.
 
-    It is a generator: nothing is dreamt until the first report is asked for. A script calls it under
-    `if __name__ == "__main__":`, because each worker on this machine imports the script again.
+    It is a generator: nothing is dreamt until the first report is asked for. A script
+    calls it under `if __name__ == "__main__":`, because each worker on this machine
+    imports the script again.
 
-    jobs: see the top of this file. client: a dask.distributed Client; without one, one process for each core is
-    started. A report has `out`, `host`, `seconds`, `memory` (the peak, in bytes), `settings`, `sha256` of the file,
-    `skipped` (the picture was already there, with the same settings), and `error`, None or a sentence. Pictures are the
-    same to the bit whatever the number of workers, if each has one BLAS thread, except for pictures so large that the
-    free memory decides on tiles.
+    jobs: see the top of this file. client: a dask.distributed Client; without one, one
+    process for each core is started. A report has `out`, `host`, `seconds`, `memory`
+    (the peak, in bytes), `settings`, `sha256` of the file, `skipped` (the picture was
+    already there, with the same settings), and `error`, None or a sentence. Pictures
+    are the same to the bit whatever the number of workers, if each has one BLAS thread,
+    except for pictures so large that the free memory decides on tiles.
 
-    Raises DreamError, before the first dream, if two outputs have the same name, or a worker cannot do the jobs.
+    Raises DreamError, before the first dream, if two outputs have the same name, or a
+    worker cannot do the jobs.
     """
     jobs = list(jobs)
     if not all(job.get("model") for job in jobs):
@@ -65,7 +73,11 @@ def dream_many(jobs: Iterable[Job], client: Any = None) -> Iterator[Report]:
         jobs = [job | {"model": job.get("model") or model} for job in jobs]
     jobs = [_with_full_paths(job) for job in jobs]
     _check_outputs(jobs)
-    with nullcontext(client) if client else connect(workers=min(len(jobs), os.cpu_count() or 1)) as client:
+    with (
+        nullcontext(client)
+        if client
+        else connect(workers=min(len(jobs), os.cpu_count() or 1)) as client
+    ):
         _check_workers(client, jobs)
         yield from _run(client, jobs)
 
@@ -80,11 +92,16 @@ def _run(client: Any, jobs: list[Job]) -> Iterator[Report]:
             try:
                 yield future.result()
             except KilledWorker:
-                yield {"out": outs[future.key], "error": "several workers died of it, perhaps out of memory"}
+                yield {
+                    "out": outs[future.key],
+                    "error": "several workers died of it, perhaps out of memory",
+                }
             except Exception as error:
                 if future.status in ("cancelled", "lost"):
                     gone = f"the scheduler at {client.scheduler.address} is gone"
-                    raise DreamError(f"{gone}; finished pictures are kept, and the same command resumes") from None
+                    raise DreamError(
+                        f"{gone}; finished pictures are kept, and the same command resumes"
+                    ) from None
                 yield {"out": outs[future.key], "error": repr(error)}
             future.release()
     finally:
@@ -93,15 +110,20 @@ def _run(client: Any, jobs: list[Job]) -> Iterator[Report]:
 
 @contextmanager
 def connect(scheduler: str | None = None, workers: int | None = None) -> Iterator[Any]:
-    """A dask.distributed Client: of the scheduler at this address, tcp://host:8786, or of `workers` processes here.
+    """A dask.distributed Client: of the scheduler at this address, tcp://host:8786, or
+    of `workers` processes here.
 
-    On this machine each has one BLAS thread and an equal share of the memory. Raises DreamError if no scheduler
-    answers.
+    On this machine each has one BLAS thread and an equal share of the memory. Raises
+    DreamError if no scheduler answers.
     """
     if not find_spec("distributed"):
         raise DreamError(f"Dask is not installed; {install('distributed')}")
     logging.getLogger("distributed").setLevel("CRITICAL")  # our own messages say what happens
-    with _join(scheduler) if scheduler is not None else _start(workers or os.cpu_count() or 1) as client:
+    with (
+        _join(scheduler)
+        if scheduler is not None
+        else _start(workers or os.cpu_count() or 1) as client
+    ):
         yield client
 
 
@@ -111,14 +133,22 @@ def _join(scheduler: str) -> Iterator[Any]:
     from distributed import Client, Security
 
     if not re.fullmatch(r"(tcp|tls|ws|wss)://[^/\s]+:[0-9]+", scheduler):
-        raise DreamError(f"{scheduler!r} is no scheduler's address; an address looks like tcp://10.0.0.1:8786")
-    if scheduler.startswith(("tls", "wss")) and not Security().get_connection_args("client").get("ssl_context"):
-        raise DreamError(f"{scheduler} needs certificates; Dask's configuration names them, distributed.comm.tls")
+        raise DreamError(
+            f"{scheduler!r} is no scheduler's address; an address looks like tcp://10.0.0.1:8786"
+        )
+    if scheduler.startswith(("tls", "wss")) and not Security().get_connection_args("client").get(
+        "ssl_context"
+    ):
+        raise DreamError(
+            f"{scheduler} needs certificates; Dask's configuration names them, distributed.comm.tls"
+        )
     try:
         client = Client(scheduler, timeout=PATIENCE, set_as_default=False)
     except Exception:
         advice = "`dask scheduler` starts one and prints its address"
-        raise DreamError(f"no scheduler answers at {scheduler} within {PATIENCE} seconds; {advice}") from None
+        raise DreamError(
+            f"no scheduler answers at {scheduler} within {PATIENCE} seconds; {advice}"
+        ) from None
     with client:
         yield client
 
@@ -129,25 +159,36 @@ def _start(workers: int) -> Iterator[Any]:
     import psutil
     from distributed import Client, LocalCluster
 
-    share = os.environ.get("DEEPDREAM_MEMORY") or str(psutil.virtual_memory().available // 2 // workers)
-    options = {"env": {"DEEPDREAM_MEMORY": share}, "silence_logs": "CRITICAL", "dashboard_address": "127.0.0.1:0"}
+    share = os.environ.get("DEEPDREAM_MEMORY") or str(
+        psutil.virtual_memory().available // 2 // workers
+    )
+    options = {
+        "env": {"DEEPDREAM_MEMORY": share},
+        "silence_logs": "CRITICAL",
+        "dashboard_address": "127.0.0.1:0",
+    }
     before = dict(os.environ)
     try:
         with _ignore_ctrl_c():
             try:
-                cluster = LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, **options)
+                cluster = LocalCluster(
+                    n_workers=workers, threads_per_worker=1, processes=True, **options
+                )
             except (OSError, RuntimeError) as error:
                 raise DreamError(f"no processes can be started here: {in_words(error)}") from None
         with cluster, Client(cluster, set_as_default=False) as client:
             yield client
     finally:
-        for name in os.environ.keys() - before.keys():  # Dask leaves OMP_NUM_THREADS=1 in this process
+        for name in (
+            os.environ.keys() - before.keys()
+        ):  # Dask leaves OMP_NUM_THREADS=1 in this process
             del os.environ[name]
 
 
 @contextmanager
 def _ignore_ctrl_c() -> Iterator[None]:
-    """Ctrl-C waits; threads that begin in here, and the processes that those start, never receive it.
+    """Ctrl-C waits; threads that begin in here, and the processes that those start,
+    never receive it.
 
     It is meant for this process, which then ends the others.
     """
@@ -181,14 +222,25 @@ def work(job: Job, version: str) -> Report:
     except Exception as problem:
         error = "there is not enough memory" if out_of_memory(problem) else repr(problem)
     seconds = round(time.monotonic() - began, 3)
-    return {"out": job["out"], "host": gethostname(), "seconds": seconds, "memory": _peak(), **about, "error": error}
+    return {
+        "out": job["out"],
+        "host": gethostname(),
+        "seconds": seconds,
+        "memory": _peak(),
+        **about,
+        "error": error,
+    }
 
 
 def _do(job: Job, folder: Path) -> Report:
-    """Make the picture of a job and write it, unless it is already there: `settings`, `sha256`, `skipped`."""
+    """Make the picture of a job and write it, unless it is already there: `settings`,
+    `sha256`, `skipped`.
+    """
     out = job["out"]
     skip = "out", "sha256", *ABOUT
-    recipe = complete(job["command"], {name: value for name, value in job.items() if name not in skip})
+    recipe = complete(
+        job["command"], {name: value for name, value in job.items() if name not in skip}
+    )
     recipe = with_files(recipe, lambda name, path: _fetch(path, folder / name))
     if is_local(out):
         check_place(out)
@@ -207,8 +259,12 @@ def _do(job: Job, folder: Path) -> Report:
 
 
 @lru_cache(maxsize=16)
-def _load(model: str | None, engine: str | None, device: str | None, dtype: str | None, thread: int) -> Net:
-    """Each worker loads its network once and keeps it; each of its threads has one of its own."""
+def _load(
+    model: str | None, engine: str | None, device: str | None, dtype: str | None, thread: int
+) -> Net:
+    """Each worker loads its network once and keeps it; each of its threads has one of
+    its own.
+    """
     # Unless somebody chooses, what makes the same pictures on all workers
     return load_net(model, engine, device or "cpu", dtype or "float32")
 
@@ -242,7 +298,9 @@ def _known(out: str, folder: Path) -> dict[str, Any] | None:
 
 
 def _peak(reset: bool = False) -> int:
-    """The most bytes of memory held since the last reset; where Linux does not say, those held now."""
+    """The most bytes of memory held since the last reset; where Linux does not say,
+    those held now.
+    """
     import psutil
 
     try:
@@ -255,17 +313,23 @@ def _peak(reset: bool = False) -> int:
 
 
 def examine(networks: list[Network], version: str) -> tuple[str | None, list[dict[str, str]]]:
-    """On a worker: (why it cannot work with these networks, or None; what tells its networks from others).
+    """On a worker: (why it cannot work with these networks, or None; what tells its
+    networks from others).
 
     It loads them in the thread that works, which then finds them loaded.
     """
     here, loaded = f"on {gethostname()}", []
     if version != VERSION:
-        return f"{here} has deepdream {VERSION}, and here is {version}; install the same version on both", []
+        return (
+            f"{here} has deepdream {VERSION}, and here is {version}; install the same version on both",
+            [],
+        )
     try:
         for model, engine, device, dtype in networks[::-1]:
             net = _load(model, engine, device, dtype, get_ident())
-            loaded.append(net.engine | {"kernels": getattr(net, "kernels", "")} | identity(net.model))
+            loaded.append(
+                net.engine | {"kernels": getattr(net, "kernels", "")} | identity(net.model)
+            )
     except DreamError as error:
         return f"{here} cannot dream: {error}", []
     return None, loaded
@@ -299,15 +363,21 @@ def _check_outputs(jobs: list[Job]) -> None:
     for job in jobs:
         out = job["out"]
         if out in outs:
-            pair = " and ".join(str(one.get("image") or one.get("draw")) for one in (outs[out], job))
+            pair = " and ".join(
+                str(one.get("image") or one.get("draw")) for one in (outs[out], job)
+            )
             raise DreamError(f"{pair} would both become {out}; put them into folders of their own")
         if out in inputs:
-            raise DreamError(f"{out} is one of the pictures to dream of; choose another place for the dreams")
+            raise DreamError(
+                f"{out} is one of the pictures to dream of; choose another place for the dreams"
+            )
         outs[out] = job
 
 
 def _check_workers(client: Any, jobs: list[Job]) -> None:
-    """Raise a DreamError unless every worker can do the jobs, and all would make the same pictures."""
+    """Raise a DreamError unless every worker can do the jobs, and all would make the
+    same pictures.
+    """
     networks = sorted({tuple(job.get(name) for name in NETWORK) for job in jobs}, key=str)
     if client.cluster:  # on this machine: what is missing is downloaded once
         for model in {job["model"] for job in jobs}:
@@ -316,10 +386,16 @@ def _check_workers(client: Any, jobs: list[Job]) -> None:
     try:
         client.wait_for_workers(1, timeout=PATIENCE)
     except TimeoutError:
-        raise DreamError(f"the scheduler at {address} has no workers; `dask worker {address}` starts one") from None
-    options = {"pure": False, "allow_other_workers": True}  # on another one only if this one has died meanwhile
+        raise DreamError(
+            f"the scheduler at {address} has no workers; `dask worker {address}` starts one"
+        ) from None
+    options = {
+        "pure": False,
+        "allow_other_workers": True,
+    }  # on another one only if this one has died meanwhile
     answers = {
-        worker: client.submit(examine, networks, VERSION, workers=[worker], **options) for worker in client.nthreads()
+        worker: client.submit(examine, networks, VERSION, workers=[worker], **options)
+        for worker in client.nthreads()
     }
     first = None
     try:
@@ -343,15 +419,22 @@ def _wait_for(answer: Any) -> tuple[str | None, list[dict[str, str]]]:
     try:
         return answer.result(timeout=FETCHING)
     except TimeoutError:
-        return f"has not loaded the network in {FETCHING // 60} minutes; is it busy with something else?", []
+        return (
+            f"has not loaded the network in {FETCHING // 60} minutes; is it busy with something else?",
+            [],
+        )
     except Exception as error:  # it has no deepdream, or one without this function
         return f"cannot dream: {error!r}; install deepdream {VERSION} there", []
 
 
 def check_common(recipe: Recipe) -> None:
-    """Raise a DreamError for what is wrong with settings that all pictures of a command share."""
+    """Raise a DreamError for what is wrong with settings that all pictures of a command
+    share.
+    """
     if recipe["workers"] is not None and recipe["scheduler"] is not None:
-        raise DreamError("--workers is for this machine, and a --scheduler has its own; leave out one of them")
+        raise DreamError(
+            "--workers is for this machine, and a --scheduler has its own; leave out one of them"
+        )
     loads = {"image": load_image, "mask": grey}
     for name, path in all_files(recipe).items():
         if is_local(path):
@@ -369,22 +452,32 @@ def _is_known(recipe: Recipe) -> bool:
 
 
 def _check_goal(recipe: Recipe, net: Net) -> None:
-    """Raise a DreamError for a layer, channel or class that this network lacks; a grid may have several layers."""
+    """Raise a DreamError for a layer, channel or class that this network lacks; a grid
+    may have several layers.
+    """
     for end in recipe["end"] if isinstance(recipe["end"], list) else [recipe["end"]]:
         point = recipe | {"end": end}
-        goal = L2(layer_of(point, net)) if recipe["objective"] is None else objective_of(point, lambda path: None)
+        goal = (
+            L2(layer_of(point, net))
+            if recipe["objective"] is None
+            else objective_of(point, lambda path: None)
+        )
         goal.bind(net)
 
 
 def outline(model: str | None) -> Net:
-    """The network of this name, or in this folder, without its weights: enough to tell what can be climbed."""
+    """The network of this name, or in this folder, without its weights: enough to tell
+    what can be climbed.
+    """
     net, found = DreamNet(), zoo.find(model or zoo.default())
     net.adopt(found, zoo.layers(found))
     return net
 
 
 def batch_jobs(recipe: Recipe, out: str) -> list[Job]:
-    """One job for each picture that the command `batch` names; `out` is the folder, or its URL, for the dreams."""
+    """One job for each picture that the command `batch` names; `out` is the folder, or
+    its URL, for the dreams.
+    """
     if is_local(out):
         check_folder(out)
     jobs = []
@@ -396,7 +489,9 @@ def batch_jobs(recipe: Recipe, out: str) -> list[Job]:
 
 
 def find_pictures(patterns: Iterable[str]) -> list[str]:
-    """The pictures that these paths, folders, patterns or URLs name, each once, in order."""
+    """The pictures that these paths, folders, patterns or URLs name, each once, in
+    order.
+    """
     pictures: dict[str, None] = {}
     for pattern in patterns:
         if not is_local(pattern):
@@ -404,20 +499,30 @@ def find_pictures(patterns: Iterable[str]) -> list[str]:
 
             try:
                 fs, path = url_to_fs(pattern)
-                matches = filter(is_picture, fs.ls(path, detail=False)) if fs.isdir(path) else fs.glob(path)
+                matches = (
+                    filter(is_picture, fs.ls(path, detail=False))
+                    if fs.isdir(path)
+                    else fs.glob(path)
+                )
                 matches = sorted(map(fs.unstrip_protocol, matches))
             except Exception as error:  # each kind of store has errors of its own
                 raise DreamError(f"cannot list {pattern}: {in_words(error)}") from None
         elif os.path.isdir(pattern):
             try:
-                matches = sorted(os.path.join(pattern, name) for name in os.listdir(pattern) if is_picture(name))
+                matches = sorted(
+                    os.path.join(pattern, name) for name in os.listdir(pattern) if is_picture(name)
+                )
             except OSError as error:
                 raise DreamError(f"cannot read the folder {pattern}: {reason(error)}") from None
         elif or_sample(pattern) != pattern:
             matches = [pattern]
         else:
-            matches = sorted(path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path))
+            matches = sorted(
+                path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)
+            )
         if not matches:
-            raise DreamError(f"no picture matches {pattern!r}; give paths, folders, or patterns such as 'photos/*.jpg'")
+            raise DreamError(
+                f"no picture matches {pattern!r}; give paths, folders, or patterns such as 'photos/*.jpg'"
+            )
         pictures |= dict.fromkeys(matches)
     return list(pictures)

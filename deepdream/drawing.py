@@ -1,16 +1,22 @@
-"""What a network means by a banana: a picture of a class, or of anything else to climb, drawn from noise.
+"""What a network means by a banana: a picture of a class, or of anything else to climb,
+drawn from noise.
 
-Google's article of 2015 starts "with an image full of random noise" and tweaks it "towards what the neural net
-considers a banana". This needs a prior, it says: neighbouring pixels of photographs are correlated. Here the prior
-shapes the gradient. The longer a wave is, the more of it photographs hold, and their colours mostly change together, so
-the gradient is multiplied by just that: in Fourier space by 1 / frequency, in colour by a correlation. (Olah,
-Mordvintsev and Schubert call it preconditioning: Feature Visualization, Distill 2017.) Two more habits, both from
-auduno/deepdraw, keep the picture from being one that only this network, at this very place, takes for a banana: each
-step looks at it through a window of random place and scale, and it starts out blurred, so that large forms come first.
+Google's article of 2015 starts "with an image full of random noise" and tweaks it
+"towards what the neural net considers a banana". This needs a prior, it says:
+neighbouring pixels of photographs are correlated. Here the prior shapes the gradient.
+The longer a wave is, the more of it photographs hold, and their colours mostly change
+together, so the gradient is multiplied by just that: in Fourier space by 1 / frequency,
+in colour by a correlation. (Olah, Mordvintsev and Schubert call it preconditioning:
+Feature Visualization, Distill 2017.) Two more habits, both from auduno/deepdraw, keep
+the picture from being one that only this network, at this very place, takes for a
+banana: each step looks at it through a window of random place and scale, and it starts
+out blurred, so that large forms come first.
 
-Several pictures of one thing are drawn at the same time, and each is pushed away from what the others look like to the
-network, so that they show its different faces (as in lucid). A picture larger than the network's own is looked at as a
-whole, for its large forms, and through windows that become smaller, for the detail that the whole view cannot show.
+Several pictures of one thing are drawn at the same time, and each is pushed away from
+what the others look like to the network, so that they show its different faces (as in
+lucid). A picture larger than the network's own is looked at as a whole, for its large
+forms, and through windows that become smaller, for the detail that the whole view
+cannot show.
 """
 
 import math
@@ -26,39 +32,56 @@ from .nets.shapes import top_shape
 from .objectives import Objective, parts, to_objective
 from .pictures import sheet
 from .settings import check
+from .stopping import Stopped
 
 # The first of two numbers belongs to the first step, the second to the last.
 Ends = tuple[float, float]
 MARGIN = 1.34  # side of the picture over that of the network's own
-SCALES: tuple[Ends, Ends] = (0.6, 0.7), (0.8, 1.1)  # least and largest scale of a window; the whole picture is 0.75
+SCALES: tuple[Ends, Ends] = (
+    (0.6, 0.7),
+    (0.8, 1.1),
+)  # least and largest scale of a window; the whole picture is 0.75
 STEP: Ends = 6.0, 1.0  # mean change of a colour value, of 255
 BLUR: Ends = 1.5, 0.3  # sigma in pixels
 COLOUR = 0.7  # correlation of two colours in a pixel
 CONTRAST = 52.0  # standard deviation of the finished picture's colour values
 NOISE = 8.0  # standard deviation of the noise
-# How strongly pictures that look the same push each other away, as a multiple of what they climb. Where they look alike
-# by s, 0..1, the push is s squared times this: pictures that differ enough can climb in peace.
+# How strongly pictures that look the same push each other away, as a multiple of what
+# they climb. Where they look alike by s, 0..1, the push is s squared times this:
+# pictures that differ enough can climb in peace.
 DIVERSITY = 1.5
 CLOSE = 2 / 3  # by this share of the steps, the windows in a large picture are as close as they get
 
 
-def draw(net: Net, what: str | int | Objective, steps: int = 300, seed: int = 0, on_step: OnStep | None = None,
-         several: int = 1, size: int | None = None) -> np.ndarray:  # fmt: skip
-    """Draw a class or an objective from noise: (h, w, 3) float32, RGB, 0..255; or several pictures, (several, h, w, 3).
+def draw(
+    net: Net,
+    what: str | int | Objective,
+    steps: int = 300,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+    several: int = 1,
+    size: int | None = None,
+) -> np.ndarray:
+    """Draw a class or an objective from noise: (h, w, 3) float32, RGB, 0..255; or
+    several pictures, (several, h, w, 3).
 
-    what: a class, by name or number, or an Objective, or one in words, "channel('inception_4d/output', 42)". seed: of
-    the noise and of the windows; each further picture adds 1. on_step: called with a Step after each step of all
-    pictures; it stops the drawing by returning True. several: how many pictures, which will differ. size: of the longer
-    side in pixels; without it, a third more than the network's own.
-    After that, or after Ctrl-C, the picture so far is returned. Raises DreamError for an unknown class (it names the
-    closest), and for an objective that never gives a direction to climb.
+    what: a class, by name or number, or an Objective, or one in words,
+    "channel('inception_4d/output', 42)". seed: of the noise and of the windows; each
+    further picture adds 1. on_step: called with a Step after each step of all pictures;
+    it stops the drawing by returning True. several: how many pictures, which will
+    differ. size: of the longer side in pixels; without it, a third more than the
+    network's own. After that, or after Ctrl-C, the picture so far is returned. Raises
+    DreamError for an unknown class (it names the closest), and for an objective that
+    never gives a direction to climb.
     """
     for name, value in {"steps": steps, "seed": seed, "several": several, "size": size}.items():
         check(name, value, "draw")
     objective = to_objective(what)
     if objective.needs_picture:
         instead = "name channels, such as channel('LAYER', 0), or give the caricature an image"
-        raise DreamError(f"{objective} depends on the picture that a dream begins with, and here is none; {instead}")
+        raise DreamError(
+            f"{objective} depends on the picture that a dream begins with, and here is none; {instead}"
+        )
     for layer in objective.bind(net):
         net.check(layer, *net.own_size)
     seeds = [(int(seed) + i) % 2**32 for i in range(several)]
@@ -68,43 +91,61 @@ def draw(net: Net, what: str | int | Objective, steps: int = 300, seed: int = 0,
 
     def show() -> np.ndarray:
         pictures = [drawing.picture() for drawing in drawings]
-        return pictures[0] if several == 1 else sheet(pictures, [str(n + 1) for n in range(several)])
+        return (
+            pictures[0] if several == 1 else sheet(pictures, [str(n + 1) for n in range(several)])
+        )
 
     def finish() -> np.ndarray:
-        return drawings[0].picture() if several == 1 else np.stack([drawing.picture() for drawing in drawings])
+        return (
+            drawings[0].picture()
+            if several == 1
+            else np.stack([drawing.picture() for drawing in drawings])
+        )
 
     try:
         for i in range(steps):
-            with np.errstate(over="ignore", invalid="ignore"):  # where there is no direction, it takes a random one
+            with np.errstate(
+                over="ignore", invalid="ignore"
+            ):  # where there is no direction, it takes a random one
                 for drawing in drawings:
                     drawing.step(i / steps, [other for other in drawings if other is not drawing])
             done = i + 1
             if on_step and on_step(Step(0, i, label, done / steps, show)) is True and done < steps:
-                raise KeyboardInterrupt  # as if somebody had pressed Ctrl-C
+                raise Stopped
     except KeyboardInterrupt:
         if on_step:
             on_step(Step(0, i, label, done / steps, show, stopped=True))
         return finish()
     if not any(drawing.is_alive for drawing in drawings):
-        raise DreamError(f"{objective} gives no direction to climb, not even from noise; try another")
+        raise DreamError(
+            f"{objective} gives no direction to climb, not even from noise; try another"
+        )
     return finish()
 
 
 class Drawing:
     """A picture as it is drawn from noise.
 
-    is_alive: whether the objective ever gave a direction to climb. gram: what the network last saw in it, see `gram`.
+    is_alive: whether the objective ever gave a direction to climb. gram: what the
+    network last saw in it, see `gram`.
     """
 
-    def __init__(self, net: Net, objective: Objective, rng: np.random.RandomState, size: int | None = None) -> None:
+    def __init__(
+        self, net: Net, objective: Objective, rng: np.random.RandomState, size: int | None = None
+    ) -> None:
         self.net, self.objective, self.rng, self.is_alive = net, objective, rng, False
         side = MARGIN * max(net.own_size)
-        self.times = size / side if size else 1.0  # the side, as a multiple of what it is without a size
+        self.times = (
+            size / side if size else 1.0
+        )  # the side, as a multiple of what it is without a size
         scale = size / max(net.own_size) if size else MARGIN
         self.h, self.w = (max(1, round(scale * n)) for n in net.own_size)
-        waves = np.hypot(np.fft.fftfreq(self.h)[:, None], np.fft.rfftfreq(self.w))  # (h, w // 2 + 1), cycles a pixel
+        waves = np.hypot(
+            np.fft.fftfreq(self.h)[:, None], np.fft.rfftfreq(self.w)
+        )  # (h, w // 2 + 1), cycles a pixel
         self.prior = np.float32(1 / np.maximum(waves, 1 / max(self.h, self.w)))
-        # Of the waves, those too short to be seen in the whole picture when it is reduced to the network's own size
+        # Of the waves, those too short to be seen in the whole picture when it is
+        # reduced to the network's own size
         self.short = np.float32(1 - np.exp(-((2 * scale * waves) ** 2)))
         self.gram: EngineArray | None = None  # (channels, channels)
         self.layers = _find_layers(net, objective)
@@ -114,7 +155,9 @@ class Drawing:
         return self.rng.normal(0, NOISE, (3, self.h, self.w)).astype(np.float32)
 
     def step(self, at: float, others: "Sequence[Drawing]" = ()) -> None:
-        """One step of the ascent, away from the others; `at` says how far the drawing is, 0..1."""
+        """One step of the ascent, away from the others; `at` says how far the drawing
+        is, 0..1.
+        """
         from scipy import ndimage as nd
 
         g = self._shape(self._look(at, self.times, others), self.prior)  # (3, h, w)
@@ -127,7 +170,9 @@ class Drawing:
             self.is_alive = True
             x = self.x + _between(STEP, at) / strength * g
             x = x.clip(-self.net.mean, 255 - self.net.mean)
-            self.x = nd.gaussian_filter(x, _between((BLUR[0] * max(1, self.times), BLUR[1]), at), axes=(1, 2))
+            self.x = nd.gaussian_filter(
+                x, _between((BLUR[0] * max(1, self.times), BLUR[1]), at), axes=(1, 2)
+            )
         else:
             self.x += self._noise()  # perhaps something wakes up by chance
 
@@ -154,7 +199,9 @@ class Drawing:
         return np.stack([rows.T @ colour @ columns for colour in g])
 
     def _move_away(self, others: "Sequence[Drawing]") -> np.ndarray:
-        """The gradient of what the network looks at now, (3, own h, own w), with one away from the other pictures."""
+        """The gradient of what the network looks at now, (3, own h, own w), with one
+        away from the other pictures.
+        """
         net, (layer, last) = self.net, self.layers
         src, blob = net.blobs["data"], net.blobs[layer]
         g, x = src.diff[0].copy(), net.array(blob.data[0])
@@ -175,9 +222,11 @@ class Drawing:
 
 
 def gram(x: EngineArray) -> EngineArray:
-    """Which channels of x, (channels, h, w), are active together: G = A^T A, scaled to unit Frobenius norm.
+    """Which channels of x, (channels, h, w), are active together: G = A^T A, scaled to
+    unit Frobenius norm.
 
-    A: (places, channels). Where the picture shows what does not matter, and so two pictures of one style are alike.
+    A: (places, channels). Where the picture shows what does not matter, and so two
+    pictures of one style are alike.
     """
     return _gram(x)[0]
 
@@ -191,7 +240,8 @@ def _gram(x: EngineArray) -> tuple[EngineArray, EngineArray, EngineArray]:
 
 
 def likeness(x: EngineArray, theirs: EngineArray) -> tuple[float, EngineArray]:
-    """(how alike x, (channels, h, w), is to other pictures, <G, theirs>; the gradient of that by x).
+    """(how alike x, (channels, h, w), is to other pictures, <G, theirs>; the gradient
+    of that by x).
 
     theirs: the mean of the other pictures' G, see `gram`.
     """
@@ -202,10 +252,11 @@ def likeness(x: EngineArray, theirs: EngineArray) -> tuple[float, EngineArray]:
 
 
 def _find_layers(net: Net, objective: Objective) -> tuple[str, str]:
-    """(the layer where several pictures differ, the last layer that writes into its blob before the objective's own).
+    """(the layer where several pictures differ, the last layer that writes into its
+    blob before the objective's own).
 
-    It is the objective's own deepest layer if that has places; for a class, the network's default, or else the last
-    layer that has places.
+    It is the objective's own deepest layer if that has places; for a class, the
+    network's default, or else the last layer that has places.
     """
     names = [spec.name for spec in net.layer_specs]
     deepest = max(objective.bind(net), key=names.index)
@@ -227,10 +278,11 @@ def _to_unit(g: np.ndarray) -> np.ndarray:
 
 
 def _climb_without_relus(net: Net, objective: Objective) -> None:
-    """As `gradient`, for features asleep: their ReLU lets nothing through, so the slope is 0, but not below the ReLU.
+    """As `gradient`, for features asleep: their ReLU lets nothing through, so the slope
+    is 0, but not below the ReLU.
 
-    In Inception and Fire modules the layer is a Concat of convolutions, each with a ReLU in place. A backward pass that
-    starts at the convolution leaves the ReLU out.
+    In Inception and Fire modules the layer is a Concat of convolutions, each with a
+    ReLU in place. A backward pass that starts at the convolution leaves the ReLU out.
     """
     total: Any = 0  # (3, h, w)
     fills = parts(objective, None, net)
@@ -245,13 +297,17 @@ def _climb_without_relus(net: Net, objective: Objective) -> None:
 
 
 def _split_concat(net: Net, layer: str, channels: int) -> tuple[list[str], list[int]]:
-    """The layers that a Concat joins, and the channel at which each ends; for any other layer, itself."""
+    """The layers that a Concat joins, and the channel at which each ends; for any other
+    layer, itself.
+    """
     specs = {spec.name: spec for spec in net.layer_specs}
     spec = specs[layer]
     if spec.type == "Concat" and spec.concat_param.axis == 1:
         bottoms = [bottom for bottom in spec.bottom if bottom in specs]
         ends = np.cumsum([net.blobs[bottom].shape[1] for bottom in bottoms]).tolist()
-        if ends and ends[-1] == channels:  # or else a bottom is a blob that no layer has the name of
+        if (
+            ends and ends[-1] == channels
+        ):  # or else a bottom is a blob that no layer has the name of
             return bottoms, ends
     return [layer], [channels]
 
@@ -261,11 +317,13 @@ def _between(ends: Ends, at: float) -> float:
 
 
 def _make_window(rng: np.random.RandomState, n: int, side: int, scale: float, times: float) -> Any:
-    """A matrix (n, side) that samples a line of `side` pixels at n points, from a random place on.
+    """A matrix (n, side) that samples a line of `side` pixels at n points, from a
+    random place on.
 
-    scale: how many points there are for a pixel. times: a point far from the next is the mean of so many pixels, or
-    pixels between the points would be seen by none. The matrix is sparse, and so no work for BLAS, whose threads would
-    continue to spin while the network runs.
+    scale: how many points there are for a pixel. times: a point far from the next is
+    the mean of so many pixels, or pixels between the points would be seen by none. The
+    matrix is sparse, and so no work for BLAS, whose threads would continue to spin
+    while the network runs.
     """
     from scipy import sparse
 

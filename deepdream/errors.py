@@ -1,4 +1,6 @@
-"""Errors as one clear sentence (what was given, what is allowed, what to do), and files written whole or not at all."""
+"""Errors as one clear sentence (what was given, what is allowed, what to do), and files
+written whole or not at all.
+"""
 
 import re
 import sys
@@ -12,8 +14,9 @@ LONGEST, LONGEST_WORD = 500, 150  # characters of a message, and of a word in it
 class DreamError(Exception):
     """Something given cannot be used; the message is meant for the person who gave it.
 
-    setting: the name in Python of the setting at fault, if there is one; the message then has `{setting}` in its place,
-    so that the command line can write `--iterations` for `iter_n`, and the studio the label of the knob.
+    setting: the name in Python of the setting at fault, if there is one; the message
+    then has `{setting}` in its place, so that the command line can write `--iterations`
+    for `iter_n`, and the studio the label of the knob.
     """
 
     def __init__(self, message: object = "", setting: str | None = None) -> None:
@@ -30,11 +33,15 @@ class DreamError(Exception):
 
 
 class CannotWriteError(DreamError):
-    """A file cannot be written, perhaps because the disk is full; what was to be written is not at fault."""
+    """A file cannot be written, perhaps because the disk is full; what was to be
+    written is not at fault.
+    """
 
 
 def one_line(text: str) -> str:
-    """A message as one line for a terminal: what it quotes may be long, and may hold control characters."""
+    """A message as one line for a terminal: what it quotes may be long, and may hold
+    control characters.
+    """
     text = re.sub(r"\S+", lambda word: shorten(word[0], LONGEST_WORD), shorten(text, 10 * LONGEST))
     return shorten("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text), LONGEST)
 
@@ -45,12 +52,19 @@ def shorten(text: str, most: int) -> str:
 
 
 def unknown(what: str, given: object, allowed: Iterable[str], advice: str) -> DreamError:
-    """A DreamError for a name that is not among those allowed; it suggests those that begin with it, or the closest."""
-    allowed, given = list(allowed), shorten(str(given), LONGEST_WORD)  # to compare long names takes long
+    """A DreamError for a name that is not among those allowed; it suggests those that
+    begin with it, or the closest.
+    """
+    allowed, given = (
+        list(allowed),
+        shorten(str(given), LONGEST_WORD),
+    )  # to compare long names takes long
     close = get_close_matches(given, allowed, 3, 0.5)
     close.sort(key=lambda name: given.strip("-") not in name)  # --octave-scale first for --scale
     longer = [name for name in allowed if given and name.startswith(given)]
-    close = [*dict.fromkeys(longer[::-1] + close)][:3]  # of the layers of a module the last comes first, its output
+    close = [*dict.fromkeys(longer[::-1] + close)][
+        :3
+    ]  # of the layers of a module the last comes first, its output
     if close:
         hint = f"did you mean {' or '.join(map(repr, close))}?"
     else:
@@ -60,7 +74,9 @@ def unknown(what: str, given: object, allowed: Iterable[str], advice: str) -> Dr
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether this is how Python or PyTorch reports that memory ran out."""
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error))
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and "memory" in str(error)
+    )
 
 
 def reason(error: BaseException) -> str:

@@ -1,4 +1,5 @@
-"""Looks: recipes with a name, for people who want to choose a picture and not a layer. looks.toml has them.
+"""Looks: recipes with a name, for people who want to choose a picture and not a layer.
+looks.toml has them.
 
 A look is where a recipe begins: whatever a person gives as well takes its place.
 """
@@ -11,14 +12,18 @@ from typing import Any, NamedTuple
 
 from .errors import DreamError, unknown
 
-GOALS = "end", "guide", "objective"  # what to climb; a look has one of them, or a layer with a guide
+GOALS = (
+    "end",
+    "guide",
+    "objective",
+)  # what to climb; a look has one of them, or a layer with a guide
 
 
 class Look(NamedTuple):
     """A look.
 
-    about: what it shows, in words. common: its settings, {name in Python: value}. networks: {a layer that tells the
-    network: the settings for it}.
+    about: what it shows, in words. common: its settings, {name in Python: value}.
+    networks: {a layer that tells the network: the settings for it}.
     """
 
     name: str
@@ -40,16 +45,22 @@ def read() -> dict[str, Look]:
 
 
 def find(name: str) -> str:
-    """The name of a look as it is written; a DreamError with the closest names for one that is none."""
+    """The name of a look as it is written; a DreamError with the closest names for one
+    that is none.
+    """
     looks = {each.lower(): each for each in read()}
     words = " ".join(name.split())
     if words.lower() not in looks:
-        raise unknown("look", words.capitalize(), looks.values(), "`deepdream looks` lists them all")
+        raise unknown(
+            "look", words.capitalize(), looks.values(), "`deepdream looks` lists them all"
+        )
     return looks[words.lower()]
 
 
 def of_network(model: str | Path) -> dict[str, dict[str, Any]]:
-    """{name: what it says for this network} of the looks that this has; empty where layers have other names."""
+    """{name: what it says for this network} of the looks that this has; empty where
+    layers have other names.
+    """
     from .nets import zoo  # late, because it imports protobuf
 
     there = {layer.name for layer in zoo.layers(zoo.find(model))}
@@ -62,10 +73,11 @@ def of_network(model: str | Path) -> dict[str, dict[str, Any]]:
 
 
 def begin(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that name a look, {"look": "Eyes", "iter_n": 20}, with those of the look in its place.
+    """Settings that name a look, {"look": "Eyes", "iter_n": 20}, with those of the look
+    in its place.
 
-    Without a `model`, the answer names the one that is taken. Raises DreamError for an unknown look, and for a network
-    that does not have it.
+    Without a `model`, the answer names the one that is taken. Raises DreamError for an
+    unknown look, and for a network that does not have it.
     """
     given = {name: value for name, value in given.items() if value is not None}
     if "look" not in given:
@@ -78,7 +90,11 @@ def begin(given: Mapping[str, Any]) -> dict[str, Any]:
     offered = of_network(given["model"])
     if name not in offered:
         names = ", ".join(offered)
-        which = f"it has {names}" if offered else "looks are for networks with the layers of GoogLeNet or SqueezeNet"
+        which = (
+            f"it has {names}"
+            if offered
+            else "looks are for networks with the layers of GoogLeNet or SqueezeNet"
+        )
         raise DreamError(f"{given['model']} does not have the look {name!r}; {which}")
     instead: tuple[str, ...] = ()  # of the look's goals, those that the person's own replace
     if "objective" in given:

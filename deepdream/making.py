@@ -1,4 +1,6 @@
-"""From a recipe and a network to a picture, or a film's frames, and the settings that it carries."""
+"""From a recipe and a network to a picture, or a film's frames, and the settings that
+it carries.
+"""
 
 import hashlib
 import json
@@ -22,7 +24,7 @@ from .objectives import guide as guide_objective
 from .paths import why_unreadable
 from .pictures import grey, load_guide, load_image, noise, or_sample, sheet, to_json
 from .recipe import Recipe, all_files, record, with_defaults
-from .settings import NETWORK, rows_of, size_of
+from .settings import NETWORK, arguments, rows_of, size_of
 
 Find = Callable[[str], str]  # from a file's name in a recipe to its path
 
@@ -32,13 +34,19 @@ def open_net(recipe: Recipe) -> Net:
     return load_net(*(recipe[name] for name in NETWORK))
 
 
-def make_dream(recipe: Recipe, net: Net | None = None, on_step: OnStep | None = None, find: Find = or_sample,
-               known: dict[str, Any] | None = None) -> tuple[np.ndarray | None, dict[str, Any]]:  # fmt: skip
-    """(the picture (H, W, 3), the settings that it carries) of a recipe of the command `dream`.
+def make_dream(
+    recipe: Recipe,
+    net: Net | None = None,
+    on_step: OnStep | None = None,
+    find: Find = or_sample,
+    known: dict[str, Any] | None = None,
+) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """(the picture (H, W, 3), the settings that it carries) of a recipe of the command
+    `dream`.
 
-    net: the recipe's network, if it is already loaded. find: from a file's name in the recipe to its path. known: the
-    settings of a picture that is already there; if this one would carry the same, it is not made, and the answer is
-    (None, settings).
+    net: the recipe's network, if it is already loaded. find: from a file's name in the
+    recipe to its path. known: the settings of a picture that is already there; if this
+    one would carry the same, it is not made, and the answer is (None, settings).
     """
     if bool(recipe["size"]) == bool(recipe["image"]):
         either = "a picture, IN, or noise of a --size, such as 640x360"
@@ -46,9 +54,12 @@ def make_dream(recipe: Recipe, net: Net | None = None, on_step: OnStep | None = 
     if recipe["size"] and recipe["width"]:
         raise DreamError("--width is for a picture; noise has a --size; leave out one of the two")
     if recipe["seed"] is None:
-        recipe = recipe | {"seed": secrets.randbelow(2**32)}  # recorded, so that the picture can be made again
+        recipe = recipe | {
+            "seed": secrets.randbelow(2**32)
+        }  # recorded, so that the picture can be made again
     if recipe["image"]:
-        # Its values are whole numbers, and it is kept until the dream is finished: bytes take a quarter of the memory.
+        # Its values are whole numbers, and it is kept until the dream is finished:
+        # bytes take a quarter of the memory.
         image = load_image(find(recipe["image"]), recipe["width"]).astype(np.uint8)
         recipe = recipe | {"width": image.shape[1]}
     else:
@@ -57,19 +68,30 @@ def make_dream(recipe: Recipe, net: Net | None = None, on_step: OnStep | None = 
     carried = settings_of(recipe, net, find)
     if _same(carried, known):
         return None, carried
-    dream = deepdream(net, image, seed=recipe["seed"], on_step=on_step, **params)
+    dream = deepdream(net, image, on_step=on_step, **params)
     return fit_brightness(dream, recipe["clip"]), carried
 
 
 def dream_job(recipe: Recipe, **more: Any) -> dict[str, Any]:
-    """The job of one dream, for `batch.dream_many`, with what this recipe of another command says of it."""
+    """The job of one dream, for `batch.dream_many`, with what this recipe of another
+    command says of it.
+    """
     names = rows_of("dream").keys() & recipe.keys()
-    return {"command": "dream"} | {name: recipe[name] for name in sorted(names) if recipe[name] is not None} | more
+    return (
+        {"command": "dream"}
+        | {name: recipe[name] for name in sorted(names) if recipe[name] is not None}
+        | more
+    )
 
 
-def make_drawing(recipe: Recipe, net: Net | None = None, on_step: OnStep | None = None,
-                 known: dict[str, Any] | None = None) -> tuple[np.ndarray | None, dict[str, Any]]:  # fmt: skip
-    """As `make_dream`, for the command `draw`; of several things, or several pictures of one, it makes a sheet.
+def make_drawing(
+    recipe: Recipe,
+    net: Net | None = None,
+    on_step: OnStep | None = None,
+    known: dict[str, Any] | None = None,
+) -> tuple[np.ndarray | None, dict[str, Any]]:
+    """As `make_dream`, for the command `draw`; of several things, or several pictures
+    of one, it makes a sheet.
 
     If it is stopped, the sheet and its settings hold what was drawn so far.
     """
@@ -79,7 +101,9 @@ def make_drawing(recipe: Recipe, net: Net | None = None, on_step: OnStep | None 
     if _same(carried, known):
         return None, carried
     for objective in objectives:
-        objective.bind(net)  # refuses a class or channel that the network lacks before the first is drawn
+        objective.bind(
+            net
+        )  # refuses a class or channel that the network lacks before the first is drawn
     pictures: list[np.ndarray] = []
     steps: list[Step] = []  # the last one of each drawing
 
@@ -89,7 +113,9 @@ def make_drawing(recipe: Recipe, net: Net | None = None, on_step: OnStep | None 
         return on_step(step._replace(done=share)) if on_step else None
 
     for objective in objectives:
-        picture = draw(net, objective, recipe["steps"], recipe["seed"], on_each, several, recipe["size"])
+        picture = draw(
+            net, objective, recipe["steps"], recipe["seed"], on_each, several, recipe["size"]
+        )
         if steps[-1].done or not pictures:
             pictures.append(picture)
         if steps[-1].stopped:
@@ -102,15 +128,16 @@ def make_drawing(recipe: Recipe, net: Net | None = None, on_step: OnStep | None 
     return sheet(pictures, carried["draw"]) if len(pictures) > 1 else pictures[0], carried
 
 
-def prepare(recipe: Recipe, net: Net | None = None,
-            find: Find = or_sample) -> tuple[Net, Recipe, dict[str, Any]]:  # fmt: skip
-    """(the network; the recipe, with the layer that it climbs; what `deepdream` takes besides the picture and seed).
+def prepare(
+    recipe: Recipe, net: Net | None = None, find: Find = or_sample
+) -> tuple[Net, Recipe, dict[str, Any]]:
+    """(the network; the recipe, with the layer that it climbs; what `deepdream` takes
+    besides the picture and seed).
 
-    Of a mask or guide that is a film, it is the path, for `dream_video`. The network is loaded if none is given, after
-    all that can be refused without one.
+    Of a mask or guide that is a film, it is the path, for `dream_video`. The network is
+    loaded if none is given, after all that can be refused without one.
     """
-    rows = rows_of(recipe["command"])
-    params = {name: recipe[name] for name, row in rows.items() if row.passed}
+    params = arguments(recipe, "deepdream")
     params["mask"] = _read_or_follow(recipe, "mask", find, grey)
     if recipe["command"] == "journey":  # it has layers of its own
         return net or open_net(recipe), recipe, params
@@ -125,13 +152,18 @@ def prepare(recipe: Recipe, net: Net | None = None,
     elif guide is not None and recipe.get("keys"):
         params["objective"] = guide_objective(end, guide)  # the same, and it can fade into another
     elif guide is not None:
-        params["objective"] = partial(objective_guide, guide_features=guide_features(net, guide, end))
+        params["objective"] = partial(
+            objective_guide, guide_features=guide_features(net, guide, end)
+        )
     return net, recipe | {"end": end}, params
 
 
-def _read_or_follow(recipe: Recipe, name: str, find: Find,
-                    read: Callable[[str], np.ndarray]) -> np.ndarray | str | None:  # fmt: skip
-    """The mask or guide of a recipe, read; for a video, of a film its path, once its first frame was decoded."""
+def _read_or_follow(
+    recipe: Recipe, name: str, find: Find, read: Callable[[str], np.ndarray]
+) -> np.ndarray | str | None:
+    """The mask or guide of a recipe, read; for a video, of a film its path, once its
+    first frame was decoded.
+    """
     if not recipe[name]:
         return None
     path = find(recipe[name])
@@ -144,7 +176,9 @@ def _read_or_follow(recipe: Recipe, name: str, find: Find,
 def objective_of(recipe: Recipe, find: Callable[[str], str | None]) -> Objective:
     """The objective that the recipe has in words. find: as for `parse`."""
     if recipe["end"] or recipe["guide"]:
-        raise DreamError("--objective names its own layers and guides; leave out --layer and --guide")
+        raise DreamError(
+            "--objective names its own layers and guides; leave out --layer and --guide"
+        )
     return parse(recipe["objective"], find)
 
 
@@ -153,12 +187,16 @@ def layer_of(recipe: Recipe, net: Net) -> str:
     end = recipe["end"] or net.default_layer
     if not end:
         layers = f"`deepdream layers --model {recipe['model']}`"
-        raise DreamError(f"{net.model.name} has no default layer; choose one with --layer ({layers} lists them)")
+        raise DreamError(
+            f"{net.model.name} has no default layer; choose one with --layer ({layers} lists them)"
+        )
     return end
 
 
 def settings_of(recipe: Recipe, net: Net, find: Find = or_sample) -> dict[str, Any]:
-    """What a picture carries: its recipe, the network and engine, and the sha256 of the files it was made from."""
+    """What a picture carries: its recipe, the network and engine, and the sha256 of the
+    files it was made from.
+    """
     model = recipe["model"]
     near = os.path.isdir(model or "") and not os.path.isabs(model)
     about = {"model": model if near else net.model.name, **net.engine}
@@ -170,7 +208,9 @@ def settings_of(recipe: Recipe, net: Net, find: Find = or_sample) -> dict[str, A
 
 
 def _same(carried: dict[str, Any], known: dict[str, Any] | None) -> bool:
-    """Whether a picture carries these settings; which version of this program made it does not count."""
+    """Whether a picture carries these settings; which version of this program made it
+    does not count.
+    """
     if known is None:
         return False
     plain = json.loads(to_json(carried))
@@ -178,7 +218,9 @@ def _same(carried: dict[str, Any], known: dict[str, Any] | None) -> bool:
 
 
 def identity(model: Any) -> dict[str, str]:
-    """What tells a network's weights from others of the same name; empty if its model.toml has their digest."""
+    """What tells a network's weights from others of the same name; empty if its
+    model.toml has their digest.
+    """
     if model.digest:
         return {}
     path = model.file(".caffemodel")

@@ -1,8 +1,11 @@
-"""What to climb. An objective fills `dst.diff` with the gradient of a number that should rise, given `dst.data`.
+"""What to climb. An objective fills `dst.diff` with the gradient of a number that
+should rise, given `dst.data`.
 
-Two of Google's are plain functions of one layer. The rest are Objectives: each knows its layer, and they can be added
-and scaled like numbers, as in lucid: `L2('inception_4c/output') + 8000 * channel('inception_4c/output', 237)`. Weights
-multiply the gradients as they are: on a photograph, L2's is 1,000 to 3,000 times as strong as that of a channel.
+Two of Google's are plain functions of one layer. The rest are Objectives: each knows
+its layer, and they can be added and scaled like numbers, as in lucid:
+`L2('inception_4c/output') + 8000 * channel('inception_4c/output', 237)`. Weights
+multiply the gradients as they are: on a photograph, L2's is 1,000 to 3,000 times as
+strong as that of a channel.
 """
 
 import ast
@@ -26,7 +29,9 @@ from .pictures import fit_into, load_guide, or_sample
 
 
 def read_words(text: str) -> ast.Expression:
-    """The syntax tree of an objective in words; Python's warnings about it are for those who write programs."""
+    """The syntax tree of an objective in words; Python's warnings about it are for
+    those who write programs.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ast.parse(text, mode="eval")
@@ -34,16 +39,19 @@ def read_words(text: str) -> ast.Expression:
 
 T = TypeVar("T")
 MOST_WEIGHT = 1e30  # so that float32 holds the gradient, too
-Add = Callable[[Values, float], object]  # adds the gradient of a term, times its weight, to dst.diff
+Add = Callable[
+    [Values, float], object
+]  # adds the gradient of a term, times its weight, to dst.diff
 Bind = Callable[[Net], tuple[str, Add]]  # the layer of a term in this network, and its gradient
 
 
 class Term(NamedTuple):
     """One term of an Objective.
 
-    begin: of a term that depends on the picture that a dream begins with: the terms that stand for it then, given the
-    network with the smallest octave in it, and the picture (H, W, 3), or None where there is no dream. aim: of a term
-    that compares the picture with another as it is shifted now: what stands for it for this one step.
+    begin: of a term that depends on the picture that a dream begins with: the terms
+    that stand for it then, given the network with the smallest octave in it, and the
+    picture (H, W, 3), or None where there is no dream. aim: of a term that compares the
+    picture with another as it is shifted now: what stands for it for this one step.
     """
 
     weight: float
@@ -53,7 +61,9 @@ class Term(NamedTuple):
 
 
 def objective_L2(dst: Values) -> None:
-    """Whatever the layer sees, more of it: half the sum of squares, whose gradient is the activations themselves."""
+    """Whatever the layer sees, more of it: half the sum of squares, whose gradient is
+    the activations themselves.
+    """
     dst.diff[:] = dst.data
 
 
@@ -61,16 +71,20 @@ objective_L2.any_array = True  # see `Fill`
 
 
 def objective_guide(dst: Values, guide_features: np.ndarray) -> None:
-    """At each place, more of what best matches there among the guide's features (channels, h, w).
+    """At each place, more of what best matches there among the guide's features
+    (channels, h, w).
 
-    Use it as `functools.partial(objective_guide, guide_features=guide_features(net, image, end))`.
+    Use it as `functools.partial(objective_guide, guide_features=guide_features(net,
+    image, end))`.
     """
     ch = dst.data.shape[1]
     dst.diff[0].reshape(ch, -1)[:] = _best_matches(dst.data[0], guide_features)
 
 
 def _best_matches(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """For each place of x, (channels, h, w), the features of y that match it best: (channels, h * w)."""
+    """For each place of x, (channels, h, w), the features of y that match it best:
+    (channels, h * w).
+    """
     ch = x.shape[0]
     if len(y) != ch:
         raise DreamError(
@@ -91,14 +105,17 @@ def guide_features(net: Net, image: np.ndarray, end: str) -> np.ndarray:
 
 
 class Objective:
-    """A number to climb: a weighted sum of terms. It can be added, subtracted and scaled; str() gives it back in words.
+    """A number to climb: a weighted sum of terms. It can be added, subtracted and
+    scaled; str() gives it back in words.
 
     is_fleeting: whether it is for one step alone.
     """
 
     __array_ufunc__ = None  # so that NumPy leaves `numpy.float64(2) * objective` to us
 
-    def __init__(self, text: str, terms: list[Term], is_sum: bool = False, is_fleeting: bool = False) -> None:
+    def __init__(
+        self, text: str, terms: list[Term], is_sum: bool = False, is_fleeting: bool = False
+    ) -> None:
         self.text, self.terms, self.is_sum, self.is_fleeting = text, terms, is_sum, is_fleeting
         self._bound: WeakKeyDictionary[Net, dict[str, Sum]] = WeakKeyDictionary()
 
@@ -128,7 +145,9 @@ class Objective:
         return self._scale(weight, f"{weight} * {self._factor()}")
 
     def __truediv__(self, weight: Any) -> "Objective":
-        return self._scale(1 / weight if isinstance(weight, Real) else weight, f"{self._factor()} / {weight}")
+        return self._scale(
+            1 / weight if isinstance(weight, Real) else weight, f"{self._factor()} / {weight}"
+        )
 
     def __neg__(self) -> "Objective":
         return self._scale(-1, f"-{self._factor()}")
@@ -141,19 +160,27 @@ class Objective:
         except OverflowError:
             weights = [math.inf]
         if not all(abs(weight) <= MOST_WEIGHT for weight in weights):
-            raise DreamError(f"a weight in {text[:80]} is not a finite number, or beyond {MOST_WEIGHT:g}")
-        return Objective(text, [term._replace(weight=weight) for weight, term in zip(weights, self.terms)])
+            raise DreamError(
+                f"a weight in {text[:80]} is not a finite number, or beyond {MOST_WEIGHT:g}"
+            )
+        return Objective(
+            text, [term._replace(weight=weight) for weight, term in zip(weights, self.terms)]
+        )
 
     def _factor(self) -> str:
         return f"({self})" if self.is_sum else str(self)
 
     def bind(self, net: Net) -> "dict[str, Sum]":
-        """{layer: the terms there} for this network; a DreamError for a layer or class that it does not have."""
+        """{layer: the terms there} for this network; a DreamError for a layer or class
+        that it does not have.
+        """
         if net not in self._bound:
             sums: dict[str, Sum] = {}
             for term in self.terms:
                 layer, add = term.bind(net)
-                sums.setdefault(layer, Sum(any_array=not self.is_fleeting)).terms.append((term.weight, add))
+                sums.setdefault(layer, Sum(any_array=not self.is_fleeting)).terms.append(
+                    (term.weight, add)
+                )
             self._bound[net] = sums
         return self._bound[net]
 
@@ -163,20 +190,25 @@ class Objective:
         return any(term.begin for term in self.terms)
 
     def begin(self, net: Net, image: np.ndarray | None = None) -> "Objective":
-        """This objective for a dream that begins with `image`, now in the network at its first octave: `strongest`
-        becomes the channels that it means."""
+        """This objective for a dream that begins with `image`, now in the network at
+        its first octave: `strongest` becomes the channels that it means."""
         if not self.needs_picture:
             return self
         terms: list[Term] = []
         for term in self.terms:
             if term.begin:
-                terms += [each._replace(weight=term.weight * each.weight) for each in term.begin(net, image)]
+                terms += [
+                    each._replace(weight=term.weight * each.weight)
+                    for each in term.begin(net, image)
+                ]
             else:
                 terms.append(term)
         return Objective(self.text, terms, self.is_sum)
 
     def aim(self, net: Net) -> "Objective":
-        """This objective for one step, with the picture in the network as it is shifted now."""
+        """This objective for one step, with the picture in the network as it is shifted
+        now.
+        """
         if not any(term.aim for term in self.terms):
             return self
         terms = [Term(term.weight, term.aim(net) if term.aim else term.bind) for term in self.terms]
@@ -184,7 +216,9 @@ class Objective:
 
 
 class Sum:
-    """Fills `dst.diff` with the weighted sum of the terms of one layer. any_array: see `Fill`."""
+    """Fills `dst.diff` with the weighted sum of the terms of one layer. any_array: see
+    `Fill`.
+    """
 
     def __init__(self, any_array: bool = True) -> None:
         self.any_array = any_array
@@ -197,18 +231,26 @@ class Sum:
 
 
 def parts(objective: Fill | Objective, end: str | None, net: Net) -> dict[str, Fill]:
-    """{layer: a function that fills `dst.diff`}: an Objective's own layers, or `end` for a plain function."""
+    """{layer: a function that fills `dst.diff`}: an Objective's own layers, or `end`
+    for a plain function.
+    """
     if isinstance(objective, Objective):
         return dict(objective.bind(net))
     if not callable(objective):
-        raise DreamError(f"objective is {objective!r}; it must be a function that fills dst.diff, or an Objective")
+        raise DreamError(
+            f"objective is {objective!r}; it must be a function that fills dst.diff, or an Objective"
+        )
     if end is None:  # as the default layer of a model without one
         raise net.unknown("None", net.climbable)
     return {end: objective}
 
 
-def _term(layer: str | Callable[[Net], str], add: Callable, text: str, channel: Any = None) -> Objective:
-    """An Objective of one term. layer and channel: what they are, or a function of the net that finds them."""
+def _term(
+    layer: str | Callable[[Net], str], add: Callable, text: str, channel: Any = None
+) -> Objective:
+    """An Objective of one term. layer and channel: what they are, or a function of the
+    net that finds them.
+    """
 
     def bind(net: Net) -> tuple[str, Add]:
         name = layer(net) if callable(layer) else layer
@@ -223,7 +265,9 @@ def _term(layer: str | Callable[[Net], str], add: Callable, text: str, channel: 
 
 
 def L2(layer: str) -> Objective:
-    """Whatever the layer sees, more of it: half the sum of squares. The same dream as with `objective_L2`."""
+    """Whatever the layer sees, more of it: half the sum of squares. The same dream as
+    with `objective_L2`.
+    """
     return _term(str(layer), _L2, f"L2({str(layer)!r})")
 
 
@@ -233,27 +277,34 @@ def channel(layer: str, i: int) -> Objective:
 
 
 def unit(layer: str, i: int, x: int, y: int) -> Objective:
-    """One feature at one place: the value of channel i at (x, y) of the layer's own grid, from its upper left.
+    """One feature at one place: the value of channel i at (x, y) of the layer's own
+    grid, from its upper left.
 
-    The grid belongs to one size of the picture and stays in place only without jitter: take octave_n=1, jitter=0.
+    The grid belongs to one size of the picture and stays in place only without jitter:
+    take octave_n=1, jitter=0.
     """
     return _term(
-        str(layer), partial(_unit, x=_to_int(x), y=_to_int(y)), f"unit({str(layer)!r}, {i}, {x}, {y})", _to_int(i)
+        str(layer),
+        partial(_unit, x=_to_int(x), y=_to_int(y)),
+        f"unit({str(layer)!r}, {i}, {x}, {y})",
+        _to_int(i),
     )
 
 
 def logit(label: str | int) -> Objective:
-    """A class, by name or number: its value before the softmax, which unlike a probability can always rise.
+    """A class, by name or number: its value before the softmax, which unlike a
+    probability can always rise.
 
-    A network that takes pictures of only one size sees a larger one through windows of that size.
+    A network that takes pictures of only one size sees a larger one through windows of
+    that size.
     """
     label = str(label) if isinstance(label, str) else _to_int(label)
     return _term(scores, _channel, f"logit({label!r})", lambda net: class_number(net, label))
 
 
 def guide(layer: str, image: np.ndarray | str | Path) -> Objective:
-    """More of what is in the guide, an image (H, W, 3) or a path for `load_guide`: the sum over places of the best
-    match's product."""
+    """More of what is in the guide, an image (H, W, 3) or a path for `load_guide`: the
+    sum over places of the best match's product."""
     shown = _show(image)
 
     def bind(net: Net) -> tuple[str, Add]:
@@ -282,21 +333,27 @@ def _show(image: np.ndarray | str | Path) -> str:
 
 
 def strongest(layer: str, n: int = 1) -> Objective:
-    """More of what this picture has already: the n channels whose mean over it is largest, at a dream's first octave.
+    """More of what this picture has already: the n channels whose mean over it is
+    largest, at a dream's first octave.
 
-    `look` lists them. What rises is the sum of their values over all places, as with `channel`.
+    `look` lists them. What rises is the sum of their values over all places, as with
+    `channel`.
     """
     return _ranked("strongest", layer, n, lambda ranking: ranking[:n])
 
 
 def weakest(layer: str, n: int = 1) -> Objective:
-    """The n channels whose mean over the picture is smallest, of those that are not 0 everywhere; see `strongest`."""
+    """The n channels whose mean over the picture is smallest, of those that are not 0
+    everywhere; see `strongest`.
+    """
     return _ranked("weakest", layer, n, lambda ranking: ranking[::-1][:n])
 
 
 def typical(layer: str, n: int = 1) -> Objective:
     """The n channels in the middle between `strongest` and `weakest`; see there."""
-    return _ranked("typical", layer, n, lambda ranking: ranking[max(0, (len(ranking) - n) // 2) :][:n])
+    return _ranked(
+        "typical", layer, n, lambda ranking: ranking[max(0, (len(ranking) - n) // 2) :][:n]
+    )
 
 
 def _ranked(name: str, layer: str, n: int, choose: Callable[[list[int]], list[int]]) -> Objective:
@@ -306,13 +363,17 @@ def _ranked(name: str, layer: str, n: int, choose: Callable[[list[int]], list[in
         net.check_layer(layer)
         channels = net.channels(layer)
         if not (isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= channels):
-            raise DreamError(f"{name}({layer!r}, {n!r}) asks for {n!r} channels; layer {layer!r} has 1 to {channels}")
+            raise DreamError(
+                f"{name}({layer!r}, {n!r}) asks for {n!r} channels; layer {layer!r} has 1 to {channels}"
+            )
         return layer, _L2  # nobody climbs it before it has begun
 
     def begin(net: Net, image: np.ndarray | None) -> list[Term]:
         chosen = choose(rank_channels(net.features(layer)))
         if not chosen:
-            raise DreamError(f"{text}: all channels of the layer are 0 on this picture; try another layer")
+            raise DreamError(
+                f"{text}: all channels of the layer are 0 on this picture; try another layer"
+            )
         return [term for i in chosen for term in channel(layer, i).terms]
 
     text = f"{name}({layer!r})" if n == 1 else f"{name}({layer!r}, {n})"
@@ -320,24 +381,31 @@ def _ranked(name: str, layer: str, n: int, choose: Callable[[list[int]], list[in
 
 
 def rank_channels(features: np.ndarray) -> list[int]:
-    """The channels of a layer (channels, ...), by their mean, the largest first; without those that are 0 everywhere,
-    which have no slope.
+    """The channels of a layer (channels, ...), by their mean, the largest first;
+    without those that are 0 everywhere, which have no slope.
     """
     flat = features.reshape(len(features), -1)
     return [int(i) for i in np.argsort(-flat.mean(1), kind="stable") if flat[i].any()]
 
 
-def caricature(layer: str, image: np.ndarray | str | Path | None = None, power: float = 1) -> Objective:
-    """Exaggerate: what a layer makes of an image, more of it, and the more so the better it fits at present.
+def caricature(
+    layer: str, image: np.ndarray | str | Path | None = None, power: float = 1
+) -> Objective:
+    """Exaggerate: what a layer makes of an image, more of it, and the more so the
+    better it fits at present.
 
-    image: (H, W, 3), or a path, of which the layer sees the same part as of the picture; without one, the picture that
-    the dream begins with. power: 0 asks for strength alone; the larger, the closer the likeness. With x and t what the
-    layer makes of the picture and of the image, d = <x, t> and c = max(0.1, d / |x|): d * c**power. After lucid's
-    dot_compare (Olah and others, "The Building Blocks of Interpretability", Distill 2018).
+    image: (H, W, 3), or a path, of which the layer sees the same part as of the
+    picture; without one, the picture that the dream begins with. power: 0 asks for
+    strength alone; the larger, the closer the likeness. With x and t what the layer
+    makes of the picture and of the image, d = <x, t> and c = max(0.1, d / |x|): d *
+    c**power. After lucid's dot_compare (Olah and others, "The Building Blocks of
+    Interpretability", Distill 2018).
     """
     layer = str(layer)
     if isinstance(power, bool) or not isinstance(power, Real) or not 0 <= power <= 100:
-        raise DreamError(f"the power of caricature({layer!r}) is {power!r}; it must be a number from 0 to 100")
+        raise DreamError(
+            f"the power of caricature({layer!r}) is {power!r}; it must be a number from 0 to 100"
+        )
     shown = "" if image is None else f", {_show(image)}"
     text = f"caricature({layer!r}{shown}{'' if power == 1 else f', power={power}'})"
 
@@ -362,8 +430,14 @@ def caricature(layer: str, image: np.ndarray | str | Path | None = None, power: 
             return layer, _L2  # nobody climbs it before it is aimed
 
         def aim(net: Net) -> Bind:
-            target = net.features(layer) if image is None else _look_at(net, layer, fit(*net.image.shape[1:]))
-            fits = None if net.inner is net else _compare(net.features(layer), target)  # a tile sees only a part
+            target = (
+                net.features(layer)
+                if image is None
+                else _look_at(net, layer, fit(*net.image.shape[1:]))
+            )
+            fits = (
+                None if net.inner is net else _compare(net.features(layer), target)
+            )  # a tile sees only a part
             add = partial(_caricature, layer=layer, target=target, power=power, fits=fits)
             return lambda _: (layer, add)
 
@@ -374,7 +448,9 @@ def caricature(layer: str, image: np.ndarray | str | Path | None = None, power: 
 
 
 def _look_at(net: Net, layer: str, image: np.ndarray) -> np.ndarray:
-    """What a layer makes of an image (h, w, 3), shifted and turned as the picture in the network is, which stays."""
+    """What a layer makes of an image (h, w, 3), shifted and turned as the picture in
+    the network is, which stays.
+    """
     picture = deepcopy(net.image)
     try:
         shown = net.xp.roll(net.array(to_data(image, net.mean)), net.shift, (-2, -1))
@@ -396,19 +472,30 @@ def _guide(dst: Values, weight: float, features: np.ndarray, theirs: Any) -> Non
 
 
 def _caricature(
-    dst: Values, weight: float, layer: str, target: np.ndarray, power: float, fits: tuple[float, float] | None
+    dst: Values,
+    weight: float,
+    layer: str,
+    target: np.ndarray,
+    power: float,
+    fits: tuple[float, float] | None,
 ) -> None:
-    """target: what the layer makes of the image. fits: see `_compare`, of the whole layer, where `dst` is a part."""
+    """target: what the layer makes of the image. fits: see `_compare`, of the whole
+    layer, where `dst` is a part.
+    """
     x, t, place = dst.data[0], target, getattr(dst, "place", None)
     if place:
         top, left = place[:2]
         t = target[:, top : top + x.shape[1], left : left + x.shape[2]]
     if t.shape != x.shape:
-        raise DreamError(f"layer {layer!r} sees this picture through windows; for a caricature take another layer")
+        raise DreamError(
+            f"layer {layer!r} sees this picture through windows; for a caricature take another layer"
+        )
     d, size = fits or _compare(x, t)
     c = max(0.1, d / size)
     if power * math.log10(c) > 30:  # near the end of what float32 holds
-        raise DreamError(f"caricature({layer!r}) is too steep for power={power} on this picture; take a smaller power")
+        raise DreamError(
+            f"caricature({layer!r}) is too steep for power={power} on this picture; take a smaller power"
+        )
     if c == 0.1:
         dst.diff[0] += weight * 0.1**power * t
     else:
@@ -427,7 +514,9 @@ def _channel(dst: Values, weight: float, layer: str, i: int) -> None:
 def _unit(dst: Values, weight: float, layer: str, i: int, x: int, y: int) -> None:
     data = dst.data[0]  # (channels, h, w)
     if data.ndim != 3:
-        raise DreamError(f"layer {layer!r} has no places, only {len(data)} channels; take channel({layer!r}, {i})")
+        raise DreamError(
+            f"layer {layer!r} has no places, only {len(data)} channels; take channel({layer!r}, {i})"
+        )
     top, left, height, width = getattr(dst, "place", (0, 0, *data.shape[1:]))
     _check_range(f"x in layer {layer!r} at this octave's size", x, width)
     _check_range(f"y in layer {layer!r} at this octave's size", y, height)
@@ -436,7 +525,9 @@ def _unit(dst: Values, weight: float, layer: str, i: int, x: int, y: int) -> Non
 
 
 def _to_int(i: T) -> int | T:
-    """NumPy's integers as Python's, which neither overflow nor look odd in words; anything else as it is."""
+    """NumPy's integers as Python's, which neither overflow nor look odd in words;
+    anything else as it is.
+    """
     return int(i) if isinstance(i, Integral) and not isinstance(i, bool) else i
 
 
@@ -446,22 +537,32 @@ def _check_range(what: str, i: Any, n: int) -> None:
 
 
 def scores(net: Net) -> str:
-    """The layer whose blob holds the classes' values before the softmax; the last layer if there is no softmax."""
+    """The layer whose blob holds the classes' values before the softmax; the last layer
+    if there is no softmax.
+    """
     blobs = [layer.bottom[0] for layer in net.layer_specs if layer.type == "Softmax"]
     return blobs[-1] if blobs else net.layer_specs[-1].top[-1]
 
 
 def class_number(net: Net, label: str | int) -> int:
-    """The number of a class, given that or one of its names; a DreamError with the closest names for any other."""
+    """The number of a class, given that or one of its names; a DreamError with the
+    closest names for any other.
+    """
     if not isinstance(label, str):
         if net.labels:
             _check_range(f"the number of a class of {net.model.name}", label, len(net.labels))
         return label  # without names, the number of channels of its blob is the limit, see `_term`
     if not net.labels:
         cure = "give the number of one, or an objective such as channel('LAYER', 0),"
-        raise DreamError(f"{net.model.name} has no names for its classes; {cure} instead of {label!r}")
+        raise DreamError(
+            f"{net.model.name} has no names for its classes; {cure} instead of {label!r}"
+        )
     given = " ".join(label.lower().replace("_", " ").split())
-    names = [(name.strip(), i) for i, names in enumerate(net.labels) for name in [names, *names.split(",")]]
+    names = [
+        (name.strip(), i)
+        for i, names in enumerate(net.labels)
+        for name in [names, *names.split(",")]
+    ]
     numbers = sorted({i for name, i in names if name.lower() == given})
     if len(numbers) == 1:
         return numbers[0]
@@ -472,29 +573,46 @@ def class_number(net: Net, label: str | int) -> int:
         )
     single = list(dict.fromkeys(name for name, _ in names if "," not in name))
     similar = [name for name in single if given and given in name.lower()]
-    raise unknown("class", label, similar or single, f"{net.model.name} has {len(net.labels)} classes")
+    raise unknown(
+        "class", label, similar or single, f"{net.model.name} has {len(net.labels)} classes"
+    )
 
 
 def to_objective(what: str | int | Objective) -> Objective:
-    """An Objective: given itself, in words (see `parse`), or as a class, by name or number.
+    """An Objective: given itself, in words (see `parse`), or as a class, by name or
+    number.
 
     A guide in words may be one of the package's photographs.
     """
     if isinstance(what, str):
         what = what.strip()
-        return parse(what, or_sample) if "(" in what else logit(int(what) if what.isdecimal() else what)
+        return (
+            parse(what, or_sample)
+            if "(" in what
+            else logit(int(what) if what.isdecimal() else what)
+        )
     return what if isinstance(what, Objective) else logit(what)
 
 
-OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
-TERMS = {term.__name__: term for term in (L2, guide, channel, unit, logit, strongest, weakest, typical, caricature)}
+OPERATORS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+TERMS = {
+    term.__name__: term
+    for term in (L2, guide, channel, unit, logit, strongest, weakest, typical, caricature)
+}
 
 
 def parse(text: str, find: Callable[[str], str | None] = str) -> Objective:
-    """The objective that `text` describes, such as "L2('conv2') - 3 * channel('conv3', 7)".
+    """The objective that `text` describes, such as "L2('conv2') - 3 * channel('conv3',
+    7)".
 
-    find: a function that makes the path to read a guide from, given the path in the text. Where it makes None, nobody
-    will look at the guide, and only its layer matters: L2 stands for it.
+    find: a function that makes the path to read a guide from, given the path in the
+    text. Where it makes None, nobody will look at the guide, and only its layer
+    matters: L2 stands for it.
     """
 
     def build(node: ast.expr) -> Any:
@@ -528,9 +646,16 @@ def parse(text: str, find: Callable[[str], str | None] = str) -> Objective:
         if not isinstance(objective, Objective):
             raise TypeError("it has no term")
         return objective
-    except (SyntaxError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
+    except (
+        SyntaxError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         reason = getattr(error, "msg", error) or type(error).__name__
-        form = (
-            "an objective is a sum such as \"L2('inception_4c/output') + 8000 * channel('inception_4c/output', 237)\""
-        )
-        raise DreamError(f"cannot read {text[:200]!r}: {reason}; {form}, of {', '.join(TERMS)}") from None
+        form = "an objective is a sum such as \"L2('inception_4c/output') + 8000 * channel('inception_4c/output', 237)\""
+        raise DreamError(
+            f"cannot read {text[:200]!r}: {reason}; {form}, of {', '.join(TERMS)}"
+        ) from None

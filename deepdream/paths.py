@@ -1,4 +1,6 @@
-"""Files and folders: whether one can be read or written, and files written whole or not at all."""
+"""Files and folders: whether one can be read or written, and files written whole or not
+at all.
+"""
 
 import os
 import secrets
@@ -17,9 +19,11 @@ if TYPE_CHECKING:
 
 
 def why_unreadable(path: str | Path, may_be_pipe: bool = False) -> str:
-    """Why a file cannot be read, as far as this shows before it is opened; empty if it can.
+    """Why a file cannot be read, as far as this shows before it is opened; empty if it
+    can.
 
-    may_be_pipe: /dev/stdin will do, too. Any other pipe would be waited for, perhaps for ever.
+    may_be_pipe: /dev/stdin will do, too. Any other pipe would be waited for, perhaps
+    for ever.
     """
     try:
         mode = os.stat(path).st_mode
@@ -31,24 +35,35 @@ def why_unreadable(path: str | Path, may_be_pipe: bool = False) -> str:
         return "no file can have this name"
     if stat.S_ISDIR(mode):
         return "it is a folder"
-    is_pipe = may_be_pipe and stat.S_ISFIFO(mode) and str(path).startswith(("/dev/stdin", "/dev/fd/"))
-    return "" if stat.S_ISREG(mode) or is_pipe else "it is a pipe or a device; save what comes from it as a file first"
+    is_pipe = (
+        may_be_pipe and stat.S_ISFIFO(mode) and str(path).startswith(("/dev/stdin", "/dev/fd/"))
+    )
+    return (
+        ""
+        if stat.S_ISREG(mode) or is_pipe
+        else "it is a pipe or a device; save what comes from it as a file first"
+    )
 
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder that is removed at the end. Raises CannotWriteError if there is no place for it, or in it."""
+    """A folder that is removed at the end. Raises CannotWriteError if there is no place
+    for it, or in it.
+    """
     try:
         with tempfile.TemporaryDirectory(prefix="deepdream-") as folder:
             yield Path(folder)
     except OSError as error:
         cure = "set TMPDIR to a folder that can be written"
-        raise CannotWriteError(f"temporary files cannot be written: {reason(error)}; {cure}") from None
+        raise CannotWriteError(
+            f"temporary files cannot be written: {reason(error)}; {cure}"
+        ) from None
 
 
 @contextmanager
 def whole(path: Path, part: Path | None = None) -> Iterator[Path]:
-    """A temporary path beside `path` that becomes `path` once all is written, and is removed if something fails.
+    """A temporary path beside `path` that becomes `path` once all is written, and is
+    removed if something fails.
 
     Raises CannotWriteError in place of an OSError.
     """
@@ -56,7 +71,9 @@ def whole(path: Path, part: Path | None = None) -> Iterator[Path]:
     try:
         yield part
         with open(part, "r+b") as written:
-            os.fsync(written.fileno())  # so that not even a power cut leaves half a file under that name
+            os.fsync(
+                written.fileno()
+            )  # so that not even a power cut leaves half a file under that name
         os.replace(part, path)
     except OSError as error:
         raise CannotWriteError(f"cannot write {path}: {reason(error)}") from None
@@ -66,14 +83,17 @@ def whole(path: Path, part: Path | None = None) -> Iterator[Path]:
 
 
 def check_folder(path: str | Path) -> None:
-    """Raise a DreamError if files could not be written into this folder, which may have to be made."""
+    """Raise a DreamError if files could not be written into this folder, which may have
+    to be made.
+    """
     if os.path.isfile(path):
         raise DreamError(f"{path} is a file; -o takes a folder")
     check_place(path)
 
 
 def check_place(path: str | Path, name: object = None) -> None:
-    """Raise a DreamError if nothing could be written at this path, or in the folder that it is.
+    """Raise a DreamError if nothing could be written at this path, or in the folder
+    that it is.
 
     name: what the message calls it, if that is not the path.
     """
@@ -82,7 +102,10 @@ def check_place(path: str | Path, name: object = None) -> None:
         while not there.is_dir():
             missing.append(there.name)
             there = there.parent
-        for short in (path, *(there / each for each in missing)):  # a name may be too long for the folder that has it
+        for short in (
+            path,
+            *(there / each for each in missing),
+        ):  # a name may be too long for the folder that has it
             with suppress(FileNotFoundError):
                 os.lstat(short)
         with TemporaryFile(dir=there):

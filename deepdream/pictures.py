@@ -1,4 +1,6 @@
-"""Pictures in and out: load, resize, save with settings, lay out on a sheet; masks and guides."""
+"""Pictures in and out: load, resize, save with settings, lay out on a sheet; masks and
+guides.
+"""
 
 import json
 import math
@@ -23,19 +25,24 @@ if TYPE_CHECKING:
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 READABLE = (*FORMATS, ".webp", ".gif", ".bmp", ".tif", ".tiff")
-# What is read, whatever its name, where Pillow can. For some other formats it starts programs.
+# What is read, whatever its name, where Pillow can. For some other formats it starts
+# programs.
 KINDS = "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"
 MOST_PIXELS = 89_478_485  # above this Pillow suspects a decompression bomb
 MOST_SIDE = 65_500  # of a JPEG
 MOST_GUIDE = 500_000  # pixels of a guide that is read from a file
 HERE = Path(__file__).parent
-IMAGES = HERE / "images" if (HERE / "images").is_dir() else HERE.parent / "images"  # in a wheel, or in the repository
+IMAGES = (
+    HERE / "images" if (HERE / "images").is_dir() else HERE.parent / "images"
+)  # in a wheel, or in the repository
 SAMPLES = {name: IMAGES / name for name in ("mountains.jpg", "forest.jpg", "flower.jpg")}
 _stderr = RLock()
 
 
 def or_sample(path: str) -> str:
-    """The path itself, or if no such file exists, that of the package's photograph of this name."""
+    """The path itself, or if no such file exists, that of the package's photograph of
+    this name.
+    """
     return str(SAMPLES[path]) if path in SAMPLES and not os.path.exists(path) else path
 
 
@@ -49,8 +56,9 @@ def kinds() -> list[str]:
 
 @contextmanager
 def open_picture(source: str | Path | BytesIO, name: object = None) -> Iterator["PIL.Image.Image"]:
-    """A picture as Pillow opens it. What Pillow raises, here or in the block, becomes a DreamError, and what else it
-    and its libraries have to say about a damaged file is not shown.
+    """A picture as Pillow opens it. What Pillow raises, here or in the block, becomes a
+    DreamError, and what else it and its libraries have to say about a damaged file is
+    not shown.
 
     name: what it is called, if that is not its path.
     """
@@ -69,7 +77,9 @@ def open_picture(source: str | Path | BytesIO, name: object = None) -> Iterator[
     except (DreamError, MemoryError):
         raise
     except Image.UnidentifiedImageError:
-        raise DreamError(f"{cannot}: only {', '.join(formats)} are read, and it is none of them") from None
+        raise DreamError(
+            f"{cannot}: only {', '.join(formats)} are read, and it is none of them"
+        ) from None
     except Image.DecompressionBombError:
         raise DreamError(f"{cannot}: it has more than {2 * MOST_PIXELS:,} pixels") from None
     except (OSError, ValueError, SyntaxError) as error:
@@ -80,7 +90,9 @@ def open_picture(source: str | Path | BytesIO, name: object = None) -> Iterator[
 
 @contextmanager
 def _quiet(wanted: bool = True) -> Iterator[None]:
-    """Silence the C libraries in this process, if that is wanted: libtiff writes to stderr, past Python."""
+    """Silence the C libraries in this process, if that is wanted: libtiff writes to
+    stderr, past Python.
+    """
     if not wanted:
         yield
         return
@@ -95,21 +107,27 @@ def _quiet(wanted: bool = True) -> Iterator[None]:
 
 
 def load_image(path: str | Path, width: int | None = None, side: int | None = None) -> np.ndarray:
-    """A picture -> (H, W, 3) float32, RGB, 0..255; resized to `width` pixels if that is given.
+    """A picture -> (H, W, 3) float32, RGB, 0..255; resized to `width` pixels if that is
+    given.
 
-    path: of a file of one of the KINDS, or one of the package's photographs, such as mountains.jpg. side: reduce it
-    until its shorter side has no more pixels than this; large JPEGs are then read much faster. Transparency is laid on
-    white, 16 bits become 8, and a camera's rotation is applied. Raises DreamError for what cannot be read, or is too
-    large.
+    path: of a file of one of the KINDS, or one of the package's photographs, such as
+    mountains.jpg. side: reduce it until its shorter side has no more pixels than this;
+    large JPEGs are then read much faster. Transparency is laid on white, 16 bits become
+    8, and a camera's rotation is applied. Raises DreamError for what cannot be read, or
+    is too large.
     """
     from PIL import Image, ImageOps
 
     path = or_sample(str(path))
     with open_picture(path) as image:
         if image.width * image.height > MOST_PIXELS:
-            raise DreamError(f"cannot read the picture {path}: it has more than {MOST_PIXELS:,} pixels")
+            raise DreamError(
+                f"cannot read the picture {path}: it has more than {MOST_PIXELS:,} pixels"
+            )
         if max(image.size) > MOST_SIDE:
-            raise DreamError(f"cannot read the picture {path}: it has more than {MOST_SIDE:,} pixels at a side")
+            raise DreamError(
+                f"cannot read the picture {path}: it has more than {MOST_SIDE:,} pixels at a side"
+            )
         if side:
             image.draft(image.mode, (side, side))  # a JPEG is decoded no larger than it need be
         image.load()
@@ -117,16 +135,23 @@ def load_image(path: str | Path, width: int | None = None, side: int | None = No
         if image.mode.startswith(("I", "F")):  # Pillow would cut these off at 255
             image = _reduce_to_8_bits(image, path)
         if image.has_transparency_data:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+            image = Image.alpha_composite(
+                Image.new("RGBA", image.size, "white"), image.convert("RGBA")
+            )
         image = image.convert("RGB")
     if side and min(image.size) > side:
         scale = side / min(image.size)
-        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
+        image = image.resize(
+            (round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS
+        )
     if width is not None:
         height = max(1, round(image.height * width / image.width))
         if width < 1 or width * height > MOST_PIXELS or max(width, height) > MOST_SIDE:
             most = f"{MOST_PIXELS:,} pixels, and {MOST_SIDE:,} at a side"
-            raise DreamError(f"{{setting}} is {width}; it must be 1 or more, and the picture at most {most}", "width")
+            raise DreamError(
+                f"{{setting}} is {width}; it must be 1 or more, and the picture at most {most}",
+                "width",
+            )
         image = image.resize((width, height), Image.Resampling.LANCZOS)
     return np.asarray(image, np.float32)
 
@@ -145,30 +170,41 @@ def _reduce_to_8_bits(image: "PIL.Image.Image", path: str | Path) -> "PIL.Image.
 
 
 def load_guide(path: str | Path) -> np.ndarray:
-    """The picture in a file, (H, W, 3), reduced to `MOST_GUIDE` pixels, since it goes through the network whole."""
+    """The picture in a file, (H, W, 3), reduced to `MOST_GUIDE` pixels, since it goes
+    through the network whole.
+    """
     image = load_image(path)
     width = guide_width(image)
     return load_image(path, width) if width else image
 
 
 def guide_width(image: np.ndarray) -> int | None:
-    """The width at which an image (H, W, 3) has at most `MOST_GUIDE` pixels; None if it has no more now."""
+    """The width at which an image (H, W, 3) has at most `MOST_GUIDE` pixels; None if it
+    has no more now.
+    """
     height, width = image.shape[:2]
-    return max(1, int((MOST_GUIDE * width / height) ** 0.5)) if height * width > MOST_GUIDE else None
+    return (
+        max(1, int((MOST_GUIDE * width / height) ** 0.5)) if height * width > MOST_GUIDE else None
+    )
 
 
 def grey(mask: str | Path | np.ndarray, in_film: bool = False) -> np.ndarray:
     """A mask as it was given, a path or an array -> (h, w) float32, 0..1.
 
-    Arrays are (h, w) or (h, w, 3), whole numbers 0..255 or fractions 0..1. Raises DreamError for what is no mask.
-    in_film: it is one of many, so it may be black all over, and if it is (h, w, 3), its values are 0..255.
+    Arrays are (h, w) or (h, w, 3), whole numbers 0..255 or fractions 0..1. Raises
+    DreamError for what is no mask. in_film: it is one of many, so it may be black all
+    over, and if it is (h, w, 3), its values are 0..255.
     """
     mask = load_image(mask).astype(np.uint8) if isinstance(mask, (str, Path)) else np.asarray(mask)
     values = mask.mean(2) if mask.ndim == 3 and mask.shape[2] == 3 else mask
     if values.ndim != 2 or not values.size or mask.dtype.kind not in "buif":
-        raise DreamError(f"a mask is a grey picture, (height, width) or (height, width, 3); this one is {mask.shape}")
+        raise DreamError(
+            f"a mask is a grey picture, (height, width) or (height, width, 3); this one is {mask.shape}"
+        )
     if not (values.min() >= 0 and values.max() <= 255):
-        raise DreamError(f"the mask's values go from {values.min()} to {values.max()}; they must lie in 0..255 or 0..1")
+        raise DreamError(
+            f"the mask's values go from {values.min()} to {values.max()}; they must lie in 0..255 or 0..1"
+        )
     if not values.any() and not in_film:
         raise DreamError("the mask is black all over; the dream grows where a mask is light")
     is_picture = mask.dtype.kind in "ui" or values.max() > 1 or (in_film and mask.ndim == 3)
@@ -176,7 +212,9 @@ def grey(mask: str | Path | np.ndarray, in_film: bool = False) -> np.ndarray:
 
 
 def resized(a: np.ndarray, h: int, w: int) -> np.ndarray:
-    """A mask (h', w') or an image (h', w', 3), float32, at another size: (h, w) or (h, w, 3)."""
+    """A mask (h', w') or an image (h', w', 3), float32, at another size: (h, w) or (h,
+    w, 3).
+    """
     from PIL import Image
 
     if a.ndim == 3:
@@ -185,7 +223,9 @@ def resized(a: np.ndarray, h: int, w: int) -> np.ndarray:
 
 
 def fit_into(a: np.ndarray, h: int, w: int) -> np.ndarray:
-    """The middle of an image (H, W, 3), as much of it as has the shape of h x w, at that size: (h, w, 3)."""
+    """The middle of an image (H, W, 3), as much of it as has the shape of h x w, at
+    that size: (h, w, 3).
+    """
     from PIL import Image, ImageOps
 
     if a.shape[:2] == (h, w):
@@ -208,11 +248,15 @@ def encode(a: np.ndarray, fmt: str) -> bytes:
 
 
 def save_image(path: str | Path, image: np.ndarray, settings: dict[str, Any] | None = None) -> None:
-    """Write an image (H, W, 3) as .jpg or .png, whole or not at all; it carries the settings, see `read_settings`."""
+    """Write an image (H, W, 3) as .jpg or .png, whole or not at all; it carries the
+    settings, see `read_settings`.
+    """
     path = Path(path)
     check_output(path)
     if np.ndim(image) not in (2, 3):
-        raise DreamError(f"an image is an array (height, width, 3), RGB; this one is {np.shape(image)}")
+        raise DreamError(
+            f"an image is an array (height, width, 3), RGB; this one is {np.shape(image)}"
+        )
     note = to_json(settings or {})
     options: dict[str, Any] = {}
     if FORMATS[path.suffix.lower()] == "PNG":
@@ -227,7 +271,9 @@ def save_image(path: str | Path, image: np.ndarray, settings: dict[str, Any] | N
 
 
 def to_json(settings: dict[str, Any]) -> str:
-    """Settings, or a report, as they are written to files: JSON in one line, NumPy's numbers as plain ones."""
+    """Settings, or a report, as they are written to files: JSON in one line, NumPy's
+    numbers as plain ones.
+    """
     return json.dumps(settings, default=lambda value: value.item())
 
 
@@ -247,8 +293,12 @@ def picture_settings(path: str | Path) -> dict[str, Any]:
         return from_json(image.info.get("deepdream") or image.info.get("comment") or "{}")
 
 
-def check_output(path: str | Path, formats: Collection[str] = tuple(FORMATS), or_else: str = "") -> None:
-    """Raise a DreamError if `save_image` could not write there: better before a dream than after it."""
+def check_output(
+    path: str | Path, formats: Collection[str] = tuple(FORMATS), or_else: str = ""
+) -> None:
+    """Raise a DreamError if `save_image` could not write there: better before a dream
+    than after it.
+    """
     path = Path(path)
     if path.suffix.lower() not in formats:
         raise DreamError(f"cannot write {path}: its name must end in {', '.join(formats)}{or_else}")
@@ -266,7 +316,8 @@ def is_picture(path: str) -> bool:
 
 
 def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = None) -> np.ndarray:
-    """Pictures (H, W, 3) side by side on white, each with its label below: one picture (H', W', 3) more.
+    """Pictures (H, W, 3) side by side on white, each with its label below: one picture
+    (H', W', 3) more.
 
     columns: how many pictures side by side; without it the sheet is nearly square.
     """
@@ -278,7 +329,9 @@ def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = N
     gap, line = max(2, width // 40), max(14, width // 12)
     columns = columns or math.ceil(len(pictures) ** 0.5)
     rows = math.ceil(len(pictures) / columns)
-    canvas = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + line + gap) + gap), "white")
+    canvas = Image.new(
+        "RGB", (columns * (width + gap) + gap, rows * (height + line + gap) + gap), "white"
+    )
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(line * 0.7)
     for i, (picture, label) in enumerate(zip(pictures, labels)):
         x, y = gap + i % columns * (width + gap), gap + i // columns * (height + line + gap)
@@ -294,7 +347,9 @@ LARGEST = 16_384  # pixels of a side of noise
 
 
 def noise(size: tuple[int, int], seed: int) -> np.ndarray:
-    """The noise that a dream without a picture begins with, soft and grey: (h, w, 3) float32, for a size of (h, w)."""
+    """The noise that a dream without a picture begins with, soft and grey: (h, w, 3)
+    float32, for a size of (h, w).
+    """
     check("seed", seed)
     if not all(isinstance(side, Integral) and 0 < side <= LARGEST for side in size):
         height, width = size

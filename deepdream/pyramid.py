@@ -7,13 +7,17 @@ from .nets.base import EngineArray
 
 
 def lap_normalize(xp: Any, g: EngineArray, lap: int) -> EngineArray:
-    """Split a gradient (channels, h, w) by scale, and give all scales the same strength, so that large forms show, too.
+    """Split a gradient (channels, h, w) by scale, and give all scales the same
+    strength, so that large forms show, too.
 
-    `lap` times, a blurred picture of half the size is split off. Each level of this Laplacian pyramid (Burt and
-    Adelson, 1983) is divided by its root mean square, and all are put together again. After Mordvintsev's second
-    notebook: tensorflow/examples/tutorials/deepdream. xp: numpy or torch, to whichever g belongs.
+    `lap` times, a blurred picture of half the size is split off. Each level of this
+    Laplacian pyramid (Burt and Adelson, 1983) is divided by its root mean square, and
+    all are put together again. After Mordvintsev's second notebook:
+    tensorflow/examples/tutorials/deepdream. xp: numpy or torch, to whichever g belongs.
     """
-    g = xp.stack(tuple(g))  # the pixels of a channel side by side in memory, which is faster than PyTorch's order
+    g = xp.stack(
+        tuple(g)
+    )  # the pixels of a channel side by side in memory, which is faster than PyTorch's order
     levels = []  # the finest first
     for _ in range(lap):
         low = _halve(xp, g)
@@ -30,7 +34,9 @@ def _scale_to_one(level: EngineArray) -> EngineArray:
 
 
 def _halve(xp: Any, a: EngineArray) -> EngineArray:
-    """(channels, h, w) -> (channels, h / 2, w / 2), rounded up, blurred with the kernel [1, 4, 6, 4, 1] / 16."""
+    """(channels, h, w) -> (channels, h / 2, w / 2), rounded up, blurred with the kernel
+    [1, 4, 6, 4, 1] / 16.
+    """
     rows = xp.zeros_like(a[:, ::2])
     for weight, small, large in _taps(a.shape[1]):
         _add(rows[:, small], weight, a[:, large])
@@ -41,7 +47,9 @@ def _halve(xp: Any, a: EngineArray) -> EngineArray:
 
 
 def _double(xp: Any, half: EngineArray, like: EngineArray) -> EngineArray:
-    """The way back to the size of `like`, with the same kernel: `_halve` transposed, times 4."""
+    """The way back to the size of `like`, with the same kernel: `_halve` transposed,
+    times 4.
+    """
     rows = xp.zeros_like(like[:, ::2])
     for weight, small, large in _taps(like.shape[2]):
         _add(rows[:, :, large], 2 * weight, half[:, :, small])
@@ -60,9 +68,11 @@ def _add(total: EngineArray, weight: float, part: EngineArray) -> None:
 
 
 def _taps(n: int) -> Iterator[tuple[float, slice, slice]]:
-    """Which of n places the kernel joins with which of every second one: (weight, those of the half, those of the n).
+    """Which of n places the kernel joins with which of every second one: (weight, those
+    of the half, those of the n).
 
-    Beyond the edges there is nothing, and the places are TensorFlow's: for an even n, the first is the second of n.
+    Beyond the edges there is nothing, and the places are TensorFlow's: for an even n,
+    the first is the second of n.
     """
     before = 1 + n % 2
     for k, weight in enumerate((1, 4, 6, 4, 1)):

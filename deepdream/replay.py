@@ -14,14 +14,20 @@ from .recipe import Recipe, from_record, with_files
 
 
 def read_recipe(path: str | Path) -> tuple[Recipe, dict[str, Any]]:
-    """(the recipe, all settings) of a picture, a film or a folder of frames. Raises DreamError where there is none."""
+    """(the recipe, all settings) of a picture, a film or a folder of frames. Raises
+    DreamError where there is none.
+    """
     frames = Path(path).glob("[0-9]" * 6 + ".png")
-    carried = read_settings(max(frames, default=path))  # of the last frame: a film may have been made longer since
+    carried = read_settings(
+        max(frames, default=path)
+    )  # of the last frame: a film may have been made longer since
     try:
         recipe = from_record(carried)
         if recipe.get("keys"):
             if not recipe["keys"].startswith("{"):
-                raise DreamError("{setting} is the path of a file; a film carries what its keys say", "keys")
+                raise DreamError(
+                    "{setting} is the path of a file; a film carries what its keys say", "keys"
+                )
             KeyFile(recipe["keys"], recipe)
         return recipe, carried
     except DreamError as error:
@@ -29,10 +35,12 @@ def read_recipe(path: str | Path) -> tuple[Recipe, dict[str, Any]]:
 
 
 def locate(recipe: Recipe, carried: dict[str, Any], path: str | Path) -> Recipe:
-    """The recipe of the picture at `path`, with the files that it reads found: as recorded, or beside the picture.
+    """The recipe of the picture at `path`, with the files that it reads found: as
+    recorded, or beside the picture.
 
-    Of several files by that name, the one with the recorded sha256 is taken, and never the picture itself. Warns about
-    a file that has changed since; raises DreamError for one that is not there.
+    Of several files by that name, the one with the recorded sha256 is taken, and never
+    the picture itself. Warns about a file that has changed since; raises DreamError for
+    one that is not there.
     """
     digests = carried.get("sha256")
 

@@ -1,4 +1,6 @@
-"""What a network sees in a picture: its classes, and at each depth the channels that answer most."""
+"""What a network sees in a picture: its classes, and at each depth the channels that
+answer most.
+"""
 
 import html
 from collections.abc import Iterable
@@ -17,8 +19,9 @@ from .pictures import MOST_GUIDE, resized
 class Seen(NamedTuple):
     """What a network sees; it shows itself as a table.
 
-    classes: {name: probability}, the likeliest first. channels: {layer: {number of a channel: how strong it is, where
-    the layer's mean is 1}}, the strongest first; `channel(layer, i)` climbs one.
+    classes: {name: probability}, the likeliest first. channels: {layer: {number of a
+    channel: how strong it is, where the layer's mean is 1}}, the strongest first;
+    `channel(layer, i)` climbs one.
     """
 
     classes: dict[str, float]
@@ -30,7 +33,9 @@ class Seen(NamedTuple):
         if self.classes:
             rows["class"] = [f"{name}  {share:.1%}" for name, share in self.classes.items()]
         for layer, channels in self.channels.items():
-            rows[layer] = [f"{channel(layer, i)}  {strength:.1f}" for i, strength in channels.items()]
+            rows[layer] = [
+                f"{channel(layer, i)}  {strength:.1f}" for i, strength in channels.items()
+            ]
         return rows
 
     def __repr__(self) -> str:
@@ -40,16 +45,20 @@ class Seen(NamedTuple):
         rows = ""
         for about, lines in self.rows().items():
             cells = about, *map(html.escape, lines)
-            rows += "<tr>" + "".join(f"<td style='text-align: left'>{cell}</td>" for cell in cells) + "</tr>"
+            rows += (
+                "<tr>"
+                + "".join(f"<td style='text-align: left'>{cell}</td>" for cell in cells)
+                + "</tr>"
+            )
         return f"<table>{rows}</table>"
 
 
 def look(net: Net, image: np.ndarray, n: int = 3) -> Seen:
-    """What the network sees in an image (H, W, 3): the n likeliest classes, and the n strongest channels of each of the
-    `stations`, by their mean over the picture.
+    """What the network sees in an image (H, W, 3): the n likeliest classes, and the n
+    strongest channels of each of the `stations`, by their mean over the picture.
 
-    For the classes, the image is squeezed to the network's own size; for the channels, it is reduced to half a
-    megapixel. Raises DreamError for an image that is too small.
+    For the classes, the image is squeezed to the network's own size; for the channels,
+    it is reduced to half a megapixel. Raises DreamError for an image that is too small.
     """
     check_image(image)
     image = np.asarray(image, np.float32)
@@ -57,7 +66,10 @@ def look(net: Net, image: np.ndarray, n: int = 3) -> Seen:
     scale = min(1, (MOST_GUIDE / (height * width)) ** 0.5)
     layers = stations(net)
     channels = {}
-    put(net, preprocess(net, resized(image, max(1, int(scale * height)), max(1, int(scale * width)))))
+    put(
+        net,
+        preprocess(net, resized(image, max(1, int(scale * height)), max(1, int(scale * width)))),
+    )
     for layer, dst in net.stops(layers):
         values = dst.data[0].reshape(len(dst.data[0]), -1)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -77,7 +89,10 @@ def _classify(net: Net, image: np.ndarray, n: int) -> dict[str, float]:
     values = values.reshape(len(values), -1).mean(1, dtype=float)
     shares = np.exp(values - values.max())
     shares /= shares.sum()
-    names = {int(i): net.labels[i].split(",")[0] if net.labels else f"class {i}" for i in np.argsort(-shares)[:n]}
+    names = {
+        int(i): net.labels[i].split(",")[0] if net.labels else f"class {i}"
+        for i in np.argsort(-shares)[:n]
+    }
     twice = len(set(names.values())) < len(names)  # ImageNet has two cranes
     return {f"{name} ({i})" if twice else name: float(shares[i]) for i, name in names.items()}
 
@@ -90,40 +105,55 @@ def side_by_side(seen: list[Seen], titles: list[str] | None = None) -> str:
         lines = list(zip_longest(*(rows.get(about, []) for rows in columns), fillvalue=""))
         table += [(about if i == 0 else "", *line) for i, line in enumerate(lines)]
     widths = [max(map(len, column)) + 3 for column in zip(*table)]
-    return "\n".join("".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in table)
+    return "\n".join(
+        "".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in table
+    )
 
 
 def stations(net: Net, layers: Iterable[str] | str | None = None, down: bool = False) -> list[str]:
-    """The layers of a journey: those given, in the order given; 'all' that can be climbed, in network order.
+    """The layers of a journey: those given, in the order given; 'all' that can be
+    climbed, in network order.
 
-    None chooses the convolutions (larger than 1x1), concatenations and sums that everything passes through, in network
-    order: in GoogLeNet conv1, conv2 and the outputs of the nine Inception modules, in VGG every convolution. down: from
-    the deepest to the lowest, as in the film of 2015 in Google's gallery.
+    None chooses the convolutions (larger than 1x1), concatenations and sums that
+    everything passes through, in network order: in GoogLeNet conv1, conv2 and the
+    outputs of the nine Inception modules, in VGG every convolution. down: from the
+    deepest to the lowest, as in the film of 2015 in Google's gallery.
     """
     if layers is None:
         layers = _bottlenecks(net)
     elif layers == "all":
-        twice = 2 * net.own_size[0], 2 * net.own_size[1]  # a classifier runs only on pictures of the network's own size
+        twice = (
+            2 * net.own_size[0],
+            2 * net.own_size[1],
+        )  # a classifier runs only on pictures of the network's own size
         layers = [layer for layer in net.climbable if fits(net.layer_specs, layer, twice)]
     layers = [layers] if isinstance(layers, str) else list(layers)
     for layer in layers:
         net.check_layer(layer)
     if not layers:
-        raise DreamError("a journey needs at least one layer; name some (`deepdream layers` lists them)")
+        raise DreamError(
+            "a journey needs at least one layer; name some (`deepdream layers` lists them)"
+        )
     if down:
         layers.sort(key=[spec.name for spec in net.layer_specs].index, reverse=True)
     return layers
 
 
 def _bottlenecks(net: Net) -> list[str]:
-    """The layers for `stations` that everything passes through: no later layer reads a blob from before them."""
+    """The layers for `stations` that everything passes through: no later layer reads a
+    blob from before them.
+    """
     specs = net.layer_specs
-    last_reader = {bottom: i for i, spec in enumerate(specs) for bottom in spec.bottom}  # of each blob
+    last_reader = {
+        bottom: i for i, spec in enumerate(specs) for bottom in spec.bottom
+    }  # of each blob
     found = []
     waiting: set[str] = set()  # the blobs that a later layer still reads
     for i, spec in enumerate(specs):
         waiting = {blob for blob in waiting | set(spec.top) if last_reader.get(blob, 0) > i}
-        is_large = spec.type == "Convolution" and max(pair(spec.convolution_param, "kernel_size", 0)) > 1
+        is_large = (
+            spec.type == "Convolution" and max(pair(spec.convolution_param, "kernel_size", 0)) > 1
+        )
         suits = is_large or spec.type in ("Concat", "Eltwise")
         if suits and spec.name in net.climbable and waiting == set(spec.top):
             found.append(spec.name)

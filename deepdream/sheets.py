@@ -1,4 +1,6 @@
-"""Grid, looks and atlas: which pictures are to be made, and the sheet or page that shows them."""
+"""Grid, looks and atlas: which pictures are to be made, and the sheet or page that
+shows them.
+"""
 
 import html
 import json
@@ -25,7 +27,9 @@ from .settings import NETWORK, ROWS, rows_of, text_of
 
 
 class Grid(NamedTuple):
-    """The pictures of a grid: a job and a label for each, row by row, and how many are side by side."""
+    """The pictures of a grid: a job and a label for each, row by row, and how many are
+    side by side.
+    """
 
     jobs: list[dict[str, Any]]
     labels: list[str]
@@ -33,7 +37,9 @@ class Grid(NamedTuple):
 
 
 def plan_grid(recipe: Recipe, out: str) -> Grid:
-    """One job for each combination of the settings that have several values; pictures go into out.pictures/."""
+    """One job for each combination of the settings that have several values; pictures
+    go into out.pictures/.
+    """
     values = {}
     for name, row in rows_of("grid").items():
         if row.varies:
@@ -56,9 +62,11 @@ def _label(name: str, value: Any) -> str:
     return str(value) if name == "end" else f"{ROWS[name].option[2:]} {text_of(value)}"
 
 
-def lay_out(grid: Grid, recipe: Recipe,
-            reports: dict[str, dict[str, Any]]) -> tuple[np.ndarray, dict[str, Any]] | None:  # fmt: skip
-    """(the sheet of a grid's pictures, the settings that it carries); None where every picture failed.
+def lay_out(
+    grid: Grid, recipe: Recipe, reports: dict[str, dict[str, Any]]
+) -> tuple[np.ndarray, dict[str, Any]] | None:
+    """(the sheet of a grid's pictures, the settings that it carries); None where every
+    picture failed.
 
     A picture that failed is grey.
     """
@@ -68,21 +76,29 @@ def lay_out(grid: Grid, recipe: Recipe,
     first = next(iter(made))
     grey = np.full_like(made[first], 200)
     pictures = [made.get(job["out"], grey) for job in grid.jobs]
-    varied = {name: recipe[name] for name, row in rows_of("grid").items() if row.varies and recipe[name] is not None}
+    varied = {
+        name: recipe[name]
+        for name, row in rows_of("grid").items()
+        if row.varies and recipe[name] is not None
+    }
     carried = reports[first]["settings"] | varied | {"command": "grid"}
     return sheet(pictures, grid.labels, grid.columns), carried
 
 
 def make_looks(recipe: Recipe, on_step: OnStep | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-    """(a sheet of the picture in all looks that its network has, the settings that it carries).
+    """(a sheet of the picture in all looks that its network has, the settings that it
+    carries).
 
-    If it is stopped, the sheet has those that are finished, and the last one as far as it is.
+    If it is stopped, the sheet has those that are finished, and the last one as far as
+    it is.
     """
     load_image(or_sample(recipe["image"]), recipe["width"])  # refused before a network is loaded
     model = recipe["model"] or zoo.default()
     chosen = looks.of_network(model)
     if not chosen:
-        raise DreamError(f"{model} has no looks: they are for networks with the layers of GoogLeNet or SqueezeNet")
+        raise DreamError(
+            f"{model} has no looks: they are for networks with the layers of GoogLeNet or SqueezeNet"
+        )
     net = open_net(recipe | {"model": model})
     pictures: list[np.ndarray] = []
     names, is_stopped = list(chosen), False
@@ -129,22 +145,29 @@ def _channels(text: str | None, n: int) -> list[int]:
         ends = re.fullmatch(r"([0-9]+)(?:\s*-\s*([0-9]+))?", part.strip())
         first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (0, -1)
         if not first <= last < n:
-            raise DreamError(f"{{setting}} is {text!r}; it must be such as 0-63,200, of 0 to {n - 1}", "channels")
+            raise DreamError(
+                f"{{setting}} is {text!r}; it must be such as 0-63,200, of 0 to {n - 1}", "channels"
+            )
         chosen += range(first, last + 1)
     return list(dict.fromkeys(chosen))
 
 
 def channel_names(net: Net, layer: str) -> list[str]:
     """The names of a layer's channels, where they are classes; else an empty list."""
-    is_classes = len(net.labels) == net.channels(layer) and layer in (scores(net), net.layer_specs[-1].name)
+    is_classes = len(net.labels) == net.channels(layer) and layer in (
+        scores(net),
+        net.layer_specs[-1].name,
+    )
     return net.labels if is_classes else []
 
 
 def write_atlas(folder: Path, layer: str, names: list[str]) -> Path | None:
-    """Write index.html, the page of all pictures in the folder that show a channel of this layer.
+    """Write index.html, the page of all pictures in the folder that show a channel of
+    this layer.
 
-    The page opens from disk. names: of the channels, if they have any. Each picture is shown with the number of its
-    channel and the command that made it. The answer is None if there are no pictures.
+    The page opens from disk. names: of the channels, if they have any. Each picture is
+    shown with the number of its channel and the command that made it. The answer is
+    None if there are no pictures.
     """
     tiles, text = [], re.compile(rf"channel\({re.escape(json.dumps(layer))}, ([0-9]+)\)")
     for path in sorted(folder.glob("[0-9]*.jpg")):
@@ -163,5 +186,7 @@ def write_atlas(folder: Path, layer: str, names: list[str]) -> Path | None:
     page = (Path(__file__).parent / "atlas.html").read_text(encoding="utf-8")
     data = json.dumps({"layer": layer, "tiles": tiles}).replace("<", "\\u003c")
     with whole(folder / "index.html") as part:
-        part.write_text(page.replace("DATA", data, 1).replace("LAYER", html.escape(layer), 1), encoding="utf-8")
+        part.write_text(
+            page.replace("DATA", data, 1).replace("LAYER", html.escape(layer), 1), encoding="utf-8"
+        )
     return folder / "index.html"

@@ -1,4 +1,6 @@
-"""Networks for the tests: a toy written on the spot, SqueezeNet (always), GoogLeNet where its weights are."""
+"""Networks for the tests: a toy written on the spot, SqueezeNet (always), GoogLeNet
+where its weights are.
+"""
 
 import importlib.util
 import io
@@ -12,8 +14,9 @@ import warnings
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
-# One thread for each product of matrices: the threads of OpenMP wait by spinning, so on a busy machine two would make a
-# test take twenty times as long; and sums with two threads may differ in their last bits from those with one.
+# One thread for each product of matrices: the threads of OpenMP wait by spinning, so on
+# a busy machine two would make a test take twenty times as long; and sums with two
+# threads may differ in their last bits from those with one.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
@@ -23,7 +26,8 @@ from deepdream import load_net
 from deepdream.cli.main import main as run_command
 from deepdream.nets import caffemodel, shapes, zoo
 
-# A shell's background job ignores Ctrl-C, and so would the processes that the tests interrupt.
+# A shell's background job ignores Ctrl-C, and so would the processes that the tests
+# interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BUILD = Path(__file__).parent.parent / "tools" / "caffe" / "build.py"
@@ -64,7 +68,10 @@ def write_model(folder: Path, prototxt: str = TOY, toml: str = 'default_layer = 
     (folder / "model.toml").write_text(toml)
     random = np.random.RandomState(0)
     needed = shapes.param_shapes(caffemodel.read_layers(folder / "deploy.prototxt"))
-    weights = {layer: [np.float32(random.normal(0, 0.1, s)) for s in blobs] for layer, blobs in needed.items()}
+    weights = {
+        layer: [np.float32(random.normal(0, 0.1, s)) for s in blobs]
+        for layer, blobs in needed.items()
+    }
     caffemodel.write_weights(folder / "toy.caffemodel", weights or {"unused": [np.zeros(1)]})
     return folder
 
@@ -80,7 +87,9 @@ def build(monkeypatch):
 
 
 def load(model, engine):
-    """`load_net`, in float32 everywhere, or a skip where the engine is PyTorch and is not there."""
+    """`load_net`, in float32 everywhere, or a skip where the engine is PyTorch and is
+    not there.
+    """
     if engine == "torch":
         pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
     return load_net(model, engine, dtype="float32")
@@ -89,12 +98,17 @@ def load(model, engine):
 def run(*args, **kwargs):
     """`deepdream` in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "deepdream", *map(str, args)], capture_output=True, text=True, **kwargs
+        [sys.executable, "-m", "deepdream", *map(str, args)],
+        capture_output=True,
+        text=True,
+        **kwargs,
     )
 
 
 def main(*args):
-    """`deepdream` in this process, which is much quicker; what comes back looks as from `run`."""
+    """`deepdream` in this process, which is much quicker; what comes back looks as from
+    `run`.
+    """
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as a new process does with what is meant for developers
@@ -111,7 +125,9 @@ def refused(done, says):
 
 
 def without_powers(*command):
-    """The command line, such that a folder that root may not read cannot be read, as for anybody else."""
+    """The command line, such that a folder that root may not read cannot be read, as
+    for anybody else.
+    """
     if os.geteuid():
         return [*map(str, command)]
     if not shutil.which("setpriv"):
@@ -126,7 +142,9 @@ def mounted(folder, options):
     folder.mkdir()
     if (
         os.geteuid()
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], capture_output=True).returncode
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "none", folder], capture_output=True
+        ).returncode
     ):
         pytest.skip("mounting a file system needs root")
     try:
@@ -148,7 +166,9 @@ def squeezenet():
 @pytest.fixture(scope="session")
 def googlenet():
     if not zoo.find("bvlc_googlenet").file(".caffemodel"):
-        pytest.skip("GoogLeNet's weights are not here; `deepdream models get`, or set DEEPDREAM_MODELS")
+        pytest.skip(
+            "GoogLeNet's weights are not here; `deepdream models get`, or set DEEPDREAM_MODELS"
+        )
     return load_net("bvlc_googlenet")
 
 
@@ -163,7 +183,9 @@ def photo():
     """A piece of the mountain photograph, (96, 144, 3)."""
     from deepdream import load_image
 
-    return load_image(Path(__file__).parent.parent / "images" / "mountains.jpg", 240)[20:116, 40:184]
+    return load_image(Path(__file__).parent.parent / "images" / "mountains.jpg", 240)[
+        20:116, 40:184
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -171,7 +193,9 @@ def chromium():
     """The path of Debian's Chromium, which is installed where that can be."""
     if not shutil.which("chromium") and not os.geteuid() and shutil.which("apt-get"):
         subprocess.run(["apt-get", "update", "-qq"], check=True)
-        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"], check=True)
+        subprocess.run(
+            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"], check=True
+        )
     path = shutil.which("chromium")
     if not path:
         assert "CI" not in os.environ, "CI has to test the page"
@@ -181,7 +205,9 @@ def chromium():
 
 @pytest.fixture(scope="module")  # no longer, for Playwright keeps an event loop running
 def browser(chromium):
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is missing: pip install playwright")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="Playwright is missing: pip install playwright"
+    )
     with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser
@@ -190,8 +216,13 @@ def browser(chromium):
 
 @pytest.fixture(scope="module")
 def address():
-    """The address of a studio's page on which one visitor dreams at a time, for as long as they like."""
-    from browsing import NO_LIMIT, serving  # late: it skips whoever imports it where there is no Playwright
+    """The address of a studio's page on which one visitor dreams at a time, for as long
+    as they like.
+    """
+    from browsing import (
+        NO_LIMIT,
+        serving,
+    )  # late: it skips whoever imports it where there is no Playwright
 
     with serving("--at-once", 1, *NO_LIMIT) as (address, _):
         yield address

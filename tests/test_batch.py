@@ -1,4 +1,6 @@
-"""Many dreams at once: against single dreams to the bit, on real schedulers and workers, which die and are refused."""
+"""Many dreams at once: against single dreams to the bit, on real schedulers and
+workers, which die and are refused.
+"""
 
 import hashlib
 import json
@@ -30,7 +32,9 @@ from deepdream.nets import caffemodel
 from deepdream.objectives import scores
 from deepdream.recipe import complete
 
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # as Dask's workers have; with two, sums differ in their last bits
+ONE_THREAD = os.environ | {
+    "OMP_NUM_THREADS": "1"
+}  # as Dask's workers have; with two, sums differ in their last bits
 IMAGES = Path(__file__).parent.parent / "images"
 LONG = 300  # seconds: far longer than anything takes that is waited for, even on a busy machine
 
@@ -82,23 +86,37 @@ def photos(tmp_path):
 
 def jobs_for(photos, model, out, **settings):
     few = {"model": str(model), "iter_n": 25, "octave_n": 3} | settings  # some tenths of a second
-    return [few | {"image": str(path), "out": str(out / path.name)} for path in sorted(photos.iterdir())]
+    return [
+        few | {"image": str(path), "out": str(out / path.name)} for path in sorted(photos.iterdir())
+    ]
 
 
 def hashes(folder):
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("[!.]*.png")}
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.glob("[!.]*.png")
+    }
 
 
 @pytest.fixture(scope="module")
 def alone(model, tmp_path_factory):
-    """{name: hash} of the eight dreams, made one after another by a process with one thread."""
+    """{name: hash} of the eight dreams, made one after another by a process with one
+    thread.
+    """
     folder = tmp_path_factory.mktemp("alone")
     commands = []
     for path in write_photos(folder / "photos").iterdir():
         few = ("--iterations", 25, "--octaves", 3, "--seed", 0)
-        commands.append([str(word) for word in ("dream", path, "-o", folder / path.name, "--model", model, *few)])
+        commands.append(
+            [
+                str(word)
+                for word in ("dream", path, "-o", folder / path.name, "--model", model, *few)
+            ]
+        )
     code = f"from deepdream.cli.main import main; assert not any(map(main, {commands}))"
-    subprocess.run([sys.executable, "-c", code], check=True, env=ONE_THREAD, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env=ONE_THREAD, stdout=subprocess.DEVNULL
+    )
     return hashes(folder)
 
 
@@ -107,7 +125,11 @@ def test_pictures_are_those_of_single_dreams_to_the_bit(client, photos, model, a
     assert hashes(tmp_path / "out") == alone
     assert len(reports) == 8 and len({report["out"] for report in reports}) == 8
     for report in reports:
-        assert report["error"] is None and report["skipped"] is False and report["host"] == socket.gethostname()
+        assert (
+            report["error"] is None
+            and report["skipped"] is False
+            and report["host"] == socket.gethostname()
+        )
         assert report["sha256"] == alone[Path(report["out"]).name] and report["seconds"] > 0
         assert 1e7 < report["memory"] < 2e9 and report["settings"]["iter_n"] == 25
     with batch.connect(workers=1) as one:
@@ -121,7 +143,9 @@ def test_what_is_there_is_not_made_again(client, photos, model, tmp_path):
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
     first, second, third = sorted(times)
     second.write_bytes(second.read_bytes()[:500])  # damaged
-    Image.open(jobs[2]["image"]).rotate(180).save(jobs[2]["image"])  # another picture by the same name
+    Image.open(jobs[2]["image"]).rotate(180).save(
+        jobs[2]["image"]
+    )  # another picture by the same name
     reports = {Path(report["out"]): report for report in batch.dream_many(jobs, client)}
     assert [path.name for path, report in reports.items() if report["skipped"]] == ["0.png"]
     assert {path for path in times if path.stat().st_mtime_ns == times[path]} == {first}
@@ -135,7 +159,12 @@ def test_drawings_and_urls(client, model, tmp_path, photos):
     text = "channel('conv1', 3)"
     jobs = [
         {"draw": [text], "steps": 3, "model": str(model), "out": f"file://{tmp_path}/d.png"},
-        {"image": f"file://{photos}/0.png", "model": str(model), "iter_n": 1, "out": f"file://{tmp_path}/u.jpg"},
+        {
+            "image": f"file://{photos}/0.png",
+            "model": str(model),
+            "iter_n": 1,
+            "out": f"file://{tmp_path}/u.jpg",
+        },
     ]
     shutil.copytree(photos, tmp_path / "guides")
     shutil.copy(photos / "1.png", tmp_path / "guides" / "0.png")  # by the same name, and another
@@ -150,18 +179,28 @@ def test_drawings_and_urls(client, model, tmp_path, photos):
     assert carried["sha256"]["image"] != carried["sha256"]["guide"]
 
 
-def test_a_guide_inside_an_objective_is_fetched_and_checked(client, photos, model, tmp_path, monkeypatch):
+def test_a_guide_inside_an_objective_is_fetched_and_checked(
+    client, photos, model, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     shutil.copy(photos / "1.png", "g.png")
     words = f"L2('both') + guide('left', 'g.png') + guide('left', 'file://{photos}/2.png')"
-    job = {"image": f"{photos}/0.png", "objective": words, "model": str(model), "iter_n": 1, "out": "out/a.png"}
+    job = {
+        "image": f"{photos}/0.png",
+        "objective": words,
+        "model": str(model),
+        "iter_n": 1,
+        "out": "out/a.png",
+    }
     draw = {"draw": ["guide('left', 'g.png')"], "steps": 1, "model": str(model), "out": "out/d.png"}
     for skipped in (False, True):
         for report in batch.dream_many([job, draw], client):
             assert (report["error"], report["skipped"]) == (None, skipped)
     carried = dd.read_settings("out/a.png")
     assert carried["objective"] == "L2('both') + guide('left', 'g.png') + guide('left', '2.png')"
-    digests = [hashlib.sha256((photos / name).read_bytes()).hexdigest() for name in ("1.png", "2.png")]
+    digests = [
+        hashlib.sha256((photos / name).read_bytes()).hexdigest() for name in ("1.png", "2.png")
+    ]
     assert [carried["sha256"][f"objective {i}"] for i in (1, 2)] == digests
     before = hashes(tmp_path / "out")
     shutil.copy(photos / "3.png", "g.png")  # another picture by the same name
@@ -193,7 +232,9 @@ def test_a_job_that_fails_is_reported_and_the_rest_is_made(client, photos, model
     jobs[3] |= {"iter_n": -1}
     jobs[5] |= {"scale": 2}
     jobs[4] |= {"image": f"file://{photos}/none.png"}
-    errors = {Path(report["out"]).stem: report["error"] for report in batch.dream_many(jobs, client)}
+    errors = {
+        Path(report["out"]).stem: report["error"] for report in batch.dream_many(jobs, client)
+    }
     assert [name for name, error in sorted(errors.items()) if error is None] == ["0", "6", "7"]
     for name, says in {
         "1": "cannot read the picture",
@@ -208,17 +249,25 @@ def test_a_job_that_fails_is_reported_and_the_rest_is_made(client, photos, model
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"out": "0.png"}, "0.png and .*1.png would both become .*0.png; put them into folders of their own"),
+        (
+            {"out": "0.png"},
+            "0.png and .*1.png would both become .*0.png; put them into folders of their own",
+        ),
         ({"out": "photos/1.png"}, "1.png is one of the pictures to dream of"),
         ({"out": "x.gif"}, "a job's out is 'x.gif'; it must be a path or URL that ends in .jpg"),
         ({"out": None}, "a job's out is None; it must be a path or URL"),
-        ({"model": "places205_googlenet"}, "places205_googlenet has no caffemodel yet: get Places205-GoogLeNet from"),
+        (
+            {"model": "places205_googlenet"},
+            "places205_googlenet has no caffemodel yet: get Places205-GoogLeNet from",
+        ),
         ({"model": 5}, "model is 5; it must be text"),
         ({"image": 5}, "image is 5; it must be the path of a file"),
         ({"command": "zoom"}, "a job's command is 'zoom'; it must be dream or draw"),
     ],
 )
-def test_jobs_that_are_refused_before_any_is_done(client, photos, model, tmp_path, monkeypatch, wrong, says):
+def test_jobs_that_are_refused_before_any_is_done(
+    client, photos, model, tmp_path, monkeypatch, wrong, says
+):
     monkeypatch.chdir(tmp_path)
     first, second, *_ = jobs_for(photos, model, tmp_path)
     with pytest.raises(dd.DreamError, match=says):
@@ -257,7 +306,9 @@ class Workers(list):
 
 
 @contextmanager
-def cluster(tmp_path, workers=2, host="127.0.0.1", scheduler=(), worker=lambda i: (), env=None, threads=1):
+def cluster(
+    tmp_path, workers=2, host="127.0.0.1", scheduler=(), worker=lambda i: (), env=None, threads=1
+):
     """A scheduler and its workers, each a process; yields (its address, the workers)."""
     processes = []
 
@@ -266,13 +317,25 @@ def cluster(tmp_path, workers=2, host="127.0.0.1", scheduler=(), worker=lambda i
         command = [*prefix, sys.executable, "-m", "dask", *map(str, words)]
         env_of = os.environ | {"OMP_NUM_THREADS": "1"} | (env or {})
         with log.open("w") as file:
-            processes.append(subprocess.Popen(command, env=env_of, cwd=tmp_path, stdout=file, stderr=file))
+            processes.append(
+                subprocess.Popen(command, env=env_of, cwd=tmp_path, stdout=file, stderr=file)
+            )
         processes[-1].log = log
         return processes[-1]
 
     try:
         file = tmp_path / "scheduler.json"
-        start(scheduler, "scheduler", "--host", host, "--port", 0, "--scheduler-file", file, "--no-dashboard")
+        start(
+            scheduler,
+            "scheduler",
+            "--host",
+            host,
+            "--port",
+            0,
+            "--scheduler-file",
+            file,
+            "--no-dashboard",
+        )
         wait_until(lambda: file.exists() and file.read_text().endswith("}"))
         address = json.loads(file.read_text())["address"]
         few = "--nthreads", threads, "--no-nanny", "--no-dashboard"
@@ -298,7 +361,9 @@ def test_a_cluster_that_loses_a_worker_makes_all_the_same(photos, model, alone, 
             workers[0].send_signal(signal.SIGSTOP)
             if len(hashes(out)) < 8:
                 break
-            workers[0].send_signal(signal.SIGCONT)  # all were made before this process had its turn: once more
+            workers[0].send_signal(
+                signal.SIGCONT
+            )  # all were made before this process had its turn: once more
             list(reports)
         workers[0].send_signal(signal.SIGKILL)
         done += reports
@@ -312,10 +377,19 @@ def test_what_a_worker_lacks_is_reported_with_its_host(photos, model, tmp_path):
     known.mkdir(parents=True)
     (fake / "caffe.py").write_text("raise ImportError('libboost is gone')")
     (known / "failed").write_text("the weights of bvlc_googlenet cannot be had")
-    lacking = {"PYTHONPATH": str(fake), "XDG_CACHE_HOME": str(tmp_path / "cache"), "DEEPDREAM_MODELS": ""}
+    lacking = {
+        "PYTHONPATH": str(fake),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "DEEPDREAM_MODELS": "",
+    }
     cases = [({"engine": "caffe"}, r"the engine 'caffe' cannot be imported \(libboost is gone\)")]
     if find_spec("torch"):
-        cases.append(({"engine": "torch", "model": "bvlc_googlenet"}, "the weights of bvlc_googlenet cannot be had"))
+        cases.append(
+            (
+                {"engine": "torch", "model": "bvlc_googlenet"},
+                "the weights of bvlc_googlenet cannot be had",
+            )
+        )
     job = jobs_for(photos, model, tmp_path / "out")[0]
     with cluster(tmp_path, 1, env=lacking) as (address, _), batch.connect(address) as client:
         for wrong, reason in cases:
@@ -325,9 +399,14 @@ def test_what_a_worker_lacks_is_reported_with_its_host(photos, model, tmp_path):
 
 
 def test_several_threads_of_one_worker_do_not_mix_up_their_pictures(photos, model, alone, tmp_path):
-    with cluster(tmp_path, 1, worker=lambda i: (), threads=4) as (address, _), batch.connect(address) as client:
+    with (
+        cluster(tmp_path, 1, worker=lambda i: (), threads=4) as (address, _),
+        batch.connect(address) as client,
+    ):
         reports = list(batch.dream_many(jobs_for(photos, model, tmp_path / "out"), client))
-    assert [report["error"] for report in reports] == [None] * 8 and hashes(tmp_path / "out") == alone
+    assert [report["error"] for report in reports] == [None] * 8 and hashes(
+        tmp_path / "out"
+    ) == alone
 
 
 def test_a_scheduler_that_goes(photos, model, tmp_path):
@@ -372,7 +451,20 @@ def test_two_hosts(photos, model, alone, tmp_path):
         for name in (a, b):
             ip("netns", "add", name)
             ip("-n", name, "link", "set", "lo", "up")
-        ip("link", "add", "dream0", "netns", a, "type", "veth", "peer", "name", "dream1", "netns", b)
+        ip(
+            "link",
+            "add",
+            "dream0",
+            "netns",
+            a,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "dream1",
+            "netns",
+            b,
+        )
         for name, wire, address in ((a, "dream0", "10.77.0.1/24"), (b, "dream1", "10.77.0.2/24")):
             ip("-n", name, "addr", "add", address, "dev", wire)
             ip("-n", name, "link", "set", wire, "up")
@@ -380,9 +472,22 @@ def test_two_hosts(photos, model, alone, tmp_path):
         out = tmp_path / "out"
         with cluster(tmp_path, 1, "10.77.0.1", here, lambda _: there) as (address, _):
             assert "10.77.0.1" in address
-            command = [*here, sys.executable, "-m", "deepdream", "batch", photos, "-o", out, "--model", model]
+            command = [
+                *here,
+                sys.executable,
+                "-m",
+                "deepdream",
+                "batch",
+                photos,
+                "-o",
+                out,
+                "--model",
+                model,
+            ]
             command += ["--scheduler", address, "--iterations", 25, "--octaves", 3]
-            done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=LONG)
+            done = subprocess.run(
+                list(map(str, command)), capture_output=True, text=True, timeout=LONG
+            )
         assert done.returncode == 0 and "8 made, 0 were there, 0 failed" in done.stdout, done
         assert hashes(out) == alone
     finally:
@@ -394,18 +499,33 @@ def test_the_command_batch(photos, model, alone, scheduler, tmp_path):
     few = ("--model", model, "--iterations", 25, "--octaves", 3)
     (photos / ".0.png").write_text("a hidden file")
     (photos / "bad.jpg").write_text("no picture")
-    done = run("batch", photos / "[0-3].png", photos / "bad.jpg", "-o", tmp_path / "out", *few, "--workers", 2,
-               "--report", tmp_path / "r.jsonl")  # fmt: skip
+    done = run(
+        "batch",
+        photos / "[0-3].png",
+        photos / "bad.jpg",
+        "-o",
+        tmp_path / "out",
+        *few,
+        "--workers",
+        2,
+        "--report",
+        tmp_path / "r.jsonl",
+    )
     assert done.returncode == 1 and "4 made, 0 were there, 1 failed" in done.stdout, done
     assert "bad.jpg: cannot read the picture" in done.stderr and "Traceback" not in done.stderr
     lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
-    assert sorted(Path(line["out"]).name for line in lines if line["error"]) == ["bad.jpg"] and len(lines) == 5
+    assert (
+        sorted(Path(line["out"]).name for line in lines if line["error"]) == ["bad.jpg"]
+        and len(lines) == 5
+    )
     (photos / "bad.jpg").unlink()
     done = main("batch", photos, "-o", tmp_path / "out", *few, *scheduler)
     assert done.returncode == 0 and "4 made, 4 were there, 0 failed" in done.stdout, done
     assert hashes(tmp_path / "out") == alone
     again = main("replay", tmp_path / "out" / "0.png")
-    assert re.search(r"deepdream dream 0.png --model toy .*--iterations 25 --octaves 3", again.stdout), again
+    assert re.search(
+        r"deepdream dream 0.png --model toy .*--iterations 25 --octaves 3", again.stdout
+    ), again
 
 
 def process_group_is_gone(number):
@@ -418,11 +538,24 @@ def process_group_is_gone(number):
 
 def test_ctrl_c_stops_cleanly_and_the_next_run_resumes(photos, model, scheduler, tmp_path):
     out = tmp_path / "out"
-    Image.new("RGB", (12, 9), "grey").save(photos / "0.png")  # made at once; the others take a while
-    words = ["batch", str(photos), "-o", str(out), "--model", str(model), "--octaves", "1", "--iterations"]
+    Image.new("RGB", (12, 9), "grey").save(
+        photos / "0.png"
+    )  # made at once; the others take a while
+    words = [
+        "batch",
+        str(photos),
+        "-o",
+        str(out),
+        "--model",
+        str(model),
+        "--octaves",
+        "1",
+        "--iterations",
+    ]
     command = [sys.executable, "-m", "deepdream", *words, "3000", "--workers", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               start_new_session=True)  # fmt: skip
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     wait_until(lambda: process.poll() is not None or list(out.glob("*.png")))
     assert process.poll() is None, process.communicate()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
@@ -436,15 +569,32 @@ def test_ctrl_c_stops_cleanly_and_the_next_run_resumes(photos, model, scheduler,
     for name in made:  # the rest in fewer steps: this is about which are made
         (photos / name).unlink()
     done = main(*words, "1", *scheduler)
-    assert done.returncode == 0 and f"{8 - len(made)} made, 0 were there, 0 failed" in done.stdout, done
+    assert (
+        done.returncode == 0 and f"{8 - len(made)} made, 0 were there, 0 failed" in done.stdout
+    ), done
 
 
 @pytest.mark.parametrize("after", [0, 0.3, 0.8])
 def test_ctrl_c_while_it_begins(photos, model, tmp_path, after):
-    """At some moment of its beginning; which one depends on the machine, and any is right."""
-    words = ["batch", str(photos), "-o", str(tmp_path / "out"), "--model", str(model), "--iterations", "10000"]
-    process = subprocess.Popen([sys.executable, "-m", "deepdream", *words], stderr=subprocess.PIPE, text=True,
-                               start_new_session=True)  # fmt: skip
+    """At some moment of its beginning; which one depends on the machine, and any is
+    right.
+    """
+    words = [
+        "batch",
+        str(photos),
+        "-o",
+        str(tmp_path / "out"),
+        "--model",
+        str(model),
+        "--iterations",
+        "10000",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deepdream", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     wait_until(psutil.Process(process.pid).children)  # until the cluster begins
     time.sleep(after)
     os.killpg(process.pid, signal.SIGINT)
@@ -452,7 +602,18 @@ def test_ctrl_c_while_it_begins(photos, model, tmp_path, after):
 
 
 def test_a_grid(tmp_path, model, scheduler):
-    words = ("grid", IMAGES / "flower.jpg", "-o", tmp_path / "s.png", "--model", model, "--octaves", 2, "--width", 60)
+    words = (
+        "grid",
+        IMAGES / "flower.jpg",
+        "-o",
+        tmp_path / "s.png",
+        "--model",
+        model,
+        "--octaves",
+        2,
+        "--width",
+        60,
+    )
     done = run(*words, "--end", "both,left", "--iterations", "1,2,3", "--workers", 2)
     assert done.returncode == 0 and "6 made" in done.stdout, done
     assert dd.load_image(tmp_path / "s.png").shape[1] == 3 * 62 + 2, "three columns"
@@ -461,7 +622,8 @@ def test_a_grid(tmp_path, model, scheduler):
     assert dd.read_settings(tmp_path / "s.pictures" / "left, iterations 3.png")["iter_n"] == 3
     line = main("replay", tmp_path / "s.png").stdout
     assert re.match(
-        "deepdream grid flower.jpg --model toy --engine caffe --layer both,left --iterations 1,2,3", line
+        "deepdream grid flower.jpg --model toy --engine caffe --layer both,left --iterations 1,2,3",
+        line,
     ), line
     done = main(*words, "--end", "both,left", "--iterations", "1,2,4", *scheduler)
     assert "2 made, 4 were there, 0 failed" in done.stdout, done
@@ -481,29 +643,49 @@ def test_a_grid(tmp_path, model, scheduler):
 
 def test_an_atlas_in_the_browser(browser, scheduler, tmp_path):
     folder = tmp_path / "atlas"
-    words = ("atlas", "--layer", "fire9/concat", "--steps", 3, "-o", folder, "--model", "squeezenet_v1.1")
+    words = (
+        "atlas",
+        "--layer",
+        "fire9/concat",
+        "--steps",
+        3,
+        "-o",
+        folder,
+        "--model",
+        "squeezenet_v1.1",
+    )
     done = run(*words, "--channels", "0-14,400", "--workers", 2)
     assert done.returncode == 0 and "16 made, 0 were there, 0 failed" in done.stdout, done
     assert done.stdout.splitlines()[-1] == str(folder / "index.html")
     page, asked = browser.new_page(), []
     page.on("request", lambda request: asked.append(request.url))
     page.goto((folder / "index.html").as_uri())
-    assert page.get_by_role("status").inner_text() == "16 channels" and page.locator("main button").count() == 16
+    assert (
+        page.get_by_role("status").inner_text() == "16 channels"
+        and page.locator("main button").count() == 16
+    )
     page.get_by_label("Find a channel").fill("400")
     assert page.locator("main button:visible").all_inner_texts() == ["channel 400"]
     page.get_by_role("button", name="channel 400").click()
     line = page.locator("dialog code").inner_text()
-    assert line.startswith("deepdream draw 'channel(\"fire9/concat\", 400)' --model squeezenet_v1.1 --engine caffe ")
+    assert line.startswith(
+        "deepdream draw 'channel(\"fire9/concat\", 400)' --model squeezenet_v1.1 --engine caffe "
+    )
     assert line.endswith(" --steps 3 -o 00400.jpg")
     page.keyboard.press("Escape")
     done = main(*words, "--channels", "64", *scheduler)
     assert done.returncode == 0 and "1 made, 0 were there, 0 failed" in done.stdout, done
     page.reload()
-    assert page.get_by_role("status").inner_text() == "17 channels", "the page has all that is there"
+    assert page.get_by_role("status").inner_text() == "17 channels", (
+        "the page has all that is there"
+    )
     page.get_by_label("Find a channel").fill("nothing")
     assert page.get_by_role("status").inner_text() == "0 of 17 channels"
     assert all(url.startswith("file://") for url in asked)
-    assert page.locator("main img").first.evaluate("img => img.decode().then(() => img.naturalWidth)") > 200
+    assert (
+        page.locator("main img").first.evaluate("img => img.decode().then(() => img.naturalWidth)")
+        > 200
+    )
     words = shlex.split(line)[1:-1]
     assert run(*words, tmp_path / "alone.jpg", env=ONE_THREAD).returncode == 0
     pictures = [dd.load_image(tmp_path / name) for name in ("alone.jpg", "atlas/00400.jpg")]
@@ -521,30 +703,69 @@ def test_an_atlas_in_the_browser(browser, scheduler, tmp_path):
         ("batch a/x.png -o out --report none/r", "cannot write none/r: No such file"),
         ("batch a -o out --mask none.png", "cannot read the picture none.png"),
         ("batch a -o out --workers 0", "--workers is 0; it must be a whole number, at least 1"),
-        ("batch a -o out --scheduler http://x:1", "'http://x:1' is no scheduler's address; an address looks like tcp:"),
-        ("batch a -o out --scheduler tcp://127.0.0.1", "'tcp://127.0.0.1' is no scheduler's address"),
+        (
+            "batch a -o out --scheduler http://x:1",
+            "'http://x:1' is no scheduler's address; an address looks like tcp:",
+        ),
+        (
+            "batch a -o out --scheduler tcp://127.0.0.1",
+            "'tcp://127.0.0.1' is no scheduler's address",
+        ),
         ("batch a -o out --scheduler tls://127.0.0.1:9", "tls://127.0.0.1:9 needs certificates"),
         ("batch foo://x/*.jpg -o out", r"cannot list foo://x/\*.jpg: Protocol not known: foo"),
-        ("batch a -o out --scheduler tcp://x:1 --workers 2", "--workers is for this machine, .* leave out one of them"),
+        (
+            "batch a -o out --scheduler tcp://x:1 --workers 2",
+            "--workers is for this machine, .* leave out one of them",
+        ),
         ("batch a -o a/x.png", "a/x.png is a file; -o takes a folder"),
-        ("grid a/x.png -o s.png", "a grid needs a setting with several values, such as --iterations 5,10,20"),
-        ("grid a/x.png -o s.png --iterations 1,b", "--iterations is 'b'; it must be a whole number from 0 to 10000"),
-        ("grid a/x.png -o s.png --end both,left,", "--layer is 'both,left,'; a value is missing between its commas"),
+        (
+            "grid a/x.png -o s.png",
+            "a grid needs a setting with several values, such as --iterations 5,10,20",
+        ),
+        (
+            "grid a/x.png -o s.png --iterations 1,b",
+            "--iterations is 'b'; it must be a whole number from 0 to 10000",
+        ),
+        (
+            "grid a/x.png -o s.png --end both,left,",
+            "--layer is 'both,left,'; a value is missing between its commas",
+        ),
         ("grid a/x.png -o s.gif --seed 1,2", "its name must end in"),
-        ("batch a b/x.png -o out --layer boht", "^deepdream: unknown layer 'boht'; did you mean 'both'"),
-        ("batch a -o out --objective guide('boht','b/x.png')", "^deepdream: unknown layer 'boht'; did you mean 'both'"),
-        ("batch a -o out --objective guide('both','b/x.png')+L2('boht')", "^deepdream: unknown layer 'boht'"),
-        ("batch a -o out --objective guide('left','none.png')", "^deepdream: cannot read the picture none.png"),
+        (
+            "batch a b/x.png -o out --layer boht",
+            "^deepdream: unknown layer 'boht'; did you mean 'both'",
+        ),
+        (
+            "batch a -o out --objective guide('boht','b/x.png')",
+            "^deepdream: unknown layer 'boht'; did you mean 'both'",
+        ),
+        (
+            "batch a -o out --objective guide('both','b/x.png')+L2('boht')",
+            "^deepdream: unknown layer 'boht'",
+        ),
+        (
+            "batch a -o out --objective guide('left','none.png')",
+            "^deepdream: cannot read the picture none.png",
+        ),
         ("batch a -o out --objective channel('both',99)", "channel of layer 'both' is 99"),
         ("batch a -o out --objective logit('banana')", "toy has no names for its classes"),
-        ("batch a -o out --objective L2(both)", "^deepdream: cannot read .*'both' has no meaning in it"),
+        (
+            "batch a -o out --objective L2(both)",
+            "^deepdream: cannot read .*'both' has no meaning in it",
+        ),
         ("batch a -o out --objective L2('both') --layer both", "leave out --layer and --guide"),
         ("batch a -o out --model plain", "plain has no default layer; choose one with --layer"),
-        ("grid a/x.png -o s.png --layer both,boht", "^deepdream: unknown layer 'boht'; did you mean 'both'"),
+        (
+            "grid a/x.png -o s.png --layer both,boht",
+            "^deepdream: unknown layer 'boht'; did you mean 'both'",
+        ),
         ("grid none.png -o s.png --seed 1,2", "^deepdream: cannot read the picture none.png"),
         ("atlas -o file:///x --layer both", "file:///x is a URL; an atlas takes a folder"),
         ("atlas -o atlas --layer boht", "unknown layer 'boht'; did you mean 'both'"),
-        ("atlas -o atlas --layer both --channels 3-99", "--channels is '3-99'; it must be such as 0-63,200, of 0 to 9"),
+        (
+            "atlas -o atlas --layer both --channels 3-99",
+            "--channels is '3-99'; it must be such as 0-63,200, of 0 to 9",
+        ),
         ("atlas -o atlas", "required: --layer"),
     ],
 )
@@ -574,22 +795,36 @@ def test_a_layer_is_checked_where_it_is_known_which_network_it_will_be(tmp_path,
 def test_an_outline_tells_as_much_as_the_network(model):
     (empty := model.parent / "empty").mkdir()
     shutil.copy(model / "deploy.prototxt", empty)
-    for net, outline in ((dd.load_net(model), batch.outline(str(empty))),
-                         (dd.load_net("squeezenet_v1.1"), batch.outline("squeezenet_v1.1"))):  # fmt: skip
+    for net, outline in (
+        (dd.load_net(model), batch.outline(str(empty))),
+        (dd.load_net("squeezenet_v1.1"), batch.outline("squeezenet_v1.1")),
+    ):
         assert outline.climbable == net.climbable and outline.labels == net.labels
-        assert [outline.channels(layer) for layer in net.climbable] == [net.channels(layer) for layer in net.climbable]
+        assert [outline.channels(layer) for layer in net.climbable] == [
+            net.channels(layer) for layer in net.climbable
+        ]
         assert scores(outline) == scores(net) and outline.own_size == net.own_size
 
 
 def test_a_refusal_in_processes_of_their_own(tmp_path, model):
-    refused(run("batch", "none.jpg", "-o", tmp_path / "out", "--model", model), "no picture matches 'none.jpg'")
-    refused(run("grid", "x.png", "-o", tmp_path / "s.png", "--model", model), "a grid needs a setting")
-    refused(run("atlas", "--layer", "boht", "-o", tmp_path / "a", "--model", model), "unknown layer 'boht'")
+    refused(
+        run("batch", "none.jpg", "-o", tmp_path / "out", "--model", model),
+        "no picture matches 'none.jpg'",
+    )
+    refused(
+        run("grid", "x.png", "-o", tmp_path / "s.png", "--model", model), "a grid needs a setting"
+    )
+    refused(
+        run("atlas", "--layer", "boht", "-o", tmp_path / "a", "--model", model),
+        "unknown layer 'boht'",
+    )
 
 
 def test_a_scheduler_that_is_not_there(monkeypatch):
     monkeypatch.setattr(batch, "PATIENCE", 1)
-    says = r"no scheduler answers at tcp://127.0.0.1:9 within 1 seconds; `dask scheduler` starts one"
+    says = (
+        r"no scheduler answers at tcp://127.0.0.1:9 within 1 seconds; `dask scheduler` starts one"
+    )
     with pytest.raises(dd.DreamError, match=says), batch.connect("tcp://127.0.0.1:9"):
         pass
 

@@ -1,4 +1,6 @@
-"""The benchmark runs to its end, and what it compares with is what it says. No test asserts a time."""
+"""The benchmark runs to its end, and what it compares with is what it says. No test
+asserts a time.
+"""
 
 import json
 import subprocess
@@ -34,8 +36,17 @@ def random_googlenet(tmp_path_factory):
 @pytest.mark.slow  # it starts eight processes, which load PyTorch or Caffe
 def test_it_prints_each_row(random_googlenet, tmp_path):
     pytest.importorskip("caffe", reason="Caffe is not installed: make caffe")
-    command = [sys.executable, ROOT / "benchmarks" / "bench.py", "--model", random_googlenet, "--width", "96"]
-    done = subprocess.run([*command, "--rounds", "1", "--json", tmp_path / "it.json"], capture_output=True, text=True)
+    command = [
+        sys.executable,
+        ROOT / "benchmarks" / "bench.py",
+        "--model",
+        random_googlenet,
+        "--width",
+        "96",
+    ]
+    done = subprocess.run(
+        [*command, "--rounds", "1", "--json", tmp_path / "it.json"], capture_output=True, text=True
+    )
     assert not done.returncode, done.stderr
     result = json.loads((tmp_path / "it.json").read_text())
     assert {*result["contenders"], *result["left_out"]} == set(bench.LABELS)
@@ -51,7 +62,9 @@ def test_tables_are_replaced_in_the_pages(tmp_path):
         copy = tmp_path / "page.md"
         copy.write_text((ROOT / page).read_text())
         bench.write_between(copy, "| new |\n")
-        before, after = (text.split(bench.BEGIN) for text in ((ROOT / page).read_text(), copy.read_text()))
+        before, after = (
+            text.split(bench.BEGIN) for text in ((ROOT / page).read_text(), copy.read_text())
+        )
         assert after == [before[0], "| new |\n" + bench.END + before[1].split(bench.END)[1]]
     (tmp_path / "bare.md").write_text("nothing\n")
     with pytest.raises(SystemExit, match="has no lines <!--bench-->"):
@@ -74,7 +87,10 @@ def test_the_operations_of_a_convolution(toy):
 def test_peers_have_the_layers_of_googlenet(build, parameters):
     network = build()
     assert sum(weights.numel() for weights in network.parameters()) == parameters
-    tops = {it.layer.name: it.tops[0] for it in shapes.walk(caffemodel.read_layers(PROTOTXT), (224, 224))}
+    tops = {
+        it.layer.name: it.tops[0]
+        for it in shapes.walk(caffemodel.read_layers(PROTOTXT), (224, 224))
+    }
     x = torch.zeros(1, 3, 224, 224)
     with torch.no_grad():
         for name, layer in network.named_children():
@@ -83,7 +99,9 @@ def test_peers_have_the_layers_of_googlenet(build, parameters):
 
 
 def test_a_peer_computes_googlenets_gradient(random_googlenet, photo):
-    """neural-dream's network with our weights. Its loss is the root of ours, so its gradient has the same direction."""
+    """neural-dream's network with our weights. Its loss is the root of ours, so its
+    gradient has the same direction.
+    """
     net, peer = load_net(random_googlenet, "torch", dtype="float32"), peers.Peer("neural-dream")
     ours = [blob.data for blobs in net.params.values() for blob in blobs]
     for weights, blob in zip(peer.network.parameters(), ours):
@@ -93,5 +111,8 @@ def test_a_peer_computes_googlenets_gradient(random_googlenet, photo):
         each.blobs["data"].data[0] = to_data(photo, net.mean)
     gradient(net, peers.END)
     bench.peer_gradient(peer, peers.END)
-    a, b = (each.blobs["data"].diff[0] / np.linalg.norm(each.blobs["data"].diff[0]) for each in (net, peer))
+    a, b = (
+        each.blobs["data"].diff[0] / np.linalg.norm(each.blobs["data"].diff[0])
+        for each in (net, peer)
+    )
     assert abs(a - b).max() < 1e-3 * abs(a).max()

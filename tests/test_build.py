@@ -1,4 +1,6 @@
-"""tools/caffe/build.py: where the wheel comes from, and what happens if that fails. `make caffe` tries the rest."""
+"""tools/caffe/build.py: where the wheel comes from, and what happens if that fails.
+`make caffe` tries the rest.
+"""
 
 import hashlib
 import zipfile
@@ -11,7 +13,9 @@ import pytest
 def build(build, monkeypatch, tmp_path):
     """The script with a cache of its own, and a compiler that makes nothing."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(build, "compile_wheel", lambda folder, _: Path(folder) / "caffe-1.0.0-compiled.whl")
+    monkeypatch.setattr(
+        build, "compile_wheel", lambda folder, _: Path(folder) / "caffe-1.0.0-compiled.whl"
+    )
     return build
 
 
@@ -20,7 +24,9 @@ def released(build, tmp_path):
     """A wheel of a release, and its address."""
     wheel = tmp_path / "caffe-1.0.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as file:
-        file.writestr("caffe-1.0.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: caffe\nVersion: 1.0.0\n")
+        file.writestr(
+            "caffe-1.0.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: caffe\nVersion: 1.0.0\n"
+        )
         file.writestr("caffe-1.0.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
     return f"file://{wheel}#sha256={hashlib.sha256(wheel.read_bytes()).hexdigest()}"
 
@@ -33,8 +39,12 @@ def test_the_wheel_of_a_release_is_taken_and_kept(build, released, tmp_path):
     assert build.find_wheel(tmp_path / "spare") == found
 
 
-@pytest.mark.parametrize("change", [lambda address: address[:-4] + "0000", lambda _: "http://127.0.0.1:9/caffe.whl"])
-def test_a_release_that_is_wrong_or_cannot_be_reached_is_no_error(build, released, tmp_path, capfd, change):
+@pytest.mark.parametrize(
+    "change", [lambda address: address[:-4] + "0000", lambda _: "http://127.0.0.1:9/caffe.whl"]
+)
+def test_a_release_that_is_wrong_or_cannot_be_reached_is_no_error(
+    build, released, tmp_path, capfd, change
+):
     build.RELEASED[build.MACHINE] = change(released)
     assert build.find_wheel(tmp_path / "spare").name == "caffe-1.0.0-compiled.whl"
     assert "that failed, so it is compiled here" in capfd.readouterr().out

@@ -1,4 +1,6 @@
-"""README and docs: their links lead somewhere, their commands and code are right, and nothing installs a stranger's."""
+"""README and docs: their links lead somewhere, their commands and code are right, and
+nothing installs a stranger's.
+"""
 
 import ast
 import re
@@ -13,17 +15,25 @@ from deepdream.cli.parser import parse
 from deepdream.errors import DreamError
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "images" / "README.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "images" / "README.md",
+]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 MOST_WORDS = 1000  # of the README
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-# `pip install`, then up to the end of the command the name of a package that others own; `.[batch]` and paths are ours.
+# `pip install`, then up to the end of the command the name of a package that others
+# own; `.[batch]` and paths are ours.
 STRANGER = re.compile(r"pip install\b[^`\n;]*?(?<![\w./-])(deepdream|caffe)(?![\w/.])")
 
 
 def all_pages(test: Callable[[Path], None]) -> Callable[[Path], None]:
-    return pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])(test)
+    return pytest.mark.parametrize(
+        "page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES]
+    )(test)
 
 
 def anchors(page: Path) -> set[str]:
@@ -33,10 +43,14 @@ def anchors(page: Path) -> set[str]:
 
 
 def commands(page: Path) -> Iterator[str]:
-    """The `deepdream ...` command lines of a page: those in its code blocks, and whole ones within a sentence."""
+    """The `deepdream ...` command lines of a page: those in its code blocks, and whole
+    ones within a sentence.
+    """
     text = page.read_text().replace("\\\n", " ")
     yield from re.findall(r"^(?: {4,}|)(?:\.venv/bin/)?(deepdream .*)$", text, re.MULTILINE)
-    yield from re.findall(r"`(deepdream (?:replay|layers|models|serve|[^`]* -o )[^`]*)`", text)  # no mere names
+    yield from re.findall(
+        r"`(deepdream (?:replay|layers|models|serve|[^`]* -o )[^`]*)`", text
+    )  # no mere names
 
 
 def test_the_readme_is_short() -> None:
@@ -88,15 +102,23 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 def test_nothing_installs_what_others_own() -> None:
-    """The names `deepdream` and `caffe` on PyPI belong to others, so nothing here may advise to install them."""
+    """The names `deepdream` and `caffe` on PyPI belong to others, so nothing here may
+    advise to install them.
+    """
     folders = "deepdream", "tools", "docs", "models", "tests", "benchmarks", ".github"
     kinds = {".py", ".md", ".toml", ".yml", ".ipynb", ".html", ".js", ".prototxt"}
-    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in kinds]
+    files = [
+        path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in kinds
+    ]
     files += [path for path in ROOT.glob("*") if path.suffix in kinds or path.name == "Makefile"]
     files.remove(Path(__file__))
     texts = {path: path.read_text() for path in files}
     assert sum("pip install" in text for text in texts.values()) > 5
-    found = {str(path.relative_to(ROOT)): match[0] for path, text in texts.items() if (match := STRANGER.search(text))}
+    found = {
+        str(path.relative_to(ROOT)): match[0]
+        for path, text in texts.items()
+        if (match := STRANGER.search(text))
+    }
     assert not found
 
 

@@ -1,4 +1,6 @@
-"""Drawing from noise: what comes out is what was asked for, also to a network that did not draw it."""
+"""Drawing from noise: what comes out is what was asked for, also to a network that did
+not draw it.
+"""
 
 from itertools import combinations
 from pathlib import Path
@@ -47,7 +49,10 @@ def test_a_channel_wakes_up(squeezenet):
         dd.load_image(ROOT / "images" / "flower.jpg", 400),
         dd.draw(squeezenet, dd.channel("fire5/concat", 20), steps=40),
     )
-    values = [activations(squeezenet, picture[:227, :227], "fire5/concat")[20].sum() for picture in (photo, drawing)]
+    values = [
+        activations(squeezenet, picture[:227, :227], "fire5/concat")[20].sum()
+        for picture in (photo, drawing)
+    ]
     assert values[1] > 5 * values[0]
 
 
@@ -61,10 +66,14 @@ def test_a_seed_repeats(toy):
 def test_a_guide_may_be_a_photograph_of_the_package(toy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     net, flower = dd.load_net(toy), ROOT / "images" / "flower.jpg"
-    assert np.array_equal(dd.draw(net, "guide('left', 'flower.jpg')", 2), dd.draw(net, dd.guide("left", flower), 2))
+    assert np.array_equal(
+        dd.draw(net, "guide('left', 'flower.jpg')", 2), dd.draw(net, dd.guide("left", flower), 2)
+    )
     dd.save_image("flower.jpg", np.zeros((30, 40, 3)))
     mine = dd.draw(net, "guide('left', 'flower.jpg')", 2)
-    assert np.array_equal(mine, dd.draw(net, dd.guide("left", np.zeros((30, 40, 3))), 2)), "a file that is there"
+    assert np.array_equal(mine, dd.draw(net, dd.guide("left", np.zeros((30, 40, 3))), 2)), (
+        "a file that is there"
+    )
 
 
 def interrupt():
@@ -80,7 +89,12 @@ def test_on_step_gets_every_step_and_a_stopped_drawing_keeps_the_picture(toy, st
         return stop() if step.iteration == 2 and not step.stopped else None
 
     picture = dd.draw(dd.load_net(toy), dd.L2("both"), steps=5, on_step=on_step)
-    assert [(step.iteration, step.stopped) for step in steps] == [(0, False), (1, False), (2, False), (2, True)]
+    assert [(step.iteration, step.stopped) for step in steps] == [
+        (0, False),
+        (1, False),
+        (2, False),
+        (2, True),
+    ]
     assert [step.done for step in steps] == [0.2, 0.4, 0.6, steps[-1].done]
     assert {(step.octave, step.end) for step in steps} == {(0, "L2('both')")}
     assert np.array_equal(steps[-1].image(), picture) and picture.shape == (32, 43, 3)
@@ -88,8 +102,14 @@ def test_on_step_gets_every_step_and_a_stopped_drawing_keeps_the_picture(toy, st
 
 def test_on_step_cannot_stop_a_finished_drawing(toy):
     steps = []
-    picture = dd.draw(dd.load_net(toy), 3, steps=1, on_step=lambda step: bool(steps.append(step)) or True)
-    assert len(steps) == 1 and not steps[0].stopped and np.array_equal(picture, dd.draw(dd.load_net(toy), 3, steps=1))
+    picture = dd.draw(
+        dd.load_net(toy), 3, steps=1, on_step=lambda step: bool(steps.append(step)) or True
+    )
+    assert (
+        len(steps) == 1
+        and not steps[0].stopped
+        and np.array_equal(picture, dd.draw(dd.load_net(toy), 3, steps=1))
+    )
 
 
 @pytest.mark.parametrize("engine", ["caffe", "torch"])
@@ -110,28 +130,49 @@ def test_features_asleep_are_woken(engine):
 def test_what_never_wakes_is_said(tmp_path):
     dead = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 24 dim: 24 } } }
               layer { name: "dead" type: "Power" bottom: "data" top: "dead" power_param { scale: 0 } }"""
-    with pytest.raises(dd.DreamError, match=r"channel\('dead', 0\) gives no direction to climb, not even from noise"):
-        dd.draw(dd.load_net(write_model(tmp_path / "dead", dead, "")), dd.channel("dead", 0), steps=3)
+    with pytest.raises(
+        dd.DreamError,
+        match=r"channel\('dead', 0\) gives no direction to climb, not even from noise",
+    ):
+        dd.draw(
+            dd.load_net(write_model(tmp_path / "dead", dead, "")), dd.channel("dead", 0), steps=3
+        )
 
 
 @pytest.mark.parametrize(
     ("what", "wrong", "says"),
     [
         ("bananna", {}, "unknown class 'bananna'; did you mean 'banana'"),
-        (1000, {}, "the number of a class of squeezenet_v1.1 is 1000; it must be a whole number from 0 to 999"),
+        (
+            1000,
+            {},
+            "the number of a class of squeezenet_v1.1 is 1000; it must be a whole number from 0 to 999",
+        ),
         ("channel('fire5/concat', 999)", {}, "channel of layer 'fire5/concat' is 999"),
         (dd.L2("fire5"), {}, "unknown layer 'fire5'"),
         ("²", {}, "unknown class '²'"),
-        ("strongest('fire5/concat')", {}, "depends on the picture that a dream begins with, and here is none"),
+        (
+            "strongest('fire5/concat')",
+            {},
+            "depends on the picture that a dream begins with, and here is none",
+        ),
         ("2 * caricature('fire5/concat')", {}, "or give the caricature an image"),
         ("1000", {}, "the number of a class of squeezenet_v1.1 is 1000"),
         (1e-44 * dd.channel("fire5/concat", 3), {"steps": 2}, "gives no direction to climb"),
         ("banana", {"steps": 0}, "steps is 0"),
         ("banana", {"seed": -1}, "seed is -1"),
-        ("banana", {"several": 0}, "several is 0; it must be a whole number of pictures from 1 to 100"),
+        (
+            "banana",
+            {"several": 0},
+            "several is 0; it must be a whole number of pictures from 1 to 100",
+        ),
         ("banana", {"several": None}, "several is None"),
         ("banana", {"size": 15}, "size is 15; it must be a whole number of pixels from 16 to 4096"),
-        ("banana", {"size": "640x360"}, "size is '640x360'; it must be a whole number of pixels from 16 to 4096"),
+        (
+            "banana",
+            {"size": "640x360"},
+            "size is '640x360'; it must be a whole number of pixels from 16 to 4096",
+        ),
     ],
 )
 def test_what_cannot_be_drawn(squeezenet, what, wrong, says):
@@ -141,7 +182,9 @@ def test_what_cannot_be_drawn(squeezenet, what, wrong, says):
 
 def test_a_sheet_has_all_pictures_and_labels():
     pictures = [np.full((40, 60, 3), value, np.float32) for value in (10, 60, 110, 160, 210)]
-    sheet = dd.sheet(pictures, ["one", "two", "three", "four", "a label that is much too long for its picture"])
+    sheet = dd.sheet(
+        pictures, ["one", "two", "three", "four", "a label that is much too long for its picture"]
+    )
     assert sheet.shape[1] > 3 * 60 and sheet.shape[0] > 2 * 40
     for picture in pictures:
         assert (sheet == picture[0, 0]).all(2).sum() >= 40 * 60
@@ -156,7 +199,9 @@ def test_toy_has_no_head_of_its_own(tmp_path):
 
 
 def plain_likeness(x, theirs):
-    """<G, theirs>, with G of x, (channels, h, w), in float64, written out as lucid has it."""
+    """<G, theirs>, with G of x, (channels, h, w), in float64, written out as lucid has
+    it.
+    """
     a = np.float64(x).reshape(len(x), -1).T  # (places, channels)
     g = a.T @ a
     return (g / np.linalg.norm(g) * theirs).sum()
@@ -182,7 +227,10 @@ def test_the_gradient_of_the_likeness_agrees_with_finite_differences():
 def test_a_picture_is_like_itself_and_not_like_what_shares_no_channel():
     left, right = np.zeros((2, 6, 3, 3))
     left[:3], right[3:] = 1, 2
-    assert likeness(left, gram(left * 5))[0] == pytest.approx(1) and likeness(left, gram(right))[0] == 0
+    assert (
+        likeness(left, gram(left * 5))[0] == pytest.approx(1)
+        and likeness(left, gram(right))[0] == 0
+    )
     nothing = np.zeros((6, 3, 3))
     assert likeness(nothing, gram(left))[0] == 0 and not likeness(nothing, gram(left))[1].any()
 
@@ -199,8 +247,12 @@ def test_a_picture_is_like_itself_and_not_like_what_shares_no_channel():
         ("logit(2)", "fc", ("both", "both")),
     ],
 )
-def test_the_way_from_the_others_agrees_with_finite_differences(tmp_path, engine, what, default, layers):
-    """The gradient of the picture, as the likeness at a layer gives it, through the whole network."""
+def test_the_way_from_the_others_agrees_with_finite_differences(
+    tmp_path, engine, what, default, layers
+):
+    """The gradient of the picture, as the likeness at a layer gives it, through the
+    whole network.
+    """
     net = load(write_model(tmp_path / "toy", toml=f'default_layer = "{default}"'), engine)
     drawing, other = (Drawing(net, to_objective(what), np.random.RandomState(i)) for i in range(2))
     assert drawing.layers == layers
@@ -217,14 +269,21 @@ def test_the_way_from_the_others_agrees_with_finite_differences(tmp_path, engine
 
     ahead = dd.gradient(net, None, drawing.objective)
     ahead = net.to_numpy(ahead).copy()
-    away = drawing._move_away([other]) - ahead  # with a strength that the pictures' own climb decides
+    away = (
+        drawing._move_away([other]) - ahead
+    )  # with a strength that the pictures' own climb decides
     assert abs(away).mean() == pytest.approx(1.5 * value(x) ** 2 * abs(ahead).mean(), rel=1e-3)
     slope, at_layer = -away, likeness(np.float64(net.blobs[layer].data[0]), theirs)[1]
     net.forward(end=layers[1])
     net.blobs[layer].diff[0] = at_layer
     net.backward(start=layers[1])
     exact = net.blobs["data"].diff[0].copy()
-    assert np.allclose(slope * (abs(exact).mean() / abs(slope).mean()), exact, rtol=1e-3, atol=1e-3 * abs(exact).max())
+    assert np.allclose(
+        slope * (abs(exact).mean() / abs(slope).mean()),
+        exact,
+        rtol=1e-3,
+        atol=1e-3 * abs(exact).max(),
+    )
     for seed in range(3):
         direction = exact + np.random.RandomState(seed).normal(0, 1, x.shape) * exact.std()
         direction /= abs(direction).max()
@@ -273,10 +332,14 @@ def test_several_pictures_where_nothing_has_places(tmp_path):
 
 
 def judge(net, pictures, what, layer, value):
-    """(the mean likeness of any two pictures at a layer, the value of each), of pictures at the network's own size."""
+    """(the mean likeness of any two pictures at a layer, the value of each), of
+    pictures at the network's own size.
+    """
     small = []
     for picture in pictures:
-        image = Image.fromarray(np.uint8(picture)).resize(net.own_size[::-1], Image.Resampling.BICUBIC)
+        image = Image.fromarray(np.uint8(picture)).resize(
+            net.own_size[::-1], Image.Resampling.BICUBIC
+        )
         small.append(np.asarray(image, np.float32))
     grams = [gram(np.float64(activations(net, picture, layer))) for picture in small]
     alike = np.mean([(a * b).sum() for a, b in combinations(grams, 2)])
@@ -295,11 +358,19 @@ def test_several_pictures_differ_and_still_show_what_was_asked_for(what):
 
     seeds = [dd.draw(net, what, steps=50, seed=seed) for seed in range(4)]
     several = dd.draw(net, what, steps=50, several=4)
-    (alike, own), (alike_now, own_now) = (judge(net, p, what, "fire8/concat", value) for p in (seeds, several))
-    assert alike_now < 2 / 3 * alike and (own_now > 0.8 * own).all(), (alike, alike_now, own_now / own)
+    (alike, own), (alike_now, own_now) = (
+        judge(net, p, what, "fire8/concat", value) for p in (seeds, several)
+    )
+    assert alike_now < 2 / 3 * alike and (own_now > 0.8 * own).all(), (
+        alike,
+        alike_now,
+        own_now / own,
+    )
 
 
-@pytest.mark.parametrize(("size", "shape"), [(64, (48, 64, 3)), (np.int64(120), (90, 120, 3)), (16, (12, 16, 3))])
+@pytest.mark.parametrize(
+    ("size", "shape"), [(64, (48, 64, 3)), (np.int64(120), (90, 120, 3)), (16, (12, 16, 3))]
+)
 def test_a_size_is_that_of_the_longer_side(toy, size, shape):
     net = dd.load_net(toy)
     picture = dd.draw(net, "channel('both', 1)", steps=4, size=size)
@@ -311,8 +382,12 @@ def test_a_size_is_that_of_the_longer_side(toy, size, shape):
 def test_a_large_picture_shows_the_class_as_a_whole_and_detail_that_a_smaller_one_has_not():
     net = load("squeezenet_v1.1", "torch")
     large, usual = dd.draw(net, "starfish", steps=30, size=500), dd.draw(net, "starfish", steps=30)
-    assert large.shape == (500, 500, 3) and opinion(net, large, class_number(net, "starfish"))[0] > 0.9
-    enlarged = np.asarray(Image.fromarray(np.uint8(usual)).resize((500, 500), Image.Resampling.BICUBIC))
+    assert (
+        large.shape == (500, 500, 3) and opinion(net, large, class_number(net, "starfish"))[0] > 0.9
+    )
+    enlarged = np.asarray(
+        Image.fromarray(np.uint8(usual)).resize((500, 500), Image.Resampling.BICUBIC)
+    )
     waves = np.hypot(np.fft.fftfreq(500)[:, None], np.fft.rfftfreq(500))
 
     def fine(picture):  # the power of waves shorter than five pixels
@@ -329,12 +404,21 @@ def test_several_pictures_and_a_size_on_the_command_line(tmp_path, toy, monkeypa
     settings = dd.read_settings("one.png")
     assert (settings["several"], settings["size"]) == (3, 64)
     sizes = [dd.load_image(name).shape[:2] for name in ("one.png", "two.png")]
-    assert sizes[0][0] > 2 * 48 and sizes[0][1] > 2 * 64 and sizes[1][0] > 2 * 48 and sizes[1][1] > 3 * 64
+    assert (
+        sizes[0][0] > 2 * 48
+        and sizes[0][1] > 2 * 64
+        and sizes[1][0] > 2 * 48
+        and sizes[1][1] > 3 * 64
+    )
     line = main("replay", "two.png").stdout
     assert "--several 3" in line and "--size 64" in line
     assert main("replay", "two.png", "-o", "again.png").returncode == 0
     assert Path("again.png").read_bytes() == Path("two.png").read_bytes()
     refused(
-        main("draw", "3", "--model", toy, "--size", "64x48", "-o", "x.png"), "--size is '64x48'; it must be a whole"
+        main("draw", "3", "--model", toy, "--size", "64x48", "-o", "x.png"),
+        "--size is '64x48'; it must be a whole",
     )
-    refused(main("draw", "3", "--model", toy, "--several", "0", "-o", "x.png"), "--several is 0; it must be a whole")
+    refused(
+        main("draw", "3", "--model", toy, "--several", "0", "-o", "x.png"),
+        "--several is 0; it must be a whole",
+    )

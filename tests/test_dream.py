@@ -24,7 +24,9 @@ END = {
 
 @pytest.fixture(scope="module")
 def toys(tmp_path_factory):
-    """The toy network on each engine, loaded once: a dream does not depend on the dreams before it."""
+    """The toy network on each engine, loaded once: a dream does not depend on the
+    dreams before it.
+    """
     return cache(partial(load, write_model(tmp_path_factory.mktemp("model") / "toy")))
 
 
@@ -60,10 +62,14 @@ def test_dream_equals_the_plain_algorithm_to_the_bit(net, photo, case):
 
 
 def test_a_dream_does_not_depend_on_the_dreams_before_it(net, photo):
-    """Caffe's backward runs through side branches too, with whatever diffs an earlier pass left in them."""
+    """Caffe's backward runs through side branches too, with whatever diffs an earlier
+    pass left in them.
+    """
     early = END[net.model.name]["before ReLU"]
     dream = partial(dd.deepdream, net, photo, seed=0, iter_n=2, octave_n=2)
-    fresh = dd.deepdream(dd.load_net(net.model.name), photo, seed=0, iter_n=2, octave_n=2, end=early)
+    fresh = dd.deepdream(
+        dd.load_net(net.model.name), photo, seed=0, iter_n=2, octave_n=2, end=early
+    )
     dream(end=net.default_layer)
     assert np.array_equal(dream(end=early), fresh)
 
@@ -91,16 +97,24 @@ def test_weight_gradients_are_not_computed(squeezenet, photo):
     src.data[0] = dd.preprocess(squeezenet, photo)
     dd.gradient(squeezenet, "fire5/concat")
     assert all(
-        not blob.diff.any() for name, blobs in squeezenet.params.items() if name != "data/bias" for blob in blobs
+        not blob.diff.any()
+        for name, blobs in squeezenet.params.items()
+        if name != "data/bias"
+        for blob in blobs
     )
 
 
 def test_every_head_of_a_network_can_be_climbed(tmp_path):
-    """As with stock Caffe's force_backward, to the bit, whichever layer comes last in the file."""
+    """As with stock Caffe's force_backward, to the bit, whichever layer comes last in
+    the file.
+    """
     heads = TOY.replace(
-        'layer { name: "fc"', 'layer { name: "aux" type: "TanH" bottom: "pool1" top: "aux" }\nlayer { name: "fc"'
+        'layer { name: "fc"',
+        'layer { name: "aux" type: "TanH" bottom: "pool1" top: "aux" }\nlayer { name: "fc"',
     )
-    heads += 'layer { name: "late" type: "Power" bottom: "left" top: "late" power_param { scale: 2 } }'
+    heads += (
+        'layer { name: "late" type: "Power" bottom: "left" top: "late" power_param { scale: 2 } }'
+    )
     net = dd.load_net(write_model(tmp_path / "toy", heads))
     stock = stock_net(net)
     for each in (net, stock):
@@ -120,7 +134,11 @@ def test_preprocess_and_back(squeezenet, photo):
 
 
 def test_octaves_grow(squeezenet, photo):
-    assert [base.shape[1:] for base in octaves(squeezenet, photo, 3, 2.0)] == [(24, 36), (48, 72), (96, 144)]
+    assert [base.shape[1:] for base in octaves(squeezenet, photo, 3, 2.0)] == [
+        (24, 36),
+        (48, 72),
+        (96, 144),
+    ]
 
 
 def test_seed_repeats_and_leaves_the_global_generator_alone(toy_net, photo):
@@ -142,7 +160,9 @@ def test_on_step_gets_every_step_and_sees_the_picture(toy_net, photo):
         pictures.append(step.image())
 
     dream = dd.deepdream(toy_net, photo, end="both", iter_n=3, octave_n=2, on_step=on_step)
-    assert [(s.octave, s.iteration, s.end) for s in steps] == [(o, i, "both") for o in (0, 1) for i in (0, 1, 2)]
+    assert [(s.octave, s.iteration, s.end) for s in steps] == [
+        (o, i, "both") for o in (0, 1) for i in (0, 1, 2)
+    ]
     assert steps[-1].done == 1 and all(a.done < b.done for a, b in pairwise(steps))
     assert not any(step.stopped for step in steps)
     assert [p.shape for p in pictures] == [(69, 103, 3)] * 3 + [(96, 144, 3)] * 3
@@ -151,7 +171,9 @@ def test_on_step_gets_every_step_and_sees_the_picture(toy_net, photo):
 
 def test_on_step_scales_an_unclipped_picture(toy_net, photo):
     seen = []
-    dd.deepdream(toy_net, photo * 3, end="both", iter_n=1, octave_n=1, clip=False, on_step=seen.append)
+    dd.deepdream(
+        toy_net, photo * 3, end="both", iter_n=1, octave_n=1, clip=False, on_step=seen.append
+    )
     assert np.percentile(seen[-1].image(), 99.98) == pytest.approx(255, rel=1e-3)
 
 
@@ -160,11 +182,17 @@ def press_ctrl_c():
 
 
 def stop_at(octave, iteration, stop, steps):
-    """An `on_step` that stops the dream there by calling `stop`, and collects the steps in `steps`."""
+    """An `on_step` that stops the dream there by calling `stop`, and collects the steps
+    in `steps`.
+    """
 
     def on_step(step):
         steps.append(step)
-        return stop() if (step.octave, step.iteration, step.stopped) == (octave, iteration, False) else None
+        return (
+            stop()
+            if (step.octave, step.iteration, step.stopped) == (octave, iteration, False)
+            else None
+        )
 
     return on_step
 
@@ -176,11 +204,20 @@ def test_ctrl_c_and_true_return_the_picture_so_far(toy_net, photo, octave, tile)
     dreams = []
     for stop in (press_ctrl_c, lambda: True):
         steps = []
-        how = {"iter_n": 3, "octave_n": 3, "seed": 0, "tile": tile, "on_step": stop_at(octave, 1, stop, steps)}
+        how = {
+            "iter_n": 3,
+            "octave_n": 3,
+            "seed": 0,
+            "tile": tile,
+            "on_step": stop_at(octave, 1, stop, steps),
+        }
         dream = dd.deepdream(toy_net, photo, end="both", **how)
         assert dream.shape == photo.shape
         assert 0.1 < np.abs(dream - photo).mean() < 60
-        assert len(steps) == 3 * octave + 3 and [step.stopped for step in steps[-2:]] == [False, True]
+        assert len(steps) == 3 * octave + 3 and [step.stopped for step in steps[-2:]] == [
+            False,
+            True,
+        ]
         assert steps[-1].done == steps[-2].done < 1
         assert (steps[-1].octave, steps[-1].iteration, steps[-1].end) == (octave, 1, "both")
         assert np.array_equal(steps[-1].image(), dream)
@@ -200,13 +237,22 @@ def test_only_true_stops_a_dream(toy_net, photo):
     """Not whatever else an `on_step` happens to return."""
     for answer in (1, "yes", np.ones(3), False):
         steps = []
-        dd.deepdream(toy_net, photo, end="both", iter_n=2, octave_n=1, on_step=stop_at(0, 0, lambda a=answer: a, steps))
+        dd.deepdream(
+            toy_net,
+            photo,
+            end="both",
+            iter_n=2,
+            octave_n=1,
+            on_step=stop_at(0, 0, lambda a=answer: a, steps),
+        )
         assert len(steps) == 2 and not steps[-1].stopped
 
 
 @pytest.mark.parametrize("turn", [0, 90])
 def test_a_real_ctrl_c_during_a_step_leaves_no_shifted_picture(toy_net, photo, turn):
-    """Whenever SIGINT comes, the picture is the photograph plus a little detail, never rolled or turned."""
+    """Whenever SIGINT comes, the picture is the photograph plus a little detail, never
+    rolled or turned.
+    """
     for delay in np.random.RandomState(0).uniform(0.02, 0.3, 12):
         timer = threading.Timer(delay, signal.raise_signal, [signal.SIGINT])
 
@@ -214,7 +260,14 @@ def test_a_real_ctrl_c_during_a_step_leaves_no_shifted_picture(toy_net, photo, t
             if step.octave == step.iteration == 0 and not step.stopped:
                 timer.start()
 
-        how = {"iter_n": 10_000, "octave_n": 2, "step_size": 0.001, "jitter": 60, "turn": turn, "on_step": start}
+        how = {
+            "iter_n": 10_000,
+            "octave_n": 2,
+            "step_size": 0.001,
+            "jitter": 60,
+            "turn": turn,
+            "on_step": start,
+        }
         dream = dd.deepdream(toy_net, photo, end="both", **how)
         timer.join()
         assert np.abs(dream - photo).mean() < 6, "that is a shifted picture"
@@ -228,9 +281,15 @@ def test_a_real_ctrl_c_during_a_step_leaves_no_shifted_picture(toy_net, photo, t
         ({"end": "fc"}, "only on one of its own size, 32x24"),
         ({"iter_n": -1}, "iter_n is -1"),
         ({"octave_n": 0}, "octave_n is 0"),
-        ({"octave_scale": 1.0}, "octave_scale is 1.0; it must be a number, above 1 and at most 100, such as 1.4"),
+        (
+            {"octave_scale": 1.0},
+            "octave_scale is 1.0; it must be a number, above 1 and at most 100, such as 1.4",
+        ),
         ({"step_size": float("nan")}, "step_size is nan"),
-        ({"step_size": 1e38, "clip": False}, r"step_size is 1e\+38; it must be a number from -1000 to 1000"),
+        (
+            {"step_size": 1e38, "clip": False},
+            r"step_size is 1e\+38; it must be a number from -1000 to 1000",
+        ),
         ({"jitter": 1.5}, "jitter is 1.5"),
         ({"iter_n": "ten"}, "iter_n is 'ten'"),
         ({"octave_n": 12}, "one of 12 octaves"),
@@ -245,7 +304,10 @@ def test_a_real_ctrl_c_during_a_step_leaves_no_shifted_picture(toy_net, photo, t
         ({"turn": "a"}, "turn is 'a'; it must be"),
         ({"jitter": 10**20}, "jitter is 1000"),
         ({"octave_n": 10**6}, "octave_n is 1000000"),
-        ({"objective": partial(dd.objective_guide, guide_features=np.ones((3, 2, 2)))}, "the guide has 3 channels"),
+        (
+            {"objective": partial(dd.objective_guide, guide_features=np.ones((3, 2, 2)))},
+            "the guide has 3 channels",
+        ),
         ({"objective": lambda dst: dst.diff.fill(0)}, "no direction"),
     ],
 )
@@ -267,7 +329,9 @@ def test_a_small_image_is_refused_with_the_smallest_size(googlenet, side):
 
 
 def test_the_smallest_image_works(googlenet):
-    dd.deepdream(googlenet, np.random.RandomState(0).uniform(0, 255, (15, 15, 3)), octave_n=1, iter_n=1)
+    dd.deepdream(
+        googlenet, np.random.RandomState(0).uniform(0, 255, (15, 15, 3)), octave_n=1, iter_n=1
+    )
 
 
 def test_passes_by_hand_on_a_wrong_size_do_not_abort(googlenet):
@@ -301,7 +365,8 @@ def test_a_mask_keeps_the_dream_where_it_is_light(toys, photo, engine, tile):
     dream = dd.deepdream(toys(engine), photo, mask=mask, **how)
     change = np.abs(dream - photo).mean((0, 2))
     assert not change[:58].any(), "black is the photograph, to the bit"
-    # Half of what white gives, with a soft edge between the two; half the light moves half as far.
+    # Half of what white gives, with a soft edge between the two; half the light moves
+    # half as far.
     assert 0.3 < change[65:95].mean() / change[105:].mean() < 0.8
     again = dd.deepdream(toys(engine), photo, mask=mask[..., None].repeat(3, 2) / 255.0, **how)
     assert np.array_equal(dream, again), "0..1, and colour planes, mean the same"
@@ -357,11 +422,20 @@ def test_a_picture_that_is_not_finite_is_refused(toy_net, photo, value):
 @ENGINES
 @pytest.mark.parametrize("tile", [None, 40])
 def test_keep_color_changes_only_the_light(toys, photo, engine, tile):
-    how = {"end": "both", "iter_n": 6, "octave_n": 2, "step_size": 8, "tile": tile, "keep_color": True}
+    how = {
+        "end": "both",
+        "iter_n": 6,
+        "octave_n": 2,
+        "step_size": 8,
+        "tile": tile,
+        "keep_color": True,
+    }
     dream = dd.deepdream(toys(engine), photo, **how)
     change = dream - photo
     assert np.abs(change).mean() > 5 and dream.min() >= -1e-3 and dream.max() <= 255.001
-    assert np.abs(change - change.mean(2, keepdims=True)).max() < 1e-3, "red, green and blue move together"
+    assert np.abs(change - change.mean(2, keepdims=True)).max() < 1e-3, (
+        "red, green and blue move together"
+    )
 
 
 @ENGINES
@@ -369,7 +443,9 @@ def test_smooth_takes_the_grain_off_the_gradient(squeezenet, photo, engine):
     net = squeezenet if engine == "caffe" else load("squeezenet_v1.1", engine)
     grain = []
     for sigma in (0, 1, 3):
-        dream = dd.deepdream(net, photo, end="fire3/concat", iter_n=2, octave_n=1, seed=0, smooth=sigma)
+        dream = dd.deepdream(
+            net, photo, end="fire3/concat", iter_n=2, octave_n=1, seed=0, smooth=sigma
+        )
         change = dream - photo
         assert np.abs(change).mean() > 1
         grain.append(np.abs(np.diff(change, axis=1)).mean() / np.abs(change).mean())
@@ -398,7 +474,9 @@ def test_lap_normalize_is_the_formula_written_out(size):
     for splits in (1, 4):
         assert lap_normalize(np, g, splits) == pytest.approx(plain_lapnorm(g, splits), abs=1e-4)
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
-    assert lap_normalize(torch, torch.from_numpy(g), 4).numpy() == pytest.approx(plain_lapnorm(g), abs=1e-4)
+    assert lap_normalize(torch, torch.from_numpy(g), 4).numpy() == pytest.approx(
+        plain_lapnorm(g), abs=1e-4
+    )
     assert not lap_normalize(np, 0 * g, 4).any()
 
 
@@ -426,21 +504,30 @@ def test_a_step_with_lap_is_the_normalized_gradient(toys, engine, tile):
 
 
 @ENGINES
-@pytest.mark.parametrize("how", [{}, {"keep_color": True}, {"smooth": 1.5}, {"mask": True}, {"turn": 20}])
+@pytest.mark.parametrize(
+    "how", [{}, {"keep_color": True}, {"smooth": 1.5}, {"mask": True}, {"turn": 20}]
+)
 def test_a_step_is_as_long_with_lap_as_without(toys, engine, how):
     net, share = toys(engine), 1
     if "mask" in how:  # where it is light, a step is as long as it would be without a mask
         mask = np.linspace(0, 1, 61 * 82, dtype=np.float32).reshape(61, 82)
         how, share = {"mask": net.array(mask)}, mask.mean()
     for lap in (0, 4):
-        step, _ = step_and_gradient(net, jitter=8, step_size=1.5, lap=lap, rng=np.random.RandomState(0), **how)
+        step, _ = step_and_gradient(
+            net, jitter=8, step_size=1.5, lap=lap, rng=np.random.RandomState(0), **how
+        )
         assert np.abs(step).mean() == pytest.approx(1.5 * share, rel=1e-3)
 
 
 def test_lap_makes_larger_forms(squeezenet, photo):
     rough = []
     for lap in (0, 4):
-        change = dd.deepdream(squeezenet, photo, end="fire3/concat", iter_n=2, octave_n=1, seed=0, lap=lap) - photo
+        change = (
+            dd.deepdream(
+                squeezenet, photo, end="fire3/concat", iter_n=2, octave_n=1, seed=0, lap=lap
+            )
+            - photo
+        )
         rough.append(np.abs(np.diff(change, axis=1)).mean() / np.abs(change).mean())
     assert rough[0] > 1.3 * rough[1]
 
@@ -448,7 +535,10 @@ def test_lap_makes_larger_forms(squeezenet, photo):
 @ENGINES
 @pytest.mark.parametrize("tile", [None, 40])
 def test_a_turned_step_turns_the_picture_and_its_gradient_back(toys, photo, engine, tile):
-    net, how = toys(engine), {"end": "both", "iter_n": 1, "octave_n": 1, "seed": 3, "clip": False, "tile": tile}
+    net, how = (
+        toys(engine),
+        {"end": "both", "iter_n": 1, "octave_n": 1, "seed": 3, "clip": False, "tile": tile},
+    )
     dream = dd.deepdream(net, photo, turn=25, **how)
     rng = np.random.RandomState(3)
     ox, oy = rng.randint(-32, 33, 2)
@@ -489,8 +579,17 @@ def test_ctrl_c_in_a_turned_gradient_returns_the_picture_before_the_step(toys, p
         if len(calls) == stop_at_call:
             raise KeyboardInterrupt
 
-    dream = partial(dd.deepdream, toys(engine), photo, end="both", objective=objective, octave_n=1, seed=0, turn=40,
-                    tile=tile)  # fmt: skip
+    dream = partial(
+        dd.deepdream,
+        toys(engine),
+        photo,
+        end="both",
+        objective=objective,
+        octave_n=1,
+        seed=0,
+        turn=40,
+        tile=tile,
+    )
     stop_at_call = 0
     expected = dream(iter_n=2)
     stop_at_call, calls = len(calls) + 1, []

@@ -1,4 +1,6 @@
-"""The way in: `make` makes .venv where it can, or says in one sentence why not. Docker and conda."""
+"""The way in: `make` makes .venv where it can, or says in one sentence why not. Docker
+and conda.
+"""
 
 import importlib.util
 import json
@@ -76,43 +78,69 @@ def ways(tool, monkeypatch, modules, root, apt=True):
 
 
 VENV = "python -m venv .venv"
-WITHOUT = "python -m venv --without-pip .venv", "python -m pip --python .venv/bin/python install --quiet pip"
+WITHOUT = (
+    "python -m venv --without-pip .venv",
+    "python -m pip --python .venv/bin/python install --quiet pip",
+)
 
 
 def test_the_environment_is_made_with_what_there_is(tool, monkeypatch):
     assert ways(tool, monkeypatch, {"ensurepip", "pip"}, root=False) == [VENV]
     assert ways(tool, monkeypatch, {"ensurepip"}, root=False) == [VENV]
-    assert ways(tool, monkeypatch, {"pip"}, root=False) == ways(tool, monkeypatch, {"pip"}, root=True) == [*WITHOUT]
+    assert (
+        ways(tool, monkeypatch, {"pip"}, root=False)
+        == ways(tool, monkeypatch, {"pip"}, root=True)
+        == [*WITHOUT]
+    )
     package = f"python3.{sys.version_info.minor}-venv"
-    assert ways(tool, monkeypatch, set(), root=True) == ["apt-get update", f"apt-get install -y {package}", VENV]
+    assert ways(tool, monkeypatch, set(), root=True) == [
+        "apt-get update",
+        f"apt-get install -y {package}",
+        VENV,
+    ]
     for root, apt in [(False, True), (True, False)]:
-        with pytest.raises(SystemExit, match=f"neither pip nor ensurepip.* sudo apt-get install -y {package}$"):
+        with pytest.raises(
+            SystemExit, match=f"neither pip nor ensurepip.* sudo apt-get install -y {package}$"
+        ):
             ways(tool, monkeypatch, set(), root, apt)
 
 
 def make(folder, code, **env):
     """The script as `make` calls it, after this code; PyPI is out of reach."""
     code += f"; import runpy; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
-    env = os.environ | {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""} | env
-    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True)
+    env = (
+        os.environ
+        | {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
+        | env
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True
+    )
 
 
 def test_without_a_network_one_sentence_says_so_and_nothing_stays(tmp_path):
     done = make(tmp_path, "pass")
     assert done.returncode == 1 and list(tmp_path.iterdir()) == []
-    assert done.stderr.splitlines()[-1] == "deepdream: nothing can be installed from PyPI; the lines above say why"
+    assert (
+        done.stderr.splitlines()[-1]
+        == "deepdream: nothing can be installed from PyPI; the lines above say why"
+    )
     assert "Traceback" not in done.stderr
 
 
 def test_pip_comes_from_python_itself_where_venv_has_none(tmp_path):
-    """As on Debian without python3-venv. The wheel of pip, which would come from PyPI, is the one in ensurepip."""
+    """As on Debian without python3-venv. The wheel of pip, which would come from PyPI,
+    is the one in ensurepip.
+    """
     bundled = Path(pytest.importorskip("ensurepip").__file__).parent / "_bundled"
     code = "import sys; sys.modules['ensurepip'] = None"
     (tmp_path / ".venv").mkdir()  # it was there before, so it stays
     done = make(tmp_path, code, PIP_FIND_LINKS=str(bundled))
     assert "nothing can be installed" in done.stderr, "hatchling is not there, but pip was"
     pip = tmp_path / ".venv" / "bin" / "pip"
-    assert subprocess.run([pip, "--version"], capture_output=True, text=True).stdout.startswith("pip ")
+    assert subprocess.run([pip, "--version"], capture_output=True, text=True).stdout.startswith(
+        "pip "
+    )
 
 
 def test_the_container_gets_all_files_and_serves_the_studio():
@@ -121,10 +149,21 @@ def test_the_container_gets_all_files_and_serves_the_studio():
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     command = json.loads(lines[-1].removeprefix("CMD "))
     asked = parse(command)
-    assert asked.host == "0.0.0.0" and f"EXPOSE {asked.port}" in lines and f"-p {asked.port}:{asked.port} " in lines[3]
-    assert any(line.startswith("HEALTHCHECK ") and f"http://127.0.0.1:{asked.port}'" in line for line in lines)
+    assert (
+        asked.host == "0.0.0.0"
+        and f"EXPOSE {asked.port}" in lines
+        and f"-p {asked.port}:{asked.port} " in lines[3]
+    )
+    assert any(
+        line.startswith("HEALTHCHECK ") and f"http://127.0.0.1:{asked.port}'" in line
+        for line in lines
+    )
     assert lines.index("USER artist") < lines.index('ENTRYPOINT ["deepdream"]')
-    kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    kept = [
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    ]
     assert all(list(ROOT.glob(path)) for path in kept)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = project["tool"]["hatch"]["build"]["targets"]["wheel"]["include"]

@@ -1,4 +1,6 @@
-"""dream.ipynb runs: all of it with PyTorch, 2015's half with Caffe, both small; and what is committed of it."""
+"""dream.ipynb runs: all of it with PyTorch, 2015's half with Caffe, both small; and
+what is committed of it.
+"""
 
 import base64
 import os
@@ -39,13 +41,22 @@ def code_cells(notebook):
 
 
 def printed(cells):
-    return "".join(output.text for cell in cells for output in cell.outputs if output.output_type == "stream")
+    return "".join(
+        output.text for cell in cells for output in cell.outputs if output.output_type == "stream"
+    )
 
 
 def picture_kinds(cells):
     """{cell id: the MIME types of the pictures below it}"""
-    return {cell.id: [kind for output in cell.outputs for kind in output.get("data", {}) if kind.startswith("image/")]
-            for cell in cells}  # fmt: skip
+    return {
+        cell.id: [
+            kind
+            for output in cell.outputs
+            for kind in output.get("data", {})
+            if kind.startswith("image/")
+        ]
+        for cell in cells
+    }
 
 
 def proof(cells):
@@ -55,12 +66,16 @@ def proof(cells):
 
 
 def run(folder, tag=None):
-    """The code cells after a small run in this folder: all of them, or those with this tag."""
+    """The code cells after a small run in this folder: all of them, or those with this
+    tag.
+    """
     notebook = nbformat.from_dict(NOTEBOOK)
     cells = code_cells(notebook)
     notebook.cells = []
     for cell in cells:
-        if has(cell, "parameters"):  # as papermill does it: a cell after this one sets its names to other values
+        if has(
+            cell, "parameters"
+        ):  # as papermill does it: a cell after this one sets its names to other values
             assert re.findall(r"^(\w+) = ", cell.source, re.MULTILINE) == list(SMALL)
             small = new_code_cell("\n".join(f"{name} = {value}" for name, value in SMALL.items()))
             notebook.cells += [cell, small]
@@ -69,13 +84,17 @@ def run(folder, tag=None):
     folder.mkdir(exist_ok=True)
     (folder / "images").symlink_to(ROOT / "images")
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
-    assert {path.name for path in folder.iterdir()} == {"images", "dreams"}, "nothing else is left lying about"
+    assert {path.name for path in folder.iterdir()} == {"images", "dreams"}, (
+        "nothing else is left lying about"
+    )
     return [cell for cell in notebook.cells if cell is not small]
 
 
 def check(done, engine, network=""):
     assert network in printed(done) and f"engine: {engine}" in printed(done)
-    assert proof(done) == "True", "the notebook's own code and the package's make the same picture, bit for bit"
+    assert proof(done) == "True", (
+        "the notebook's own code and the package's make the same picture, bit for bit"
+    )
     committed = picture_kinds(code_cells(NOTEBOOK))
     assert picture_kinds(done) == {cell.id: committed[cell.id] for cell in done}
 
@@ -87,7 +106,9 @@ def no_googlenet(tmp_path, monkeypatch):
         pytest.skip("GoogLeNet's weights lie in models/")
     models = tmp_path / "cache" / "deepdream" / "models"
     (models / "bvlc_googlenet").mkdir(parents=True)
-    (models / "bvlc_googlenet" / "failed").write_text("the weights of bvlc_googlenet cannot be downloaded (no network)")
+    (models / "bvlc_googlenet" / "failed").write_text(
+        "the weights of bvlc_googlenet cannot be downloaded (no network)"
+    )
     (models / "squeezenet_v1.1").symlink_to(zoo.get(zoo.find("squeezenet_v1.1")).parent)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("DEEPDREAM_MODELS", raising=False)
@@ -122,8 +143,12 @@ def test_the_half_of_2015_runs_on_caffe_and_squeezenet(tmp_path, monkeypatch, no
 
 def test_the_committed_pictures_are_large_and_from_googlenet():
     cells = code_cells(NOTEBOOK)
-    jpegs = [output.data["image/jpeg"] for cell in cells for output in cell.outputs
-             if "image/jpeg" in output.get("data", {})]  # fmt: skip
+    jpegs = [
+        output.data["image/jpeg"]
+        for cell in cells
+        for output in cell.outputs
+        if "image/jpeg" in output.get("data", {})
+    ]
     widths = [Image.open(BytesIO(base64.b64decode(jpeg))).width for jpeg in jpegs]
     assert widths.count(1024) >= 12
     assert "GoogLeNet, ImageNet (BVLC); engine: caffe" in printed(cells)
@@ -134,9 +159,19 @@ def test_what_is_committed_ran_once_in_order_without_errors():
     cells = code_cells(NOTEBOOK)
     outputs = [output for cell in cells for output in cell.outputs]
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
-    assert not [output for output in outputs if "application/vnd.jupyter.widget-view+json" in output.get("data", {})]
-    texts = [output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in outputs]
+    assert not [
+        output
+        for output in outputs
+        if output.output_type == "error" or output.get("name") == "stderr"
+    ]
+    assert not [
+        output
+        for output in outputs
+        if "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+    ]
+    texts = [
+        output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in outputs
+    ]
     assert not re.search(r"/(home|root|tmp|work|Users)/", str(texts) + str(NOTEBOOK.metadata))
     assert os.path.getsize(ROOT / "dream.ipynb") < 5e6
 
@@ -155,7 +190,9 @@ class Shell:
 
 
 def run_colab_cell(monkeypatch, installed, address="https://host/repository.git"):
-    """The commands that the first code cell runs where only these packages can be imported."""
+    """The commands that the first code cell runs where only these packages can be
+    imported.
+    """
     (cell,) = [cell for cell in code_cells(NOTEBOOK) if cell.id == "dream-colab"]
     assert cell == code_cells(NOTEBOOK)[0] and 'ADDRESS = "' in cell.source
     source = re.sub('ADDRESS = ".*?"', f'ADDRESS = "{address}"', cell.source)
@@ -171,13 +208,17 @@ def test_the_first_cell_installs_what_is_missing_on_colab_and_nothing_elsewhere(
     enter = "%cd deepdream-caffe"
     assert run_colab_cell(monkeypatch, ["caffe", "deepdream"]) == [enter]
     clone, *install, last = run_colab_cell(monkeypatch, ["deepdream"])
-    assert clone.startswith("git clone ") and "/tools/caffe/build.py" in install[-1] and last == enter
+    assert (
+        clone.startswith("git clone ") and "/tools/caffe/build.py" in install[-1] and last == enter
+    )
     with pytest.raises(AssertionError, match="write the address"):
         run_colab_cell(monkeypatch, [], address="")
 
 
 def test_colabs_badge_and_the_first_cell_name_the_same_repository():
-    """The repository has no public address yet; once the cell has one, a badge may lead to that on Colab."""
+    """The repository has no public address yet; once the cell has one, a badge may lead
+    to that on Colab.
+    """
     texts = (ROOT / "README.md").read_text() + "".join(cell.source for cell in NOTEBOOK.cells)
     address = re.search('ADDRESS = "(.*?)"', texts)[1].removesuffix(".git")
     for badge in re.findall(r"colab\.research\.google\.com/github/([^/]+/[^/]+)", texts):

@@ -1,4 +1,6 @@
-"""Objectives: gradients compared with finite differences of values computed here; sums; objectives in words."""
+"""Objectives: gradients compared with finite differences of values computed here; sums;
+objectives in words.
+"""
 
 from fractions import Fraction
 from functools import partial
@@ -29,7 +31,9 @@ def values(net, layer):
 
 
 def values_of(net, layer, image):
-    """What the layer makes of another image, (h, w, 3); the picture in the network stays there."""
+    """What the layer makes of another image, (h, w, 3); the picture in the network
+    stays there.
+    """
     src = net.blobs["data"]
     picture = src.data.copy()
     src.reshape(1, 3, *image.shape[:2])
@@ -60,7 +64,9 @@ def caricature_value(net, layer, power, image=TARGET):
 
 
 def ranking(net, layer):
-    """The sums over places of all channels, from the smallest up, which is the order of their means."""
+    """The sums over places of all channels, from the smallest up, which is the order of
+    their means.
+    """
     return np.sort(values(net, layer).sum((1, 2)))
 
 
@@ -72,7 +78,12 @@ def unlike(net):
 
 def looking_value(net):
     strong, weak = ranking(net, "both")[-2:].sum(), ranking(net, "pool1")[:3].sum()
-    return 3000 * strong - 500 * weak + caricature_value(net, "conv1", 1) / 1000 + (values(net, "left") ** 2).sum() / 2
+    return (
+        3000 * strong
+        - 500 * weak
+        + caricature_value(net, "conv1", 1) / 1000
+        + (values(net, "left") ** 2).sum() / 2
+    )
 
 
 # name: (the objective, its value computed another way)
@@ -87,16 +98,25 @@ TERMS = {
         0.7 * L2("both") - 30 * channel("both", 3),
         lambda net: 0.35 * (values(net, "both") ** 2).sum() - 30 * values(net, "both")[3].sum(),
     ),
-    "layers": (L2("conv1") / 50 + 2 * L2("pool1") - 0.5 * unit("both", 1, 2, 3) + guide("left", GUIDE), several_value),
+    "layers": (
+        L2("conv1") / 50 + 2 * L2("pool1") - 0.5 * unit("both", 1, 2, 3) + guide("left", GUIDE),
+        several_value,
+    ),
     "strongest": (strongest("both", 3), lambda net: ranking(net, "both")[-3:].sum()),
     "weakest": (weakest("both", 2), lambda net: ranking(net, "both")[:2].sum()),
     "typical": (typical("both", 4), lambda net: ranking(net, "both")[3:7].sum()),
     "one typical": (typical("conv1"), lambda net: ranking(net, "conv1")[4]),
     "strength": (caricature("both", TARGET, 0), lambda net: caricature_value(net, "both", 0)),
     "caricature": (caricature("pool1", TARGET), lambda net: caricature_value(net, "pool1", 1)),
-    "a close one": (caricature("both", TARGET, power=2.5), lambda net: caricature_value(net, "both", 2.5)),
+    "a close one": (
+        caricature("both", TARGET, power=2.5),
+        lambda net: caricature_value(net, "both", 2.5),
+    ),
     "looking": (
-        3000 * strongest("both", 2) - 500 * weakest("pool1", 3) + caricature("conv1", TARGET) / 1000 + L2("left"),
+        3000 * strongest("both", 2)
+        - 500 * weakest("pool1", 3)
+        + caricature("conv1", TARGET) / 1000
+        + L2("left"),
         looking_value,
     ),
 }
@@ -104,7 +124,9 @@ TERMS = {
 
 @pytest.fixture(params=["caffe", "torch"])
 def net(request, toy):
-    (toy / "labels.txt").write_text("ant, emmet\nanemone fish\ncrane\nfire ant\ncrane, tower crane\n")
+    (toy / "labels.txt").write_text(
+        "ant, emmet\nanemone fish\ncrane\nfire ant\ncrane, tower crane\n"
+    )
     (toy / "model.toml").write_text('default_layer = "both"\nlabels = "labels.txt"')
     net = load(toy, request.param)
     net.blobs["data"].data[0] = PICTURE
@@ -143,7 +165,11 @@ def test_gradient_agrees_with_finite_differences_of_the_value(net, term):
 def test_the_likeness_of_a_caricature_counts_as_0_1_at_least(net, power):
     image = unlike(net)
     assert (values(net, "conv1") * values_of(net, "conv1", image)).sum() < 0
-    check_slope(net, caricature("conv1", image, power), lambda net: caricature_value(net, "conv1", power, image))
+    check_slope(
+        net,
+        caricature("conv1", image, power),
+        lambda net: caricature_value(net, "conv1", power, image),
+    )
 
 
 @pytest.mark.parametrize("power", [0, 1, 2.5])
@@ -151,7 +177,10 @@ def test_outside_a_dream_a_caricature_is_of_the_picture_itself(net, power):
     """With t = x the formula is |x|^power times x, the slope of L2."""
     length = np.linalg.norm(values(net, "both"))
     expected = length**power * gradient(net, L2("both"))
-    assert np.abs(gradient(net, caricature("both", power=power)) - expected).max() < 1e-5 * np.abs(expected).max()
+    assert (
+        np.abs(gradient(net, caricature("both", power=power)) - expected).max()
+        < 1e-5 * np.abs(expected).max()
+    )
 
 
 def test_a_caricatures_image_is_cut_and_resized_to_the_picture(net):
@@ -162,7 +191,9 @@ def test_a_caricatures_image_is_cut_and_resized_to_the_picture(net):
         assert np.array_equal(gradient(net, caricature("both", same)), expected)
 
 
-@pytest.mark.parametrize("objective", [strongest("both", 2), caricature("both"), caricature("both", GUIDE)])
+@pytest.mark.parametrize(
+    "objective", [strongest("both", 2), caricature("both"), caricature("both", GUIDE)]
+)
 def test_a_look_leaves_the_picture_in_the_network_alone(net, objective):
     for _ in range(2):
         gradient(net, objective)
@@ -172,7 +203,9 @@ def test_a_look_leaves_the_picture_in_the_network_alone(net, objective):
 def chosen(net, objective):
     """The channels that an objective becomes on the picture in the network, sorted."""
     ((layer, fill),) = objective.begin(net).bind(net).items()
-    blob = SimpleNamespace(data=np.zeros((1, net.channels(layer), 1, 1)), diff=np.zeros((1, net.channels(layer), 1, 1)))
+    blob = SimpleNamespace(
+        data=np.zeros((1, net.channels(layer), 1, 1)), diff=np.zeros((1, net.channels(layer), 1, 1))
+    )
     fill(blob)
     return np.flatnonzero(blob.diff).tolist()
 
@@ -184,7 +217,8 @@ def test_channels_that_see_nothing_are_never_chosen(net):
         assert set(chosen(net, term("pool1"))) < {1, 4, 7}
     net.params["conv1"][1].data[:] = -1e6
     with pytest.raises(
-        dd.DreamError, match=r"strongest\('pool1', 2\): all channels of the layer are 0 on this picture"
+        dd.DreamError,
+        match=r"strongest\('pool1', 2\): all channels of the layer are 0 on this picture",
     ):
         gradient(net, strongest("pool1", 2))
 
@@ -213,7 +247,9 @@ def test_each_dream_chooses_its_channels_once(real, photo):
     for picture in (photo, dd.load_image(IMAGES / "flower.jpg", 120)):
         dream = partial(dd.deepdream, real, picture, iter_n=2, octave_n=2, seed=0)
         channels = at_first_octave(real, picture, layer, 2).argsort()[-3:]
-        assert np.array_equal(dream(objective=objective), dream(objective=sum(channel(layer, i) for i in channels)))
+        assert np.array_equal(
+            dream(objective=objective), dream(objective=sum(channel(layer, i) for i in channels))
+        )
         seen.append(set(channels))
     assert seen[0] != seen[1]
 
@@ -222,7 +258,10 @@ def test_in_a_dream_a_caricature_is_of_the_photograph(net, photo):
     objective = caricature("both") - L2("left") / 2
     for picture in (photo, photo[:, ::-1]):
         dream = partial(dd.deepdream, net, picture, iter_n=2, octave_n=2, seed=0, turn=10)
-        assert np.array_equal(dream(objective=objective), dream(objective=caricature("both", picture) - L2("left") / 2))
+        assert np.array_equal(
+            dream(objective=objective),
+            dream(objective=caricature("both", picture) - L2("left") / 2),
+        )
 
 
 def test_the_image_is_shifted_and_turned_as_the_picture_is(net, photo):
@@ -232,7 +271,9 @@ def test_the_image_is_shifted_and_turned_as_the_picture_is(net, photo):
 
 
 def test_ctrl_c_during_a_look_at_the_image_returns_the_picture(net, photo, monkeypatch):
-    dream = partial(dd.deepdream, net, photo, octave_n=1, seed=0, turn=10, objective=caricature("both", GUIDE))
+    dream = partial(
+        dd.deepdream, net, photo, octave_n=1, seed=0, turn=10, objective=caricature("both", GUIDE)
+    )
     expected, look, looks = dream(iter_n=2), net.features, []
 
     def interrupted(layer):
@@ -268,7 +309,9 @@ def test_a_caricature_is_stronger_and_keeps_its_likeness_better_than_L2(real, ph
     layer = real.default_layer
     before = values_of(real, layer, photo)
     dream = partial(dd.deepdream, real, photo, iter_n=4, octave_n=1, seed=0, end=layer)
-    caricatured, climbed = (values_of(real, layer, dream(**how)) for how in ({"objective": caricature(layer)}, {}))
+    caricatured, climbed = (
+        values_of(real, layer, dream(**how)) for how in ({"objective": caricature(layer)}, {})
+    )
     assert np.linalg.norm(caricatured) > 1.05 * np.linalg.norm(before)
     assert 1 - cosine(caricatured, before) < 0.7 * (1 - cosine(climbed, before))
 
@@ -278,7 +321,9 @@ def test_the_gradient_of_a_sum_is_the_sum_of_gradients(net):
     total = gradient(net, 0.01 * a - 2 * (b + c / 4) + sum([b, b]))
     expected = 0.01 * gradient(net, a) - 0.5 * gradient(net, c)
     assert np.abs(total - expected).max() < 1e-5 * np.abs(expected).max()
-    assert np.array_equal(net.blobs["data"].diff[0], gradient(net, c)), "the last gradient stays in the blob"
+    assert np.array_equal(net.blobs["data"].diff[0], gradient(net, c)), (
+        "the last gradient stays in the blob"
+    )
 
 
 def test_L2_and_guide_dream_like_the_plain_functions(net, photo):
@@ -342,31 +387,51 @@ def test_terms_in_words_take_keywords(text, short):
 def test_an_image_in_words_is_a_path(tmp_path, net):
     dd.save_image(tmp_path / "a.png", TARGET)
     seen = []
-    objective = parse("caricature('both', image='a.png')", lambda path: seen.append(path) or str(tmp_path / path))
+    objective = parse(
+        "caricature('both', image='a.png')", lambda path: seen.append(path) or str(tmp_path / path)
+    )
     assert seen == ["a.png"]
     rounded = dd.load_image(tmp_path / "a.png")
     assert np.array_equal(gradient(net, objective), gradient(net, caricature("both", rounded)))
-    for text in ("caricature('both', 3)", "caricature('both', L2('both'))", "guide('both', image=3)"):
+    for text in (
+        "caricature('both', 3)",
+        "caricature('both', L2('both'))",
+        "guide('both', image=3)",
+    ):
         with pytest.raises(dd.DreamError, match="must be a path in quotes"):
             parse(text)
 
 
 def test_a_guide_that_nobody_looks_at_needs_only_its_layer():
     seen = []
-    assert str(parse("2 * guide('left', 'a.jpg') - L2('both')", seen.append)) == "2 * L2('left') - L2('both')"
+    assert (
+        str(parse("2 * guide('left', 'a.jpg') - L2('both')", seen.append))
+        == "2 * L2('left') - L2('both')"
+    )
     assert seen == ["a.jpg"]
-    with pytest.raises(dd.DreamError, match=r"guide\('left'\): missing a required argument: 'image'"):
+    with pytest.raises(
+        dd.DreamError, match=r"guide\('left'\): missing a required argument: 'image'"
+    ):
         parse("guide('left')", seen.append)
 
 
 def test_weights_are_multiplied_and_divided():
-    weights = [term.weight for term in (2 * (L2("a") - L2("b") / 4) - np.float32(3) * -L2("c")).terms]
+    weights = [
+        term.weight for term in (2 * (L2("a") - L2("b") / 4) - np.float32(3) * -L2("c")).terms
+    ]
     assert weights == [2, -0.5, 3]
 
 
 @pytest.mark.parametrize(
     "nonsense",
-    [lambda a: a * a, lambda a: a + 1, lambda a: 1 / a, lambda a: a - "b", lambda a: a * [1], lambda a: 2 - a],
+    [
+        lambda a: a * a,
+        lambda a: a + 1,
+        lambda a: 1 / a,
+        lambda a: a - "b",
+        lambda a: a * [1],
+        lambda a: 2 - a,
+    ],
 )
 def test_sums_without_a_meaning_raise_a_type_error(nonsense):
     with pytest.raises(TypeError):
@@ -377,20 +442,26 @@ def test_sums_without_a_meaning_raise_a_type_error(nonsense):
 def test_weights_that_are_not_finite_are_refused(weight):
     with pytest.raises(dd.DreamError, match="is not a finite number"):
         weight * (1e30 * L2("both"))
-    assert str(np.int64(3) * L2(np.str_("a")) + Fraction(1, 2) * logit(np.int64(3))) == "3 * L2('a') + 1/2 * logit(3)"
+    assert (
+        str(np.int64(3) * L2(np.str_("a")) + Fraction(1, 2) * logit(np.int64(3)))
+        == "3 * L2('a') + 1/2 * logit(3)"
+    )
 
 
 def test_numpys_integers_work(net, photo):
     dream = partial(dd.deepdream, net, photo, octave_n=1, iter_n=1, seed=0, tile=np.int64(40))
     assert np.array_equal(
-        dream(objective=unit("conv1", np.uint8(1), np.uint8(3), 2)), dream(objective=unit("conv1", 1, 3, 2))
+        dream(objective=unit("conv1", np.uint8(1), np.uint8(3), 2)),
+        dream(objective=unit("conv1", 1, 3, 2)),
     )
 
 
 def test_an_objective_can_be_given_in_words(net, photo):
     dream = partial(dd.deepdream, net, photo, octave_n=1, iter_n=1, seed=0)
     steps = []
-    assert np.array_equal(dream(objective="2 * L2('both')", on_step=steps.append), dream(end="both"))
+    assert np.array_equal(
+        dream(objective="2 * L2('both')", on_step=steps.append), dream(end="both")
+    )
     assert steps[0].end == "2 * L2('both')"
 
 
@@ -406,9 +477,22 @@ def test_each_close_class_is_suggested_once(googlenet):
         logit("bananna").bind(googlenet)
 
 
-WORDS = ["", "L2('a'", "L2", "3", "L2('a') * L2('b')", "L2()", "L2('a').terms", "eval('1')", "L2(l='a')", "L2('a') / 0",
-         "L2('a') if 1 else L2('b')", "__import__('os')",
-         "L2('a' * 99999999999)", "-" * 100000 + "L2('a')"]  # fmt: skip
+WORDS = [
+    "",
+    "L2('a'",
+    "L2",
+    "3",
+    "L2('a') * L2('b')",
+    "L2()",
+    "L2('a').terms",
+    "eval('1')",
+    "L2(l='a')",
+    "L2('a') / 0",
+    "L2('a') if 1 else L2('b')",
+    "__import__('os')",
+    "L2('a' * 99999999999)",
+    "-" * 100000 + "L2('a')",
+]
 
 
 @pytest.mark.parametrize("text", WORDS)
@@ -419,7 +503,9 @@ def test_words_that_are_not_an_objective_are_refused(text):
 
 
 def test_classes_are_found_by_name(net, googlenet):
-    assert [class_number(net, name) for name in ("ant", "EMMET", "anemone_fish", " fire  ant", 2)] == [0, 0, 1, 3, 2]
+    assert [
+        class_number(net, name) for name in ("ant", "EMMET", "anemone_fish", " fire  ant", 2)
+    ] == [0, 0, 1, 3, 2]
     assert class_number(googlenet, "banana") == 954
     for name in ("banana", "dumbbell", "starfish", "ant", "parachute", "anemone fish"):
         assert name in googlenet.labels[class_number(googlenet, name)]
@@ -432,34 +518,58 @@ def test_classes_are_found_by_name(net, googlenet):
         (logit("tower"), "unknown class 'tower'; did you mean 'tower crane'"),
         (logit("crane"), r"'crane' names 2 classes of toy; .* \(2: crane; 4: crane, tower crane\)"),
         (logit(5), "the number of a class of toy is 5; it must be a whole number from 0 to 4"),
-        (channel("both", 10), "channel of layer 'both' is 10; it must be a whole number from 0 to 9"),
-        (channel("both", -1), "channel of layer 'both' is -1; it must be a whole number from 0 to 9"),
+        (
+            channel("both", 10),
+            "channel of layer 'both' is 10; it must be a whole number from 0 to 9",
+        ),
+        (
+            channel("both", -1),
+            "channel of layer 'both' is -1; it must be a whole number from 0 to 9",
+        ),
         (channel("both", 1.0), r"channel of layer 'both' is 1\.0"),
         (channel("boht", 1), "unknown layer 'boht'; did you mean 'both'"),
         (channel("both", True), "channel of layer 'both' is True"),
         (unit("both", 1, 36, 0), "x in layer 'both' at this octave's size is 36; .* from 0 to 35"),
         (unit("both", 1, 0, 24), "y in layer 'both' at this octave's size is 24; .* from 0 to 23"),
         (unit("both", 10, 0, 0), "channel of layer 'both' is 10"),
-        (unit("fc", 1, 0, 0), r"layer 'fc' has no places, only 5 channels; take channel\('fc', 1\)"),
+        (
+            unit("fc", 1, 0, 0),
+            r"layer 'fc' has no places, only 5 channels; take channel\('fc', 1\)",
+        ),
         (guide("both", "absent.jpg"), r"cannot read the picture absent\.jpg"),
         (guide("both", 3), r"an image is an array \(height, width, 3\)"),
         (guide("both", np.full((9, 9, 3), np.nan)), "values are not numbers"),
         (strongest("boht"), "unknown layer 'boht'; did you mean 'both'"),
         (caricature("boht", GUIDE), "unknown layer 'boht'; did you mean 'both'"),
-        (strongest("both", 0), r"^strongest\('both', 0\) asks for 0 channels; layer 'both' has 1 to 10$"),
+        (
+            strongest("both", 0),
+            r"^strongest\('both', 0\) asks for 0 channels; layer 'both' has 1 to 10$",
+        ),
         (weakest("both", -1), r"weakest\('both', -1\) asks for -1 channels"),
         (typical("both", 1.5), r"typical\('both', 1\.5\) asks for 1\.5 channels"),
         (strongest("both", True), r"strongest\('both', True\) asks for True channels"),
         (typical("both", 11), r"typical\('both', 11\) asks for 11 channels"),
-        (caricature("both", 3), r"^an image is an array \(height, width, 3\), RGB; this one is \(\)"),
+        (
+            caricature("both", 3),
+            r"^an image is an array \(height, width, 3\), RGB; this one is \(\)",
+        ),
         (caricature("both", np.zeros((40, 40))), r"an image is an array .* this one is \(40, 40\)"),
         (caricature("both", np.full((9, 9, 3), np.nan)), "values are not numbers"),
-        (caricature("both", "absent.jpg"), r"cannot read the picture absent\.jpg: there is no such file$"),
-        (caricature("both", power=100), r"^caricature\('both'\) is too steep for power=100 on this picture; take a"),
+        (
+            caricature("both", "absent.jpg"),
+            r"cannot read the picture absent\.jpg: there is no such file$",
+        ),
+        (
+            caricature("both", power=100),
+            r"^caricature\('both'\) is too steep for power=100 on this picture; take a",
+        ),
         (1e-42 * channel("both", 3), "gives no direction to climb"),
         ("L2('both') * 'a'", "cannot read"),
         (None, "objective is None; it must be a function"),
-        (channel("both", 3) - channel("both", 3), r"channel\('both', 3\) - channel\('both', 3\) gives no direction"),
+        (
+            channel("both", 3) - channel("both", 3),
+            r"channel\('both', 3\) - channel\('both', 3\) gives no direction",
+        ),
     ],
 )
 @pytest.mark.parametrize("tile", [None, 40])
@@ -470,23 +580,38 @@ def test_wrong_objectives_are_refused(net, photo, objective, says, tile):
 
 @pytest.mark.parametrize("power", [-1, 101, "a", float("nan"), True, None])
 def test_powers_that_are_no_number_are_refused(power):
-    with pytest.raises(dd.DreamError, match=rf"^the power of caricature\('both'\) is {power!r}; .* from 0 to 100$"):
+    with pytest.raises(
+        dd.DreamError, match=rf"^the power of caricature\('both'\) is {power!r}; .* from 0 to 100$"
+    ):
         caricature("both", power=power)
 
 
 def test_a_caricature_in_windows_is_refused(googlenet):
     for size in ((200, 300, 3), (100, 100, 3)):
-        with pytest.raises(dd.DreamError, match=r"^layer 'loss3/classifier' sees this picture through windows; for a "):
-            dd.deepdream(googlenet, np.full(size, 99), iter_n=1, octave_n=1, objective=caricature("loss3/classifier"))
+        with pytest.raises(
+            dd.DreamError,
+            match=r"^layer 'loss3/classifier' sees this picture through windows; for a ",
+        ):
+            dd.deepdream(
+                googlenet,
+                np.full(size, 99),
+                iter_n=1,
+                octave_n=1,
+                objective=caricature("loss3/classifier"),
+            )
 
 
 @pytest.mark.parametrize("width", [90, 300, 224])
 def test_a_class_is_climbed_in_windows_of_the_networks_size(googlenet, width):
     """At 300x300, this layer cannot run."""
     image = np.random.RandomState(0).uniform(100, 150, (150, width, 3)).astype(np.float32)
-    dream = dd.deepdream(googlenet, image, objective=logit("starfish"), octave_n=2, iter_n=3, seed=0)
+    dream = dd.deepdream(
+        googlenet, image, objective=logit("starfish"), octave_n=2, iter_n=3, seed=0
+    )
     assert np.abs(dream - image).mean() > 1
-    assert (np.abs(dream - image).reshape(150, width, 3).mean(2) > 0).mean() > 0.99, "every part of it takes part"
+    assert (np.abs(dream - image).reshape(150, width, 3).mean(2) > 0).mean() > 0.99, (
+        "every part of it takes part"
+    )
 
 
 def test_in_one_window_the_gradient_of_a_class_is_the_same(googlenet):

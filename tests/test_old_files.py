@@ -1,7 +1,8 @@
-"""What version 0.1.0 made, in tests/data, can be replayed by this version, and its films resume.
+"""What version 0.1.0 made, in tests/data, can be replayed by this version, and its
+films resume.
 
-Other processors round differently, so pixels are compared with a tolerance: the pictures have few steps, and another
-seed or setting changes them by much more.
+Other processors round differently, so pixels are compared with a tolerance: the
+pictures have few steps, and another seed or setting changes them by much more.
 """
 
 import hashlib
@@ -22,8 +23,9 @@ DATA = Path(__file__).parent / "data"
 WEIGHTS = "7840b7806bceca6d82c00234856b0590e9fc83f179901902acb65db5cc6a15b3"  # sha256 of the toy network's file
 CLOSE = 1.0  # mean difference of two colour values, of 255, that rounding may make
 
-# The commands that made them, in the words of today: --scale is called --octave-scale now. What has the default's value
-# is left out, and what the program chose (the layer, the width) is named.
+# The commands that made them, in the words of today: --scale is called --octave-scale
+# now. What has the default's value is left out, and what the program chose (the layer,
+# the width) is named.
 FEW = "--iterations 2 --octaves 2"
 CAFFE = "--model toy --engine caffe"
 COMMANDS = {
@@ -47,7 +49,9 @@ def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "data"
     shutil.copytree(DATA, folder)
     weights = write_model(folder / "toy") / "toy.caffemodel"
-    assert hashlib.sha256(weights.read_bytes()).hexdigest() == WEIGHTS, "write_model has changed; tests/data needs it"
+    assert hashlib.sha256(weights.read_bytes()).hexdigest() == WEIGHTS, (
+        "write_model has changed; tests/data needs it"
+    )
     monkeypatch.chdir(folder)
     return folder
 
@@ -67,13 +71,22 @@ def are_close(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def carried(path: Path) -> dict:
-    """The settings of a picture or film, also those that are newer than it, but for the version that made it."""
-    return {name: value for name, value in with_defaults(read_settings(path)).items() if name != "deepdream"}
+    """The settings of a picture or film, also those that are newer than it, but for the
+    version that made it.
+    """
+    return {
+        name: value
+        for name, value in with_defaults(read_settings(path)).items()
+        if name != "deepdream"
+    }
 
 
 def frames(folder: Path) -> dict[str, tuple[bytes, int]]:
     """{name: (content, time of the last change)} of a film's frames."""
-    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(folder.glob("[0-9]*.png"))}
+    return {
+        path.name: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(folder.glob("[0-9]*.png"))
+    }
 
 
 def frames_done(folder: Path) -> int:
@@ -110,7 +123,9 @@ def test_replay_with_another_setting_makes_another_picture(old: Path) -> None:
         assert not are_close(load_image("again.png"), load_image("dream.png")), change
 
 
-def test_replay_makes_a_grid_again_from_the_pictures_that_are_there(old: Path, capsys: pytest.CaptureFixture) -> None:
+def test_replay_makes_a_grid_again_from_the_pictures_that_are_there(
+    old: Path, capsys: pytest.CaptureFixture
+) -> None:
     pytest.importorskip("distributed")
     needs_engine("grid.png")
     folder = old / "grid.pictures"
@@ -124,7 +139,9 @@ def test_replay_makes_a_grid_again_from_the_pictures_that_are_there(old: Path, c
     assert there == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in there}
     assert are_close(load_image("grid.png"), before)
     run("replay grid.png")
-    assert sorted(shlex.split(capsys.readouterr().out)[1:-2]) == sorted(shlex.split(COMMANDS["grid.png"]))
+    assert sorted(shlex.split(capsys.readouterr().out)[1:-2]) == sorted(
+        shlex.split(COMMANDS["grid.png"])
+    )
 
 
 @pytest.mark.parametrize("name", ["journey.gif", "video.mp4"])
@@ -134,7 +151,9 @@ def test_replay_makes_the_film_again(name: str, old: Path) -> None:
     run(f"replay {name} -o {again}")
     made, before = again.with_suffix(".frames"), (old / name).with_suffix(".frames")
     assert [*frames(made)] == [*frames(before)]
-    assert all(are_close(load_image(made / frame), load_image(before / frame)) for frame in frames(before))
+    assert all(
+        are_close(load_image(made / frame), load_image(before / frame)) for frame in frames(before)
+    )
     assert len(list(read_film(again))) == len(list(read_film(name))) == len(frames(before))
     assert carried(again) == carried(old / name)
 
@@ -142,7 +161,12 @@ def test_replay_makes_the_film_again(name: str, old: Path) -> None:
 def test_replay_makes_a_whole_film_from_one_that_was_interrupted(old: Path) -> None:
     needs_engine("zoom")
     run("replay zoom -o again")
-    before = {"000000.png": "zoom", "000001.png": "zoom", "000002.png": "zoom-finished", "000003.png": "zoom-finished"}
+    before = {
+        "000000.png": "zoom",
+        "000001.png": "zoom",
+        "000002.png": "zoom-finished",
+        "000003.png": "zoom-finished",
+    }
     assert [*frames(old / "again")] == [*before]
     for name, folder in before.items():
         assert are_close(load_image(old / "again" / name), load_image(old / folder / name)), name
@@ -160,14 +184,20 @@ def test_an_interrupted_film_resumes_and_keeps_its_frames(old: Path) -> None:
     run(f"{COMMANDS['zoom']} -o zoom")
     finished = frames(old / "zoom")
     assert [*finished] == [f"00000{i}.png" for i in range(4)] and frames_done(old / "zoom") == 4
-    assert {name: finished[name] for name in begun} == begun, "frames that were there are not made again"
+    assert {name: finished[name] for name in begun} == begun, (
+        "frames that were there are not made again"
+    )
     for name in ("000002.png", "000003.png"):
-        assert are_close(load_image(old / "zoom" / name), load_image(old / "zoom-finished" / name)), name
+        assert are_close(
+            load_image(old / "zoom" / name), load_image(old / "zoom-finished" / name)
+        ), name
         assert carried(old / "zoom" / name) == carried(old / "zoom-finished" / name)
 
 
 def test_a_film_of_two_versions_becomes_longer(old: Path) -> None:
-    """Its state then has the settings of this version, and its first frames those of the old one."""
+    """Its state then has the settings of this version, and its first frames those of
+    the old one.
+    """
     needs_engine("zoom")
     run(f"{COMMANDS['zoom']} -o zoom")
     before = frames(old / "zoom")
@@ -178,7 +208,10 @@ def test_a_film_of_two_versions_becomes_longer(old: Path) -> None:
 
 def test_a_finished_film_is_not_made_again(old: Path) -> None:
     needs_engine("journey.gif")
-    before, state = frames(old / "journey.frames"), (old / "journey.frames" / "state.npz").read_bytes()
+    before, state = (
+        frames(old / "journey.frames"),
+        (old / "journey.frames" / "state.npz").read_bytes(),
+    )
     shown = list(read_film("journey.gif"))
     run(f"{COMMANDS['journey.gif']} -o journey.gif")
     assert frames(old / "journey.frames") == before
@@ -213,7 +246,9 @@ def test_a_finished_film_becomes_longer(old: Path) -> None:
         ("--mask mask.png", "None, and now it is 'mask.png'"),
     ],
 )
-def test_an_old_film_refuses_other_settings(change: str, says: str, old: Path, capsys: pytest.CaptureFixture) -> None:
+def test_an_old_film_refuses_other_settings(
+    change: str, says: str, old: Path, capsys: pytest.CaptureFixture
+) -> None:
     needs_engine("zoom")
     before = frames(old / "zoom")
     assert main(shlex.split(f"{COMMANDS['zoom']} {change} -o zoom")) == 2
@@ -221,11 +256,18 @@ def test_an_old_film_refuses_other_settings(change: str, says: str, old: Path, c
     assert frames(old / "zoom") == before
 
 
-def test_an_old_journey_refuses_the_look_that_later_ones_hold(old: Path, capsys: pytest.CaptureFixture) -> None:
-    """Its frames held nothing; its own command, which did not say so, would now mix both."""
+def test_an_old_journey_refuses_the_look_that_later_ones_hold(
+    old: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Its frames held nothing; its own command, which did not say so, would now mix
+    both.
+    """
     needs_engine("journey.gif")
     before = frames(old / "journey.frames"), (old / "journey.gif").read_bytes()
-    assert main(shlex.split(f"{COMMANDS['journey.gif'].replace('--hold 0.0', '')} -o journey.gif")) == 2
+    assert (
+        main(shlex.split(f"{COMMANDS['journey.gif'].replace('--hold 0.0', '')} -o journey.gif"))
+        == 2
+    )
     says = "the film in journey.frames was begun with --hold 0.0, and now it is 0.3; go back to that, choose another"
     assert says in capsys.readouterr().err
     assert (frames(old / "journey.frames"), (old / "journey.gif").read_bytes()) == before
@@ -233,7 +275,10 @@ def test_an_old_journey_refuses_the_look_that_later_ones_hold(old: Path, capsys:
 
 def test_an_old_film_refuses_another_network(old: Path, capsys: pytest.CaptureFixture) -> None:
     needs_engine("zoom")
-    write_model(old / "toy", (old / "toy" / "deploy.prototxt").read_text().replace("kernel_size: 5", "kernel_size: 3"))
+    write_model(
+        old / "toy",
+        (old / "toy" / "deploy.prototxt").read_text().replace("kernel_size: 5", "kernel_size: 3"),
+    )
     assert main(shlex.split(f"{COMMANDS['zoom']} -o zoom")) == 2
     assert "from another file than this one" in capsys.readouterr().err
 

@@ -1,4 +1,6 @@
-"""The repository around the code: a light import, old names, a wheel that works elsewhere, a quiet Caffe."""
+"""The repository around the code: a light import, old names, a wheel that works
+elsewhere, a quiet Caffe.
+"""
 
 import os
 import subprocess
@@ -15,12 +17,25 @@ ROOT = Path(__file__).parent.parent
 
 
 def python(code, **kwargs):
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, **kwargs)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, **kwargs
+    )
     return done.stdout, done.stderr
 
 
 def test_import_is_light():
-    heavy = ["caffe", "torch", "scipy", "PIL", "google.protobuf", "IPython", "pooch", "tqdm", "h5py", "requests"]
+    heavy = [
+        "caffe",
+        "torch",
+        "scipy",
+        "PIL",
+        "google.protobuf",
+        "IPython",
+        "pooch",
+        "tqdm",
+        "h5py",
+        "requests",
+    ]
     heavy += ["av", "cv2", "distributed", "ipywidgets", "argparse"]
     out, err = python(f"import sys, deepdream; print([m for m in {heavy} if m in sys.modules])")
     assert (out, err) == ("[]\n", "")
@@ -37,7 +52,9 @@ def test_public_names_exist_and_have_a_docstring():
 
 
 def test_what_readme_and_notebook_ever_imported_is_there():
-    pytest.importorskip("anywidget", reason="the studio is not installed: pip install anywidget ipywidgets")
+    pytest.importorskip(
+        "anywidget", reason="the studio is not installed: pip install anywidget ipywidgets"
+    )
     from deepdream.batch import dream_many
     from deepdream.studio import Studio
 
@@ -56,12 +73,19 @@ def test_signatures_are_googles():
         return [(p.name, p.default) for p in signature(function).parameters.values()][1:n]
 
     assert defaults(dd.make_step, 6) == [
-        ("step_size", 1.5), ("end", "inception_4c/output"), ("jitter", 32), ("clip", True),
+        ("step_size", 1.5),
+        ("end", "inception_4c/output"),
+        ("jitter", 32),
+        ("clip", True),
         ("objective", dd.objective_L2),
-    ]  # fmt: skip
+    ]
     assert defaults(dd.deepdream, 7)[1:] == [
-        ("iter_n", 10), ("octave_n", 4), ("octave_scale", 1.4), ("end", "inception_4c/output"), ("clip", True),
-    ]  # fmt: skip
+        ("iter_n", 10),
+        ("octave_n", 4),
+        ("octave_scale", 1.4),
+        ("end", "inception_4c/output"),
+        ("clip", True),
+    ]
 
 
 def test_caffe_is_quiet_unless_asked(toy):
@@ -75,31 +99,79 @@ def test_caffe_is_quiet_unless_asked(toy):
 def test_caffes_wheel_carries_the_licences_of_all_that_it_holds():
     from importlib.metadata import files
 
-    licences = {file.name: file.read_text() for file in files("caffe") if file.parent.name == "licenses"}
+    licences = {
+        file.name: file.read_text() for file in files("caffe") if file.parent.name == "licenses"
+    }
     assert {"Caffe.txt", "protobuf.txt", "Boost.txt"} <= set(licences)
     for text in licences.values():
         assert "in binary form" in text or "machine-executable object code" in text
 
 
 def test_the_wheel_works_outside_the_repository(tmp_path):
-    """Installed into an environment of its own, from a folder of its own; the heavy packages are borrowed."""
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT]
+    """Installed into an environment of its own, from a folder of its own; the heavy
+    packages are borrowed.
+    """
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        tmp_path,
+        ROOT,
+    ]
     subprocess.run(build, check=True, capture_output=True)
     wheel = next(tmp_path.glob("deepdream_caffe-*.whl"))
     venv.create(tmp_path / "env", symlinks=True, with_pip=False)
     site = next((tmp_path / "env").glob("lib/python*/site-packages"))
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, wheel]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        site,
+        wheel,
+    ]
     subprocess.run(install, check=True, capture_output=True)
     borrowed = Path(pytest.__file__).parent.parent
-    command = [tmp_path / "env" / "bin" / "python", "-m", "deepdream", "dream", ROOT / "images" / "flower.jpg"]
-    options = ["-o", tmp_path / "o.png", "--model", "squeezenet_v1.1", "--width", "100", "--iterations", "1"]
+    command = [
+        tmp_path / "env" / "bin" / "python",
+        "-m",
+        "deepdream",
+        "dream",
+        ROOT / "images" / "flower.jpg",
+    ]
+    options = [
+        "-o",
+        tmp_path / "o.png",
+        "--model",
+        "squeezenet_v1.1",
+        "--width",
+        "100",
+        "--iterations",
+        "1",
+    ]
     env = os.environ | {"PYTHONPATH": f"{site}:{borrowed}"}
-    run = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, env=env)
+    run = subprocess.run(
+        [*command, *options], cwd=tmp_path, capture_output=True, text=True, env=env
+    )
     assert run.returncode == 0, run.stderr
     assert dd.read_settings(tmp_path / "o.png")["model"] == "squeezenet_v1.1"
     studio = {path.name for path in (site / "deepdream" / "studio").iterdir()}
-    assert {"page.html", "page.js", "studio.js", "studio.css"} <= studio and (site / "deepdream" / "py.typed").exists()
-    assert {path.name for path in (site / "deepdream" / "images").iterdir()} == {"README.md", *SAMPLES}
-    contents = {path.relative_to(site).as_posix() for path in (site / "deepdream" / "models").rglob("*.*")}
+    assert {"page.html", "page.js", "studio.js", "studio.css"} <= studio and (
+        site / "deepdream" / "py.typed"
+    ).exists()
+    assert {path.name for path in (site / "deepdream" / "images").iterdir()} == {
+        "README.md",
+        *SAMPLES,
+    }
+    contents = {
+        path.relative_to(site).as_posix() for path in (site / "deepdream" / "models").rglob("*.*")
+    }
     assert "deepdream/models/bvlc_googlenet/deploy.prototxt" in contents
     assert not any(path.endswith(".caffemodel") for path in contents)

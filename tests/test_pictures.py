@@ -18,7 +18,9 @@ GREY = np.linspace(0, 255, 12 * 10).reshape(10, 12)
 
 
 # No format that Pillow writes holds HSV, so there is no such file to read.
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "PA", "1", "CMYK", "YCbCr", "I;16", "I", "F"])
+@pytest.mark.parametrize(
+    "mode", ["L", "RGB", "RGBA", "LA", "P", "PA", "1", "CMYK", "YCbCr", "I;16", "I", "F"]
+)
 def test_every_mode_of_pillow_comes_in(tmp_path, mode):
     path, expected = tmp_path / "picture.tiff", GREY
     grey = Image.fromarray(np.uint8(GREY))
@@ -29,7 +31,10 @@ def test_every_mode_of_pillow_comes_in(tmp_path, mode):
     elif mode == "F":
         image = Image.fromarray(np.float32(GREY))
     elif mode == "1":
-        image, expected = grey.convert("1", dither=Image.Dither.NONE), np.where(np.uint8(GREY) > 127, 255, 0)
+        image, expected = (
+            grey.convert("1", dither=Image.Dither.NONE),
+            np.where(np.uint8(GREY) > 127, 255, 0),
+        )
     elif mode in ("P", "LA", "PA"):
         image = grey.convert(mode)
     else:
@@ -93,7 +98,8 @@ def promise(path, side):
 
 
 @pytest.mark.parametrize(
-    "content", [None, b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "half a jpeg", "huge"]
+    "content",
+    [None, b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "half a jpeg", "huge"],
 )
 def test_what_cannot_be_read_is_said(tmp_path, content):
     path = tmp_path / "bad.jpg"
@@ -131,9 +137,14 @@ def test_settings_of_what_cannot_be_read_are_refused_in_one_sentence(tmp_path):
     note = PngInfo()
     note.add_text("deepdream", "x" * 2_000_000, zip=True)  # more text than Pillow unpacks
     Image.new("1", (1, 1)).save(long, pnginfo=note)
-    with pytest.raises(dd.DreamError, match=r"cannot read the picture .*huge\.png: it has more than 178,956,970 pix"):
+    with pytest.raises(
+        dd.DreamError,
+        match=r"cannot read the picture .*huge\.png: it has more than 178,956,970 pix",
+    ):
         dd.read_settings(huge)
-    with pytest.raises(dd.DreamError, match=r"cannot read the picture .*long\.png: Decompressed data too large"):
+    with pytest.raises(
+        dd.DreamError, match=r"cannot read the picture .*long\.png: Decompressed data too large"
+    ):
         dd.read_settings(long)
 
 
@@ -163,7 +174,9 @@ def test_long_names_and_numpy_settings(tmp_path):
 
 
 def test_a_write_that_fails_midway_leaves_the_old_picture(tmp_path):
-    """A limit on file size stands for a full disk; the file is far larger than the limit."""
+    """A limit on file size stands for a full disk; the file is far larger than the
+    limit.
+    """
     dd.save_image(tmp_path / "p.png", np.zeros((4, 4, 3)))
     before = (tmp_path / "p.png").read_bytes()
     code = """if True:
@@ -174,7 +187,9 @@ def test_a_write_that_fails_midway_leaves_the_old_picture(tmp_path):
         except dd.DreamError as error:
             print(error)
     """
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "p.png"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "p.png"], capture_output=True, text=True
+    )
     assert "cannot write" in done.stdout and "too large" in done.stdout, done
     assert os.listdir(tmp_path) == ["p.png"] and (tmp_path / "p.png").read_bytes() == before
 
@@ -190,7 +205,9 @@ def test_other_formats_are_refused_whatever_their_names(tmp_path, fmt):
     path = tmp_path / "p.jpg"
     Image.new("RGB", (20, 20)).save(path, fmt)
     for read in (dd.load_image, dd.read_settings, pictures.load_guide, pictures.grey):
-        with pytest.raises(dd.DreamError, match=r"p\.jpg: only JPEG, PNG, WEBP, GIF, BMP, TIFF.* are read"):
+        with pytest.raises(
+            dd.DreamError, match=r"p\.jpg: only JPEG, PNG, WEBP, GIF, BMP, TIFF.* are read"
+        ):
             read(path)
 
 
@@ -216,7 +233,9 @@ def test_damaged_pictures_are_read_or_refused_in_silence(tmp_path, capfd):
                 dd.read_settings(path)
             except dd.DreamError:
                 refused += 1
-    assert refused > 50 and capfd.readouterr() == ("", ""), "neither warnings nor libtiff's own lines"
+    assert refused > 50 and capfd.readouterr() == ("", ""), (
+        "neither warnings nor libtiff's own lines"
+    )
 
 
 def test_any_error_of_a_decoder_is_said(tmp_path, monkeypatch):
@@ -231,10 +250,16 @@ def test_any_error_of_a_decoder_is_said(tmp_path, monkeypatch):
 
 def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
-    for path, says in {tmp_path / "pipe.png": "a pipe", "/dev/zero": "a device", tmp_path: "a folder"}.items():
+    for path, says in {
+        tmp_path / "pipe.png": "a pipe",
+        "/dev/zero": "a device",
+        tmp_path: "a folder",
+    }.items():
         for read in (dd.load_image, dd.read_settings, lambda path: next(dd.read_film(path))):
             if not (read is dd.read_settings and path is tmp_path):
-                with pytest.raises(dd.DreamError, match=rf"^cannot read the (picture|film) .*: it is .*{says}"):
+                with pytest.raises(
+                    dd.DreamError, match=rf"^cannot read the (picture|film) .*: it is .*{says}"
+                ):
                     read(path)
     for path in ("a\0b.png", "\ud800.png"):
         with pytest.raises(dd.DreamError, match="no file can have this name"):
@@ -254,7 +279,9 @@ def test_a_picture_may_come_through_a_pipe(tmp_path):
 
 def test_a_sample_is_found_in_python_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert np.array_equal(dd.load_image("flower.jpg"), dd.load_image(pictures.SAMPLES["flower.jpg"]))
+    assert np.array_equal(
+        dd.load_image("flower.jpg"), dd.load_image(pictures.SAMPLES["flower.jpg"])
+    )
     dd.save_image("flower.jpg", np.zeros((4, 4, 3)))
     assert dd.load_image("flower.jpg").shape == (4, 4, 3), "one that is here comes first"
 
@@ -263,14 +290,24 @@ def test_a_thin_picture_is_not_enlarged_beyond_all_bounds(tmp_path):
     Image.new("L", (1, 5000)).save(tmp_path / "thin.png")
     assert dd.load_image(tmp_path / "thin.png", width=2).shape == (10_000, 2, 3)
     with pytest.raises(
-        dd.DreamError, match=r"width is 100; it must be 1 or more, and the picture at most .* 65,500 at"
+        dd.DreamError,
+        match=r"width is 100; it must be 1 or more, and the picture at most .* 65,500 at",
     ):
         dd.load_image(tmp_path / "thin.png", width=100)
 
 
 def test_what_a_message_quotes_is_short_and_can_be_printed():
     long = dd.DreamError(f"{{setting}} is {'x' * 5000!r}; it must be text", "end")
-    assert str(long).startswith("end is 'xxx") and str(long).endswith("x'; it must be text") and len(str(long)) < 200
-    assert str(dd.DreamError("\x1b[2Ja\nb \u202e\x9b \ud800 é 🦆")) == r"\x1b[2Ja\nb \u202e\x9b \ud800 é 🦆"
+    assert (
+        str(long).startswith("end is 'xxx")
+        and str(long).endswith("x'; it must be text")
+        and len(str(long)) < 200
+    )
+    assert (
+        str(dd.DreamError("\x1b[2Ja\nb \u202e\x9b \ud800 é 🦆"))
+        == r"\x1b[2Ja\nb \u202e\x9b \ud800 é 🦆"
+    )
     assert len(str(dd.DreamError("a b " * 5000))) <= errors.LONGEST
-    assert len(str(errors.unknown("layer", "both" * 10**6, ["both"] * 1000, "no others"))) < 400, "and quickly"
+    assert len(str(errors.unknown("layer", "both" * 10**6, ["both"] * 1000, "no others"))) < 400, (
+        "and quickly"
+    )

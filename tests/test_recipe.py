@@ -1,4 +1,6 @@
-"""The table of settings, and what is derived from it: checks, the command line, what a picture carries, the studio."""
+"""The table of settings, and what is derived from it: checks, the command line, what a
+picture carries, the studio.
+"""
 
 import ast
 import inspect
@@ -28,8 +30,17 @@ from deepdream.pictures import SAMPLES, from_json, to_json
 from deepdream.settings import MAKERS, REQUIRED, ROWS, TABLE, File, Setting, Size
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = [name for name in parser.COMMANDS if name not in ("serve", "look")]  # those that write something
-PLACES = {"image": "a.png", "images": ["a.png"], "draw": ["3"], "source": "a.mp4", "pictures": "a", "layer": "both"}
+COMMANDS = [
+    name for name in parser.COMMANDS if name not in ("serve", "look")
+]  # those that write something
+PLACES = {
+    "image": "a.png",
+    "images": ["a.png"],
+    "draw": ["3"],
+    "source": "a.mp4",
+    "pictures": "a",
+    "layer": "both",
+}
 COMMANDS_AND_NUMBERS = [
     (command, name)
     for command in parser.COMMANDS
@@ -41,7 +52,11 @@ COMMANDS_AND_NUMBERS = [
 def required(command):
     """{name: value} of what has to be given."""
     rows = table.rows_of(command)
-    return {name: PLACES[name] for name, row in rows.items() if row.default is REQUIRED or name == "image"}
+    return {
+        name: PLACES[name]
+        for name, row in rows.items()
+        if row.default is REQUIRED or name == "image"
+    }
 
 
 def begin(command):
@@ -67,7 +82,9 @@ def outside(row):
     if row.above is not None:
         found.append(row.kind(row.above))
     if row.high is not None:
-        found.append(row.kind(row.high + max(least, abs(row.high) * 1e-9 if row.kind is float else 1)))
+        found.append(
+            row.kind(row.high + max(least, abs(row.high) * 1e-9 if row.kind is float else 1))
+        )
     if row.below is not None:
         found.append(row.kind(row.below))
     return found
@@ -79,16 +96,22 @@ def outside(row):
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_a_row_is_whole(row):
     words = row.help.split()
-    assert len(words) >= 3 and row.help[0] not in " (" and not row.help.endswith((".", " ")), "help says what it does"
+    assert len(words) >= 3 and row.help[0] not in " (" and not row.help.endswith((".", " ")), (
+        "help says what it does"
+    )
     assert "  " not in row.help and not row.help.startswith("default")
     assert row.kind in (int, float, bool, str, File, Size)
     assert set(row.commands) <= set(parser.COMMANDS)
     assert set(row.but) <= {*row.commands, "studio"}
     assert all(hasattr(row, name) for different in row.but.values() for name in different)
     if row.kind in (int, float):
-        assert (row.low is None) != (row.above is None) and (row.high is None) != (row.below is None), "two limits"
+        assert (row.low is None) != (row.above is None) and (row.high is None) != (
+            row.below is None
+        ), "two limits"
     if row.is_option:
-        assert re.fullmatch("--[a-z][a-z-]+", row.option) and (row.alias is None or row.alias.startswith("--"))
+        assert re.fullmatch("--[a-z][a-z-]+", row.option) and (
+            row.alias is None or row.alias.startswith("--")
+        )
     else:
         assert row.option == row.option.upper(), "an argument by its place"
     if row.knob:
@@ -99,7 +122,9 @@ def test_names_are_unique_and_so_are_the_options_of_a_command():
     assert len(ROWS) == len(TABLE) and all(ROWS[row.name] is row for row in TABLE)
     for command in parser.COMMANDS:
         rows = table.rows_of(command).values()
-        options = [option for row in rows if row.is_option for option in (row.option, row.alias) if option]
+        options = [
+            option for row in rows if row.is_option for option in (row.option, row.alias) if option
+        ]
         assert rows and len(set(options)) == len(options), command
         assert not {"--out", "--help", "--version"} & set(options)
     labels = [row.knob for row in table.knobs().values()]
@@ -128,16 +153,26 @@ def test_defaults_pass_their_own_check(command):
     ],
 )
 def test_defaults_are_those_of_the_functions(command, functions):
-    """But that a film on the command line has the seed 0, and a journey's noise a size that its settings record."""
+    """But that a film on the command line has the seed 0, and a journey's noise a size
+    that its settings record.
+    """
     rows, found = table.rows_of(command), 0
     for function in functions:
         for name, parameter in inspect.signature(function).parameters.items():
             row = rows.get(name)
-            if row is None or name in ("end", "objective", "size") or (command, name) == ("zoom", "seed"):
+            if (
+                row is None
+                or name in ("end", "objective", "size")
+                or (command, name) == ("zoom", "seed")
+            ):
                 continue
             if parameter.default is not parameter.empty and row.kept:
                 found += 1
-                given = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+                given = (
+                    list(parameter.default)
+                    if isinstance(parameter.default, tuple)
+                    else parameter.default
+                )
                 assert given == row.default, name
     assert found >= 2
 
@@ -176,7 +211,21 @@ def test_help_shows_every_setting(command, capsys):
             assert f"(default:{''.join(map(str, values))})" in text
 
 
-NASTY = ["-L2('a')", "--help", "--", "-", "-5", "-1.5e3", "--seed=3", "-o", "@x", "a b", " -x", "é'\"\n", "%s"]
+NASTY = [
+    "-L2('a')",
+    "--help",
+    "--",
+    "-",
+    "-5",
+    "-1.5e3",
+    "--seed=3",
+    "-o",
+    "@x",
+    "a b",
+    " -x",
+    "é'\"\n",
+    "%s",
+]
 TEXTS = st.one_of(
     st.sampled_from(NASTY),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1),
@@ -198,12 +247,18 @@ def values_of(row, command):
     elif row.kind is int:
         one = st.integers(row.low, row.high)
     elif row.kind is float:
-        low, high = (a if b is None else b for a, b in ((row.low, row.above), (row.high, row.below)))
+        low, high = (
+            a if b is None else b for a, b in ((row.low, row.above), (row.high, row.below))
+        )
         ends = {"exclude_min": row.above is not None, "exclude_max": row.below is not None}
-        one = st.floats(low, high, **ends) | st.floats(low, min(high, low + 1e-3), **ends).filter(lambda x: x != low)
+        one = st.floats(low, high, **ends) | st.floats(low, min(high, low + 1e-3), **ends).filter(
+            lambda x: x != low
+        )
     else:
         one = LAYERS if varies else TEXTS
-        one = one.filter(lambda text: text != "--") if row.is_option else one  # argparse reads --model=-- as nothing
+        one = (
+            one.filter(lambda text: text != "--") if row.is_option else one
+        )  # argparse reads --model=-- as nothing
     if isinstance(row.count, int):
         return st.lists(one, min_size=row.count, max_size=row.count)
     if row.count == "+":
@@ -216,14 +271,20 @@ def recipes(draw, commands):
     command = draw(st.sampled_from(commands))
     chosen = {}
     for name, row in table.rows_of(command).items():
-        if name != "look" and (row.default is REQUIRED or draw(st.booleans())):  # a look becomes other settings
+        if name != "look" and (
+            row.default is REQUIRED or draw(st.booleans())
+        ):  # a look becomes other settings
             chosen[name] = draw(values_of(row, command))
     return recipe.complete(command, chosen)
 
 
 DASHES = recipe.complete("draw", {"draw": ["-L2('both')", "3", "--"], "seed": 2**32 - 1})
-TINY = recipe.complete("zoom", {"image": "-x.png", "scale": -1e-05, "shift": [-1e-05, 1e6], "step_size": -1e-300})
-SEVERAL = recipe.complete("grid", {"image": "x.png", "step_size": [-1e-05, 0.1], "end": ["-a", "b"], "seed": [0, 7]})
+TINY = recipe.complete(
+    "zoom", {"image": "-x.png", "scale": -1e-05, "shift": [-1e-05, 1e6], "step_size": -1e-300}
+)
+SEVERAL = recipe.complete(
+    "grid", {"image": "x.png", "step_size": [-1e-05, 0.1], "end": ["-a", "b"], "seed": [0, 7]}
+)
 
 
 @settings(max_examples=300, deadline=None)
@@ -246,7 +307,9 @@ def test_the_command_line_of_a_recipe_makes_it_again(made):
 @example(TINY)
 @example(SEVERAL)
 def test_a_picture_carries_its_recipe(made):
-    carried = json.loads(to_json(recipe.record(made, model="toy", engine="caffe", sha256={"image": "0"})))
+    carried = json.loads(
+        to_json(recipe.record(made, model="toy", engine="caffe", sha256={"image": "0"}))
+    )
     assert carried["deepdream"] == dd.__version__ and carried["sha256"] == {"image": "0"}
     again, expected = recipe.from_record(carried), made | {"model": "toy", "engine": "caffe"}
     for name, row in table.rows_of(made["command"]).items():
@@ -255,19 +318,30 @@ def test_a_picture_carries_its_recipe(made):
         elif row.kind is File and expected[name] and Path(expected[name]).is_absolute():
             expected[name] = Path(expected[name]).name or expected[name]
     assert again == expected
-    assert list(recipe.record(again, sha256={"image": "0"})) == list(carried), "in the same order, too"
+    assert list(recipe.record(again, sha256={"image": "0"})) == list(carried), (
+        "in the same order, too"
+    )
 
 
 def test_only_the_name_of_a_file_is_recorded():
-    made = recipe.complete("dream", {"image": "/home/ann/sky.jpg", "mask": "near/m.png", "guide": "s3://b/g.jpg"})
+    made = recipe.complete(
+        "dream", {"image": "/home/ann/sky.jpg", "mask": "near/m.png", "guide": "s3://b/g.jpg"}
+    )
     carried = recipe.record(made, model="/home/toy")
-    assert (carried["image"], carried["mask"], carried["guide"]) == ("sky.jpg", "near/m.png", "s3://b/g.jpg")
+    assert (carried["image"], carried["mask"], carried["guide"]) == (
+        "sky.jpg",
+        "near/m.png",
+        "s3://b/g.jpg",
+    )
     assert [*recipe.files(made)] == [(name, made[name]) for name in ("image", "guide", "mask")]
 
 
 GUIDES = {
     "L2('a') + guide('b', 'g.jpg')": ["g.jpg"],
-    "  2*guide('b',\"/home/ann/g.jpg\")\t-  guide( 'g.jpg' , 'g.jpg' ) ": ["/home/ann/g.jpg", "g.jpg"],
+    "  2*guide('b',\"/home/ann/g.jpg\")\t-  guide( 'g.jpg' , 'g.jpg' ) ": [
+        "/home/ann/g.jpg",
+        "g.jpg",
+    ],
     "(guide('ä', 'ö/ü.jpg') +\n\r\n guide('b', 'it\\'s.jpg')) / 3": ["ö/ü.jpg", "it's.jpg"],
     " + ".join(["guide('b', 'g.jpg')"] * 300): ["g.jpg"] * 300,
     "anemone fish": [],
@@ -293,34 +367,60 @@ def test_guides_inside_an_objective_are_files_of_the_recipe(words, paths):
     assert changed["image"] == "image/a.png"
     assert recipe.all_files(changed) == {n: f"{n}/{p}" for n, p in recipe.all_files(made).items()}
     same = recipe.with_files(made, lambda _, path: path)["objective"]
-    assert same == words if not paths else ast.dump(ast.parse(same)) == ast.dump(ast.parse(words.strip()))
+    assert (
+        same == words
+        if not paths
+        else ast.dump(ast.parse(same)) == ast.dump(ast.parse(words.strip()))
+    )
     carried = recipe.record(made)["objective"]
-    assert "home" not in carried and ("ö/ü.jpg" in carried) == ("ö/ü.jpg" in words), "only the name of a full path"
+    assert "home" not in carried and ("ö/ü.jpg" in carried) == ("ö/ü.jpg" in words), (
+        "only the name of a full path"
+    )
     assert [*recipe.files(made)] == [("image", "a.png")]
 
 
 def test_guides_to_draw_are_files_of_the_recipe():
-    made = recipe.complete("draw", {"draw": ["banana", "guide('a', 'g.jpg')", "3", "guide('a', '/h/h.jpg')"]})
+    made = recipe.complete(
+        "draw", {"draw": ["banana", "guide('a', 'g.jpg')", "3", "guide('a', '/h/h.jpg')"]}
+    )
     assert recipe.all_files(made) == {"draw 1": "g.jpg", "draw 2": "/h/h.jpg"}
-    assert recipe.record(made)["draw"] == ["banana", "guide('a', 'g.jpg')", "3", "guide('a', 'h.jpg')"]
+    assert recipe.record(made)["draw"] == [
+        "banana",
+        "guide('a', 'g.jpg')",
+        "3",
+        "guide('a', 'h.jpg')",
+    ]
     assert made["draw"][3] == "guide('a', '/h/h.jpg')", "the recipe itself stays"
 
 
 def test_numbers_of_numpy_are_recorded_as_plain_ones():
-    numbers = {"iter_n": np.int64(3), "octave_scale": np.float32(1.5), "step_size": np.float64(1e-5)}
+    numbers = {
+        "iter_n": np.int64(3),
+        "octave_scale": np.float32(1.5),
+        "step_size": np.float64(1e-5),
+    }
     made = recipe.complete("dream", {"image": "a.png", **numbers})
     carried = json.loads(to_json(recipe.record(made)))
     assert [carried[name] for name in numbers] == [3, 1.5, 1e-5]
 
 
 def test_running_leaves_no_trace_in_what_is_made():
-    made = recipe.complete("grid", {"image": "a.png", "seed": [1, 2], "workers": 3, "report": "r", "scheduler": "x"})
+    made = recipe.complete(
+        "grid", {"image": "a.png", "seed": [1, 2], "workers": 3, "report": "r", "scheduler": "x"}
+    )
     assert not {"workers", "report", "scheduler", "restart", "out"} & recipe.record(made).keys()
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1e-05, "0.00001"), (-1e-07, "-0.0000001"), (0.1, "0.1"), (2.0, "2.0"), (1e16, "10000000000000000.0"), (3, "3")],
+    [
+        (1e-05, "0.00001"),
+        (-1e-07, "-0.0000001"),
+        (0.1, "0.1"),
+        (2.0, "2.0"),
+        (1e16, "10000000000000000.0"),
+        (3, "3"),
+    ],
 )
 def test_numbers_are_written_as_people_write_them(value, text):
     assert table.text_of(value) == text
@@ -330,24 +430,38 @@ def test_an_unknown_option_suggests_the_closest():
     for command in ("dream", "batch", "grid", "video"):
         says = rf"^deepdream: unknown option '--scale'; did you mean '--octave-scale'.*`deepdream {command} --help`"
         refused(main(*begin(command), "--scale", "2"), says)
-    refused(main(*begin("dream"), "--iteration-s=5"), "unknown option '--iteration-s'; did you mean '--iterations'")
+    refused(
+        main(*begin("dream"), "--iteration-s=5"),
+        "unknown option '--iteration-s'; did you mean '--iterations'",
+    )
     refused(main(*begin("draw"), "--octaves", "5"), "unknown option '--octaves'")
 
 
 def test_an_option_is_never_cut_short():
     refused(main(*begin("dream"), "--octaves", 2, "--iter", 3), "unknown option '--iter'")
-    refused(main(*begin("journey"), "--frames", 3), "unknown option '--frames'; did you mean '--frames-per-layer'")
-    refused(main("layers", "--mod", "squeezenet_v1.1"), "unknown option '--mod'; did you mean '--model'")
+    refused(
+        main(*begin("journey"), "--frames", 3),
+        "unknown option '--frames'; did you mean '--frames-per-layer'",
+    )
+    refused(
+        main("layers", "--mod", "squeezenet_v1.1"), "unknown option '--mod'; did you mean '--model'"
+    )
     refused(main("models", "--vers"), "unknown option '--vers'")
 
 
 def test_options_that_are_not_in_the_table_are_suggested_too():
     for words in (["--output", "x.png"], ["--output=x.png"], ["-o", "x.png", "--output", "y.png"]):
-        refused(main("dream", "a.png", *words), "^deepdream: unknown option '--output'; did you mean '--out'")
+        refused(
+            main("dream", "a.png", *words),
+            "^deepdream: unknown option '--output'; did you mean '--out'",
+        )
     says = r"unknown option '--quantity'; allowed: --help, --model, --size \(`deepdream layers --help` shows all"
     refused(main("layers", "--quantity"), says)
     refused(main("dream", "a.png", "--iterations", 5), "required: -o/--out")
-    refused(main("dream", "a.png", "-o", "x.png", "--model", "--seed", 3), "argument --model: expected one argument")
+    refused(
+        main("dream", "a.png", "-o", "x.png", "--model", "--seed", 3),
+        "argument --model: expected one argument",
+    )
 
 
 # Pictures of older versions
@@ -359,17 +473,41 @@ def test_options_that_are_not_in_the_table_are_suggested_too():
         ({}, {"command": "dream", "image": None}),
         ({"draw": ["banana"]}, {"command": "draw", "draw": ["banana"], "steps": 300}),
         (
-            {"command": "grid", "image": "a.png", "end": "conv1, both", "iter_n": "5,10,20", "step_size": "1.5,-2"},
-            {"end": ["conv1", "both"], "iter_n": [5, 10, 20], "step_size": [1.5, -2.0], "octave_n": 4},
+            {
+                "command": "grid",
+                "image": "a.png",
+                "end": "conv1, both",
+                "iter_n": "5,10,20",
+                "step_size": "1.5,-2",
+            },
+            {
+                "end": ["conv1", "both"],
+                "iter_n": [5, 10, 20],
+                "step_size": [1.5, -2.0],
+                "octave_n": 4,
+            },
         ),
         ({"command": "grid", "image": "a.png", "seed": "3", "width": 64}, {"seed": 3, "width": 64}),
-        ({"command": "dream", "image": "a.png", "guide": None, "seed": None, "clip": None}, {"clip": True}),
         (
-            {"command": "zoom", "image": "a.png", "frame": 7, "stopped_at": 0.5, "sha256": {}, "from": "elsewhere"},
+            {"command": "dream", "image": "a.png", "guide": None, "seed": None, "clip": None},
+            {"clip": True},
+        ),
+        (
+            {
+                "command": "zoom",
+                "image": "a.png",
+                "frame": 7,
+                "stopped_at": 0.5,
+                "sha256": {},
+                "from": "elsewhere",
+            },
             {"scale": 0.05, "shift": [0.0, 0.0], "fps": 25.0, "restart": False},
         ),
         ({"command": "zoom", "image": "a.png", "restart": True, "workers": 3}, {"restart": False}),
-        ({"command": "journey", "size": "48x36", "shift": [1, -2]}, {"shift": [1, -2], "image": None, "iter_n": 4}),
+        (
+            {"command": "journey", "size": "48x36", "shift": [1, -2]},
+            {"shift": [1, -2], "image": None, "iter_n": 4},
+        ),
     ],
 )
 def test_what_pictures_of_version_0_1_0_carry_is_read(old, expected):
@@ -383,22 +521,52 @@ def test_what_pictures_of_version_0_1_0_carry_is_read(old, expected):
     [
         ({}, "carries no settings of deepdream's command line"),
         ({"command": "dream"}, "carries no settings of deepdream's command line"),
-        ({"deepdream": "0.1.0", "command": "paint"}, "carries no settings of deepdream's command line"),
-        ({"deepdream": "0.1.0", "command": "batch"}, "carries no settings of deepdream's command line"),
-        ({"deepdream": "0.1.0", "command": ["dream"]}, "carries no settings of deepdream's command line"),
+        (
+            {"deepdream": "0.1.0", "command": "paint"},
+            "carries no settings of deepdream's command line",
+        ),
+        (
+            {"deepdream": "0.1.0", "command": "batch"},
+            "carries no settings of deepdream's command line",
+        ),
+        (
+            {"deepdream": "0.1.0", "command": ["dream"]},
+            "carries no settings of deepdream's command line",
+        ),
         ({"deepdream": "0.1.0", "iter_n": "10"}, "iter_n is '10'"),
         ({"deepdream": "0.1.0", "iter_n": {"a": 1}}, "iter_n is {'a': 1}"),
         ({"deepdream": "0.1.0", "image": ["a.png"]}, r"image is \['a.png'\]"),
         ({"deepdream": "0.1.0", "keep_color": 1}, "keep_color is 1; it must be True or False"),
-        ({"deepdream": "0.1.0", "draw": "banana"}, "draw is 'banana'; it must be one or more of: text"),
+        (
+            {"deepdream": "0.1.0", "draw": "banana"},
+            "draw is 'banana'; it must be one or more of: text",
+        ),
         ({"deepdream": "0.1.0", "draw": []}, r"draw is \[\]"),
         ({"deepdream": "0.1.0", "command": "zoom"}, "image is missing"),
-        ({"deepdream": "0.1.0", "command": "grid", "image": "a.png", "iter_n": "5,x"}, "iter_n is 'x'"),
-        ({"deepdream": "0.1.0", "command": "grid", "image": "a.png", "iter_n": [5, "x"]}, "iter_n is 'x'"),
-        ({"deepdream": "0.1.0", "command": "grid", "image": "a.png", "iter_n": []}, r"iter_n is \[\]"),
-        ({"deepdream": "0.1.0", "command": "grid", "image": "a.png", "iter_n": [[5]]}, r"iter_n is \[5\]"),
-        ({"deepdream": "0.1.0", "command": "zoom", "image": "a.png", "shift": [1]}, r"shift is \[1\]; .* 2 numbers"),
-        ({"deepdream": "0.1.0", "command": "zoom", "image": "a.png", "shift": 1}, "shift is 1; .* 2 numbers"),
+        (
+            {"deepdream": "0.1.0", "command": "grid", "image": "a.png", "iter_n": "5,x"},
+            "iter_n is 'x'",
+        ),
+        (
+            {"deepdream": "0.1.0", "command": "grid", "image": "a.png", "iter_n": [5, "x"]},
+            "iter_n is 'x'",
+        ),
+        (
+            {"deepdream": "0.1.0", "command": "grid", "image": "a.png", "iter_n": []},
+            r"iter_n is \[\]",
+        ),
+        (
+            {"deepdream": "0.1.0", "command": "grid", "image": "a.png", "iter_n": [[5]]},
+            r"iter_n is \[5\]",
+        ),
+        (
+            {"deepdream": "0.1.0", "command": "zoom", "image": "a.png", "shift": [1]},
+            r"shift is \[1\]; .* 2 numbers",
+        ),
+        (
+            {"deepdream": "0.1.0", "command": "zoom", "image": "a.png", "shift": 1},
+            "shift is 1; .* 2 numbers",
+        ),
         # From strangers
         ({"deepdream": 5}, "deepdream is 5; it must be text"),
         ({"deepdream": "0.2.0", "guide": ""}, "guide is ''; it must be the path of a file"),
@@ -411,7 +579,10 @@ def test_what_pictures_of_version_0_1_0_carry_is_read(old, expected):
         ({"deepdream": "0.2.0", "sha256": []}, r"sha256 is \[\]; it must be texts by their names"),
         ({"deepdream": "0.2.0", "sha256": {"image": 5}}, "sha256 is {'image': 5}"),
         ({"deepdream": "0.2.0", "frame": -1}, "frame is -1; it must be a whole number, at least 0"),
-        ({"deepdream": "0.2.0", "stopped_at": "half"}, "stopped_at is 'half'; it must be a number from 0 to 1"),
+        (
+            {"deepdream": "0.2.0", "stopped_at": "half"},
+            "stopped_at is 'half'; it must be a number from 0 to 1",
+        ),
         ({"deepdream": "0.2.0", "preview": 1}, "preview is 1; it must be True or False"),
         ({"deepdream": "0.2.0", "end": {"a": "\x1b[2J"}}, r"end is {'a': '\\x1b\[2J'}"),
     ],
@@ -425,7 +596,9 @@ def test_what_cannot_be_replayed_is_refused(carried, says):
 def test_settings_nested_as_deeply_as_json_can_be_read_are_refused(name):
     for depth in range(900, 1000):
         carried = from_json(f'{{"deepdream": "0.2.0", "{name}": {"[" * depth + "]" * depth}}}')
-        with pytest.raises(DreamError, match=rf"{name} is \[|nested too deeply|carries no settings"):
+        with pytest.raises(
+            DreamError, match=rf"{name} is \[|nested too deeply|carries no settings"
+        ):
             recipe.from_record(carried)
 
 
@@ -445,10 +618,14 @@ def test_an_empty_text_is_refused_and_not_left_out(command, name):
     refused(main(*words, f"{row.option}="), f"^deepdream: ({row.option}|{row.alias}) is ''; {says}")
 
 
-@pytest.mark.parametrize("word", ["a b", "it's", "\x1b[2J", "a\nb'\\", "\u202eé", "\udcff\x9b", "🦆\t"])
+@pytest.mark.parametrize(
+    "word", ["a b", "it's", "\x1b[2J", "a\nb'\\", "\u202eé", "\udcff\x9b", "🦆\t"]
+)
 def test_words_are_quoted_for_a_shell_so_that_they_can_be_printed(word):
     line = recipe.quote(["printf", "%s", word])
-    assert line.isprintable() and (not word.isprintable() or line == shlex.join(["printf", "%s", word]))
+    assert line.isprintable() and (
+        not word.isprintable() or line == shlex.join(["printf", "%s", word])
+    )
     assert subprocess.run(["bash", "-c", line], capture_output=True).stdout == os.fsencode(word)
 
 
@@ -467,9 +644,25 @@ def test_a_picture_of_an_older_version_has_the_defaults_of_later_settings():
 @pytest.mark.parametrize("name", [row.name for row in TABLE if row.kind in (int, float)])
 def test_a_wrong_number_is_refused_in_python(name):
     row = ROWS[name]
-    wrong = [math.nan, math.inf, -math.inf, True, "5", "", b"5", [5], {}, object(), 1j, np.bool_(True), *outside(row)]
+    wrong = [
+        math.nan,
+        math.inf,
+        -math.inf,
+        True,
+        "5",
+        "",
+        b"5",
+        [5],
+        {},
+        object(),
+        1j,
+        np.bool_(True),
+        *outside(row),
+    ]
     wrong += [1.5, np.float32(1.0)] if row.kind is int else []
-    wrong += [[math.nan, 0.0], [0.0, True], [0.0], [0.0, 0.0, 0.0], ["0", "0"]] if row.count == 2 else []
+    wrong += (
+        [[math.nan, 0.0], [0.0, True], [0.0], [0.0, 0.0, 0.0], ["0", "0"]] if row.count == 2 else []
+    )
     for value in wrong:
         says = f"{name} is {value!r}; it must be "
         assert refusal(table.check, name, value).startswith(says)
@@ -486,7 +679,17 @@ def test_a_wrong_number_is_refused_in_python(name):
 def test_nothing_is_refused_where_it_is_the_default():
     for name in ("seed", "tile", "halo", "width", "stop", "cross_fade", "workers"):
         table.check(name, None)
-    for name in ("iter_n", "octave_n", "octave_scale", "step_size", "jitter", "smooth", "steps", "fps", "clip"):
+    for name in (
+        "iter_n",
+        "octave_n",
+        "octave_scale",
+        "step_size",
+        "jitter",
+        "smooth",
+        "steps",
+        "fps",
+        "clip",
+    ):
         assert f"{name} is None" in refusal(table.check, name, None)
 
 
@@ -505,12 +708,20 @@ def test_nothing_is_refused_where_it_is_the_default():
         ("engine", "tork", "unknown engine 'tork'; did you mean 'torch'"),
         ("dtype", 16, "unknown dtype '16'"),
         ("draw", [3], r"draw is \[3\]; it must be one or more of: text"),
-        ("octave_scale", 1, "octave_scale is 1; it must be a number, above 1 and at most 100, such as 1.4"),
+        (
+            "octave_scale",
+            1,
+            "octave_scale is 1; it must be a number, above 1 and at most 100, such as 1.4",
+        ),
         ("scale", 1.0, "scale is 1.0; it must be a number, at least -1 and below 1, such as 0.05"),
         ("frames", 0, "frames is 0; it must be a whole number, at least 1$"),
         ("jitter", -1, "jitter is -1; it must be a whole number of pixels, at least 0$"),
         ("iter_n", 10_001, "iter_n is 10001; it must be a whole number from 0 to 10000$"),
-        ("fps", 0, "fps is 0; it must be a number of frames a second from 0.01 to 240, such as 25.0"),
+        (
+            "fps",
+            0,
+            "fps is 0; it must be a number of frames a second from 0.01 to 240, such as 25.0",
+        ),
     ],
 )
 def test_a_refusal_says_what_is_allowed(name, value, says):
@@ -521,7 +732,16 @@ def test_a_refusal_says_what_is_allowed(name, value, says):
 @pytest.mark.parametrize(("command", "name"), COMMANDS_AND_NUMBERS)
 def test_a_wrong_number_is_refused_on_the_command_line(command, name):
     row = table.rows_of(command)[name]
-    for word in ("nan", "inf", "-inf", "five", "", "1.5.2", "0x10", *map(table.text_of, outside(row))):
+    for word in (
+        "nan",
+        "inf",
+        "-inf",
+        "five",
+        "",
+        "1.5.2",
+        "0x10",
+        *map(table.text_of, outside(row)),
+    ):
         words = [row.option, word, word] if row.count == 2 else [f"{row.option}={word}"]
         if row.count == 2 and word == "-inf":  # looks like an option
             continue
@@ -529,7 +749,10 @@ def test_a_wrong_number_is_refused_on_the_command_line(command, name):
         refused(done, rf"^deepdream: {row.option} is .*; (it must be|a value is missing)")
         assert name == row.option[2:] or not re.search(rf"\b{name} is", done.stderr)
     if row.kind is int:
-        refused(main(*begin(command), f"{row.option}=1.5"), f"{row.option} is '1.5'; it must be a whole number")
+        refused(
+            main(*begin(command), f"{row.option}=1.5"),
+            f"{row.option} is '1.5'; it must be a whole number",
+        )
 
 
 NUMBERS = "iter_n", "octave_n", "octave_scale", "step_size", "jitter", "smooth", "seed", "tile"
@@ -552,10 +775,21 @@ def test_python_a_job_and_the_command_line_refuse_the_same(net, model, tmp_path,
     for value in [*outside(ROWS[name]), math.nan]:
         says = refusal(dd.deepdream, net, picture, **{"end": "both", name: value})
         assert says.startswith(f"{name} is {value!r}; it must be ")
-        job = {"command": "dream", "image": str(tmp_path / "a.png"), "out": str(tmp_path / "b.png"), name: value}
+        job = {
+            "command": "dream",
+            "image": str(tmp_path / "a.png"),
+            "out": str(tmp_path / "b.png"),
+            name: value,
+        }
         assert batch.work(job | {"model": str(model)}, dd.__version__)["error"] == says
         if value == value or ROWS[name].kind is float:
-            done = main("dream", job["image"], "-o", job["out"], f"{ROWS[name].option}={table.text_of(value)}")
+            done = main(
+                "dream",
+                job["image"],
+                "-o",
+                job["out"],
+                f"{ROWS[name].option}={table.text_of(value)}",
+            )
             assert done.returncode == 2
             assert done.stderr == f"deepdream: {says.replace(name, ROWS[name].option, 1)}\n"
     assert not (tmp_path / "b.png").exists()
@@ -580,7 +814,11 @@ def test_words_of_a_grid_that_cannot_be_read():
         "1,20000": "--iterations is 20000; it must be a whole number from 0 to 10000",
     }.items():
         refused(main(*begin("grid"), "--iterations", word), re.escape(says))
-    assert parser.parse([*begin("grid"), "--iterations", "1, 2,1,3 ,2"]).recipe["iter_n"] == [1, 2, 3], "each once"
+    assert parser.parse([*begin("grid"), "--iterations", "1, 2,1,3 ,2"]).recipe["iter_n"] == [
+        1,
+        2,
+        3,
+    ], "each once"
     assert parser.parse([*begin("grid"), "--iterations", "2,2"]).recipe["iter_n"] == 2
 
 
@@ -590,8 +828,19 @@ def test_words_of_a_grid_that_cannot_be_read():
 @pytest.fixture
 def contrast(monkeypatch):
     """The table with one more row, and nothing else."""
-    row = Setting("contrast", "--contrast", float, "how strong the colours of the picture become", table.DREAMS, 1.0,
-                  low=0, high=10, varies=True, passed=True, knob="Contrast")  # fmt: skip
+    row = Setting(
+        "contrast",
+        "--contrast",
+        float,
+        "how strong the colours of the picture become",
+        table.DREAMS,
+        1.0,
+        low=0,
+        high=10,
+        varies=True,
+        to=("deepdream",),
+        knob="Contrast",
+    )
     monkeypatch.setattr(table, "TABLE", (*TABLE, row))
     monkeypatch.setattr(table, "ROWS", ROWS | {"contrast": row})
     monkeypatch.setattr(sheets, "ROWS", ROWS | {"contrast": row})
@@ -603,36 +852,55 @@ def contrast(monkeypatch):
 def test_a_new_row_is_everywhere(contrast, capsys, net, tmp_path):
     for command in table.DREAMS:
         args = parser.parse([*begin(command), "--contrast", "2"])
-        assert args.recipe["contrast"] == 2.0 and recipe.words(args.recipe, "x.png")[-4:-2] == ["--contrast", "2.0"]
+        assert args.recipe["contrast"] == 2.0 and recipe.words(args.recipe, "x.png")[-4:-2] == [
+            "--contrast",
+            "2.0",
+        ]
         assert parser.parse(begin(command)).recipe["contrast"] == 1.0
-        refused(main(*begin(command), "--contrast", "11"), "--contrast is 11.0; it must be a number from 0 to 10, such")
+        refused(
+            main(*begin(command), "--contrast", "11"),
+            "--contrast is 11.0; it must be a number from 0 to 10, such",
+        )
         with pytest.raises(SystemExit):
             cli.main([command, "--help"])
         assert "how strong the colours" in " ".join(capsys.readouterr().out.split())
     refused(main(*begin("draw"), "--contrast", "2"), "unknown option '--contrast'")
 
     made = recipe.complete("dream", {"image": "a.png", "contrast": 3.5})
-    assert recipe.from_record(recipe.record(made)) == made and recipe.record(made)["contrast"] == 3.5
-    assert recipe.from_record({"deepdream": "0.2.0", "image": "a.png"})["contrast"] == 1.0, "of a picture before it"
+    assert (
+        recipe.from_record(recipe.record(made)) == made and recipe.record(made)["contrast"] == 3.5
+    )
+    assert recipe.from_record({"deepdream": "0.2.0", "image": "a.png"})["contrast"] == 1.0, (
+        "of a picture before it"
+    )
     assert recipe.with_defaults({"deepdream": "0.2.0", "command": "dream"})["contrast"] == 1.0
     assert refusal(recipe.complete, "dream", {"contrast": "3"}).startswith("contrast is '3'")
     assert jobs.prepare(made, net)[2]["contrast"] == 3.5, "`deepdream` gets it"
 
     several = parser.parse([*begin("grid"), "--contrast", "1,2.5"]).recipe
     grid = sheets.plan_grid(several, str(tmp_path / "s.png"))
-    assert grid.labels == ["contrast 1.0", "contrast 2.5"] and [job["contrast"] for job in grid.jobs] == [1.0, 2.5]
+    assert grid.labels == ["contrast 1.0", "contrast 2.5"] and [
+        job["contrast"] for job in grid.jobs
+    ] == [1.0, 2.5]
     made = parser.parse([*begin("batch"), "--contrast", "4"]).recipe
     assert jobs.dream_job(made, image="a.png", out="b.png")["contrast"] == 4.0
 
 
 def test_a_new_row_has_a_knob(contrast, monkeypatch):
-    pytest.importorskip("ipywidgets", reason="the studio is not installed: pip install ipywidgets anywidget")
+    pytest.importorskip(
+        "ipywidgets", reason="the studio is not installed: pip install ipywidgets anywidget"
+    )
     from deepdream.studio import knobs
 
     monkeypatch.setattr(knobs, "ROWS", table.knobs())
     panel = knobs.Knobs(None, SAMPLES)
     knob = panel["contrast"]
     assert (knob.value, knob.min, knob.max) == (1.0, 0, 10)
-    assert (knob.description, knob.tooltip) == ("Contrast", "how strong the colours of the picture become")
+    assert (knob.description, knob.tooltip) == (
+        "Contrast",
+        "how strong the colours of the picture become",
+    )
     knob.value = 2.5
-    assert panel.recipe()["contrast"] == 2.5 and "--contrast 2.5" in knobs.command_line(panel.recipe())
+    assert panel.recipe()["contrast"] == 2.5 and "--contrast 2.5" in knobs.command_line(
+        panel.recipe()
+    )

@@ -34,7 +34,9 @@ def test_the_progress_of_a_dream(screen, bar):
         assert progress.done == 0 and not progress.stopped and "  0%|" in screen.getvalue()
         progress(step(1, 0.25))
         assert progress.done == progress.bar.n == 0.25
-        assert "octave 0, step 1, both  25%|" in screen.getvalue() and "elapsed" in screen.getvalue()
+        assert (
+            "octave 0, step 1, both  25%|" in screen.getvalue() and "elapsed" in screen.getvalue()
+        )
         progress(step(1, 0.25, stopped=True))
         assert progress.done == 0.25 and progress.stopped
     assert progress.bar.disable, "the bar is closed"
@@ -49,7 +51,9 @@ def test_the_progress_of_a_whole_dream(toy):
 def test_the_progress_of_a_film(screen, bar):
     with Progress(4, bar, disable=False) as progress:
         progress.on_frame(1)
-        assert progress.bar.n == progress.bar.initial == 1, "a frame of an earlier run takes no time now"
+        assert progress.bar.n == progress.bar.initial == 1, (
+            "a frame of an earlier run takes no time now"
+        )
         progress(step(0, 0.5, end="a" * 41))
         assert progress.bar.n == 1.5 and progress.done == 0.5
         assert f"{'a' * 39}…  38%|" in screen.getvalue() and "1.5 of 4 frames" in screen.getvalue()
@@ -70,14 +74,20 @@ def test_a_bar_shows_when_the_film_will_be_done(screen, bar):
         progress.bar._time = lambda: 3600 * hours
         progress.bar.start_t = progress.bar.last_print_t = 0
         progress.on_frame(40)
-        assert "00:00 elapsed" in last_line(screen) and "done" not in last_line(screen), "it cannot be known yet"
+        assert "00:00 elapsed" in last_line(screen) and "done" not in last_line(screen), (
+            "it cannot be known yet"
+        )
         for hours in range(1, 11):
             progress.on_frame(40 + hours)
         due = datetime.now() + timedelta(hours=50)
-        shown = [f"50:00:00 left, ready {day:%a %H:%M}" for day in (due, due - timedelta(minutes=1))]
+        shown = [
+            f"50:00:00 left, ready {day:%a %H:%M}" for day in (due, due - timedelta(minutes=1))
+        ]
         assert any(text in last_line(screen) for text in shown), last_line(screen)
         progress(step(0, 0.5, end="a" * 99))
-        assert re.search(r"50\.5 of 100 frames, .* left, ready \w{3} \d\d:\d\d", last_line(screen)), "all of it fits"
+        assert re.search(
+            r"50\.5 of 100 frames, .* left, ready \w{3} \d\d:\d\d", last_line(screen)
+        ), "all of it fits"
 
 
 def test_the_progress_of_a_film_of_unknown_length(screen, bar):
@@ -104,9 +114,16 @@ def test_encoding_has_a_bar_of_its_own(screen, bar):
     with Progress(4, bar, disable=False) as progress:
         progress.on_frame(4)  # an earlier run has made all of them
         progress.on_encode(0, 3)
-        assert progress.bar.n == 0 and "encoding   0%|" in last_line(screen) and "0 of 3 frames" in last_line(screen)
+        assert (
+            progress.bar.n == 0
+            and "encoding   0%|" in last_line(screen)
+            and "0 of 3 frames" in last_line(screen)
+        )
         progress.on_encode(1, 3)
-        assert re.search(r"encoding  33%\|.*\| 1 of 3 frames, 00:00 left, ready \w{3} \d\d:\d\d", last_line(screen))
+        assert re.search(
+            r"encoding  33%\|.*\| 1 of 3 frames, 00:00 left, ready \w{3} \d\d:\d\d",
+            last_line(screen),
+        )
         progress.on_encode(3, 3)
         assert "encoding 100%|" in last_line(screen)
     with Progress(4, disable=True) as progress:  # away from a terminal
@@ -134,10 +151,16 @@ def test_the_live_view_draws_in_one_place_and_seldom(monkeypatch):
     picture.observe(lambda change: drawn.append(change.new), "value")
     for i in range(10):
         view(Step(0, i, "both", (i + 1) / 10, lambda: rendered.append(1) or np.zeros((4, 6, 3))))
-    assert len(drawn) == 1 and drawn[0][:2] == b"\xff\xd8", "one JPEG in place, the others came too soon"
-    assert len(rendered) == 2, "a picture is made only when it is drawn: once on the way, once at the end"
+    assert len(drawn) == 1 and drawn[0][:2] == b"\xff\xd8", (
+        "one JPEG in place, the others came too soon"
+    )
+    assert len(rendered) == 2, (
+        "a picture is made only when it is drawn: once on the way, once at the end"
+    )
     assert cleared == [True]
     assert isinstance(shown[-1], IPython.display.Image) and shown[-2].data.startswith("both, ")
     stopped = dd.live_view()
     stopped(Step(0, 3, "both", 0.3, lambda: np.zeros((4, 6, 3)), stopped=True))
-    assert isinstance(shown[-1], IPython.display.Image) and cleared == [True, True], "Ctrl-C leaves a plain picture"
+    assert isinstance(shown[-1], IPython.display.Image) and cleared == [True, True], (
+        "Ctrl-C leaves a plain picture"
+    )

@@ -1,6 +1,8 @@
-"""Make .venv with pip in it, or say in one sentence why that cannot work here: python3 tools/make_venv.py
+"""Make .venv with pip in it, or say in one sentence why that cannot work here: python3
+tools/make_venv.py
 
-It needs no root, nor Debian's python3-venv. Old Pythons have to read this file, too, before it can refuse them.
+It needs no root, nor Debian's python3-venv. Old Pythons have to read this file, too,
+before it can refuse them.
 """
 
 import importlib
@@ -41,7 +43,9 @@ def find_problem() -> str:
         return "make builds Caffe, which needs Linux; here, use PyTorch: see 'Without Caffe' in README.md"
     libc, version = platform.libc_ver()
     if libc != "glibc" or tuple(map(int, version.split(".")[:2])) < OLDEST_GLIBC:
-        found = f"glibc {version}" if libc == "glibc" else "another C library, such as Alpine's musl"
+        found = (
+            f"glibc {version}" if libc == "glibc" else "another C library, such as Alpine's musl"
+        )
         return (
             f"deepdream needs a Linux with glibc 2.28 or newer, and this one has {found}, for which PyPI lacks "
             "OpenCV or PyAV; use Debian, Ubuntu or Fedora, or Docker: the Dockerfile begins with the commands"
@@ -69,21 +73,29 @@ def install_ensurepip() -> None:
     install = [["apt-get", "update"], ["apt-get", "install", "-y", package]]
     if os.geteuid() or not shutil.which("apt-get"):
         advice = " && ".join(f"sudo {' '.join(command)}" for command in install)
-        sys.exit(f"Python has neither pip nor ensurepip here; install one, then try again; on Debian: {advice}")
+        sys.exit(
+            f"Python has neither pip nor ensurepip here; install one, then try again; on Debian: {advice}"
+        )
     for command in install:
         run(command, f"{package} cannot be installed", stdout=subprocess.DEVNULL)
     importlib.invalidate_caches()
 
 
 def reach_pypi() -> None:
-    """Get the first of the packages that pip will want, with few retries: pip alone gives up after minutes."""
+    """Get the first of the packages that pip will want, with few retries: pip alone
+    gives up after minutes.
+    """
     with tempfile.TemporaryDirectory() as folder:
         download = ["download", "--quiet", "--no-deps", "--dest", folder, "hatchling"]
         run([PYTHON, "-m", "pip", *download], "nothing can be installed from PyPI")
 
 
 def run(command: list, problem: str, **options: object) -> None:
-    few = {"PIP_RETRIES": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "DEBIAN_FRONTEND": "noninteractive"}
+    few = {
+        "PIP_RETRIES": "1",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "DEBIAN_FRONTEND": "noninteractive",
+    }
     if subprocess.run(command, env={**os.environ, **few}, **options).returncode:
         sys.exit(f"deepdream: {problem}; the lines above say why")
 

@@ -1,8 +1,10 @@
-"""Write models/*/deploy.prototxt from the tables of the two papers: python tools/prototxt.py
+"""Write models/*/deploy.prototxt from the tables of the two papers: python
+tools/prototxt.py
 
-GoogLeNet: Szegedy et al., "Going deeper with convolutions", table 1 (arxiv.org/abs/1409.4842).
-SqueezeNet v1.1: Iandola et al. (arxiv.org/abs/1602.07360), as revised in github.com/forresti/SqueezeNet.
-Layer and blob names are the original ones, because weights are looked up by them.
+GoogLeNet: Szegedy et al., "Going deeper with convolutions", table 1
+(arxiv.org/abs/1409.4842). SqueezeNet v1.1: Iandola et al. (arxiv.org/abs/1602.07360),
+as revised in github.com/forresti/SqueezeNet. Layer and blob names are the original
+ones, because weights are looked up by them.
 """
 
 from pathlib import Path
@@ -20,27 +22,61 @@ INCEPTION = {
     "5b": (384, 192, 384, 48, 128, 128),
 }
 # name: squeeze 1x1, expand (1x1 and 3x3 each)
-FIRE = {2: (16, 64), 3: (16, 64), 4: (32, 128), 5: (32, 128), 6: (48, 192), 7: (48, 192), 8: (64, 256), 9: (64, 256)}
+FIRE = {
+    2: (16, 64),
+    3: (16, 64),
+    4: (32, 128),
+    5: (32, 128),
+    6: (48, 192),
+    7: (48, 192),
+    8: (64, 256),
+    9: (64, 256),
+}
 
 
 class Prototxt:
-    """Lines of a prototxt; each method adds one layer (a convolution with its ReLU) and returns its top's name."""
+    """Lines of a prototxt; each method adds one layer (a convolution with its ReLU) and
+    returns its top's name.
+    """
 
     def __init__(self, name: str, side: int) -> None:
         self.lines = [f'name: "{name}"']
-        self.layer("data", "Input", [], f"input_param {{ shape {{ dim: 10 dim: 3 dim: {side} dim: {side} }} }}")
+        self.layer(
+            "data",
+            "Input",
+            [],
+            f"input_param {{ shape {{ dim: 10 dim: 3 dim: {side} dim: {side} }} }}",
+        )
 
-    def layer(self, name: str, type: str, bottoms: list[str], params: str = "", top: str | None = None) -> str:
-        names = "".join(f'  bottom: "{bottom}"\n' for bottom in bottoms) + f'  top: "{top or name}"\n'
+    def layer(
+        self, name: str, type: str, bottoms: list[str], params: str = "", top: str | None = None
+    ) -> str:
+        names = (
+            "".join(f'  bottom: "{bottom}"\n' for bottom in bottoms) + f'  top: "{top or name}"\n'
+        )
         self.lines.append(
-            f'layer {{\n  name: "{name}"\n  type: "{type}"\n{names}' + (f"  {params}\n" if params else "") + "}"
+            f'layer {{\n  name: "{name}"\n  type: "{type}"\n{names}'
+            + (f"  {params}\n" if params else "")
+            + "}"
         )
         return top or name
 
-    def conv(self, name: str, bottom: str, outputs: int, kernel: int, relu: str, pad: int = 0, stride: int = 1) -> str:
+    def conv(
+        self,
+        name: str,
+        bottom: str,
+        outputs: int,
+        kernel: int,
+        relu: str,
+        pad: int = 0,
+        stride: int = 1,
+    ) -> str:
         extra = (f" pad: {pad}" if pad else "") + (f" stride: {stride}" if stride != 1 else "")
         self.layer(
-            name, "Convolution", [bottom], f"convolution_param {{ num_output: {outputs} kernel_size: {kernel}{extra} }}"
+            name,
+            "Convolution",
+            [bottom],
+            f"convolution_param {{ num_output: {outputs} kernel_size: {kernel}{extra} }}",
         )
         return self.layer(relu, "ReLU", [name], top=name)
 
@@ -60,7 +96,9 @@ def googlenet() -> str:
     x = net.pool("pool2/3x3_s2", x, "pool: MAX kernel_size: 3 stride: 2")
     for module, (n1, n3r, n3, n5r, n5, proj) in INCEPTION.items():
         if module in ("4a", "5a"):
-            x = net.pool(f"pool{int(module[0]) - 1}/3x3_s2", x, "pool: MAX kernel_size: 3 stride: 2")
+            x = net.pool(
+                f"pool{int(module[0]) - 1}/3x3_s2", x, "pool: MAX kernel_size: 3 stride: 2"
+            )
         name = f"inception_{module}/"
         one = net.conv(name + "1x1", x, n1, 1, name + "relu_1x1")
         three = net.conv(name + "3x3_reduce", x, n3r, 1, name + "relu_3x3_reduce")
@@ -71,8 +109,12 @@ def googlenet() -> str:
         pool = net.conv(name + "pool_proj", pool, proj, 1, name + "relu_pool_proj")
         x = net.layer(name + "output", "Concat", [one, three, five, pool])
     x = net.pool("pool5/7x7_s1", x, "pool: AVE kernel_size: 7 stride: 1")
-    x = net.layer("pool5/drop_7x7_s1", "Dropout", [x], "dropout_param { dropout_ratio: 0.4 }", top=x)
-    x = net.layer("loss3/classifier", "InnerProduct", [x], "inner_product_param { num_output: 1000 }")
+    x = net.layer(
+        "pool5/drop_7x7_s1", "Dropout", [x], "dropout_param { dropout_ratio: 0.4 }", top=x
+    )
+    x = net.layer(
+        "loss3/classifier", "InnerProduct", [x], "inner_product_param { num_output: 1000 }"
+    )
     net.layer("prob", "Softmax", [x])
     return "\n".join(net.lines) + "\n"
 

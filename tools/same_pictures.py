@@ -1,8 +1,10 @@
-"""Shows that a change of the code changes no picture: python tools/same_pictures.py OLD NEW
+"""Shows that a change of the code changes no picture: python tools/same_pictures.py OLD
+NEW
 
-OLD and NEW are two checkouts, such as one of the last release (`git worktree add ../old v0.1.0`) and this one. Six
-recipes are made by both, with both networks and both engines, small and with few steps, on this machine. The table says
-for each whether the pixels are the same to the bit; the exit status is 1 if any differ.
+OLD and NEW are two checkouts, such as one of the last release (`git worktree add ../old
+v0.1.0`) and this one. Six recipes are made by both, with both networks and both
+engines, small and with few steps, on this machine. The table says for each whether the
+pixels are the same to the bit; the exit status is 1 if any differ.
 """
 
 import argparse
@@ -19,14 +21,19 @@ import numpy as np
 from PIL import Image
 
 ENGINES = "caffe", "torch"
-# A layer for each recipe that names one; `reduce` is a convolution whose ReLU comes after it, in place.
+# A layer for each recipe that names one; `reduce` is a convolution whose ReLU comes
+# after it, in place.
 LAYERS = {
     "bvlc_googlenet": {
         "reduce": "inception_3b/5x5_reduce",
         "middle": "inception_4c/output",
         "low": "inception_3a/output",
     },
-    "squeezenet_v1.1": {"reduce": "fire4/squeeze1x1", "middle": "fire8/concat", "low": "fire3/concat"},
+    "squeezenet_v1.1": {
+        "reduce": "fire4/squeeze1x1",
+        "middle": "fire8/concat",
+        "low": "fire3/concat",
+    },
 }
 SMALL = "--width 200 --octaves 3 --seed 1"
 RECIPES = {
@@ -45,22 +52,40 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Compare the pictures that two checkouts make.")
     parser.add_argument("old", type=Path, help="a checkout")
     parser.add_argument("new", type=Path, help="another one")
-    parser.add_argument("--cache", type=Path, metavar="FILE", help="keep the hashes of OLD in this file, and do not "
-                        "make its pictures again; for one machine and one OLD only")  # fmt: skip
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="FILE",
+        help="keep the hashes of OLD in this file, and do not "
+        "make its pictures again; for one machine and one OLD only",
+    )
     args = parser.parse_args()
     old, new = check_checkout(args.old), check_checkout(args.new)
-    known: dict[str, str] = json.loads(args.cache.read_text()) if args.cache and args.cache.exists() else {}
+    known: dict[str, str] = (
+        json.loads(args.cache.read_text()) if args.cache and args.cache.exists() else {}
+    )
     row = "{:12} {:16} {:6}  {:13} {:13} {}".format
     print(row("recipe", "network", "engine", "old", "new", ""))
     different = 0
     for recipe, network, engine in product(RECIPES, LAYERS, ENGINES):
-        words = [*RECIPES[recipe].format(**LAYERS[network]).split(), "--model", network, "--engine", engine]
+        words = [
+            *RECIPES[recipe].format(**LAYERS[network]).split(),
+            "--model",
+            network,
+            "--engine",
+            engine,
+        ]
         key = " ".join(words)
         before = known.get(key) or make_picture(old, words)
         after = make_picture(new, words)
         is_same = before == after
         different += not is_same
-        print(row(recipe, network, engine, before[:12], after[:12], "same" if is_same else "DIFFERENT"), flush=True)
+        print(
+            row(
+                recipe, network, engine, before[:12], after[:12], "same" if is_same else "DIFFERENT"
+            ),
+            flush=True,
+        )
         if args.cache:
             known[key] = before
             args.cache.write_text(json.dumps(known, indent=1))
@@ -69,12 +94,15 @@ def main() -> int:
 
 
 def run_python(checkout: Path, arguments: list[str], folder: str) -> str:
-    """What this Python prints with these arguments, when it imports `deepdream` from the checkout.
+    """What this Python prints with these arguments, when it imports `deepdream` from
+    the checkout.
 
     One thread, so that sums are always added in the same order.
     """
     environment = os.environ | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True
+    )
     if done.returncode:
         raise SystemExit(f"{checkout}: {' '.join(arguments)} fails:\n{done.stderr}")
     return done.stdout
@@ -84,7 +112,9 @@ def check_checkout(path: Path) -> Path:
     """The full path of a checkout, whose package is really the one that is imported."""
     checkout = path.resolve()
     with tempfile.TemporaryDirectory() as folder:
-        found = run_python(checkout, ["-c", "import deepdream; print(deepdream.__file__)"], folder).strip()
+        found = run_python(
+            checkout, ["-c", "import deepdream; print(deepdream.__file__)"], folder
+        ).strip()
     if not Path(found).is_relative_to(checkout / "deepdream"):
         raise SystemExit(f"{checkout} is no checkout of deepdream: {found} is imported instead")
     return checkout

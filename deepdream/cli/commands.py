@@ -34,7 +34,9 @@ def run(args: argparse.Namespace) -> int:
             recipe = recipe | {"keys": keys.write(keys.KeyFile(recipe["keys"], recipe).keys)}
         for path in map(or_sample, table.all_files(recipe).values()):
             if os.path.exists(path) and os.path.samefile(path, args.out):
-                raise DreamError(f"{args.out} would be read and overwritten; choose another name for -o")
+                raise DreamError(
+                    f"{args.out} would be read and overwritten; choose another name for -o"
+                )
     return RUN[args.command](args)
 
 
@@ -44,7 +46,9 @@ def _dream(args: argparse.Namespace) -> int:
     return _make(args, make_dream if args.command == "dream" else make_drawing)
 
 
-def _make(args: argparse.Namespace, make: Callable[..., tuple[np.ndarray | None, dict[str, Any]]]) -> int:
+def _make(
+    args: argparse.Namespace, make: Callable[..., tuple[np.ndarray | None, dict[str, Any]]]
+) -> int:
     """Make a picture, with a bar, and save it."""
     from ..show import Progress
 
@@ -63,7 +67,9 @@ def _looks(args: argparse.Namespace) -> int:
             say(f"{look.name:16} {look.about}")
         return 0
     if not args.recipe["image"] or not args.out:
-        raise DreamError("a sheet of looks needs a picture and -o: `deepdream looks photo.jpg -o sheet.jpg`")
+        raise DreamError(
+            "a sheet of looks needs a picture and -o: `deepdream looks photo.jpg -o sheet.jpg`"
+        )
     return _make(args, make_looks)
 
 
@@ -79,7 +85,9 @@ def _look(args: argparse.Namespace) -> int:
 
 
 def _save(out: str, image: np.ndarray, carried: dict[str, Any], stopped_at: float | None) -> int:
-    """Save the picture, finished, or as far as it was when Ctrl-C stopped it; the exit status."""
+    """Save the picture, finished, or as far as it was when Ctrl-C stopped it; the exit
+    status.
+    """
     if stopped_at is None:
         save_image(out, image, carried)
         say(out)
@@ -104,9 +112,16 @@ def _film(args: argparse.Namespace) -> int:
     check_film(args.out, fps)
     film = plan_film(args.recipe)
     with Progress(frames=film.frames) as progress:
-        make_film(args.out, partial(film.make, progress), film.settings, film.frames, fps,
-                  restart=args.recipe["restart"], on_frame=progress.on_frame,
-                  on_encode=progress.on_encode)  # fmt: skip
+        make_film(
+            args.out,
+            partial(film.make, progress),
+            film.settings,
+            film.frames,
+            fps,
+            restart=args.recipe["restart"],
+            on_frame=progress.on_frame,
+            on_encode=progress.on_encode,
+        )
     say(args.out)
     return 0
 
@@ -125,11 +140,20 @@ def _video(args: argparse.Namespace) -> int:
     carried = settings_of(recipe, net)
     if recipe["preview"]:
         recipe, params, carried["preview"] = *preview_video(recipe, params), True
-    part = {name: recipe[name] for name in ("start", "stop", "stride", "width", "blend", "seed", "restart")}
+    part = {name: recipe[name] for name in ("start", "stop", "stride", "width", "blend", "restart")}
     last = min(recipe["stop"] or announced, announced)
     with Progress(frames=len(range(recipe["start"], last, recipe["stride"])) or None) as progress:
-        dream_video(net, recipe["source"], args.out, settings=carried, on_frame=progress.on_frame,
-                    on_encode=progress.on_encode, on_step=progress, **part, **params)  # fmt: skip
+        dream_video(
+            net,
+            recipe["source"],
+            args.out,
+            settings=carried,
+            on_frame=progress.on_frame,
+            on_encode=progress.on_encode,
+            on_step=progress,
+            **part,
+            **params,
+        )
     say(args.out)
     return 0
 
@@ -194,7 +218,9 @@ def _many(recipe: Recipe, jobs: list[dict[str, Any]]) -> dict[str, dict[str, Any
                 bar.update()
     except KeyboardInterrupt:
         done = sum(not report["error"] for report in reports.values())
-        raise KeyboardInterrupt(f"; {done} of {len(jobs)} pictures are there; the same command resumes") from None
+        raise KeyboardInterrupt(
+            f"; {done} of {len(jobs)} pictures are there; the same command resumes"
+        ) from None
     failed = sum(bool(report["error"]) for report in reports.values())
     there = sum(report.get("skipped", False) for report in reports.values())
     say(f"{len(reports) - there - failed} made, {there} were there, {failed} failed")
@@ -203,7 +229,9 @@ def _many(recipe: Recipe, jobs: list[dict[str, Any]]) -> dict[str, dict[str, Any
 
 @contextmanager
 def _open_report(path: str | None) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that adds one line of JSON to this file; it does nothing if there is no path."""
+    """A function that adds one line of JSON to this file; it does nothing if there is
+    no path.
+    """
 
     def write(report: dict[str, Any]) -> None:
         try:
@@ -251,7 +279,9 @@ def _serve(args: argparse.Namespace) -> int:
 
             webbrowser.open(url)
 
-    about = {name: args.recipe[name] for name in ("host", "port", "token", "at_once", "idle", "minutes")}
+    about = {
+        name: args.recipe[name] for name in ("host", "port", "token", "at_once", "idle", "minutes")
+    }
     serve(**about, on_ready=on_ready)
     return 0
 
@@ -301,7 +331,10 @@ def _layers(args: argparse.Namespace) -> int:
     row = "{:32} {:14} {:>20} {:>6}  {}".format
     say(row("layer", "type", "output", "sees", "climb"))
     for layer in layers:
-        name, sees = layer.name, "all" if fields[layer.name] == float("inf") else f"{fields[layer.name]:.0f}"
+        name, sees = (
+            layer.name,
+            "all" if fields[layer.name] == float("inf") else f"{fields[layer.name]:.0f}",
+        )
         climbs = name in climbable and shapes.fits(layers, name, size)
         say(row(name, layer.type, outputs.get(name, "too small"), sees, "yes" if climbs else "-"))
     return 0
@@ -326,12 +359,26 @@ def _models(args: argparse.Namespace) -> int:
             where = model.file(".caffemodel") or f"not here; {get}"
         except DreamError as error:
             where = error
-        say(f"{name}\n    {model.title}; default layer {model.default_layer}; licence: {model.licence}\n    {where}")
+        say(
+            f"{name}\n    {model.title}; default layer {model.default_layer}; licence: {model.licence}\n    {where}"
+        )
     return 0
 
 
 RUN: dict[str, Callable[[argparse.Namespace], int]] = {
-    "dream": _dream, "looks": _looks, "look": _look, "draw": _dream, "zoom": _film, "journey": _film,
-    "video": _video, "batch": _batch, "grid": _grid, "atlas": _atlas, "train": _train, "serve": _serve,
-    "replay": _replay, "layers": _layers, "models": _models,
-}  # fmt: skip
+    "dream": _dream,
+    "looks": _looks,
+    "look": _look,
+    "draw": _dream,
+    "zoom": _film,
+    "journey": _film,
+    "video": _video,
+    "batch": _batch,
+    "grid": _grid,
+    "atlas": _atlas,
+    "train": _train,
+    "serve": _serve,
+    "replay": _replay,
+    "layers": _layers,
+    "models": _models,
+}

@@ -1,7 +1,9 @@
-"""The command line: deepdream dream, looks, draw, zoom, journey, video, batch, grid, atlas, train, serve and others.
+"""The command line: deepdream dream, looks, draw, zoom, journey, video, batch, grid,
+atlas, train, serve and others.
 
-The parser is made from the table in settings.py. It only cuts the words apart: `parse` turns them into a recipe, which
-is checked there, and each command is a function of that recipe. Nothing else in the package prints.
+The parser is made from the table in settings.py. It only cuts the words apart: `parse`
+turns them into a recipe, which is checked there, and each command is a function of that
+recipe. Nothing else in the package prints.
 """
 
 import argparse
@@ -15,9 +17,11 @@ from .terminal import complain, open_streams, say, unprinted, warn
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; the exit status is 0, 1 if some pictures failed, 2 for bad input, 130 after Ctrl-C.
+    """Run one command; the exit status is 0, 1 if some pictures failed, 2 for bad
+    input, 130 after Ctrl-C.
 
-    It is also 1 if the name of what was made cannot be printed, but not because nobody reads it, as after `| head`.
+    It is also 1 if the name of what was made cannot be printed, but not because nobody
+    reads it, as after `| head`.
     """
     open_streams()
     warnings.showwarning = warn
@@ -36,13 +40,19 @@ def main(argv: list[str] | None = None) -> int:
         if not out_of_memory(error):
             raise
         rows = rows_of(args.command or "")
-        cures = {"batch": "; take a smaller --batch", "width": "; make the pictures smaller with --width"}
+        cures = {
+            "batch": "; take a smaller --batch",
+            "width": "; make the pictures smaller with --width",
+        }
         advice = next((cure for name, cure in cures.items() if name in rows), "")
         complain(f"there is not enough memory{advice}")
         return 2
     except KeyboardInterrupt as stop:
         complain(f"stopped{stop}")
         return 130
-    except (OSError, ImportError) as error:  # a file or a library that this machine does not let us read
+    except (
+        OSError,
+        ImportError,
+    ) as error:  # a file or a library that this machine does not let us read
         complain(DreamError(in_words(error)))
         return 2

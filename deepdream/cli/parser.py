@@ -17,26 +17,42 @@ PICTURE = "where the {} goes, .jpg or .png; it carries its settings"
 # What each command does, and what its -o takes; those without one make no recipe.
 COMMANDS = {
     "dream": ("dream a picture", PICTURE.format("dream")),
-    "looks": ("list the looks, recipes with a name; or show a picture in all of them", PICTURE.format("sheet")),
-    "look": ("show what the network sees in a picture: its classes, and the channels that answer most", ""),
+    "looks": (
+        "list the looks, recipes with a name; or show a picture in all of them",
+        PICTURE.format("sheet"),
+    ),
+    "look": (
+        "show what the network sees in a picture: its classes, and the channels that answer most",
+        "",
+    ),
     "draw": ("draw what the network means by a class, from noise", PICTURE.format("drawing")),
     "zoom": ("dream, enlarge, dream again: an endless zoom into a picture", FILM),
     "journey": ("zoom through the network's layers, from noise to whole animals", FILM),
     "video": ("dream over a film, without flicker, and keep its sound", FILM),
-    "batch": ("dream many pictures, on all cores or a cluster; what is already there is not made again",
-              "a folder, or the URL of one, for the dreams"),
-    "grid": ("dream a picture with all combinations of some settings, side by side: --layer, --iterations and others "
-             "take several values, a,b,c", PICTURE.format("sheet")),
-    "atlas": ("draw each channel of a layer from the same noise, and a page to search them",
-              "a folder for the pictures and their page, index.html"),
-    "train": ("train a network on pictures of your own, to dream of what they show",
-              "a folder for the network; give it to --model afterwards"),
+    "batch": (
+        "dream many pictures, on all cores or a cluster; what is already there is not made again",
+        "a folder, or the URL of one, for the dreams",
+    ),
+    "grid": (
+        "dream a picture with all combinations of some settings, side by side: --layer, --iterations and others "
+        "take several values, a,b,c",
+        PICTURE.format("sheet"),
+    ),
+    "atlas": (
+        "draw each channel of a layer from the same noise, and a page to search them",
+        "a folder for the pictures and their page, index.html",
+    ),
+    "train": (
+        "train a network on pictures of your own, to dream of what they show",
+        "a folder for the network; give it to --model afterwards",
+    ),
     "serve": ("open the studio, a page of knobs for people who do not program", ""),
-}  # fmt: skip
+}
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
-    """What these words of the command line say: `command`, `recipe` if it has one, `out`, and other arguments.
+    """What these words of the command line say: `command`, `recipe` if it has one,
+    `out`, and other arguments.
 
     Raises DreamError for words that make no sense.
     """
@@ -74,7 +90,9 @@ def read_given(args: argparse.Namespace, command: str) -> dict[str, Any]:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that knows its own options, takes none that is cut short, and raises a DreamError."""
+    """A parser that knows its own options, takes none that is cut short, and raises a
+    DreamError.
+    """
 
     def __init__(self, *args: Any, **about: Any) -> None:
         self.options: list[str] = []
@@ -98,13 +116,19 @@ def unrecognized(words: list[str], parser: Parser) -> DreamError:
     wrong = words[0].split("=")[0]
     if wrong.startswith("-"):
         return unknown("option", wrong, parser.options, f"`{parser.prog} --help` shows all of them")
-    return DreamError(f"unknown arguments: {shlex.join(words)}; `{parser.prog} --help` shows what is allowed")
+    return DreamError(
+        f"unknown arguments: {shlex.join(words)}; `{parser.prog} --help` shows what is allowed"
+    )
 
 
 @cache
 def make_parser() -> tuple[Parser, dict[str, Parser]]:
-    """(the parser of all commands, that of each). They store the words that are given for a setting under its name."""
-    parser = Parser("deepdream", description="Deep dreams of photographs, with Caffe and GoogLeNet, as in 2015.")
+    """(the parser of all commands, that of each). They store the words that are given
+    for a setting under its name.
+    """
+    parser = Parser(
+        "deepdream", description="Deep dreams of photographs, with Caffe and GoogLeNet, as in 2015."
+    )
     parser.add_argument("--version", action="version", version=table.VERSION)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for name, (does, out) in COMMANDS.items():
@@ -113,16 +137,40 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
             add_option(p, row)
         if out:
             p.add_argument("-o", "--out", required=name != "looks", help=out)
-    p = commands.add_parser("replay", help="show the command that made a picture or film, or run it again")
-    p.add_argument("file", metavar="FILE", help="what was made: .jpg, .png, .mp4, .webm, .gif, or a folder of frames")
-    p.add_argument("-o", "--out", help="run it again, and write this; options after FILE (--seed 5) replace its own")
-    p = commands.add_parser("layers", help="list a network's layers: shape, receptive field, whether a dream can climb "
-                            "it")  # fmt: skip
-    p.add_argument("--model", help="a network's name or a folder; without it, the one that `dream` takes")
-    p.add_argument("--size", metavar="WxH", help="size of the picture, such as 1024x575; without it, the network's own")
-    p = commands.add_parser("models", help="list the networks and where their weights are, or get weights")
+    p = commands.add_parser(
+        "replay", help="show the command that made a picture or film, or run it again"
+    )
+    p.add_argument(
+        "file",
+        metavar="FILE",
+        help="what was made: .jpg, .png, .mp4, .webm, .gif, or a folder of frames",
+    )
+    p.add_argument(
+        "-o",
+        "--out",
+        help="run it again, and write this; options after FILE (--seed 5) replace its own",
+    )
+    p = commands.add_parser(
+        "layers",
+        help="list a network's layers: shape, receptive field, whether a dream can climb it",
+    )
+    p.add_argument(
+        "--model", help="a network's name or a folder; without it, the one that `dream` takes"
+    )
+    p.add_argument(
+        "--size",
+        metavar="WxH",
+        help="size of the picture, such as 1024x575; without it, the network's own",
+    )
+    p = commands.add_parser(
+        "models", help="list the networks and where their weights are, or get weights"
+    )
     p.add_argument("action", nargs="?", choices=("list", "get"), default="list")
-    p.add_argument("name", nargs="?", help="the network; without it, list shows all, and get takes bvlc_googlenet")
+    p.add_argument(
+        "name",
+        nargs="?",
+        help="the network; without it, list shows all, and get takes bvlc_googlenet",
+    )
     return parser, commands.choices
 
 
@@ -130,7 +178,9 @@ def add_option(parser: argparse.ArgumentParser, row: Setting) -> None:
     """Add a row of the table to a command's parser."""
     about: dict[str, Any] = {"help": row.help.replace("%", "%%"), "default": argparse.SUPPRESS}
     if row.kind is bool:
-        parser.add_argument(row.option, dest=row.name, action="store_const", const=not row.default, **about)
+        parser.add_argument(
+            row.option, dest=row.name, action="store_const", const=not row.default, **about
+        )
         return
     if row.default not in (None, REQUIRED) and row.is_option:
         values = row.default if isinstance(row.default, list) else [row.default]

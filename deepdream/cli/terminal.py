@@ -1,4 +1,6 @@
-"""What is printed, and how: stdout and stderr where they are closed, full, or cannot spell a name."""
+"""What is printed, and how: stdout and stderr where they are closed, full, or cannot
+spell a name.
+"""
 
 import codecs
 import io
@@ -11,9 +13,11 @@ unprinted: list[str] = []  # why something could not be printed
 
 
 def say(text: object = "") -> None:
-    """Print a line, at once: all that a command prints goes through here, and what is wrong through `complain`.
+    """Print a line, at once: all that a command prints goes through here, and what is
+    wrong through `complain`.
 
-    If that fails, the work goes on, and nothing more is printed: Python would try again at the end.
+    If that fails, the work goes on, and nothing more is printed: Python would try again
+    at the end.
     """
     try:
         if text:
@@ -27,7 +31,9 @@ def say(text: object = "") -> None:
 
 
 def complain(text: object) -> None:
-    """Print a line to stderr, if that can be done: nothing must fail because nobody can read what is wrong."""
+    """Print a line to stderr, if that can be done: nothing must fail because nobody can
+    read what is wrong.
+    """
     try:
         print(f"deepdream: {one_line(str(text))}", file=sys.stderr, flush=True)
     except (OSError, ValueError):
@@ -39,15 +45,19 @@ def _nowhere() -> io.TextIOBase:
 
 
 def open_streams() -> None:
-    """Make stdout and stderr usable, also where they are closed, or cannot spell a file's name.
+    """Make stdout and stderr usable, also where they are closed, or cannot spell a
+    file's name.
 
-    Where one is closed, the next file that is opened would get its number, and whatever Caffe or ffmpeg complains of.
+    Where one is closed, the next file that is opened would get its number, and whatever
+    Caffe or ffmpeg complains of.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number, which is this one
+            os.set_inheritable(
+                os.open(os.devnull, os.O_RDWR), True
+            )  # it gets the lowest number, which is this one
         if name != "stdin" and getattr(sys, name) is None:
             setattr(sys, name, _nowhere())
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -55,7 +65,9 @@ def open_streams() -> None:
 
 
 def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
-    """For characters that cannot be printed: the bytes of a file's name that they stand for, or else such as \\xf6."""
+    """For characters that cannot be printed: the bytes of a file's name that they stand
+    for, or else such as \\xf6.
+    """
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-# {suffix: (codec of the picture, codec of the sound, options)}. With these options the loss can hardly be seen. (There
-# is no mbtree, because its AVX-512 code sometimes gives other bytes for pictures less than 200 pixels wide.)
+# {suffix: (codec of the picture, codec of the sound, options)}. With these options the
+# loss can hardly be seen. (There is no mbtree, because its AVX-512 code sometimes gives
+# other bytes for pictures less than 200 pixels wide.)
 FORMATS = {
     ".mp4": ("libx264", "aac", {"crf": "18", "preset": "medium", "x264-params": "mbtree=0"}),
     ".webm": ("libvpx-vp9", "libopus", {"crf": "24", "b": "0", "cpu-used": "2", "row-mt": "1"}),
@@ -38,19 +39,28 @@ FORMATS = {
 HERTZ = 48_000  # of the sound that is written
 BT709 = 1  # ffmpeg's number for these colours
 LIMITED = 1  # ffmpeg's number for brightness from 16 to 235
-Sound = tuple[str | Path, float | Fraction, float | Fraction]  # a film, and the start and end of a part, in seconds
+Sound = tuple[
+    str | Path, float | Fraction, float | Fraction
+]  # a film, and the start and end of a part, in seconds
 
 
 # Writing
 
 
-def save_film(path: str | Path, pictures: Iterable[np.ndarray], fps: float | Fraction = 25,
-              settings: dict[str, Any] | None = None, sound: Sound | None = None) -> None:  # fmt: skip
-    """Write pictures (H, W, 3) as they come: an .mp4 (H.264), .webm (VP9) or .gif, or a folder of frames.
+def save_film(
+    path: str | Path,
+    pictures: Iterable[np.ndarray],
+    fps: float | Fraction = 25,
+    settings: dict[str, Any] | None = None,
+    sound: Sound | None = None,
+) -> None:
+    """Write pictures (H, W, 3) as they come: an .mp4 (H.264), .webm (VP9) or .gif, or a
+    folder of frames.
 
-    A file is written whole or not at all. settings: are written into the film, see `read_settings`. sound: (film,
-    start, end) in seconds: this part of its sound is added. An .mp4 or .webm of odd size gets one more row or column,
-    and a warning says so.
+    A file is written whole or not at all. settings: are written into the film, see
+    `read_settings`. sound: (film, start, end) in seconds: this part of its sound is
+    added. An .mp4 or .webm of odd size gets one more row or column, and a warning says
+    so.
     """
     check_film(path, fps)
     path = Path(path)
@@ -64,7 +74,9 @@ def save_film(path: str | Path, pictures: Iterable[np.ndarray], fps: float | Fra
 
 
 def check_film(path: str | Path, fps: float | Fraction = 25) -> None:
-    """Raise a DreamError if a film could not be written: better before hours of dreaming than after them."""
+    """Raise a DreamError if a film could not be written: better before hours of
+    dreaming than after them.
+    """
     from av.codec import Codec
     from av.codec.codec import UnknownCodecError
 
@@ -72,26 +84,41 @@ def check_film(path: str | Path, fps: float | Fraction = 25) -> None:
     check("fps", fps)
     if is_folder(path):
         if os.path.lexists(path) and not os.path.isdir(path):
-            raise DreamError(f"cannot write frames to {path}: it is a file; name a folder, or {', '.join(FORMATS)}")
+            raise DreamError(
+                f"cannot write frames to {path}: it is a file; name a folder, or {', '.join(FORMATS)}"
+            )
         if not os.path.isdir(path.parent):
-            raise DreamError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+            raise DreamError(
+                f"cannot write {path}: there is no folder {path.parent}; make it first"
+            )
         check_place(path)
         return
     check_output(path, FORMATS, ", or have no dot in it, for a folder of frames")
-    check_place(path.with_name(f".deepdream-{path.stem}.frames"), path)  # longer than what is made beside it
+    check_place(
+        path.with_name(f".deepdream-{path.stem}.frames"), path
+    )  # longer than what is made beside it
     codec = FORMATS[path.suffix.lower()][0]
     if codec == "gif" and fps > 50:
         cure = "use fewer frames (of a film, every second one with --stride 2), or another format"
-        raise DreamError(f"{{setting}} is {fps:g}; a .gif shows at most 50 frames a second: {cure}", "fps")
+        raise DreamError(
+            f"{{setting}} is {fps:g}; a .gif shows at most 50 frames a second: {cure}", "fps"
+        )
     try:
         Codec(codec, "w")
     except UnknownCodecError:
         cure = "`pip install --force-reinstall --only-binary :all: av` brings it, or choose another format"
-        raise DreamError(f"cannot write the film {path}: this PyAV lacks the encoder {codec}; {cure}") from None
+        raise DreamError(
+            f"cannot write the film {path}: this PyAV lacks the encoder {codec}; {cure}"
+        ) from None
 
 
-def encode_film(path: Path, pictures: Iterator[np.ndarray], fps: float | Fraction, settings: dict[str, Any],
-                sound: Sound | None) -> None:  # fmt: skip
+def encode_film(
+    path: Path,
+    pictures: Iterator[np.ndarray],
+    fps: float | Fraction,
+    settings: dict[str, Any],
+    sound: Sound | None,
+) -> None:
     """As `save_film` for a file, but straight to that path."""
     import av
     from av.error import FFmpegError
@@ -102,8 +129,11 @@ def encode_film(path: Path, pictures: Iterator[np.ndarray], fps: float | Fractio
     if first is None:
         raise DreamError("a film needs at least one picture; there is none")
     try:
-        # With bitexact, the same frames give the same bytes. With faststart, a browser can play what it has so far.
-        muxing = {"fflags": "+bitexact"} | ({"movflags": "+faststart"} if codec == "libx264" else {})
+        # With bitexact, the same frames give the same bytes. With faststart, a browser
+        # can play what it has so far.
+        muxing = {"fflags": "+bitexact"} | (
+            {"movflags": "+faststart"} if codec == "libx264" else {}
+        )
         with av.open(f"file:{path}", "w", options=muxing) as film:
             film.metadata["comment"] = note
             stream: Any = film.add_stream(codec, rate=fps, options=options)
@@ -113,14 +143,22 @@ def encode_film(path: Path, pictures: Iterator[np.ndarray], fps: float | Fractio
         if isinstance(error, OSError):
             raise  # the disk is at fault; `whole` reports it
         size = f"{first.shape[1]}x{first.shape[0]}"
-        raise DreamError(f"{codec} fails on frames of {size} pixels ({error.strerror}); try another size") from None
+        raise DreamError(
+            f"{codec} fails on frames of {size} pixels ({error.strerror}); try another size"
+        ) from None
     if codec == "gif":
         _write_comment(path, note.encode())
 
 
-def _mux(film: "OutputContainer", stream: "VideoStream", frames: Iterator["VideoFrame"],
-         sounds: Iterator[tuple[float, "Packet"]]) -> None:  # fmt: skip
-    """Write frames and sound in the order of time, or else ffmpeg would keep all of one until the other comes."""
+def _mux(
+    film: "OutputContainer",
+    stream: "VideoStream",
+    frames: Iterator["VideoFrame"],
+    sounds: Iterator[tuple[float, "Packet"]],
+) -> None:
+    """Write frames and sound in the order of time, or else ffmpeg would keep all of one
+    until the other comes.
+    """
     time, packet = next(sounds, (math.inf, None))
     for frame in frames:
         while packet and time <= (frame.time or 0):
@@ -133,9 +171,12 @@ def _mux(film: "OutputContainer", stream: "VideoStream", frames: Iterator["Video
         time, packet = next(sounds, (math.inf, None))
 
 
-def _make_frames(stream: "VideoStream", first: np.ndarray, pictures: Iterator[np.ndarray],
-                 fps: Fraction) -> Iterator["VideoFrame"]:  # fmt: skip
-    """The pictures as the encoder needs them: in BT.709's planes, or for a .gif in up to 256 colours of their own."""
+def _make_frames(
+    stream: "VideoStream", first: np.ndarray, pictures: Iterator[np.ndarray], fps: Fraction
+) -> Iterator["VideoFrame"]:
+    """The pictures as the encoder needs them: in BT.709's planes, or for a .gif in up
+    to 256 colours of their own.
+    """
     import av
 
     check_image(first)
@@ -144,8 +185,15 @@ def _make_frames(stream: "VideoStream", first: np.ndarray, pictures: Iterator[np
     odd = (0, 0) if is_gif else (height % 2, width % 2)
     if any(odd):
         size = f"{width}x{height} -> {width + odd[1]}x{height + odd[0]}"
-        warnings.warn(f"H.264 and VP9 need even sizes: the last row or column is repeated, {size}", stacklevel=2)
-    stream.height, stream.width, stream.pix_fmt = height + odd[0], width + odd[1], "pal8" if is_gif else "yuv420p"
+        warnings.warn(
+            f"H.264 and VP9 need even sizes: the last row or column is repeated, {size}",
+            stacklevel=2,
+        )
+    stream.height, stream.width, stream.pix_fmt = (
+        height + odd[0],
+        width + odd[1],
+        "pal8" if is_gif else "yuv420p",
+    )
     if not is_gif:
         context = stream.codec_context
         context.color_range = LIMITED
@@ -154,7 +202,9 @@ def _make_frames(stream: "VideoStream", first: np.ndarray, pictures: Iterator[np
     for i, picture in enumerate(chain([first], pictures)):
         check_image(picture)
         if picture.shape != first.shape:
-            raise DreamError(f"frame {i} of the film is {picture.shape}, and those before it {first.shape}")
+            raise DreamError(
+                f"frame {i} of the film is {picture.shape}, and those before it {first.shape}"
+            )
         padded = np.pad(
             np.asarray(to_image(picture)), ((0, odd[0]), (0, odd[1]), (0, 0)), "edge"
         )  # (even h, even w, 3)
@@ -173,7 +223,9 @@ def _make_palette_filter(width: int, height: int, fps: Fraction) -> "Graph":
     from av.filter import Graph
 
     graph = Graph()
-    source = graph.add_buffer(width=width, height=height, format=VideoFormat("rgb24"), time_base=1 / fps)
+    source = graph.add_buffer(
+        width=width, height=height, format=VideoFormat("rgb24"), time_base=1 / fps
+    )
     split, sink = graph.add("split"), graph.add("buffersink")
     palette, use = graph.add("palettegen", "stats_mode=single"), graph.add("paletteuse", "new=1")
     source.link_to(split)
@@ -185,9 +237,16 @@ def _make_palette_filter(width: int, height: int, fps: Fraction) -> "Graph":
     return graph
 
 
-def _add_sound(film: "OutputContainer", codec: str, source: str | Path, start: float | Fraction,
-               end: float | Fraction) -> Iterator[tuple[float, "Packet"]]:  # fmt: skip
-    """Add a stream to `film` for the sound of `source` from `start` to `end`: its packets, each with its time."""
+def _add_sound(
+    film: "OutputContainer",
+    codec: str,
+    source: str | Path,
+    start: float | Fraction,
+    end: float | Fraction,
+) -> Iterator[tuple[float, "Packet"]]:
+    """Add a stream to `film` for the sound of `source` from `start` to `end`: its
+    packets, each with its time.
+    """
     with open_film(source) as container:
         if not container.streams.audio:
             return iter(())
@@ -197,9 +256,12 @@ def _add_sound(film: "OutputContainer", codec: str, source: str | Path, start: f
     return _time_sound(stream, source, start, end)
 
 
-def _time_sound(stream: "AudioStream", source: str | Path, start: float | Fraction,
-                end: float | Fraction) -> Iterator[tuple[float, "Packet"]]:  # fmt: skip
-    """(time in seconds, packet) for each packet; if something fails, the sound ends there, with a warning."""
+def _time_sound(
+    stream: "AudioStream", source: str | Path, start: float | Fraction, end: float | Fraction
+) -> Iterator[tuple[float, "Packet"]]:
+    """(time in seconds, packet) for each packet; if something fails, the sound ends
+    there, with a warning.
+    """
     from av.error import FFmpegError
 
     try:
@@ -209,8 +271,9 @@ def _time_sound(stream: "AudioStream", source: str | Path, start: float | Fracti
         warnings.warn(f"the sound of {source} ends early: {error}", stacklevel=2)
 
 
-def _encode_sound(stream: "AudioStream", source: str | Path, start: float | Fraction,
-                  end: float | Fraction) -> Iterator["Packet"]:  # fmt: skip
+def _encode_sound(
+    stream: "AudioStream", source: str | Path, start: float | Fraction, end: float | Fraction
+) -> Iterator["Packet"]:
     with open_film(source) as container:
         begin, until = begin_of(container) + start, begin_of(container) + end
         due = 0  # the number of the next sample
@@ -221,7 +284,9 @@ def _encode_sound(stream: "AudioStream", source: str | Path, start: float | Frac
             if resampler is None or kind != _kind(frame):
                 kind, resampler = _kind(frame), _make_resampler(stream)
             at = round((frame.time - begin) * HERTZ)
-            if at < due - HERTZ // 10:  # the clock steps back, for example because films were joined
+            if (
+                at < due - HERTZ // 10
+            ):  # the clock steps back, for example because films were joined
                 continue
             for resampled in resampler.resample(frame):
                 resampled.pts, resampled.time_base = max(at, due), Fraction(1, HERTZ)
@@ -242,8 +307,13 @@ def _make_resampler(stream: "AudioStream") -> Any:
 
 
 def _write_comment(path: Path, note: bytes) -> None:
-    """Put a comment into a .gif, after its header, where other programs expect it; ffmpeg writes none."""
-    blocks = b"".join(bytes([len(block)]) + block for block in (note[i : i + 255] for i in range(0, len(note), 255)))
+    """Put a comment into a .gif, after its header, where other programs expect it;
+    ffmpeg writes none.
+    """
+    blocks = b"".join(
+        bytes([len(block)]) + block
+        for block in (note[i : i + 255] for i in range(0, len(note), 255))
+    )
     copy = path.with_suffix(".copy")
     try:
         with open(path, "rb") as film, open(copy, "wb") as out:

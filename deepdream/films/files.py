@@ -1,4 +1,6 @@
-"""Films in and out: read any that ffmpeg reads, write .mp4, .webm, .gif or a folder of frames."""
+"""Films in and out: read any that ffmpeg reads, write .mp4, .webm, .gif or a folder of
+frames.
+"""
 
 import os
 import re
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
 
-# What is read, by ffmpeg's names: no playlists, for these can name other files of this machine.
+# What is read, by ffmpeg's names: no playlists, for these can name other files of this
+# machine.
 FILMS = (
     "3gp,apng,asf,av1,avi,dv,f4v,fits,flv,gif,gxf,h264,hevc,image2,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nut,"
     "ogg,rm,vc1,vob,webm,webp_pipe,wtv,yuv4mpegpipe"
@@ -31,12 +34,20 @@ WIDEST = 16_384  # pixels; H.264 and VP9 allow no more
 # Reading
 
 
-def read_film(path: str | Path, start: int = 0, stop: int | None = None, stride: int = 1, width: int | None = None,
-              done: int = 0) -> Iterator[np.ndarray]:  # fmt: skip
-    """The pictures of any film that ffmpeg reads, (H, W, 3) float32, RGB, 0..255, at even distances in time.
+def read_film(
+    path: str | Path,
+    start: int = 0,
+    stop: int | None = None,
+    stride: int = 1,
+    width: int | None = None,
+    done: int = 0,
+) -> Iterator[np.ndarray]:
+    """The pictures of any film that ffmpeg reads, (H, W, 3) float32, RGB, 0..255, at
+    even distances in time.
 
-    start, stop, stride: as of a range, in frames. width: in pixels. done: leave out the first so many pictures. Raises
-    DreamError if the file is no film; a damaged film gives what can be decoded, and a warning that says how much it is.
+    start, stop, stride: as of a range, in frames. width: in pixels. done: leave out the
+    first so many pictures. Raises DreamError if the file is no film; a damaged film
+    gives what can be decoded, and a warning that says how much it is.
     """
     check_range(start, stop, stride, width)
     size = None
@@ -48,12 +59,14 @@ def read_film(path: str | Path, start: int = 0, stop: int | None = None, stride:
                 yield picture
 
 
-def follow_film(path: str | Path, start: int = 0, stride: int = 1, width: int | None = None,
-                done: int = 0) -> Iterator[np.ndarray]:  # fmt: skip
-    """The pictures of a film that goes along with another, which is read from `start` in the same strides.
+def follow_film(
+    path: str | Path, start: int = 0, stride: int = 1, width: int | None = None, done: int = 0
+) -> Iterator[np.ndarray]:
+    """The pictures of a film that goes along with another, which is read from `start`
+    in the same strides.
 
-    As `read_film`, but the very last picture of the film comes once more at the end, even if `start` is after it: it is
-    the one that stays if the other film is longer.
+    As `read_film`, but the very last picture of the film comes once more at the end,
+    even if `start` is after it: it is the one that stays if the other film is longer.
     """
     wanted, size = start + stride * done, None
     for i, (frame, aspect) in enumerate(_select(path, 0, None, 1)):
@@ -67,9 +80,11 @@ def follow_film(path: str | Path, start: int = 0, stride: int = 1, width: int | 
 
 
 def is_film(path: str | Path) -> bool:
-    """Whether a file is a film and not a still picture: a .gif of several frames, or what Pillow cannot open.
+    """Whether a file is a film and not a still picture: a .gif of several frames, or
+    what Pillow cannot open.
 
-    What is missing, or is broken and has the name of a picture, is none: `load_image` says what is wrong with it.
+    What is missing, or is broken and has the name of a picture, is none: `load_image`
+    says what is wrong with it.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -89,7 +104,9 @@ def is_film(path: str | Path) -> bool:
 
 
 def film_about(path: str | Path) -> tuple[Fraction, int, str]:
-    """(frames a second, about how many frames, 0 if the file does not say, the comment in the file) of a film."""
+    """(frames a second, about how many frames, 0 if the file does not say, the comment
+    in the file) of a film.
+    """
     with open_film(path) as container:
         comments = [text for name, text in container.metadata.items() if name.lower() == "comment"]
         return _fps(container), _count_announced(container), comments[0] if comments else ""
@@ -102,7 +119,9 @@ def film_size(path: str | Path) -> tuple[int, int]:
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """The settings that a picture, a film or a folder of frames carries; empty if there are none."""
+    """The settings that a picture, a film or a folder of frames carries; empty if there
+    are none.
+    """
     path = Path(path)
     if path.suffix.lower() in (".mp4", ".webm"):
         return from_json(film_about(path)[2])
@@ -118,13 +137,22 @@ def check_range(start: int, stop: int | None, stride: int, width: int | None = N
     for name, value in {"start": start, "stop": stop, "stride": stride, "width": width}.items():
         check(name, value)
     if stop is not None and stop <= start:
-        raise DreamError(f"{{setting}} is {stop}; it must be a frame's number above start, which is {start}", "stop")
+        raise DreamError(
+            f"{{setting}} is {stop}; it must be a frame's number above start, which is {start}",
+            "stop",
+        )
     if width is not None and width > WIDEST:
-        raise DreamError(f"{{setting}} is {width}; a film can be at most {WIDEST} pixels wide", "width")
+        raise DreamError(
+            f"{{setting}} is {width}; a film can be at most {WIDEST} pixels wide", "width"
+        )
 
 
-def _select(path: str | Path, start: int, stop: int | None, stride: int) -> Iterator[tuple["VideoFrame", Fraction]]:
-    """The frames of this range of a film, and the ratio of a pixel's width to its height."""
+def _select(
+    path: str | Path, start: int, stop: int | None, stride: int
+) -> Iterator[tuple["VideoFrame", Fraction]]:
+    """The frames of this range of a film, and the ratio of a pixel's width to its
+    height.
+    """
     errors: list[str] = []
     n = 0
     with open_film(path) as container:
@@ -141,9 +169,13 @@ def _select(path: str | Path, start: int, stop: int | None, stride: int) -> Iter
         raise DreamError(f"cannot read the film {path}: not one frame of it can be decoded{why}")
     if errors or n < announced - max(1, announced // 50):
         of = f" of about {announced}" if announced else ""
-        warnings.warn(f"{path} is damaged or breaks off: {n}{of} frames can be shown{why}", stacklevel=3)
+        warnings.warn(
+            f"{path} is damaged or breaks off: {n}{of} frames can be shown{why}", stacklevel=3
+        )
     if n <= start:
-        raise DreamError(f"{{setting}} is {start}; {path} has {n} frames, so it must be at most {n - 1}", "start")
+        raise DreamError(
+            f"{{setting}} is {start}; {path} has {n} frames, so it must be at most {n - 1}", "start"
+        )
 
 
 def _decode(container: "InputContainer", errors: list[str]) -> Iterator["VideoFrame"]:
@@ -169,13 +201,19 @@ def _decode(container: "InputContainer", errors: list[str]) -> Iterator["VideoFr
         yield from frames
 
 
-def _space_evenly(frames: Iterable["VideoFrame"], container: "InputContainer") -> Iterator["VideoFrame"]:
-    """One frame for each tick of the film's clock: if time passes without a frame, the one before is still seen."""
+def _space_evenly(
+    frames: Iterable["VideoFrame"], container: "InputContainer"
+) -> Iterator["VideoFrame"]:
+    """One frame for each tick of the film's clock: if time passes without a frame, the
+    one before is still seen.
+    """
     fps, first = _fps(container), begin_of(container)
     tick, shown = 0, None
     for frame in frames:
         at = tick if frame.time is None else round((frame.time - first) * fps)
-        if not tick - 1 <= at <= tick + 10 * fps:  # the clock was set again, for example because films were joined
+        if (
+            not tick - 1 <= at <= tick + 10 * fps
+        ):  # the clock was set again, for example because films were joined
             first, at = (frame.time or 0) - tick / fps, tick
         while tick <= at:
             yield frame if tick == at or shown is None else shown
@@ -203,7 +241,9 @@ def open_film(path: str | Path) -> Iterator["InputContainer"]:
 
 
 def _fraction(number: Any) -> Fraction:
-    """A Fraction of what PyAV gives: a Fraction, or since version 19 a class of its own."""
+    """A Fraction of what PyAV gives: a Fraction, or since version 19 a class of its
+    own.
+    """
     return Fraction(number.numerator, number.denominator)
 
 
@@ -232,21 +272,32 @@ def begin_of(container: "InputContainer") -> Fraction | int:
     return stream.start_time * stream.time_base if stream.start_time and stream.time_base else 0
 
 
-def _to_picture(frame: "VideoFrame", aspect: Fraction, width: int | None, size: tuple[int, int] | None) -> np.ndarray:
+def _to_picture(
+    frame: "VideoFrame", aspect: Fraction, width: int | None, size: tuple[int, int] | None
+) -> np.ndarray:
     """A frame, upright, as (H, W, 3) float32.
 
-    size: (width, height). Without it, the picture gets this width; without a width, it keeps its own.
+    size: (width, height). Without it, the picture gets this width; without a width, it
+    keeps its own.
     """
     from PIL import Image
 
     image = Image.fromarray(frame.to_ndarray(format="rgb24"))
     if aspect != 1:
-        image = image.resize((max(1, round(image.width * aspect)), image.height), Image.Resampling.LANCZOS)
+        image = image.resize(
+            (max(1, round(image.width * aspect)), image.height), Image.Resampling.LANCZOS
+        )
     image = Image.fromarray(np.rot90(np.asarray(image), frame.rotation // 90))
     if size is None:
-        size = width or image.width, max(1, round(image.height * (width or image.width) / image.width))
+        size = (
+            width or image.width,
+            max(1, round(image.height * (width or image.width) / image.width)),
+        )
         if width and size[1] > WIDEST:
-            raise DreamError(f"{{setting}} is {width}; that makes {size[1]} pixels of height, above {WIDEST}", "width")
+            raise DreamError(
+                f"{{setting}} is {width}; that makes {size[1]} pixels of height, above {WIDEST}",
+                "width",
+            )
     if image.size != size:
         image = image.resize(size, Image.Resampling.LANCZOS)
     return np.asarray(image, np.float32)

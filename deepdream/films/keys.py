@@ -1,6 +1,8 @@
-"""Keys: what the settings of a film are at some of its frames, and what follows for the frames between.
+"""Keys: what the settings of a film are at some of its frames, and what follows for the
+frames between.
 
-A key file says it in TOML, or in the same form in JSON. Settings have their names on the command line, or in Python:
+A key file says it in TOML, or in the same form in JSON. Settings have their names on
+the command line, or in Python:
 
     [0]
     layer = "conv2/3x3"
@@ -40,12 +42,18 @@ MOTION = "scale", "rotate", "shift", "to"
 # The settings that may change within a film.
 KEYED = (
     *("look", *looks.GOALS, *MOTION, "mask"),
-    *(row.name for row in rows_of("zoom").values() if row.passed and row.name != "tile"),
+    *(
+        row.name
+        for row in rows_of("zoom").values()
+        if "deepdream" in row.to and row.name not in ("tile", "seed")
+    ),
 )
 
 
 def at(keys: Keys, name: str, frame: int) -> Any:
-    """The value of a setting at a frame: numbers change smoothly from key to key, all else at its key."""
+    """The value of a setting at a frame: numbers change smoothly from key to key, all
+    else at its key.
+    """
     before, after = around(keys, name, frame)
     value = keys[before][name]
     if after is None:
@@ -61,13 +69,19 @@ def ease(t: float) -> float:
 
 
 def around(keys: Keys, name: str, frame: int) -> tuple[int, int | None]:
-    """(the last key before this frame, or at it, that has the setting; the next such key, or None)"""
+    """(the last key before this frame, or at it, that has the setting; the next such
+    key, or None)
+    """
     having = [key for key in keys if name in keys[key]]
-    return max(key for key in having if key <= frame), min((key for key in having if key > frame), default=None)
+    return max(key for key in having if key <= frame), min(
+        (key for key in having if key > frame), default=None
+    )
 
 
 def _mix(a: Any, b: Any, share: float) -> Any:
-    """What is between two values; a if they are not numbers, or arrays or lists of numbers."""
+    """What is between two values; a if they are not numbers, or arrays or lists of
+    numbers.
+    """
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return [_mix(x, y, share) for x, y in zip(a, b)]
     numbers = int, float, np.number, np.ndarray
@@ -77,21 +91,29 @@ def _mix(a: Any, b: Any, share: float) -> Any:
 
 
 class KeyFile:
-    """A key file that was read. keys: what it says, by the names in Python, with the settings of looks in their place.
+    """A key file that was read. keys: what it says, by the names in Python, with the
+    settings of looks in their place.
 
     Raises DreamError, with the line, for what cannot be read or is not allowed.
     """
 
     def __init__(self, words: str, base: Recipe) -> None:
-        """words: the path of a .toml or .json file, or JSON itself. base: the recipe of the film."""
+        """words: the path of a .toml or .json file, or JSON itself. base: the recipe of
+        the film.
+        """
         is_text = words.lstrip().startswith("{")
         self.name, self.text = ("--keys", words) if is_text else (words, _read_text(words))
-        self.names: dict[tuple[int, str], str] = {}  # {(frame, setting in Python): its name in the file}
+        self.names: dict[
+            tuple[int, str], str
+        ] = {}  # {(frame, setting in Python): its name in the file}
         self.keys: Keys = {}
         tables = self._parse(is_json=is_text or words.lower().endswith(".json"))
         for heading, given in tables.items():
             if not re.fullmatch("[0-9]{1,9}", heading):
-                raise self._error(f"{heading!r} is no key; a key has the number of its frame, such as [100]", heading)
+                raise self._error(
+                    f"{heading!r} is no key; a key has the number of its frame, such as [100]",
+                    heading,
+                )
             if int(heading) in self.keys:
                 raise self._error(f"frame {int(heading)} has two keys", heading)
             self.keys[int(heading)] = self._read_key(int(heading), given, base)
@@ -105,7 +127,9 @@ class KeyFile:
                 return tomllib.loads(self.text)
             tables = json.loads(self.text, object_pairs_hook=_without_repeats)
         except json.JSONDecodeError as error:
-            raise DreamError(f"{self.name}, line {error.lineno}: this is not JSON: {error.msg}") from None
+            raise DreamError(
+                f"{self.name}, line {error.lineno}: this is not JSON: {error.msg}"
+            ) from None
         except tomllib.TOMLDecodeError as error:
             what, _, place = str(error).partition(" (at ")
             line = re.match("line ([0-9]+)", place)
@@ -122,19 +146,28 @@ class KeyFile:
         if not isinstance(given, dict):
             raise self._error(f"a key holds settings, such as zoom = 0.1, and not {given!r}", frame)
         rows = rows_of("zoom")
-        by_name = {spelling.lstrip("-"): name for name in KEYED
-                   for spelling in (rows[name].option, rows[name].alias or name, name)}  # fmt: skip
+        by_name = {
+            spelling.lstrip("-"): name
+            for name in KEYED
+            for spelling in (rows[name].option, rows[name].alias or name, name)
+        }
         key: dict[str, Any] = {}
         for written, value in given.items():
             if written not in by_name:
                 shown = dict.fromkeys(option(name, "zoom").lstrip("-") for name in KEYED)
-                raise self._error(str(unknown("setting", written, shown, "a key has no others")), frame, written)
+                raise self._error(
+                    str(unknown("setting", written, shown, "a key has no others")), frame, written
+                )
             name = by_name[written]
             self.names[frame, name] = written
             if name in key:
-                raise self._error(f"{written} is there twice, under two of its names", frame, written)
+                raise self._error(
+                    f"{written} is there twice, under two of its names", frame, written
+                )
             if value is None:
-                raise self._error(f"{written} is null; leave it out, or give it a value", frame, written)
+                raise self._error(
+                    f"{written} is null; leave it out, or give it a value", frame, written
+                )
             with self.line(frame, name):
                 check(name, value, "zoom")
             key[name] = value
@@ -142,7 +175,8 @@ class KeyFile:
             with self.line(frame, "look"):
                 look = looks.begin({"model": base["model"]} | key)
             del look["model"]
-            # A look begins where the command line does, not with what the look before it left.
+            # A look begins where the command line does, not with what the look before
+            # it left.
             key = {name: base[name] for name in _looked() - {*looks.GOALS}} | look
         if "guide" in key:  # without a layer, it has the film's
             return {"objective": None} | key
@@ -155,30 +189,46 @@ class KeyFile:
 
     @contextmanager
     def line(self, frame: int, name: str = "") -> Iterator[None]:
-        """Add the line of a key, or of one of its settings, to a DreamError that is raised in this block."""
+        """Add the line of a key, or of one of its settings, to a DreamError that is
+        raised in this block.
+        """
         try:
             yield
         except DreamError as error:
-            wrong = self.names.get((frame, error.setting or ""), option(error.setting or "", "zoom").lstrip("-"))
+            wrong = self.names.get(
+                (frame, error.setting or ""), option(error.setting or "", "zoom").lstrip("-")
+            )
             written = self.names.get((frame, name or error.setting or ""), "")
             raise self._error(error.named(wrong), frame, written) from None
 
 
 def write(keys: Mapping[int, Mapping[str, Any]]) -> str:
     """Keys as a film's recipe records them: JSON in one line, which `KeyFile` reads."""
-    # In the order of KEYED, which is the same in every process: the order of a look's settings is not.
-    return json.dumps({str(frame): {name: given[name] for name in KEYED if given.get(name) is not None}
-                       for frame, given in keys.items()})  # fmt: skip
+    # In the order of KEYED, which is the same in every process: the order of a look's
+    # settings is not.
+    return json.dumps(
+        {
+            str(frame): {name: given[name] for name in KEYED if given.get(name) is not None}
+            for frame, given in keys.items()
+        }
+    )
 
 
 def _looked() -> set[str]:
     """The settings that some look has."""
-    return {name for look in looks.read().values() for says in (look.common, *look.networks.values()) for name in says}
+    return {
+        name
+        for look in looks.read().values()
+        for says in (look.common, *look.networks.values())
+        for name in says
+    }
 
 
 def _read_text(path: str) -> str:
     if not path.lower().endswith((".toml", ".json")):
-        raise DreamError(f"{{setting}} is {path!r}; it must be the path of a .toml or .json file", "keys")
+        raise DreamError(
+            f"{{setting}} is {path!r}; it must be the path of a .toml or .json file", "keys"
+        )
     if fault := why_unreadable(path):
         raise DreamError(f"cannot read the keys {path}: {fault}")
     try:
@@ -198,7 +248,9 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _find_line(text: str, heading: str, name: str) -> int:
-    """The number of the line, from 1, where a key begins, or one of its settings is given."""
+    """The number of the line, from 1, where a key begins, or one of its settings is
+    given.
+    """
     lines = text.splitlines()
     begins = re.compile(
         rf"""\s*(\[[\s\[]*["']?{re.escape(heading)}["']?\s*[\].]|["'{{\s]*{re.escape(heading)}["']?\s*[:=.])"""
@@ -215,7 +267,8 @@ def _find_line(text: str, heading: str, name: str) -> int:
 def check_key(
     net: Net, frame: np.ndarray, number: int, given: Mapping[str, Any], dream_params: dict[str, Any]
 ) -> dict[str, Any]:
-    """One key of a film as `zoom` uses it: checked, its goal an Objective, its mask (H, W) as large as the frames.
+    """One key of a film as `zoom` uses it: checked, its goal an Objective, its mask (H,
+    W) as large as the frames.
 
     Raises DreamError for what `zoom` with these `dream_params` could not dream.
     """
@@ -225,7 +278,12 @@ def check_key(
     for name, value in given.items():
         if name not in KEYED or name in ("look", "guide"):
             allowed = [name for name in KEYED if name not in ("look", "guide")]
-            raise unknown("setting", name, allowed, "a key has no others; looks and guides by name are for key files")
+            raise unknown(
+                "setting",
+                name,
+                allowed,
+                "a key has no others; looks and guides by name are for key files",
+            )
         if name == "mask":
             key[name] = whole_mask(value, frame)
         elif name not in ("end", "objective"):
@@ -235,18 +293,32 @@ def check_key(
         key["objective"] = goal_of(given)
     if key.get("to") is not None:
         to_pixels(key["to"], frame.shape[:2])
-    prepare(net, frame, **dream_params | {name: value for name, value in key.items() if name not in MOTION})
+    prepare(
+        net,
+        frame,
+        **dream_params | {name: value for name, value in key.items() if name not in MOTION},
+    )
     return key
 
 
-def complete_keys(net: Net, frame: np.ndarray, keys: Keys, motion: dict[str, Any], dream_params: dict[str, Any],
-              end: int | None) -> Keys:  # fmt: skip
-    """The keys as `zoom` uses them, with one at frame 0 that has all settings that are about motion, or in other keys.
+def complete_keys(
+    net: Net,
+    frame: np.ndarray,
+    keys: Keys,
+    motion: dict[str, Any],
+    dream_params: dict[str, Any],
+    end: int | None,
+) -> Keys:
+    """The keys as `zoom` uses them, with one at frame 0 that has all settings that are
+    about motion, or in other keys.
 
-    end: the frame at which all are back at what they were at first, if the film is a loop.
+    end: the frame at which all are back at what they were at first, if the film is a
+    loop.
     """
     given = keys | {0: motion | keys.get(0, {})}
-    complete = {number: check_key(net, frame, number, key, dream_params) for number, key in given.items()}
+    complete = {
+        number: check_key(net, frame, number, key, dream_params) for number, key in given.items()
+    }
     first = complete[0]
     for name in {name for key in complete.values() for name in key} - first.keys():
         if name == "objective":
@@ -256,20 +328,28 @@ def complete_keys(net: Net, frame: np.ndarray, keys: Keys, motion: dict[str, Any
         else:
             first[name] = dream_params.get(name, ROWS[name].default)
     if end is not None:
-        complete = {number: key for number, key in complete.items() if number < end} | {end: first | {"to": None}}
+        complete = {number: key for number, key in complete.items() if number < end} | {
+            end: first | {"to": None}
+        }
     complete = dict(sorted(complete.items()))
     _check_octaves(net, frame, complete, dream_params)
     return complete
 
 
 def _check_octaves(net: Net, frame: np.ndarray, keys: Keys, dream_params: dict[str, Any]) -> None:
-    """Raise a DreamError for octaves that become too small from one key to the next, where both settings change."""
+    """Raise a DreamError for octaves that become too small from one key to the next,
+    where both settings change.
+    """
     if not keys[0].keys() & {"octave_n", "octave_scale"}:
         return
 
     def octaves(i: int) -> dict[str, Any]:
-        return {name: at(keys, name, i) if name in keys[0] else dream_params.get(name, ROWS[name].default)
-                for name in ("octave_n", "octave_scale")}  # fmt: skip
+        return {
+            name: at(keys, name, i)
+            if name in keys[0]
+            else dream_params.get(name, ROWS[name].default)
+            for name in ("octave_n", "octave_scale")
+        }
 
     def depth(i: int) -> float:
         return (octaves(i)["octave_n"] - 1) * math.log(octaves(i)["octave_scale"])
@@ -279,7 +359,9 @@ def _check_octaves(net: Net, frame: np.ndarray, keys: Keys, dream_params: dict[s
         goals = {}
         if "objective" in keys[0]:
             before, after = around(keys, "objective", here)
-            goals["objective"] = keys[before]["objective"] + (keys[after]["objective"] if after else 0)
+            goals["objective"] = keys[before]["objective"] + (
+                keys[after]["objective"] if after else 0
+            )
         try:
             prepare(net, frame, **dream_params | octaves(deepest) | goals)
         except DreamError as error:
@@ -287,24 +369,34 @@ def _check_octaves(net: Net, frame: np.ndarray, keys: Keys, dream_params: dict[s
 
 
 def goal_of(given: Mapping[str, Any]) -> Objective:
-    """What to climb, of a key or of `deepdream`'s parameters, as an Objective, which can fade into another."""
+    """What to climb, of a key or of `deepdream`'s parameters, as an Objective, which
+    can fade into another.
+    """
     objective = given.get("objective", objective_L2)
     if isinstance(objective, str):
         return parse(objective)
     if objective is objective_L2:
         return L2(given.get("end", "inception_4c/output"))
     if not isinstance(objective, Objective):
-        raise DreamError("an objective that is a function cannot fade into another; take one that can be added")
+        raise DreamError(
+            "an objective that is a function cannot fade into another; take one that can be added"
+        )
     return objective
 
 
 def whole_mask(mask: Any, frame: np.ndarray) -> np.ndarray:
     """A mask, or None for none, as large as a frame: (H, W), 0..1."""
-    return np.ones(frame.shape[:2], np.float32) if mask is None else resized(grey(mask), *frame.shape[:2])
+    return (
+        np.ones(frame.shape[:2], np.float32)
+        if mask is None
+        else resized(grey(mask), *frame.shape[:2])
+    )
 
 
 def to_pixels(to: tuple[float, float], size: tuple[int, int]) -> tuple[float, float]:
-    """A point (x, y) of a picture of this size (H, W), in pixels or in shares of the sides: (down, right) in pixels."""
+    """A point (x, y) of a picture of this size (H, W), in pixels or in shares of the
+    sides: (down, right) in pixels.
+    """
     (x, y), (height, width) = to, size
     if max(x, y) <= 1:
         return y * height, x * width

@@ -1,4 +1,6 @@
-"""Films that take hours: made frame by frame, and resumed where an earlier run was stopped or killed."""
+"""Films that take hours: made frame by frame, and resumed where an earlier run was
+stopped or killed.
+"""
 
 import hashlib
 import math
@@ -21,21 +23,32 @@ from .files import check_range, film_about, follow_film, frame_path, is_film, is
 from .resume import RESTART, STATE, clear, reserve, resume
 from .video import SteadyFrame, is_one, steady
 
-# Called with how many frames are finished and with what it yielded last, it yields the rest: for each frame a tuple of
-# the picture (H, W, 3) and what else the next frame needs.
+# Called with how many frames are finished and with what it yielded last, it yields the
+# rest: for each frame a tuple of the picture (H, W, 3) and what else the next frame
+# needs.
 Make = Callable[..., Iterator[tuple]]
 
 
-def make_film(out: str | Path, make: Make, settings: dict[str, Any], frames: int | None = None,
-              fps: float | Fraction = 25, sound: Sound | None = None, restart: bool = False,
-              on_frame: Callable[[int], object] | None = None,
-              on_encode: Callable[[int, int], object] | None = None) -> None:  # fmt: skip
-    """Make a film that may take hours, frame by frame; an earlier run that was stopped or killed is resumed.
+def make_film(
+    out: str | Path,
+    make: Make,
+    settings: dict[str, Any],
+    frames: int | None = None,
+    fps: float | Fraction = 25,
+    sound: Sound | None = None,
+    restart: bool = False,
+    on_frame: Callable[[int], object] | None = None,
+    on_encode: Callable[[int, int], object] | None = None,
+) -> None:
+    """Make a film that may take hours, frame by frame; an earlier run that was stopped
+    or killed is resumed.
 
-    out: .mp4, .webm, .gif, or a folder, which has no suffix. make: see `Make`. settings: are written into each frame
-    and into the film; a film that was begun with others is not resumed. frames: put this many into the film; None takes
-    all that are made. restart: throw away the frames of an earlier run. on_frame: called with the number of frames that
-    are finished. on_encode: called with the number of frames that are encoded, and of those that will be.
+    out: .mp4, .webm, .gif, or a folder, which has no suffix. make: see `Make`.
+    settings: are written into each frame and into the film; a film that was begun with
+    others is not resumed. frames: put this many into the film; None takes all that are
+    made. restart: throw away the frames of an earlier run. on_frame: called with the
+    number of frames that are finished. on_encode: called with the number of frames that
+    are encoded, and of those that will be.
     """
     check_film(out, fps)
     if not isinstance(settings, dict):
@@ -77,16 +90,31 @@ def _add_finished(error: DreamError | KeyboardInterrupt, done: int, folder: Path
     return type(error)(f"{error.args[0]}{kept}", error.setting)
 
 
-def dream_video(net: Net, source: str | Path, out: str | Path, start: int = 0, stop: int | None = None, stride: int = 1,
-                width: int | None = None, blend: float = 0.9, seed: int = 0, settings: dict[str, Any] | None = None,
-                restart: bool = False, on_frame: Callable[[int], object] | None = None,
-                on_encode: Callable[[int, int], object] | None = None, mask: Any = None, guide: Any = None,
-                **dream_params: Any) -> None:  # fmt: skip
-    """Dream over a film, without flicker, and keep its sound: `read_film`, `steady` and `make_film` in one.
+def dream_video(
+    net: Net,
+    source: str | Path,
+    out: str | Path,
+    start: int = 0,
+    stop: int | None = None,
+    stride: int = 1,
+    width: int | None = None,
+    blend: float = 0.9,
+    seed: int = 0,
+    settings: dict[str, Any] | None = None,
+    restart: bool = False,
+    on_frame: Callable[[int], object] | None = None,
+    on_encode: Callable[[int, int], object] | None = None,
+    mask: Any = None,
+    guide: Any = None,
+    **dream_params: Any,
+) -> None:
+    """Dream over a film, without flicker, and keep its sound: `read_film`, `steady` and
+    `make_film` in one.
 
-    Of every `stride` frames one is dreamt and shown as long as all of them. mask, guide: a picture, as an array or a
-    path, or the path of a film, whose frame i belongs to frame i of the source; if it is shorter, its last frame stays.
-    The rest is as for those three.
+    Of every `stride` frames one is dreamt and shown as long as all of them. mask,
+    guide: a picture, as an array or a path, or the path of a film, whose frame i
+    belongs to frame i of the source; if it is shorter, its last frame stays. The rest
+    is as for those three.
     """
     check_range(start, stop, stride, width)
     fps, _, _ = film_about(source)
@@ -94,7 +122,12 @@ def dream_video(net: Net, source: str | Path, out: str | Path, start: int = 0, s
         most = f"{source} has {float(fps):g} frames a second, so it must be at most {int(float(fps) / least)}"
         raise DreamError(f"{{setting}} is {stride}; {most}", "stride")
     for what, path in (("film to dream over", source), ("mask", mask), ("guide", guide)):
-        if isinstance(path, (str, Path)) and Path(out).exists() and Path(path).exists() and os.path.samefile(path, out):
+        if (
+            isinstance(path, (str, Path))
+            and Path(out).exists()
+            and Path(path).exists()
+            and os.path.samefile(path, out)
+        ):
             raise DreamError(f"{out} is the {what}; give the dream another name")
     for name, given in (("mask", mask), ("guide", guide)):
         if not is_one(given):
@@ -103,15 +136,37 @@ def dream_video(net: Net, source: str | Path, out: str | Path, start: int = 0, s
         guide = load_guide(guide)
     along = {"mask": mask, "guide": guide}
     if settings is None:
-        settings = {"source": Path(source).name, "start": start, "stop": stop, "stride": stride, "width": width}
+        settings = {
+            "source": Path(source).name,
+            "start": start,
+            "stop": stop,
+            "stride": stride,
+            "width": width,
+        }
         settings |= {"model": net.model.name, **net.engine, "blend": blend, "seed": seed}
-        settings |= {name: _describe(value) for name, value in dream_params.items() if name != "on_step"}
-        settings |= {name: _describe(given, may_be_film=True) for name, given in along.items() if given is not None}
+        settings |= {
+            name: _describe(value) for name, value in dream_params.items() if name != "on_step"
+        }
+        settings |= {
+            name: _describe(given, may_be_film=True)
+            for name, given in along.items()
+            if given is not None
+        }
 
     def make(done: int, *last: Any) -> Iterator[SteadyFrame]:
         sources = read_film(source, start, stop, stride, width, done)
-        pictures = {name: _follow(given, name, start, stride, done) for name, given in along.items()}
-        return steady(net, sources, blend, seed, SteadyFrame(*last) if last else None, **pictures, **dream_params)
+        pictures = {
+            name: _follow(given, name, start, stride, done) for name, given in along.items()
+        }
+        return steady(
+            net,
+            sources,
+            blend,
+            seed,
+            SteadyFrame(*last) if last else None,
+            **pictures,
+            **dream_params,
+        )
 
     frames = None if stop is None else len(range(start, stop, stride))
     sound = source, start / fps, math.inf if stop is None else stop / fps
@@ -119,7 +174,9 @@ def dream_video(net: Net, source: str | Path, out: str | Path, start: int = 0, s
 
 
 def _follow(given: Any, name: str, start: int, stride: int, done: int) -> Any:
-    """The pictures of a mask or guide that is the path of a film; any other as it is given."""
+    """The pictures of a mask or guide that is the path of a film; any other as it is
+    given.
+    """
     if not (isinstance(given, (str, Path)) and is_film(given)):
         return given
     width = guide_width(next(follow_film(given))) if name == "guide" else None
@@ -127,7 +184,9 @@ def _follow(given: Any, name: str, start: int, stride: int, done: int) -> Any:
 
 
 def _describe(value: Any, may_be_film: bool = False) -> Any:
-    """A parameter as the settings record it: the same for the same parameter, in another process too."""
+    """A parameter as the settings record it: the same for the same parameter, in
+    another process too.
+    """
     if may_be_film and isinstance(value, (str, Path)) and is_film(value):
         with open(value, "rb") as film:
             return hashlib.file_digest(film, "sha256").hexdigest()
@@ -138,8 +197,12 @@ def _describe(value: Any, may_be_film: bool = False) -> Any:
     return getattr(value, "__qualname__", None) or re.sub(" at 0x[0-9a-f]+", "", str(value))
 
 
-def _read_frames(folder: Path, n: int, on_encode: Callable[[int, int], object] | None) -> Iterator[np.ndarray]:
-    """The first n frames, one by one; the next is asked for when the one before is encoded."""
+def _read_frames(
+    folder: Path, n: int, on_encode: Callable[[int, int], object] | None
+) -> Iterator[np.ndarray]:
+    """The first n frames, one by one; the next is asked for when the one before is
+    encoded.
+    """
     for i in range(n):
         if on_encode:
             on_encode(i, n)

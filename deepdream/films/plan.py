@@ -27,7 +27,8 @@ PREVIEW_SIDE = 320  # pixels of the longer side
 
 
 class Film(NamedTuple):
-    """A film to be made by `resume.make_film`: what it carries, how many frames it has, and how they are made.
+    """A film to be made by `resume.make_film`: what it carries, how many frames it has,
+    and how they are made.
 
     make: with `on_step` as its first argument filled in, what `make_film` takes.
     """
@@ -38,7 +39,9 @@ class Film(NamedTuple):
 
 
 def plan_film(recipe: Recipe) -> Film:
-    """The film of a recipe of the command `zoom` or `journey`; for a preview, a smaller and shorter one."""
+    """The film of a recipe of the command `zoom` or `journey`; for a preview, a smaller
+    and shorter one.
+    """
     image, recipe = _begin_film(recipe)
     keys = KeyFile(recipe["keys"], recipe) if recipe.get("keys") else None
     if keys:
@@ -47,7 +50,10 @@ def plan_film(recipe: Recipe) -> Film:
     if keys:
         params["keys"] = _resolve(keys, recipe, net, image, params)
     names = ("frames_per_layer", "cross_fade") if recipe["command"] == "journey" else ("frames",)
-    params |= {name: recipe[name] for name in (*names, "scale", "rotate", "shift", "to", "seed", "hold", "loop")}
+    params |= {
+        name: recipe[name]
+        for name in (*names, "scale", "rotate", "shift", "to", "seed", "hold", "loop")
+    }
     if recipe["command"] == "journey":
         layers = recipe["layers"]
         if layers not in (None, "all"):
@@ -69,7 +75,9 @@ def plan_film(recipe: Recipe) -> Film:
 
     needs_first = recipe["loop"] or (recipe["hold"] and params.get("like") is None)
 
-    def make(on_step: OnStep, done: int, frame: np.ndarray = image, first: np.ndarray | None = None) -> Iterator[tuple]:
+    def make(
+        on_step: OnStep, done: int, frame: np.ndarray = image, first: np.ndarray | None = None
+    ) -> Iterator[tuple]:
         for picture in film(net, frame=frame, first=first, done=done, on_step=on_step, **params):
             first = picture if first is None else first
             yield (picture, first) if needs_first else (picture,)  # what the next frame needs
@@ -80,8 +88,12 @@ def plan_film(recipe: Recipe) -> Film:
 def _begin_film(recipe: Recipe) -> tuple[np.ndarray, Recipe]:
     """(what a film begins with, (H, W, 3); the recipe with its size)"""
     is_journey = recipe["command"] == "journey"
-    if is_journey and ((recipe["size"] and recipe["image"]) or (recipe["width"] and not recipe["image"])):
-        raise DreamError("--size is for a journey from noise, --width for one from a picture, IN; leave out the other")
+    if is_journey and (
+        (recipe["size"] and recipe["image"]) or (recipe["width"] and not recipe["image"])
+    ):
+        raise DreamError(
+            "--size is for a journey from noise, --width for one from a picture, IN; leave out the other"
+        )
     if recipe["image"]:
         image = load_image(or_sample(recipe["image"]), recipe["width"])
         return image, recipe | {"width": image.shape[1]}
@@ -89,8 +101,11 @@ def _begin_film(recipe: Recipe) -> tuple[np.ndarray, Recipe]:
     return noise(size_of(recipe["size"]), recipe["seed"]), recipe
 
 
-def _resolve(keys: KeyFile, recipe: Recipe, net: Net, image: np.ndarray, base: dict[str, Any]) -> Keys:
-    """The keys of a film as `zoom` takes them: objectives and masks in place of words and paths; all are checked.
+def _resolve(
+    keys: KeyFile, recipe: Recipe, net: Net, image: np.ndarray, base: dict[str, Any]
+) -> Keys:
+    """The keys of a film as `zoom` takes them: objectives and masks in place of words
+    and paths; all are checked.
 
     base: what `deepdream` takes without them.
     """
@@ -98,8 +113,14 @@ def _resolve(keys: KeyFile, recipe: Recipe, net: Net, image: np.ndarray, base: d
     for frame, given in keys.keys.items():
         with keys.line(frame):
             _, _, params = prepare(recipe | given, net)
-            goal = {name: params[name] for name in ("end", "objective") if name in params and given.keys() & {*GOALS}}
-            rest = {name: params.get(name, value) for name, value in given.items() if name not in GOALS}
+            goal = {
+                name: params[name]
+                for name in ("end", "objective")
+                if name in params and given.keys() & {*GOALS}
+            }
+            rest = {
+                name: params.get(name, value) for name, value in given.items() if name not in GOALS
+            }
             resolved[frame] = rest | goal
             check_key(net, image, frame, resolved[frame], base)
     return resolved
@@ -113,7 +134,8 @@ def preview_video(recipe: Recipe, params: dict[str, Any]) -> tuple[Recipe, dict[
 
 
 def _shrink(image: np.ndarray, params: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
-    """(the picture; the parameters of `zoom` or `journey`) for a film at the size of a preview.
+    """(the picture; the parameters of `zoom` or `journey`) for a film at the size of a
+    preview.
 
     The octaves that are as small as that remain.
     """

@@ -1,4 +1,6 @@
-"""What a dream needs of a network, whatever the engine, and the way between pictures and its `data` blob."""
+"""What a dream needs of a network, whatever the engine, and the way between pictures
+and its `data` blob.
+"""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
@@ -16,7 +18,9 @@ EngineArray = Any  # NumPy's array or torch's tensor, whichever the engine calcu
 
 
 class Values(Protocol):
-    """What an objective sees of a layer: its whole blob, or a part of it; arrays of (1, channels, h, w)."""
+    """What an objective sees of a layer: its whole blob, or a part of it; arrays of (1,
+    channels, h, w).
+    """
 
     @property
     def data(self) -> EngineArray: ...
@@ -28,22 +32,27 @@ class Values(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
 
-# It fills `diff` of Values with the gradient of what should rise. One that works with torch's arrays as it does with
-# NumPy's, and depends on `data` alone, says so by an attribute `any_array`: the engine may then pass it tensors.
+# It fills `diff` of Values with the gradient of what should rise. One that works with
+# torch's arrays as it does with NumPy's, and depends on `data` alone, says so by an
+# attribute `any_array`: the engine may then pass it tensors.
 Fill = Callable[[Any], object]
 
 
 class Net(Protocol):
-    """What the loop needs of a network: pycaffe's blobs and passes, and the methods of DreamNet.
+    """What the loop needs of a network: pycaffe's blobs and passes, and the methods of
+    DreamNet.
 
-    model: the zoo's Model. layer_specs: its layers. climbable: the layers that a dream can climb. default_layer: the
-    one to climb where none is named. own_size: (h, w), that of its prototxt. mean: (3, 1, 1) float32, BGR. labels:
-    class names. engine: what a picture's settings record of it. inner: this network itself; for Tiles, the one inside.
+    model: the zoo's Model. layer_specs: its layers. climbable: the layers that a dream
+    can climb. default_layer: the one to climb where none is named. own_size: (h, w),
+    that of its prototxt. mean: (3, 1, 1) float32, BGR. labels: class names. engine:
+    what a picture's settings record of it. inner: this network itself; for Tiles, the
+    one inside.
 
-    For the ascent, in the engine's own arrays, which `xp` (numpy or torch) calculates with: image and image_diff,
-    (3, h, w), the picture and its gradient; limits, the lowest and highest values of pixels, (3, 1, 1) each.
-    shift: by how many pixels make_step has rolled the picture down and right at this moment. angle: by how many degrees
-    it has then turned it.
+    For the ascent, in the engine's own arrays, which `xp` (numpy or torch) calculates
+    with: image and image_diff, (3, h, w), the picture and its gradient; limits, the
+    lowest and highest values of pixels, (3, 1, 1) each. shift: by how many pixels
+    make_step has rolled the picture down and right at this moment. angle: by how many
+    degrees it has then turned it.
     """
 
     model: "Model"
@@ -107,9 +116,11 @@ class Net(Protocol):
 
 
 class DreamNet:
-    """What every engine's network has beside pycaffe's `blobs`, `params`, `forward` and `backward`; see `Net`.
+    """What every engine's network has beside pycaffe's `blobs`, `params`, `forward` and
+    `backward`; see `Net`.
 
-    It cannot inherit from `Net`, because caffe.Net, its sister in CaffeNet, has a metaclass of its own.
+    It cannot inherit from `Net`, because caffe.Net, its sister in CaffeNet, has a
+    metaclass of its own.
     """
 
     model: "Model"
@@ -136,7 +147,9 @@ class DreamNet:
         self.climbable = shapes.climbable(layers)
         self.own_size = shapes.own_size(layers)
         self._labels: list[str] | None = None
-        self._checked: tuple[str | None, tuple[int, ...]] | None = None  # layer and size of the last `_check`
+        self._checked: tuple[str | None, tuple[int, ...]] | None = (
+            None  # layer and size of the last `_check`
+        )
         self._held: float = 0  # bytes of memory that the blobs may hold already
 
     @property
@@ -187,12 +200,18 @@ class DreamNet:
         return np.asarray(nd.zoom(a, (1, down, across), order=1))
 
     def rotate(self, a: EngineArray, degrees: float, mirror: bool = True) -> EngineArray:
-        """Turn a picture (channels, h, w) clockwise about its middle; beyond its edges are mirror images, or 0."""
+        """Turn a picture (channels, h, w) clockwise about its middle; beyond its edges
+        are mirror images, or 0.
+        """
         from scipy import ndimage as nd
 
         cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
         matrix, middle = np.array([[cos, -sin], [sin, cos]]), (np.array(a.shape[1:]) - 1) / 2
-        about = {"offset": middle - matrix @ middle, "order": 1, "mode": "mirror" if mirror else "grid-constant"}
+        about = {
+            "offset": middle - matrix @ middle,
+            "order": 1,
+            "mode": "mirror" if mirror else "grid-constant",
+        }
         return np.stack([nd.affine_transform(channel, matrix, **about) for channel in a])
 
     def blur(self, a: EngineArray, sigma: float) -> EngineArray:
@@ -202,16 +221,20 @@ class DreamNet:
         return nd.gaussian_filter(a, sigma, axes=(-2, -1))
 
     def keep_large_blocks(self, keep: bool) -> None:
-        """Whether to keep large blocks of memory for the next pass once they are freed; only TorchNet has a choice."""
+        """Whether to keep large blocks of memory for the next pass once they are freed;
+        only TorchNet has a choice.
+        """
 
     def channels(self, layer: str) -> int:
         """How many channels the blob of a layer has."""
         return shapes.top_shape(self.layer_specs, layer, *self.own_size)[1]
 
     def stops(self, layers: Collection[str]) -> Iterator[tuple[str, Any]]:
-        """One forward pass that stops at each of the layers, in network order: yields (layer, its blob).
+        """One forward pass that stops at each of the layers, in network order: yields
+        (layer, its blob).
 
-        At a stop the blob is as that layer left it; a later layer may change it in place, as a ReLU does.
+        At a stop the blob is as that layer left it; a later layer may change it in
+        place, as a ReLU does.
         """
         order, start = self.order, None
         for layer in layers:
@@ -223,14 +246,17 @@ class DreamNet:
             start = order[min(i + 1, len(order) - 1)]
 
     def climb(self, fills: Mapping[str, Fill]) -> EngineArray:
-        """The gradient of the sum of `fills`, {layer: a function that fills `dst.diff`}: (3, h, w), a view.
+        """The gradient of the sum of `fills`, {layer: a function that fills
+        `dst.diff`}: (3, h, w), a view.
 
         One forward pass, and one backward pass from each layer.
         """
         deepest, diffs = None, {}
         for deepest, dst in self.stops(fills):
             self.apply(fills[deepest], dst)
-            if len(fills) > 1:  # a backward pass overwrites the diffs that it meets, so each layer's is copied
+            if (
+                len(fills) > 1
+            ):  # a backward pass overwrites the diffs that it meets, so each layer's is copied
                 diffs[deepest] = deepcopy(self.diff(deepest))
         self.backward(start=deepest)
         if len(fills) > 1:
@@ -243,19 +269,25 @@ class DreamNet:
         return self.image_diff
 
     def features(self, layer: str) -> np.ndarray:
-        """What a layer makes of the picture in net.blobs['data']: (channels, h, w) float32, or (channels,)."""
+        """What a layer makes of the picture in net.blobs['data']: (channels, h, w)
+        float32, or (channels,).
+        """
         self.forward(end=layer)
         values = self.blobs[layer].data[0].copy()
         check_finite(values, layer)
         return values
 
     def check_layer(self, layer: str) -> None:
-        """Raise a DreamError unless the network has this layer and a dream can climb it."""
+        """Raise a DreamError unless the network has this layer and a dream can climb
+        it.
+        """
         if layer not in self.climbable:
             raise self.unknown(layer, self.climbable)
 
     def check(self, end: str, height: int, width: int) -> None:
-        """Raise a DreamError unless layer `end` can be climbed from a picture of this size."""
+        """Raise a DreamError unless layer `end` can be climbed from a picture of this
+        size.
+        """
         self.check_layer(end)
         shapes.check(self.layer_specs, end, height, width)
         need, free = shapes.memory(self.layer_specs, end, height, width), self.free_memory()
@@ -265,15 +297,24 @@ class DreamNet:
             raise DreamError(f"{size}, and {free / 1e9:.1f} GB are free; {advice}")
 
     def free_memory(self) -> float:
-        """How many bytes a pass may take: what is free, and what this network's blobs hold already."""
+        """How many bytes a pass may take: what is free, and what this network's blobs
+        hold already.
+        """
         return free_memory() + self._held
 
     def unknown(self, layer: str, allowed: Iterable[str]) -> DreamError:
         """The DreamError for a layer that is not among those allowed."""
-        return unknown("layer", layer, allowed, f"`deepdream layers --model {self.model.name}` lists all of them")
+        return unknown(
+            "layer",
+            layer,
+            allowed,
+            f"`deepdream layers --model {self.model.name}` lists all of them",
+        )
 
     def _check(self, layer: str | None) -> None:
-        """As `check`, for any layer that runs, and the picture's size now; None is the last layer."""
+        """As `check`, for any layer that runs, and the picture's size now; None is the
+        last layer.
+        """
         shape = tuple(self.blobs["data"].shape)
         if (layer, shape) == self._checked:
             return  # a check takes some milliseconds, and a dream asks for the same again and again
@@ -296,13 +337,21 @@ def free_memory() -> int:
     except ImportError:  # Windows
         return free
     limit = getrlimit(RLIMIT_AS)[0]
-    return free if limit == RLIM_INFINITY else max(0, min(free, limit - psutil.Process().memory_info().vms))
+    return (
+        free
+        if limit == RLIM_INFINITY
+        else max(0, min(free, limit - psutil.Process().memory_info().vms))
+    )
 
 
 def check_image(img: np.ndarray) -> None:
-    """Raise a DreamError unless this is an image (H, W, 3) of finite numbers: NaN could make Caffe write anywhere."""
+    """Raise a DreamError unless this is an image (H, W, 3) of finite numbers: NaN could
+    make Caffe write anywhere.
+    """
     if np.ndim(img) != 3 or np.shape(img)[2] != 3 or 0 in np.shape(img):
-        raise DreamError(f"an image is an array (height, width, 3), RGB; this one is {np.shape(img)}; see `load_image`")
+        raise DreamError(
+            f"an image is an array (height, width, 3), RGB; this one is {np.shape(img)}; see `load_image`"
+        )
     is_finite = np.asarray(img).dtype.kind in "buif"
     if is_finite:
         with np.errstate(over="ignore"):  # in float32, as the network will see them
@@ -312,9 +361,13 @@ def check_image(img: np.ndarray) -> None:
 
 
 def check_finite(values: np.ndarray, layer: str) -> None:
-    """Raise a DreamError if these values of a layer are infinite or NaN: its weights, or its options, make no sense."""
+    """Raise a DreamError if these values of a layer are infinite or NaN: its weights,
+    or its options, make no sense.
+    """
     if not np.isfinite(values).all():
-        raise DreamError(f"layer {layer!r} answers with numbers that are not finite; the network is damaged")
+        raise DreamError(
+            f"layer {layer!r} answers with numbers that are not finite; the network is damaged"
+        )
 
 
 def preprocess(net: Net, img: np.ndarray) -> np.ndarray:

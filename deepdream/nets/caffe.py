@@ -1,4 +1,5 @@
-"""CaffeNet: a caffe.Net with a mean, labels and checks, whose backward pass computes only what a dream reads.
+"""CaffeNet: a caffe.Net with a mean, labels and checks, whose backward pass computes
+only what a dream reads.
 
 It imports Caffe, so `load_net` imports it late.
 """
@@ -24,9 +25,11 @@ from .shapes import Layer, param_shapes
 
 
 class CaffeNet(DreamNet, caffe.Net):
-    """A caffe.Net, so `blobs`, `params`, `forward(end=)`, `backward(start=)` are pycaffe's own.
+    """A caffe.Net, so `blobs`, `params`, `forward(end=)`, `backward(start=)` are
+    pycaffe's own.
 
-    `forward` and `backward` raise a DreamError where Caffe cannot run a layer, or would run it wrongly without a word.
+    `forward` and `backward` raise a DreamError where Caffe cannot run a layer, or would
+    run it wrongly without a word.
     """
 
     def __init__(self, model: zoo.Model) -> None:
@@ -43,8 +46,10 @@ class CaffeNet(DreamNet, caffe.Net):
             for mine, blob in zip(self.params[layer], blobs):
                 if tuple(mine.shape) != blob.shape:
                     shapes = f"of the shape {tuple(mine.shape)} in Caffe, and the caffemodel has {blob.shape}"
-                    raise DreamError(f"{prototxt}: layer {layer!r} needs weights {shapes}; it has an option with no "
-                                     "meaning in a dream")  # fmt: skip
+                    raise DreamError(
+                        f"{prototxt}: layer {layer!r} needs weights {shapes}; it has an option with no "
+                        "meaning in a dream"
+                    )
                 mine.data[...] = blob
 
     @property
@@ -52,7 +57,11 @@ class CaffeNet(DreamNet, caffe.Net):
         return list(self._layer_names)
 
     def forward(
-        self, blobs: list[str] | None = None, start: str | None = None, end: str | None = None, **inputs: np.ndarray
+        self,
+        blobs: list[str] | None = None,
+        start: str | None = None,
+        end: str | None = None,
+        **inputs: np.ndarray,
     ) -> dict[str, np.ndarray]:
         """pycaffe's forward pass, checked first."""
         self._check(end)
@@ -60,12 +69,17 @@ class CaffeNet(DreamNet, caffe.Net):
             return caffe.Net.forward(self, blobs, start, end, **inputs)
 
     def backward(
-        self, diffs: list[str] | None = None, start: str | None = None, end: str | None = None, **outputs: np.ndarray
+        self,
+        diffs: list[str] | None = None,
+        start: str | None = None,
+        end: str | None = None,
+        **outputs: np.ndarray,
     ) -> dict[str, np.ndarray]:
         """The gradient of what layer `start` wrote, and of nothing else.
 
-        Caffe runs backward through every earlier layer, so a branch that does not lead to `start` would add whatever
-        an earlier pass left in its diffs; a dream would depend on the dreams before it.
+        Caffe runs backward through every earlier layer, so a branch that does not lead
+        to `start` would add whatever an earlier pass left in its diffs; a dream would
+        depend on the dreams before it.
         """
         self._check(start)
         for blob in self._side_branches(start):
@@ -89,11 +103,13 @@ class CaffeNet(DreamNet, caffe.Net):
 
 
 def _prepare(prototxt: Path, layers: list[Layer]) -> NetParameter:
-    """The network, changed so that Caffe computes the gradient of the picture and none of the weights'.
+    """The network, changed so that Caffe computes the gradient of the picture and none
+    of the weights'.
 
-    `force_backward` would compute both. Instead no parameter learns, except that of a Bias layer in place on the
-    picture, for which the gradient has to go all the way down. Every last blob has a loss weight, because Caffe skips
-    layers that lead to no loss. The result is the same to the bit, in less time.
+    `force_backward` would compute both. Instead no parameter learns, except that of a
+    Bias layer in place on the picture, for which the gradient has to go all the way
+    down. Every last blob has a loss weight, because Caffe skips layers that lead to no
+    loss. The result is the same to the bit, in less time.
     """
     net = read_prototxt(prototxt, NetParameter())
     net.force_backward = False
@@ -117,7 +133,9 @@ def _prepare(prototxt: Path, layers: list[Layer]) -> NetParameter:
 
 @contextmanager
 def _refusals(what: str) -> Iterator[None]:
-    """Turn an error of Caffe's, which is a RuntimeError, into a DreamError that says what failed, in Caffe's words."""
+    """Turn an error of Caffe's, which is a RuntimeError, into a DreamError that says
+    what failed, in Caffe's words.
+    """
     try:
         yield
     except RuntimeError as error:

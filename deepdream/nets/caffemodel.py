@@ -1,4 +1,6 @@
-"""Caffe's two file formats: prototxt (the layers of a network) and caffemodel (their weights). No engine needed."""
+"""Caffe's two file formats: prototxt (the layers of a network) and caffemodel (their
+weights). No engine needed.
+"""
 
 import hashlib
 import math
@@ -16,7 +18,11 @@ from .caffemodel_pb2 import NetParameter  # pyright: ignore[reportAttributeAcces
 from .shapes import Layer, param_shapes, walk
 
 Weights = dict[str, list[np.ndarray]]
-V1_NAMES = {"RELU": "ReLU", "LRN": "LRN", "TANH": "TanH"}  # those that are not just CamelCase of the old name
+V1_NAMES = {
+    "RELU": "ReLU",
+    "LRN": "LRN",
+    "TANH": "TanH",
+}  # those that are not just CamelCase of the old name
 MOST_AXES = 32  # of a blob in Caffe
 TRAIN = 0  # the number of that phase in Caffe's files
 
@@ -24,8 +30,9 @@ TRAIN = 0  # the number of that phase in Caffe's files
 def read_prototxt(path: Path, net: Message | None = None) -> NetParameter:
     """The NetParameter in a prototxt, brought to today's form by `upgrade`.
 
-    net: an empty NetParameter of Caffe's own to read into; a field that it does not have is then an error. Without it,
-    the result is a NetParameter of ours, which leaves out what a dream does not read.
+    net: an empty NetParameter of Caffe's own to read into; a field that it does not
+    have is then an error. Without it, the result is a NetParameter of ours, which
+    leaves out what a dream does not read.
     """
     found: Any = NetParameter() if net is None else net
     try:
@@ -40,24 +47,34 @@ def read_prototxt(path: Path, net: Message | None = None) -> NetParameter:
 
 
 def read_layers(path: Path) -> list[Layer]:
-    """The layers of a deploy.prototxt in file order, checked: types, names, connections, one `data` input."""
+    """The layers of a deploy.prototxt in file order, checked: types, names,
+    connections, one `data` input.
+    """
     layers = list(read_prototxt(path).layer)
     for layer in layers:
         for name, value in _infinite(layer):
-            raise DreamError(f"{path}: {name} of layer {layer.name!r} is {value}; it must be a finite number")
+            raise DreamError(
+                f"{path}: {name} of layer {layer.name!r} is {value}; it must be a finite number"
+            )
     inputs = [top for layer in layers if layer.type == "Input" for top in layer.top]
     if inputs != ["data"]:
-        raise DreamError(f"{path} has the inputs {inputs}; a dream needs one, called 'data' (a deploy.prototxt has it)")
+        raise DreamError(
+            f"{path} has the inputs {inputs}; a dream needs one, called 'data' (a deploy.prototxt has it)"
+        )
     data = next(walk(layers)).tops[0]
     if len(data) != 4 or data[1] != 3:
-        raise DreamError(f"{path}: 'data' has the shape {data}; a dream needs (n, 3, height, width)")
+        raise DreamError(
+            f"{path}: 'data' has the shape {data}; a dream needs (n, 3, height, width)"
+        )
     for _ in walk(layers):
         pass  # it raises where a layer cannot run
     return layers
 
 
 def _infinite(message: Message) -> Iterator[tuple[str, float]]:
-    """(name, value) of each number in a message, and in the messages inside it, that is infinite or NaN."""
+    """(name, value) of each number in a message, and in the messages inside it, that is
+    infinite or NaN.
+    """
     for field, value in message.ListFields():
         for each in [value] if isinstance(value, (Message, float, int, str, bytes)) else value:
             if isinstance(each, Message):
@@ -67,12 +84,17 @@ def _infinite(message: Message) -> Iterator[tuple[str, float]]:
 
 
 def upgrade(net: NetParameter) -> None:
-    """Bring a NetParameter, ours or Caffe's, to today's form: no V1 `layers`, `input:` header or training layers."""
+    """Bring a NetParameter, ours or Caffe's, to today's form: no V1 `layers`, `input:`
+    header or training layers.
+    """
     for old in net.layers:
         name = old.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[old.type].name
         new = net.layer.add(name=old.name, type=V1_NAMES.get(name) or name.title().replace("_", ""))
         for field, value in old.ListFields():
-            if field.name not in ("name", "type", "param") and field.name in new.DESCRIPTOR.fields_by_name:
+            if (
+                field.name not in ("name", "type", "param")
+                and field.name in new.DESCRIPTOR.fields_by_name
+            ):
                 getattr(new, field.name).MergeFrom(value)
     dims = [list(shape.dim) for shape in net.input_shape]
     dims += [net.input_dim[i : i + 4] for i in range(0, len(net.input_dim), 4)]
@@ -93,7 +115,9 @@ def _only_trains(layer: Layer) -> bool:
 
 
 def read_weights(path: Path) -> Weights:
-    """All blobs of a caffemodel (V1 or V2 layers), float32, by layer name; layers without blobs are left out."""
+    """All blobs of a caffemodel (V1 or V2 layers), float32, by layer name; layers
+    without blobs are left out.
+    """
     net = NetParameter()
     try:
         net.ParseFromString(Path(path).read_bytes())
@@ -102,13 +126,17 @@ def read_weights(path: Path) -> Weights:
     except DecodeError as error:
         if "alloc" in str(error):
             raise MemoryError from None
-        raise DreamError(f"cannot read {path} as a caffemodel: {error}; it may be cut short: get it again") from None
+        raise DreamError(
+            f"cannot read {path} as a caffemodel: {error}; it may be cut short: get it again"
+        ) from None
     weights = {}
     for layer in [*net.layers, *net.layer]:
         weights[layer.name] = [_to_array(blob, layer.name, path) for blob in layer.blobs]
     weights = {name: blobs for name, blobs in weights.items() if blobs}
     if not weights:
-        raise DreamError(f"{path} holds no weights: it is not a caffemodel, or an empty one; get it again")
+        raise DreamError(
+            f"{path} holds no weights: it is not a caffemodel, or an empty one; get it again"
+        )
     return weights
 
 
@@ -120,7 +148,11 @@ def _to_array(blob: Any, layer: str, path: Path) -> np.ndarray:
         raw, dtype = blob.data, np.dtype("<f4")
     else:
         raw, dtype = blob.double_data, np.dtype("<f8")
-    if len(raw) != math.prod(shape) * dtype.itemsize or min(shape, default=0) < 0 or len(shape) > MOST_AXES:
+    if (
+        len(raw) != math.prod(shape) * dtype.itemsize
+        or min(shape, default=0) < 0
+        or len(shape) > MOST_AXES
+    ):
         raise DreamError(
             f"{path}: layer {layer!r} says {shape} but holds {len(raw)} bytes; the file is damaged: get it again"
         )
@@ -140,7 +172,9 @@ def write_weights(path: Path, weights: Weights) -> None:
 
 
 def fit_weights(layers: list[Layer], weights: Weights, source: str | Path) -> Weights:
-    """The weights that `layers` need, in their shapes and order; a DreamError where one is missing or does not fit."""
+    """The weights that `layers` need, in their shapes and order; a DreamError where one
+    is missing or does not fit.
+    """
     fitted = {}
     for layer, shapes in param_shapes(layers).items():
         blobs = weights.get(layer, [])
@@ -154,13 +188,17 @@ def fit_weights(layers: list[Layer], weights: Weights, source: str | Path) -> We
                 "to another network than the prototxt"
             )
         if not all(np.isfinite(blob).all() for blob in blobs):
-            raise DreamError(f"{source}: some weights of layer {layer!r} are infinite, or no numbers; get it again")
+            raise DreamError(
+                f"{source}: some weights of layer {layer!r} are infinite, or no numbers; get it again"
+            )
         fitted[layer] = [blob.reshape(shape) for blob, shape in zip(blobs, shapes)]
     return fitted
 
 
 def weights_digest(weights: Weights) -> str:
-    """sha256 over each layer's name, a zero byte and its blobs as little-endian float32, whatever the file's format."""
+    """sha256 over each layer's name, a zero byte and its blobs as little-endian
+    float32, whatever the file's format.
+    """
     digest = hashlib.sha256()
     for name, blobs in weights.items():
         digest.update(name.encode() + b"\0")

@@ -1,7 +1,9 @@
-"""Layer types and their shapes: what each layer makes of a picture, and what it needs for that. No engine needed.
+"""Layer types and their shapes: what each layer makes of a picture, and what it needs
+for that. No engine needed.
 
-`walk` runs shapes through the layers of a network. Blob sizes, parameters and memory are all computed with it. So what
-Caffe would refuse in words of its own, or accept without a word, is refused clearly before Caffe sees it.
+`walk` runs shapes through the layers of a network. Blob sizes, parameters and memory
+are all computed with it. So what Caffe would refuse in words of its own, or accept
+without a word, is refused clearly before Caffe sees it.
 """
 
 import math
@@ -27,11 +29,14 @@ class LayerShapes(NamedTuple):
     params: list[Shape]
 
 
-def walk(layers: list[Layer], size: tuple[int, int] | None = None, end: str | None = None) -> Iterator[LayerShapes]:
+def walk(
+    layers: list[Layer], size: tuple[int, int] | None = None, end: str | None = None
+) -> Iterator[LayerShapes]:
     """Run shapes through the layers, in file order, and stop after layer `end`.
 
     `size` is the (height, width) of the picture; None means the prototxt's own size.
-    Raises DreamError for a layer that cannot run, and for connections that Caffe would refuse.
+    Raises DreamError for a layer that cannot run, and for connections that Caffe would
+    refuse.
     """
     blobs: dict[str, Shape] = {}
     names: set[str] = set()
@@ -39,7 +44,9 @@ def walk(layers: list[Layer], size: tuple[int, int] | None = None, end: str | No
     for layer in layers:
         if layer.type not in TYPES:
             what = f"layer type of layer {layer.name!r}:"
-            raise unknown(what, layer.type, TYPES, "a deploy.prototxt has only layers that run forward")
+            raise unknown(
+                what, layer.type, TYPES, "a deploy.prototxt has only layers that run forward"
+            )
         if layer.name in names:
             raise DreamError(f"two layers are called {layer.name!r}; each needs a name of its own")
         names.add(layer.name)
@@ -52,9 +59,13 @@ def walk(layers: list[Layer], size: tuple[int, int] | None = None, end: str | No
         for top, shape in zip(layer.top, tops):
             _check_size(layer, bottoms, shape)
             if top in blobs and top not in layer.bottom:
-                raise DreamError(f"layer {layer.name!r} writes to {top!r}, which another layer writes to")
+                raise DreamError(
+                    f"layer {layer.name!r} writes to {top!r}, which another layer writes to"
+                )
             if top in read:
-                raise DreamError(f"layer {layer.name!r} changes {top!r} in place after another layer has read it")
+                raise DreamError(
+                    f"layer {layer.name!r} changes {top!r} in place after another layer has read it"
+                )
             blobs[top] = shape
         read = (read | set(layer.bottom)) - set(layer.top)
         yield LayerShapes(layer, bottoms, tops, params)
@@ -68,18 +79,26 @@ def _run(layer: Layer, bottoms: list[Shape], size: tuple[int, int] | None) -> To
         tops, params = TYPES[layer.type](layer, *bottoms)
     except (ValueError, TypeError, IndexError) as error:
         given = " and ".join(map(str, bottoms)) or "no bottom"
-        raise DreamError(f"layer {layer.name!r} ({layer.type}) cannot take {given}: {error}") from None
+        raise DreamError(
+            f"layer {layer.name!r} ({layer.type}) cannot take {given}: {error}"
+        ) from None
     if layer.type == "Input" and size:
         tops = [(1, *top[1:-2], *size) for top in tops]
     if len(tops) != len(layer.top):
-        raise DreamError(f"layer {layer.name!r} ({layer.type}) has {len(layer.top)} tops; it needs {len(tops)}")
+        raise DreamError(
+            f"layer {layer.name!r} ({layer.type}) has {len(layer.top)} tops; it needs {len(tops)}"
+        )
     return tops, params
 
 
 def _check_size(layer: Layer, bottoms: list[Shape], top: Shape) -> None:
-    """Raise a DreamError for a top without any values, or with more than Caffe can count."""
+    """Raise a DreamError for a top without any values, or with more than Caffe can
+    count.
+    """
     if min(top, default=1) < 1:
-        raise DreamError(f"nothing is left of the picture at layer {layer.name!r}: its shape would be {top}")
+        raise DreamError(
+            f"nothing is left of the picture at layer {layer.name!r}: its shape would be {top}"
+        )
     if max(math.prod(top), columns(layer, bottoms, top)) > INT_MAX:
         raise DreamError(f"layer {layer.name!r} would hold more values than Caffe can count")
 
@@ -91,17 +110,23 @@ def own_size(layers: list[Layer]) -> tuple[int, int]:
 
 
 def param_shapes(layers: list[Layer]) -> dict[str, list[Shape]]:
-    """{layer name: shapes of its parameters}, for the layers that have any, in file order."""
+    """{layer name: shapes of its parameters}, for the layers that have any, in file
+    order.
+    """
     return {layer.name: params for layer, _, _, params in walk(layers) if params}
 
 
 def climbable(layers: list[Layer]) -> list[str]:
-    """The layers that a dream can climb, in network order: those with a blob of their own name."""
+    """The layers that a dream can climb, in network order: those with a blob of their
+    own name.
+    """
     return [layer.name for layer in layers if layer.name in layer.top and layer.type != "Input"]
 
 
 def check(layers: list[Layer], end: str, height: int, width: int) -> None:
-    """Raise a DreamError unless layer `end` can run on a picture of this size; it names the smallest size that can."""
+    """Raise a DreamError unless layer `end` can run on a picture of this size; it names
+    the smallest size that can.
+    """
     size = (height, width)
     try:
         _check_run(layers, end, size)
@@ -109,7 +134,9 @@ def check(layers: list[Layer], end: str, height: int, width: int) -> None:
         small = _smallest(layers, end)
         if min(size) < small:
             advice = f"which needs at least {small}x{small} pixels"
-            raise DreamError(f"a picture of {width}x{height} is too small for layer {end!r}, {advice}") from None
+            raise DreamError(
+                f"a picture of {width}x{height} is too small for layer {end!r}, {advice}"
+            ) from None
         h, w = own_size(layers)
         sizes = f"on a picture of {width}x{height}, only on one of its own size, {w}x{h}"
         raise DreamError(f"layer {end!r} cannot run {sizes}: {error}") from None
@@ -131,14 +158,18 @@ def top_shape(layers: list[Layer], end: str, height: int, width: int) -> Shape:
 
 
 def _check_run(layers: list[Layer], end: str, size: tuple[int, int] | None) -> None:
-    """Raise a DreamError unless `end` can run at this size with the same weights as at the prototxt's own size."""
+    """Raise a DreamError unless `end` can run at this size with the same weights as at
+    the prototxt's own size.
+    """
     for here, own in zip(walk(layers, size, end), walk(layers, None, end)):
         if here.params != own.params:
             raise DreamError(f"layer {here.layer.name!r} would need other weights")
 
 
 def _smallest(layers: list[Layer], end: str, most: int = 4096) -> int:
-    """The side of the smallest square picture on which `end` can run; 0 where none up to `most` can."""
+    """The side of the smallest square picture on which `end` can run; 0 where none up
+    to `most` can.
+    """
     high = 1
     while not fits(layers, end, (high, high)):
         high *= 2
@@ -155,7 +186,9 @@ def _smallest(layers: list[Layer], end: str, most: int = 4096) -> int:
 
 
 def columns(layer: Layer, bottoms: list[Shape], top: Shape) -> int:
-    """How many values Caffe copies into columns to turn a convolution into a matrix product; 0 where it need not."""
+    """How many values Caffe copies into columns to turn a convolution into a matrix
+    product; 0 where it need not.
+    """
     if layer.type != "Convolution":
         return 0
     kernel = math.prod(pair(layer.convolution_param, "kernel_size", 0))
@@ -165,11 +198,14 @@ def columns(layer: Layer, bottoms: list[Shape], top: Shape) -> int:
 def memory(layers: list[Layer], end: str, height: int, width: int) -> int:
     """About how many bytes Caffe needs to climb `end` from a picture of this size.
 
-    Each blob has data and diff, and one more diff for each of its readers if there are several. Each convolution keeps
-    its columns, each pooling the places of its maxima, each LRN its scale and its sums.
+    Each blob has data and diff, and one more diff for each of its readers if there are
+    several. Each convolution keeps its columns, each pooling the places of its maxima,
+    each LRN its scale and its sums.
     """
     extra = {"Pooling": 1, "LRN": 3}
-    readers = Counter(bottom for layer in layers for bottom in layer.bottom if bottom not in layer.top)
+    readers = Counter(
+        bottom for layer in layers for bottom in layer.bottom if bottom not in layer.top
+    )
     values = 0
     for layer, bottoms, tops, _ in walk(layers, (height, width), end):
         for name, shape in zip(layer.top, tops):
@@ -183,22 +219,27 @@ def memory(layers: list[Layer], end: str, height: int, width: int) -> int:
 
 
 class Field(NamedTuple):
-    """What one value of a blob sees: a square of `side` pixels; its neighbour sees one that is `jump` pixels away."""
+    """What one value of a blob sees: a square of `side` pixels; its neighbour sees one
+    that is `jump` pixels away.
+    """
 
     side: float
     jump: float
 
 
 def receptive_fields(layers: list[Layer]) -> dict[str, float]:
-    """{layer name: side in pixels of what one value of its top sees}; infinite where that is the whole picture."""
+    """{layer name: side in pixels of what one value of its top sees}; infinite where
+    that is the whole picture.
+    """
     return {name: field.side for name, field in _fields(layers).items()}
 
 
 def grid(layers: list[Layer], end: str) -> tuple[int, float]:
-    """How a picture and the blobs through layer `end` lie on each other: (step, jump), in pixels.
+    """How a picture and the blobs through layer `end` lie on each other: (step, jump),
+    in pixels.
 
-    If the picture moves by a multiple of `step`, each blob moves with it by a whole number of values. `jump` pixels lie
-    between two neighbours of that layer's own blob.
+    If the picture moves by a multiple of `step`, each blob moves with it by a whole
+    number of values. `jump` pixels lie between two neighbours of that layer's own blob.
     """
     fields = _fields(layers)
     names = [layer.name for layer in layers]
@@ -223,12 +264,16 @@ def _field(layer: Layer, side: float, jump: float) -> Field:
     """The Field of a layer, given that of its bottoms."""
     if layer.type in ("Convolution", "Deconvolution"):
         p = layer.convolution_param
-        kernel, stride, dilation = (pair(p, name, 1)[0] for name in ("kernel_size", "stride", "dilation"))
+        kernel, stride, dilation = (
+            pair(p, name, 1)[0] for name in ("kernel_size", "stride", "dilation")
+        )
         if layer.type == "Convolution":
             return Field(side + (kernel - 1) * dilation * jump, jump * stride)
         return Field(side + (math.ceil(kernel / stride) - 1) * jump, jump / stride)
     if layer.type == "Pooling" and not layer.pooling_param.global_pooling:
-        kernel, stride = (pair(layer.pooling_param, name, 1)[0] for name in ("kernel_size", "stride"))
+        kernel, stride = (
+            pair(layer.pooling_param, name, 1)[0] for name in ("kernel_size", "stride")
+        )
         return Field(side + (kernel - 1) * jump, jump * stride)
     if layer.type == "LRN" and layer.lrn_param.norm_region == layer.lrn_param.WITHIN_CHANNEL:
         return Field(side + (layer.lrn_param.local_size - 1) * jump, jump)
@@ -238,7 +283,9 @@ def _field(layer: Layer, side: float, jump: float) -> Field:
 
 
 def pair(p: Any, name: str, default: int) -> tuple[int, int]:
-    """(height, width) of kernel_size, stride, pad or dilation, in any of the ways that Caffe writes them."""
+    """(height, width) of kernel_size, stride, pad or dilation, in any of the ways that
+    Caffe writes them.
+    """
     stem = name.removesuffix("_size")
     if name != "dilation" and (p.HasField(stem + "_h") or p.HasField(stem + "_w")):
         return getattr(p, stem + "_h"), getattr(p, stem + "_w")
@@ -248,14 +295,17 @@ def pair(p: Any, name: str, default: int) -> tuple[int, int]:
 
 
 def axis(number: int, shape: Iterable[int]) -> int:
-    """The number of an axis counted from the front; Caffe also counts from the back, with numbers below 0."""
+    """The number of an axis counted from the front; Caffe also counts from the back,
+    with numbers below 0.
+    """
     n = len(tuple(shape))
     _require(-n <= number < n, f"it has no axis {number}")
     return number % n
 
 
-# Each function below is one layer type: (layer, *bottom shapes) -> (top shapes, parameter shapes).
-# A ValueError says why the shapes do not fit; a TypeError, from the call itself, that there are too few or too many.
+# Each function below is one layer type: (layer, *bottom shapes) -> (top shapes,
+# parameter shapes). A ValueError says why the shapes do not fit; a TypeError, from the
+# call itself, that there are too few or too many.
 
 
 def _require(truth: bool, message: str) -> None:
@@ -345,7 +395,9 @@ def _batch_norm(layer: Layer, x: Shape) -> TopsAndParams:
 
 
 def _scale(layer: Layer, x: Shape, factor: Shape | None = None) -> TopsAndParams:
-    """Scale and Bias: what x is multiplied with, or what is added to it, is a second bottom, or else a parameter."""
+    """Scale and Bias: what x is multiplied with, or what is added to it, is a second
+    bottom, or else a parameter.
+    """
     p = layer.scale_param if layer.type == "Scale" else layer.bias_param
     first = axis(p.axis, x)
     params = []
@@ -353,7 +405,9 @@ def _scale(layer: Layer, x: Shape, factor: Shape | None = None) -> TopsAndParams
         factor = x[first:] if p.num_axes == -1 else x[first : first + p.num_axes]
         params.append(factor)
     else:
-        _require(factor == x[first : first + len(factor)], "the second bottom does not fit the first")
+        _require(
+            factor == x[first : first + len(factor)], "the second bottom does not fit the first"
+        )
     if layer.type == "Scale" and p.bias_term:
         params.append(factor)
     return [x], params
@@ -377,7 +431,10 @@ def _slice(layer: Layer, x: Shape) -> TopsAndParams:
         points = [x[i] // n * part for part in range(1, n)]
     edges = [0, *points, x[i]]
     sizes = [after - before for before, after in pairwise(edges)]
-    _require(len(sizes) == n and min(sizes) > 0, f"slice_point must rise, with {n - 1} numbers below {x[i]}")
+    _require(
+        len(sizes) == n and min(sizes) > 0,
+        f"slice_point must rise, with {n - 1} numbers below {x[i]}",
+    )
     return [(*x[:i], size, *x[i + 1 :]) for size in sizes], []
 
 
@@ -386,8 +443,12 @@ def _split(layer: Layer, x: Shape) -> TopsAndParams:
 
 
 def _eltwise(layer: Layer, x: Shape, *xs: Shape) -> TopsAndParams:
-    _require(len(xs) > 0 and all(other == x for other in xs), "it needs two or more bottoms of one shape")
-    _require(len(layer.eltwise_param.coeff) in (0, 1 + len(xs)), "it needs one coeff for each bottom")
+    _require(
+        len(xs) > 0 and all(other == x for other in xs), "it needs two or more bottoms of one shape"
+    )
+    _require(
+        len(layer.eltwise_param.coeff) in (0, 1 + len(xs)), "it needs one coeff for each bottom"
+    )
     return [x], []
 
 
@@ -401,7 +462,9 @@ def _reshape(layer: Layer, x: Shape) -> TopsAndParams:
     first = p.axis if p.axis >= 0 else len(x) + p.axis + 1
     last = len(x) if p.num_axes == -1 else first + p.num_axes
     _require(0 <= first <= last <= len(x), f"it has no axes {first} to {last}")
-    dims = [x[first + i] if dim == 0 else dim for i, dim in enumerate(p.shape.dim)]  # 0 means: as it is
+    dims = [
+        x[first + i] if dim == 0 else dim for i, dim in enumerate(p.shape.dim)
+    ]  # 0 means: as it is
     total = math.prod(x[first:last])
     if -1 in dims:  # -1 means: whatever is left
         known = math.prod(dim for dim in dims if dim != -1)
@@ -412,9 +475,27 @@ def _reshape(layer: Layer, x: Shape) -> TopsAndParams:
 
 
 TYPES: dict[str, Callable[..., TopsAndParams]] = {
-    "Input": _input, "Convolution": _convolution, "Deconvolution": _convolution, "InnerProduct": _inner_product,
-    "Pooling": _pooling, "LRN": _lrn, "ReLU": _same, "PReLU": _prelu, "ELU": _same, "Sigmoid": _same, "TanH": _same,
-    "Concat": _concat, "Slice": _slice, "Split": _split, "Eltwise": _eltwise, "BatchNorm": _batch_norm,
-    "Scale": _scale, "Bias": _scale, "Power": _same, "Flatten": _flatten, "Reshape": _reshape,
-    "Dropout": _same, "Softmax": _same,
-}  # fmt: skip
+    "Input": _input,
+    "Convolution": _convolution,
+    "Deconvolution": _convolution,
+    "InnerProduct": _inner_product,
+    "Pooling": _pooling,
+    "LRN": _lrn,
+    "ReLU": _same,
+    "PReLU": _prelu,
+    "ELU": _same,
+    "Sigmoid": _same,
+    "TanH": _same,
+    "Concat": _concat,
+    "Slice": _slice,
+    "Split": _split,
+    "Eltwise": _eltwise,
+    "BatchNorm": _batch_norm,
+    "Scale": _scale,
+    "Bias": _scale,
+    "Power": _same,
+    "Flatten": _flatten,
+    "Reshape": _reshape,
+    "Dropout": _same,
+    "Softmax": _same,
+}

@@ -1,10 +1,13 @@
-"""A picture too large for one pass goes through the network in overlapping tiles, whose gradients add up to its own.
+"""A picture too large for one pass goes through the network in overlapping tiles, whose
+gradients add up to its own.
 
-Each value of a layer's blob is climbed in one tile only: the tile whose core it lies in. A halo of pixels around the
-core gives it the surroundings that it sees. With half the layer's receptive field as halo, the sum is the gradient of
-the whole picture, if the network's layers pad as much as they take away. The default is a third, rounded up to the
-layer's grid, and at most a quarter of a tile whose size was given. On GoogLeNet at 1024x575 (conv2 to inception_5b, a
-photograph and a dream) mean |error| is then at most 0.9 % of mean |gradient|, 0.4 % for the default layer.
+Each value of a layer's blob is climbed in one tile only: the tile whose core it lies
+in. A halo of pixels around the core gives it the surroundings that it sees. With half
+the layer's receptive field as halo, the sum is the gradient of the whole picture, if
+the network's layers pad as much as they take away. The default is a third, rounded up
+to the layer's grid, and at most a quarter of a tile whose size was given. On GoogLeNet
+at 1024x575 (conv2 to inception_5b, a photograph and a dream) mean |error| is then at
+most 0.9 % of mean |gradient|, 0.4 % for the default layer.
 """
 
 import math
@@ -27,8 +30,9 @@ UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 2**10, "mi": 2**20, "gi": 2*
 
 
 class Part(NamedTuple):
-    """What an objective sees of a blob: `data` and `diff`, (1, channels, h, w), those of a tile's core, copied, and its
-    `place` in the blob of the whole picture: top, left, and that blob's height and width."""
+    """What an objective sees of a blob: `data` and `diff`, (1, channels, h, w), those
+    of a tile's core, copied, and its `place` in the blob of the whole picture: top,
+    left, and that blob's height and width."""
 
     data: np.ndarray
     diff: np.ndarray
@@ -40,7 +44,9 @@ class Part(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A tile along one axis, in pixels: the network sees low..high, and the core in it is first..last."""
+    """A tile along one axis, in pixels: the network sees low..high, and the core in it
+    is first..last.
+    """
 
     low: int
     first: int
@@ -49,7 +55,9 @@ class Cut(NamedTuple):
 
 
 class Tiling(NamedTuple):
-    """Sizes of the tiles in pixels: side of the core, width of the halo, and the grid that both lie on."""
+    """Sizes of the tiles in pixels: side of the core, width of the halo, and the grid
+    that both lie on.
+    """
 
     core: int
     halo: int
@@ -57,31 +65,45 @@ class Tiling(NamedTuple):
 
 
 def fit(
-    net: Net, layers: Collection[str], octaves: list[tuple[int, int]], tile: int | None = None, halo: int | None = None,
+    net: Net,
+    layers: Collection[str],
+    octaves: list[tuple[int, int]],
+    tile: int | None = None,
+    halo: int | None = None,
     windows: bool = True,
-) -> Net:  # fmt: skip
-    """A network to climb these layers with at all octaves, (height, width) each: `net` itself, or Tiles around it.
+) -> Net:
+    """A network to climb these layers with at all octaves, (height, width) each: `net`
+    itself, or Tiles around it.
 
-    tile, halo: side of a tile, and the margin in it, in pixels. Without a tile, there are tiles only if a pass over the
-    largest octave would not fit into the `budget`. windows: whether a layer that takes pictures of only one size, as a
-    classifier's do, may climb in windows of that size. (In tiles, a layer that sees everything always does.)
+    tile, halo: side of a tile, and the margin in it, in pixels. Without a tile, there
+    are tiles only if a pass over the largest octave would not fit into the `budget`.
+    windows: whether a layer that takes pictures of only one size, as a classifier's do,
+    may climb in windows of that size. (In tiles, a layer that sees everything always
+    does.)
     """
     check("tile", tile)
     check("halo", halo)
-    tile, halo = (value if value is None else int(value) for value in (tile, halo))  # Caffe takes no NumPy integers
+    tile, halo = (
+        value if value is None else int(value) for value in (tile, halo)
+    )  # Caffe takes no NumPy integers
     for layer in layers:
         net.check_layer(layer)
     local = _local(net, layers)
     one_size = []
     if windows:
-        one_size = [layer for layer in layers if layer not in local and not _runs_at_all(net, layer, octaves)]
+        one_size = [
+            layer
+            for layer in layers
+            if layer not in local and not _runs_at_all(net, layer, octaves)
+        ]
     whole = [layer for layer in layers if layer not in one_size]
     _check_octaves(net, whole, local, octaves)
     largest = octaves[-1]
     allowed = budget(net)
     in_tiles = tile < max(largest) if tile else _need(net, whole, *largest) > allowed
-    # Malloc should keep the large blobs of a whole picture for the next step. In tiles, large blocks are copies of the
-    # picture, and should go back to the system. Only here is it known which of the two will come.
+    # Malloc should keep the large blobs of a whole picture for the next step. In tiles,
+    # large blocks are copies of the picture, and should go back to the system. Only
+    # here is it known which of the two will come.
     net.keep_large_blocks(not in_tiles)
     if in_tiles:
         one_size = [layer for layer in layers if layer not in local]
@@ -92,11 +114,17 @@ def fit(
             return net
     for layer in one_size:
         net.check(layer, *net.own_size)
-    return Tiles(net, _choose_tiling(net, local, tile, halo, allowed) if in_tiles and local else None, one_size)
+    return Tiles(
+        net,
+        _choose_tiling(net, local, tile, halo, allowed) if in_tiles and local else None,
+        one_size,
+    )
 
 
 def _local(net: Net, layers: Iterable[str]) -> list[str]:
-    """Those of the layers that see only a part of the picture, run on other sizes, and have places: (n, c, h, w)."""
+    """Those of the layers that see only a part of the picture, run on other sizes, and
+    have places: (n, c, h, w).
+    """
     specs, (height, width) = net.layer_specs, net.own_size
     fields = shapes.receptive_fields(specs)
     return [
@@ -112,12 +140,18 @@ def _runs_at_all(net: Net, layer: str, octaves: list[tuple[int, int]]) -> bool:
     return all(shapes.fits(net.layer_specs, layer, size) for size in octaves)
 
 
-def _check_octaves(net: Net, layers: list[str], local: list[str], octaves: list[tuple[int, int]]) -> None:
-    """Raise a DreamError for an octave, from the largest down, on which one of the layers cannot run."""
+def _check_octaves(
+    net: Net, layers: list[str], local: list[str], octaves: list[tuple[int, int]]
+) -> None:
+    """Raise a DreamError for an octave, from the largest down, on which one of the
+    layers cannot run.
+    """
     for height, width in octaves[::-1]:
         for layer in layers:
             try:
-                if layer in local:  # never at full size, which may have more values than Caffe can count
+                if (
+                    layer in local
+                ):  # never at full size, which may have more values than Caffe can count
                     shapes.check(net.layer_specs, layer, min(height, 1024), min(width, 1024))
                 else:
                     shapes.check(net.layer_specs, layer, height, width)
@@ -129,26 +163,36 @@ def _check_octaves(net: Net, layers: list[str], local: list[str], octaves: list[
 
 
 def budget(net: Net) -> float:
-    """The bytes that a pass may take: half of what is free, or DEEPDREAM_MEMORY, such as '1.5GB'."""
+    """The bytes that a pass may take: half of what is free, or DEEPDREAM_MEMORY, such
+    as '1.5GB'.
+    """
     given = os.environ.get("DEEPDREAM_MEMORY")
     if not given:
         return net.free_memory() / 2
     number = re.fullmatch(r"([0-9]*\.?[0-9]+) *((?:[kmg]i?)?)b?", given.strip().lower())
     if not number:
-        raise DreamError(f"DEEPDREAM_MEMORY is {given!r}; it must be a number of bytes, such as 1500000000 or 1.5GB")
+        raise DreamError(
+            f"DEEPDREAM_MEMORY is {given!r}; it must be a number of bytes, such as 1500000000 or 1.5GB"
+        )
     return min(float(number[1]) * UNITS[number[2]], net.free_memory())
 
 
 def _need(net: Net, layers: Iterable[str], height: int, width: int) -> float:
     """The bytes that a pass to the most expensive of these layers takes at this size."""
     try:
-        return max((shapes.memory(net.layer_specs, layer, height, width) for layer in layers), default=0)
+        return max(
+            (shapes.memory(net.layer_specs, layer, height, width) for layer in layers), default=0
+        )
     except DreamError:
         return math.inf  # more values than Caffe can count
 
 
-def _choose_tiling(net: Net, layers: list[str], tile: int | None, halo: int | None, allowed: float) -> Tiling:
-    """The tiles for these layers: of the given size, or the largest that `allowed` bytes hold; else a DreamError."""
+def _choose_tiling(
+    net: Net, layers: list[str], tile: int | None, halo: int | None, allowed: float
+) -> Tiling:
+    """The tiles for these layers: of the given size, or the largest that `allowed`
+    bytes hold; else a DreamError.
+    """
     specs = net.layer_specs
     grid = math.lcm(*(shapes.grid(specs, layer)[0] for layer in layers))
     field = max(shapes.receptive_fields(specs)[layer] for layer in layers)
@@ -172,15 +216,19 @@ def _choose_tiling(net: Net, layers: list[str], tile: int | None, halo: int | No
             smallest = side, _need(net, layers, side, side)
             if smallest[1] <= allowed:
                 return tiling
-    raise DreamError(f"a budget of {allowed / 1e6:.0f} MB is too small for even one tile of layer {names}: "
-                     f"{smallest[0]} pixels need {smallest[1] / 1e6:.0f} MB; free some memory, or raise "
-                     "DEEPDREAM_MEMORY")  # fmt: skip
+    raise DreamError(
+        f"a budget of {allowed / 1e6:.0f} MB is too small for even one tile of layer {names}: "
+        f"{smallest[0]} pixels need {smallest[1] / 1e6:.0f} MB; free some memory, or raise "
+        "DEEPDREAM_MEMORY"
+    )
 
 
 def _divide(
     specs: list[shapes.Layer], layers: list[str], grid: int, third: int, halo: int | None, side: int
 ) -> Tiling | None:
-    """How a tile of this side divides into core and halo; None where it is too small for a core."""
+    """How a tile of this side divides into core and halo; None where it is too small
+    for a core.
+    """
     if halo is None:
         quarter = max(grid, side // 4 // grid * grid)
         margin = min(third, quarter)
@@ -195,7 +243,9 @@ def _divide(
 
 
 def _reaches(specs: list[shapes.Layer], layer: str, core: int, halo: int) -> bool:
-    """Whether the blob of a tile holds all values of the core; where a network pads little, some may be missing."""
+    """Whether the blob of a tile holds all values of the core; where a network pads
+    little, some may be missing.
+    """
     grid, jump = shapes.grid(specs, layer)
     try:
         for side in (grid, core, core + halo):
@@ -208,7 +258,9 @@ def _reaches(specs: list[shapes.Layer], layer: str, core: int, halo: int) -> boo
 
 
 def _cuts(length: int, core: int, halo: int, grid: int) -> list[Cut]:
-    """Tiles along one axis, as even as the grid allows; the last takes what is left over."""
+    """Tiles along one axis, as even as the grid allows; the last takes what is left
+    over.
+    """
     blocks = max(1, length // grid)
     n = math.ceil(blocks / (core // grid))
     edges = [blocks * i // n * grid for i in range(n)] + [length]
@@ -216,7 +268,9 @@ def _cuts(length: int, core: int, halo: int, grid: int) -> list[Cut]:
 
 
 def _windows(length: int, side: int) -> list[Cut]:
-    """Windows of one size along one axis; a picture that is smaller than a window lies in its middle."""
+    """Windows of one size along one axis; a picture that is smaller than a window lies
+    in its middle.
+    """
     n = math.ceil(length / side)
     lows = [(length - side) * i // (n - 1) for i in range(n)] if n > 1 else [(length - side) // 2]
     return [Cut(low, low, low + side, low + side) for low in lows]
@@ -230,14 +284,20 @@ class Picture:
     diff: np.ndarray
 
     def reshape(self, *shape: int) -> None:
-        self.shape, self.data, self.diff = shape, np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        self.shape, self.data, self.diff = (
+            shape,
+            np.zeros(shape, np.float32),
+            np.zeros(shape, np.float32),
+        )
 
 
 class Tiles(DreamNet):
-    """Takes the place of a network in `make_step` and `deepdream` where a picture does not go through it at once.
+    """Takes the place of a network in `make_step` and `deepdream` where a picture does
+    not go through it at once.
 
-    tiling: None lets the whole picture through. one_size: the layers to climb in windows of the network's own size
-    instead, side by side, which overlap no more than they must; each adds its own value.
+    tiling: None lets the whole picture through. one_size: the layers to climb in
+    windows of the network's own size instead, side by side, which overlap no more than
+    they must; each adds its own value.
     """
 
     def __init__(self, net: Net, tiling: Tiling | None, one_size: list[str]) -> None:
@@ -252,7 +312,9 @@ class Tiles(DreamNet):
         return self.net
 
     def climb(self, fills: Mapping[str, Fill]) -> EngineArray:
-        """The gradient of the sum of `fills`, {layer: a function that fills `dst.diff`}: (3, h, w), tile by tile."""
+        """The gradient of the sum of `fills`, {layer: a function that fills
+        `dst.diff`}: (3, h, w), tile by tile.
+        """
         src, total = self.net.blobs["data"], self.image_diff
         total[:] = 0
         for rows, columns, fills_here in self._tiles(fills):
@@ -262,7 +324,9 @@ class Tiles(DreamNet):
         return total
 
     def features(self, layer: str) -> np.ndarray:
-        """As DreamNet's, put together from the tiles; of windows, each is a place, and its values are means."""
+        """As DreamNet's, put together from the tiles; of windows, each is a place, and
+        its values are means.
+        """
         if layer in self.one_size:
             height, width = self.image.shape[1:]
             whole = [_windows(n, own) for n, own in zip((height, width), self.net.own_size)]
@@ -288,7 +352,8 @@ class Tiles(DreamNet):
         return found[0]
 
     def _show(self, rows: Cut, columns: Cut) -> tuple[tuple, tuple]:
-        """Put a tile into the network: (what of the picture is in it, where in it that lies).
+        """Put a tile into the network: (what of the picture is in it, where in it that
+        lies).
 
         A window may reach beyond the picture.
         """
@@ -296,7 +361,9 @@ class Tiles(DreamNet):
         top, bottom = max(0, rows.low), min(height, rows.high)
         left, right = max(0, columns.low), min(width, columns.high)
         here = np.s_[:, top:bottom, left:right]
-        inside = np.s_[:, top - rows.low : bottom - rows.low, left - columns.low : right - columns.low]
+        inside = np.s_[
+            :, top - rows.low : bottom - rows.low, left - columns.low : right - columns.low
+        ]
         src.reshape(1, 3, rows.high - rows.low, columns.high - columns.low)
         src.data[:] = 0
         src.data[0][inside] = self.image[here]
@@ -309,9 +376,14 @@ class Tiles(DreamNet):
         if local:
             rows = _cuts(height, *self.tiling) if self.tiling else [Cut(0, 0, height, height)]
             columns = _cuts(width, *self.tiling) if self.tiling else [Cut(0, 0, width, width)]
-            cores = {layer: Core(self.net, layer, fill, rows[-1], columns[-1]) for layer, fill in local.items()}
+            cores = {
+                layer: Core(self.net, layer, fill, rows[-1], columns[-1])
+                for layer, fill in local.items()
+            }
             for cuts in product(rows, columns):
-                here: dict[str, Fill] = {layer: partial(core.fill, *cuts) for layer, core in cores.items()}
+                here: dict[str, Fill] = {
+                    layer: partial(core.fill, *cuts) for layer, core in cores.items()
+                }
                 yield *cuts, here
         windows = {layer: fill for layer, fill in fills.items() if layer in self.one_size}
         if windows:
@@ -321,17 +393,24 @@ class Tiles(DreamNet):
 
 
 class Core:
-    """The core of each tile in the blob of one layer: only there does `fill_part` fill the diff.
+    """The core of each tile in the blob of one layer: only there does `fill_part` fill
+    the diff.
 
-    The last tile along each axis, `last_row` and `last_column`, says how large the blob of the whole picture is.
+    The last tile along each axis, `last_row` and `last_column`, says how large the blob
+    of the whole picture is.
     """
 
-    def __init__(self, net: Net, layer: str, fill_part: Fill, last_row: Cut, last_column: Cut) -> None:
+    def __init__(
+        self, net: Net, layer: str, fill_part: Fill, last_row: Cut, last_column: Cut
+    ) -> None:
         self.fill_part, self.lasts = fill_part, (last_row, last_column)
         self.jump = shapes.grid(net.layer_specs, layer)[1]
         sides = [cut.high - cut.low for cut in self.lasts]
         height, width = shapes.top_shape(net.layer_specs, layer, *sides)[2:]
-        self.whole = self._to_values(last_row.low) + height, self._to_values(last_column.low) + width
+        self.whole = (
+            self._to_values(last_row.low) + height,
+            self._to_values(last_column.low) + width,
+        )
 
     def _to_values(self, pixels: int) -> int:
         return int(pixels / self.jump)

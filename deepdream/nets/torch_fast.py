@@ -1,4 +1,6 @@
-"""The same arithmetic, faster: orders of memory, convolutions by NNPACK, LRN, and malloc."""
+"""The same arithmetic, faster: orders of memory, convolutions by NNPACK, LRN, and
+malloc.
+"""
 
 import ctypes
 import os
@@ -48,13 +50,19 @@ def like(g: Tensor, x: Tensor) -> Tensor:
     """The gradient g with its values in the order of x's: mixed orders are slow."""
     if x.ndim != 4:
         return g
-    return channels_last(g) if x.is_contiguous(memory_format=torch.channels_last) else channels_first(g)
+    return (
+        channels_last(g)
+        if x.is_contiguous(memory_format=torch.channels_last)
+        else channels_first(g)
+    )
 
 
 def keep_freed_memory(large_blocks: bool) -> None:
-    """Make glibc keep freed memory for the next step, or each step would map its large blobs again, page by page.
+    """Make glibc keep freed memory for the next step, or each step would map its large
+    blobs again, page by page.
 
-    Without `large_blocks`, it gives blocks above 32 MB back to the system: in tiles, they are pictures, not blobs.
+    Without `large_blocks`, it gives blocks above 32 MB back to the system: in tiles,
+    they are pictures, not blobs.
     """
     if sys.platform == "linux":
         try:
@@ -67,7 +75,9 @@ def keep_freed_memory(large_blocks: bool) -> None:
 
 
 class WithoutStride(torch.autograd.Function):
-    """A convolution without a stride: its gradient is one too, with the filters turned round, which have none."""
+    """A convolution without a stride: its gradient is one too, with the filters turned
+    round, which have none.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, filters: Tensor, bias: Tensor | None, pad: int) -> Tensor:
@@ -84,12 +94,15 @@ class WithoutStride(torch.autograd.Function):
         return channels_last(g) if ctx.is_last else channels_first(g), None, None, None
 
 
-def _convolve(x: Tensor, filters: Tensor, bias: Tensor | None, pad: int, exact: bool = True) -> Tensor:
+def _convolve(
+    x: Tensor, filters: Tensor, bias: Tensor | None, pad: int, exact: bool = True
+) -> Tensor:
     """A convolution without a stride, by NNPACK's transforms where they are faster.
 
-    For 3x3 filters NNPACK takes Winograd's transform, whose error is ten times that of plain sums. Where a pass must be
-    exact, because a ReLU or a maximum that switches changes the gradient much more, they become 4x4 filters, for which
-    it takes Fourier's transform, whose error is smaller than that of plain sums.
+    For 3x3 filters NNPACK takes Winograd's transform, whose error is ten times that of
+    plain sums. Where a pass must be exact, because a ReLU or a maximum that switches
+    changes the gradient much more, they become 4x4 filters, for which it takes
+    Fourier's transform, whose error is smaller than that of plain sums.
     """
     if not suits_nnpack(x, filters, pad, exact):
         return F.conv2d(channels_last(x), channels_last(filters), bias, 1, pad)
@@ -100,33 +113,49 @@ def _convolve(x: Tensor, filters: Tensor, bias: Tensor | None, pad: int, exact: 
 
 
 def suits_nnpack(x: Tensor, filters: Tensor, pad: int, exact: bool) -> bool:
-    """Whether NNPACK is the faster one: on small blobs, it loses more time with the filters than it gains."""
+    """Whether NNPACK is the faster one: on small blobs, it loses more time with the
+    filters than it gains.
+    """
     k, enough = filters.shape[2], 6000 if exact and filters.shape[2] == 3 else 2000
     if len(x) > 1 or not 3 <= k <= 8 or pad >= k or x.shape[2] * x.shape[3] < enough:
         return False
-    return x.device.type == "cpu" and x.dtype == filters.dtype == torch.float32 and find_kernels() == "nnpack"
+    return (
+        x.device.type == "cpu"
+        and x.dtype == filters.dtype == torch.float32
+        and find_kernels() == "nnpack"
+    )
 
 
 @cache
 def find_kernels() -> str:
-    """Which library's convolutions to use on this processor: DEEPDREAM_KERNELS, or the faster.
+    """Which library's convolutions to use on this processor: DEEPDREAM_KERNELS, or the
+    faster.
 
-    PyTorch has two. With AVX2, NNPACK's transforms save a third of the time and more; with AVX-512, which NNPACK does
-    not use, oneDNN's plain sums can be as fast. They are timed once on a machine, for the choice changes the bits of
-    pictures: it is kept beside the weights.
+    PyTorch has two. With AVX2, NNPACK's transforms save a third of the time and more;
+    with AVX-512, which NNPACK does not use, oneDNN's plain sums can be as fast. They
+    are timed once on a machine, for the choice changes the bits of pictures: it is kept
+    beside the weights.
     """
     pinned = os.environ.get("DEEPDREAM_KERNELS", "")
     if pinned not in ("", *KERNELS):
-        raise DreamError(f"DEEPDREAM_KERNELS is {pinned!r}; it must be {' or '.join(KERNELS)}, or not be set")
+        raise DreamError(
+            f"DEEPDREAM_KERNELS is {pinned!r}; it must be {' or '.join(KERNELS)}, or not be set"
+        )
     is_available = torch.backends.nnpack.is_available()  # it also starts NNPACK
     if pinned == "nnpack" and not is_available:
-        raise DreamError("DEEPDREAM_KERNELS is 'nnpack', which this processor cannot run; choose onednn")
+        raise DreamError(
+            "DEEPDREAM_KERNELS is 'nnpack', which this processor cannot run; choose onednn"
+        )
     if pinned or not is_available:
         return pinned or "onednn"
     with suppress(OSError, DreamError):
         about = Path("/proc/cpuinfo").read_text().partition("model name")[2].partition("\n")[0]
         about = f"{platform.machine()} {about} {torch.backends.cpu.get_cpu_capability()} {torch.__version__}"
-        path = zoo.cache().parent / "kernels" / re.sub(r"\W+", "-", f"{about} {torch.get_num_threads()}")
+        path = (
+            zoo.cache().parent
+            / "kernels"
+            / re.sub(r"\W+", "-", f"{about} {torch.get_num_threads()}")
+        )
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole(path) as part:
@@ -159,14 +188,18 @@ def _time_kernels() -> str:
 
 
 class StridedOnPicture(torch.autograd.Function):
-    """A convolution with a stride on few channels, such as the first of a network. PyTorch's own gradient is slow.
+    """A convolution with a stride on few channels, such as the first of a network.
+    PyTorch's own gradient is slow.
 
-    Here the gradient is one convolution without a stride: it makes the s x s sub-pixels of each pixel as channels,
-    which are then put in their places. The filters have no gradient.
+    Here the gradient is one convolution without a stride: it makes the s x s sub-pixels
+    of each pixel as channels, which are then put in their places. The filters have no
+    gradient.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, filters: Tensor, bias: Tensor | None, s: int, pad: int) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, filters: Tensor, bias: Tensor | None, s: int, pad: int
+    ) -> Tensor:
         ctx.save_for_backward(filters)
         ctx.args = s, pad, x.shape[2:], x.dtype
         return F.conv2d(x.to(filters.dtype), filters, bias, s, pad)
@@ -176,12 +209,17 @@ class StridedOnPicture(torch.autograd.Function):
         (filters,) = ctx.saved_tensors  # (f, c, k, k)
         s, pad, (height, width), dtype = ctx.args
         f, c, k, _ = filters.shape
-        # Sub-pixel i of pixel Y is reached by output Y + d through the tap i + pad - s * d, for d from low to high.
+        # Sub-pixel i of pixel Y is reached by output Y + d through the tap i + pad - s
+        # * d, for d from low to high.
         low, high = -((k - 1 - pad) // s), (s - 1 + pad) // s
         n = high - low + 1
         left = pad + s - k - s * low
         right = s * n - k - left
-        phases = F.pad(filters.flip(2, 3), (left, right, left, right)).reshape(f, c, n, s, n, s).flip(3, 5)
+        phases = (
+            F.pad(filters.flip(2, 3), (left, right, left, right))
+            .reshape(f, c, n, s, n, s)
+            .flip(3, 5)
+        )
         phases = phases.permute(1, 3, 5, 0, 2, 4).reshape(c * s * s, f, n, n)
         margin = max(-low, -(-height // s) + high - g.shape[2], -(-width // s) + high - g.shape[3])
         fine = F.pixel_shuffle(_convolve(g, phases, None, margin), s)
@@ -191,7 +229,9 @@ class StridedOnPicture(torch.autograd.Function):
 
 
 class AcrossChannels(torch.autograd.Function):
-    """x * s^-beta, where s = k + alpha / n * (the sum of x^2 over n neighbouring channels)."""
+    """x * s^-beta, where s = k + alpha / n * (the sum of x^2 over n neighbouring
+    channels).
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, n: int, alpha: float, beta: float, k: float) -> Tensor:
@@ -212,7 +252,9 @@ class AcrossChannels(torch.autograd.Function):
 
 
 def _sum_neighbours(x: Tensor, n: int) -> Tensor:
-    """The sum over a window of n channels: a product with a matrix in which a band is 1."""
+    """The sum over a window of n channels: a product with a matrix in which a band is
+    1.
+    """
     c, half = x.shape[1], n // 2
     if len(x) > 1 or not x.is_contiguous():
         i = torch.arange(c, device=x.device)

@@ -1,4 +1,6 @@
-"""Caffe's layer types in PyTorch: {type: a function of the layer, its weights and its bottoms}."""
+"""Caffe's layer types in PyTorch: {type: a function of the layer, its weights and its
+bottoms}.
+"""
 
 import math
 from collections.abc import Callable
@@ -11,12 +13,17 @@ from . import shapes
 from .shapes import Layer, axis, pair
 from .torch_fast import AcrossChannels, StridedOnPicture, WithoutStride, channels_last, suits_nnpack
 
-# Each function below is one layer type: (layer, its weights, *bottoms) -> top, or a tuple of tops. Autograd does the
-# rest. Tensors are (n, channels, h, w), unless a layer has changed that.
+# Each function below is one layer type: (layer, its weights, *bottoms) -> top, or a
+# tuple of tops. Autograd does the rest. Tensors are (n, channels, h, w), unless a layer
+# has changed that.
 
 
 def is_relu_in_place(layer: Layer) -> bool:
-    return layer.type == "ReLU" and layer.relu_param.negative_slope == 0 and layer.bottom[0] == layer.top[0]
+    return (
+        layer.type == "ReLU"
+        and layer.relu_param.negative_slope == 0
+        and layer.bottom[0] == layer.top[0]
+    )
 
 
 def _relu(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
@@ -39,7 +46,9 @@ def _convolution(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
             return StridedOnPicture.apply(x, filters, bias, stride[0], pad[0])
         if stride[0] == 1 and suits_nnpack(x, filters, pad[0], exact=False):
             return WithoutStride.apply(x, filters, bias, pad[0])
-    return F.conv2d(channels_last(x).to(filters.dtype), filters, bias, stride, pad, dilation, p.group)
+    return F.conv2d(
+        channels_last(x).to(filters.dtype), filters, bias, stride, pad, dilation, p.group
+    )
 
 
 def _deconvolution(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
@@ -151,7 +160,10 @@ def _power(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
 
 
 def _flatten(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
-    first, last = axis(layer.flatten_param.axis, x.shape), axis(layer.flatten_param.end_axis, x.shape)
+    first, last = (
+        axis(layer.flatten_param.axis, x.shape),
+        axis(layer.flatten_param.end_axis, x.shape),
+    )
     return x.flatten(first, last).clone()
 
 
@@ -160,13 +172,26 @@ def _reshape(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
 
 
 TYPES: dict[str, Callable] = {
-    "Convolution": _convolution, "Deconvolution": _deconvolution, "InnerProduct": _inner_product, "Pooling": _pooling,
-    "LRN": _lrn, "ReLU": _relu, "PReLU": _prelu,
+    "Convolution": _convolution,
+    "Deconvolution": _deconvolution,
+    "InnerProduct": _inner_product,
+    "Pooling": _pooling,
+    "LRN": _lrn,
+    "ReLU": _relu,
+    "PReLU": _prelu,
     "ELU": lambda layer, weights, x: F.elu(x, layer.elu_param.alpha),
     "Sigmoid": lambda layer, weights, x: x.sigmoid(),
     "TanH": lambda layer, weights, x: x.tanh(),
-    "Concat": _concat, "Slice": _slice, "Split": lambda layer, weights, x: tuple(x.clone() for _ in layer.top),
-    "Eltwise": _eltwise, "BatchNorm": _batch_norm, "Scale": _scale, "Bias": _bias, "Power": _power,
-    "Flatten": _flatten, "Reshape": _reshape, "Dropout": lambda layer, weights, x: x.clone(),
+    "Concat": _concat,
+    "Slice": _slice,
+    "Split": lambda layer, weights, x: tuple(x.clone() for _ in layer.top),
+    "Eltwise": _eltwise,
+    "BatchNorm": _batch_norm,
+    "Scale": _scale,
+    "Bias": _bias,
+    "Power": _power,
+    "Flatten": _flatten,
+    "Reshape": _reshape,
+    "Dropout": lambda layer, weights, x: x.clone(),
     "Softmax": lambda layer, weights, x: x.softmax(axis(layer.softmax_param.axis, x.shape)),
-}  # fmt: skip
+}

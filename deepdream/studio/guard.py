@@ -1,8 +1,9 @@
-"""Who may come in, and what a visitor's browser may say: all that reaches the page's server passes through here.
+"""Who may come in, and what a visitor's browser may say: all that reaches the page's
+server passes through here.
 
-A visitor is a cookie. They have one panel, in one of Solara's virtual kernels, which is made when their page connects,
-and found again when they come back. Nothing that is asked for before has a panel made, so no other website can fill the
-house.
+A visitor is a cookie. They have one panel, in one of Solara's virtual kernels, which is
+made when their page connects, and found again when they come back. Nothing that is
+asked for before has a panel made, so no other website can fill the house.
 """
 
 import asyncio
@@ -28,12 +29,22 @@ AWAY = 60  # seconds without a connection after which a visitor's dream is stopp
 MOST_KNOWN = 10_000  # cookies of those who knew the token
 PAUSE = 1.0  # seconds after a wrong token
 MESSAGES = "comm_msg", "comm_open", "comm_close", "comm_info_request", "kernel_info_request"
-TARGETS = "jupyter.widget.control", "solara.control"  # the second, which would run other apps, hears nothing
+TARGETS = (
+    "jupyter.widget.control",
+    "solara.control",
+)  # the second, which would run other apps, hears nothing
 # What a browser may set of widgets: no limits of knobs, for example
 TRAITS = "value", "index", "is_open", "unsaved", "note"
 BURST, RATE = 300, 60  # messages: at once, and a second
 STATES = 40  # requests for the state of all widgets, and comms for that, in a burst
-HEADER = "msg_id", "msg_type", "session", "username", "version", "date"  # what a message's header holds
+HEADER = (
+    "msg_id",
+    "msg_type",
+    "session",
+    "username",
+    "version",
+    "date",
+)  # what a message's header holds
 LOCAL = "127.0.0.1", "localhost", "[::1]"
 HEADERS = {
     "Content-Security-Policy": "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'none'; "
@@ -54,7 +65,9 @@ class Visitor:
     """One visitor, known by a cookie. `kernel_id` never leaves the server."""
 
     kernel_id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    pages: list[int] = field(default_factory=lambda: list(range(MOST_SOCKETS)))  # names for sockets, those not in use
+    pages: list[int] = field(
+        default_factory=lambda: list(range(MOST_SOCKETS))
+    )  # names for sockets, those not in use
     used: float = field(default_factory=time.monotonic)  # when something was last heard from them
     gone: float | None = None  # since when they have no connection
     ear: "Ear" = field(default_factory=lambda: Ear())
@@ -63,17 +76,24 @@ class Visitor:
 class House:
     """The visitors of a page.
 
-    token: what a visitor has to know; None lets in everyone who reaches this machine by its own name. close: called
-    with a visitor whose panel is to be closed. is_new: whether there is nothing on a visitor's panel that they would
-    miss; such a one who has gone does not keep their place when others want to come in.
+    token: what a visitor has to know; None lets in everyone who reaches this machine by
+    its own name. close: called with a visitor whose panel is to be closed. is_new:
+    whether there is nothing on a visitor's panel that they would miss; such a one who
+    has gone does not keep their place when others want to come in.
     """
 
-    def __init__(self, token: str | None, close: Callable[[Visitor], object],
-                 is_new: Callable[[Visitor], bool]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        token: str | None,
+        close: Callable[[Visitor], object],
+        is_new: Callable[[Visitor], bool],
+    ) -> None:
         self.token, self.close, self.is_new = token, close, is_new
         self.visitors: dict[str, Visitor] = {}  # by their cookies
         self.invited: dict[str, float] = {}  # {cookie: when the page was sent, which then connects}
-        self.known: dict[str, None] = {}  # cookies of those who knew the token, in the order in which they came
+        self.known: dict[
+            str, None
+        ] = {}  # cookies of those who knew the token, in the order in which they came
         self.guesses: dict[str, asyncio.Lock] = {}
 
     def may_enter(self, cookie: str | None) -> bool:
@@ -81,7 +101,9 @@ class House:
 
     def is_full(self, cookie: str | None) -> bool:
         """Whether there is no place for this visitor, nor one to give away."""
-        return cookie not in self.visitors and len(self.visitors) >= MOST_VISITORS and not self._away()
+        return (
+            cookie not in self.visitors and len(self.visitors) >= MOST_VISITORS and not self._away()
+        )
 
     def invite(self, cookie: str) -> None:
         """Expect the page that was sent to this visitor to connect."""
@@ -98,9 +120,11 @@ class House:
         return cookie
 
     def admit(self, cookie: str | None) -> tuple[Visitor, int] | None:
-        """(the visitor with this cookie, a name for one socket more); None for who may not come in, or has no place.
+        """(the visitor with this cookie, a name for one socket more); None for who may
+        not come in, or has no place.
 
-        Nothing is awaited between counting and letting in, so that many at once are counted one after another.
+        Nothing is awaited between counting and letting in, so that many at once are
+        counted one after another.
         """
         if cookie is None or not self.may_enter(cookie) or self.is_full(cookie):
             return None
@@ -129,9 +153,15 @@ class House:
             self.close(visitor)
 
     def _away(self) -> list[str]:
-        """Cookies of visitors who have gone and whose place may be given away, those first who went first."""
+        """Cookies of visitors who have gone and whose place may be given away, those
+        first who went first.
+        """
         now = time.monotonic()
-        gone = {cookie: visitor.gone for cookie, visitor in self.visitors.items() if visitor.gone is not None}
+        gone = {
+            cookie: visitor.gone
+            for cookie, visitor in self.visitors.items()
+            if visitor.gone is not None
+        }
         by_time = sorted(gone, key=gone.__getitem__)
         return [who for who in by_time if now - gone[who] > AWAY or self.is_new(self.visitors[who])]
 
@@ -147,8 +177,8 @@ class House:
 
 
 def check_host(host: str, token: str | None) -> bool:
-    """Whether a page may be asked for by this name: without a token, only by this machine's own, so that no other
-    site's name can be made to point here."""
+    """Whether a page may be asked for by this name: without a token, only by this
+    machine's own, so that no other site's name can be made to point here."""
     name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
     return token is not None or name in LOCAL
 
@@ -160,7 +190,8 @@ def check_origin(headers: Any) -> bool:
 
 
 def is_visit(headers: Any) -> bool | None:
-    """Whether somebody opens the page: True; False for a part of another page; None for one who follows a link.
+    """Whether somebody opens the page: True; False for a part of another page; None for
+    one who follows a link.
 
     Old browsers do not say.
     """
@@ -176,8 +207,8 @@ class Ear:
         self.allowance, self.states, self.last = float(BURST), float(STATES), time.monotonic()
 
     def hear(self, data: str | bytes) -> str | bytes | None:
-        """The message, without what a browser may not set, or None for one to pass over; raises RefusedError for what
-        none of ours would say."""
+        """The message, without what a browser may not set, or None for one to pass
+        over; raises RefusedError for what none of ours would say."""
         now = time.monotonic()
         passed, self.last = now - self.last, now
         self.allowance = min(BURST, self.allowance + passed * RATE) - 1
@@ -190,7 +221,10 @@ class Ear:
                 raise RefusedError("too long a message")
             clean = self._clean(json.loads(text))
             # What a browser has opened ends with its panel.
-            if clean["header"]["msg_type"] == "comm_close" or clean["content"].get("target_name") == TARGETS[1]:
+            if (
+                clean["header"]["msg_type"] == "comm_close"
+                or clean["content"].get("target_name") == TARGETS[1]
+            ):
                 return None
             said = json.dumps(clean, allow_nan=False)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error):
@@ -207,18 +241,32 @@ class Ear:
             self._count_state()
         elif kind == "comm_msg":
             self._clean_data(content["data"])
-        if "comm_id" in content and not (isinstance(content["comm_id"], str) and len(content["comm_id"]) <= MOST_NAME):
+        if "comm_id" in content and not (
+            isinstance(content["comm_id"], str) and len(content["comm_id"]) <= MOST_NAME
+        ):
             raise RefusedError("not a name")
         version = message["metadata"].get("version", "")
-        header = {name: str(value)[:MOST_NAME] for name, value in message["header"].items() if name in HEADER}
-        return {"header": header, "channel": message["channel"], "content": content, "buffers": [],
-                "parent_header": {}, "metadata": {"version": version}}  # fmt: skip
+        header = {
+            name: str(value)[:MOST_NAME]
+            for name, value in message["header"].items()
+            if name in HEADER
+        }
+        return {
+            "header": header,
+            "channel": message["channel"],
+            "content": content,
+            "buffers": [],
+            "parent_header": {},
+            "metadata": {"version": version},
+        }
 
     def _clean_data(self, data: dict[str, Any]) -> None:
         method = data.get("method")
         if method == "update":
             state = data["state"].items()  # a list of ours always has a choice
-            data["state"] = {name: value for name, value in state if name in TRAITS and value is not None}
+            data["state"] = {
+                name: value for name, value in state if name in TRAITS and value is not None
+            }
             data["buffer_paths"] = []
         elif method == "request_states":
             self._count_state()
@@ -232,7 +280,9 @@ class Ear:
 
 
 def take_apart(data: bytes) -> tuple[bytes, list[bytes]]:
-    """(the JSON, the buffers) of a binary message: how many parts there are, where each begins, and the parts."""
+    """(the JSON, the buffers) of a binary message: how many parts there are, where each
+    begins, and the parts.
+    """
     (n,) = struct.unpack_from("!I", data)
     if not 1 <= n <= MOST_BUFFERS:
         raise ValueError(n)

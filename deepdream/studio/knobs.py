@@ -1,7 +1,7 @@
 """The knobs: ipywidgets made from the rows of the table in recipe.py.
 
-A row knows its knob's label, kind, limits and default. Here is only what a row cannot know: which networks, engines,
-layers and pictures there are to choose from.
+A row knows its knob's label, kind, limits and default. Here is only what a row cannot
+know: which networks, engines, layers and pictures there are to choose from.
 """
 
 import os
@@ -25,7 +25,11 @@ from ..settings import GRAND, File, Setting, check, knobs, option, size_of
 
 ROWS = knobs()
 CHOICES = "model", "engine", "end"  # besides pictures, these are chosen from a list
-CAN_BE_EMPTY = [name for name, row in ROWS.items() if row.kind in (str, File) and name not in ("image", *CHOICES)]
+CAN_BE_EMPTY = [
+    name
+    for name, row in ROWS.items()
+    if row.kind in (str, File) and name not in ("image", *CHOICES)
+]
 PLACEHOLDERS = {"objective": "peacock"}
 NOISE = "noise"  # the choice of no picture
 HALF = " bfloat16"  # after an engine's name
@@ -43,7 +47,9 @@ DEPTHS = {  # a layer's receptive field, divided by the side of the pictures tha
 
 
 class Knobs(dict[str, Any]):
-    """{name in Python: its ipywidget}. `layers` is {layer: what it tends to show} of the network that is chosen."""
+    """{name in Python: its ipywidget}. `layers` is {layer: what it tends to show} of
+    the network that is chosen.
+    """
 
     def __init__(self, net: Net | None, pictures: Iterable[str]) -> None:
         """net: the only network to choose; without it, all that there are."""
@@ -54,7 +60,12 @@ class Knobs(dict[str, Any]):
             models, engines, engine = _models(), _engines(), os.environ.get("DEEPDREAM_ENGINE")
         else:
             is_known = net.model.name in zoo.names()
-            models = [(net.model.title, net.model.name if is_known else os.path.relpath(net.model.folders[0]))]
+            models = [
+                (
+                    net.model.title,
+                    net.model.name if is_known else os.path.relpath(net.model.folders[0]),
+                )
+            ]
             engine = net.engine["engine"] + (HALF if net.engine.get("dtype") == "bfloat16" else "")
             engines = [engine]
         self._offer("model", models, models[0][1])
@@ -65,7 +76,9 @@ class Knobs(dict[str, Any]):
         self._offer_layers()
 
     def watch(self, turned: Callable[[str], None]) -> None:
-        """Call `turned` with the name of each knob that is turned, by hand or by `turn`."""
+        """Call `turned` with the name of each knob that is turned, by hand or by
+        `turn`.
+        """
 
         def observe(name: str) -> None:
             def react(_: Any) -> None:
@@ -88,7 +101,9 @@ class Knobs(dict[str, Any]):
                 self._offer(name, [*pictures, (nothing, "")], self[name].value or "")
 
     def _offer_layers(self) -> None:
-        """Let the knob for the layer choose from those of the network, and keep its choice where that is possible."""
+        """Let the knob for the layer choose from those of the network, and keep its
+        choice where that is possible.
+        """
         model = self.net.model if self.net else zoo.find(self["model"].value)
         self.layers = _describe_layers(model)
         choices = self["end"].value, model.default_layer, *self.layers
@@ -96,14 +111,18 @@ class Knobs(dict[str, Any]):
         self._offer("end", layers, next(layer for layer in choices if layer in self.layers))
 
     def _offer(self, name: str, options: list[tuple[str, str]], chosen: str) -> None:
-        self._quiet = True  # new options move a Dropdown's value for a moment, which is no turn of the knob
+        self._quiet = (
+            True  # new options move a Dropdown's value for a moment, which is no turn of the knob
+        )
         try:
             self[name].options, self[name].value = options, chosen
         finally:
             self._quiet = False
 
     def recipe(self) -> Recipe:
-        """The recipe of the dream that the knobs would make; raises DreamError where a value is not allowed."""
+        """The recipe of the dream that the knobs would make; raises DreamError where a
+        value is not allowed.
+        """
         values = {name: knob.value for name, knob in self.items()}
         values["objective"] = words_of(values["objective"])
         if values["objective"]:  # it names its own layers and guides
@@ -116,7 +135,9 @@ class Knobs(dict[str, Any]):
         return complete("dream", {name: value for name, value in values.items() if value != ""})
 
     def turn(self, **values: Any) -> None:
-        """Turn knobs, by their names in Python; all of them, or none where a DreamError is raised."""
+        """Turn knobs, by their names in Python; all of them, or none where a DreamError
+        is raised.
+        """
         for name in values:
             if name not in self:
                 raise unknown("knob", name, self, "the panel has no others")
@@ -134,7 +155,9 @@ class Knobs(dict[str, Any]):
         if isinstance(knob, ipywidgets.Dropdown):
             choices = [choice for _, choice in knob.options]
             if value not in choices:
-                what = label(name).split("(")[-1].rstrip(")").lower()  # of "What to look for (layer)", the layer
+                what = (
+                    label(name).split("(")[-1].rstrip(")").lower()
+                )  # of "What to look for (layer)", the layer
                 raise unknown(what, value, choices, "the knob has these")
         elif value != "" or name not in CAN_BE_EMPTY:
             check(name, value)
@@ -143,10 +166,14 @@ class Knobs(dict[str, Any]):
         if knob.value != value:
             raise DreamError(f"{{setting}} cannot be {value!r}", name)
 
-    def values_of(self, recipe: Recipe, find: Callable[[str, str], str | None]) -> tuple[dict[str, Any], list[str]]:
-        """({name: value} that turns the knobs to a recipe, what the recipe needs that is not here).
+    def values_of(
+        self, recipe: Recipe, find: Callable[[str, str], str | None]
+    ) -> tuple[dict[str, Any], list[str]]:
+        """({name: value} that turns the knobs to a recipe, what the recipe needs that
+        is not here).
 
-        find: from a setting and the name of its file to the name of that picture here, or None.
+        find: from a setting and the name of its file to the name of that picture here,
+        or None.
         """
         values, missing = {name: recipe[name] for name in self}, []
         for name, file in files(recipe):
@@ -175,7 +202,9 @@ class Knobs(dict[str, Any]):
 
 
 class Wish(NamedTuple):
-    """A slider for people who do not know the settings: each of its positions is a value of each of these."""
+    """A slider for people who do not know the settings: each of its positions is a
+    value of each of these.
+    """
 
     label: str
     help: str
@@ -188,25 +217,57 @@ class Wish(NamedTuple):
         first, last = self.values[0], self.values[-1]
 
         def distance(values: dict[str, Any]) -> float:
-            return sum(abs(knobs[name].value - value) / (last[name] - first[name]) for name, value in values.items())
+            return sum(
+                abs(knobs[name].value - value) / (last[name] - first[name])
+                for name, value in values.items()
+            )
 
         return min(range(len(self.values)), key=lambda i: distance(self.values[i]))
 
 
 WISHES = {
-    "much": Wish("How much", "How long the network works on the picture: the iterations at each size.", "a touch",
-                 "all over", tuple({"iter_n": n} for n in (2, 4, 6, 8, 10, 14, 20, 30, 45))),
-    "large": Wish("How large the forms", "At how many sizes the picture is dreamt, and how far these are apart: the "
-                  "octaves, and their scale.", "small", "large",
-                  tuple({"octave_n": n, "octave_scale": scale} for n, scale in ((1, 1.2), (2, 1.25), (3, 1.3),
-                        (3, 1.35), (4, 1.4), (5, 1.4), (5, 1.45), (6, 1.45), (6, 1.5)))),
-    "wild": Wish("How wild", "How far each step goes: the step.", "tame", "wild",
-                 tuple({"step_size": size} for size in (0.5, 0.7, 0.9, 1.2, 1.5, 2.0, 2.7, 3.6, 5.0))),
-}  # fmt: skip
+    "much": Wish(
+        "How much",
+        "How long the network works on the picture: the iterations at each size.",
+        "a touch",
+        "all over",
+        tuple({"iter_n": n} for n in (2, 4, 6, 8, 10, 14, 20, 30, 45)),
+    ),
+    "large": Wish(
+        "How large the forms",
+        "At how many sizes the picture is dreamt, and how far these are apart: the "
+        "octaves, and their scale.",
+        "small",
+        "large",
+        tuple(
+            {"octave_n": n, "octave_scale": scale}
+            for n, scale in (
+                (1, 1.2),
+                (2, 1.25),
+                (3, 1.3),
+                (3, 1.35),
+                (4, 1.4),
+                (5, 1.4),
+                (5, 1.45),
+                (6, 1.45),
+                (6, 1.5),
+            )
+        ),
+    ),
+    "wild": Wish(
+        "How wild",
+        "How far each step goes: the step.",
+        "tame",
+        "wild",
+        tuple({"step_size": size} for size in (0.5, 0.7, 0.9, 1.2, 1.5, 2.0, 2.7, 3.6, 5.0)),
+    ),
+}
 
 
 def label(name: str) -> str:
-    """What a person at the panel calls a setting: by its knob's label, or by its option where it has no knob."""
+    """What a person at the panel calls a setting: by its knob's label, or by its option
+    where it has no knob.
+    """
     return str(ROWS[name].knob) if name in ROWS else option(name)
 
 
@@ -237,7 +298,9 @@ def _make(row: Setting) -> Any:
         if row.kind is File or row.name in CHOICES:
             knob = ipywidgets.Dropdown(**about)
         else:
-            knob = ipywidgets.Text(value=row.default or "", placeholder=PLACEHOLDERS.get(row.name, ""), **about)
+            knob = ipywidgets.Text(
+                value=row.default or "", placeholder=PLACEHOLDERS.get(row.name, ""), **about
+            )
         if row.name != "image":
             knob.add_class("dd-wide")
         return knob
@@ -254,7 +317,9 @@ def _first(limits: Iterable[float | None]) -> float:
 
 
 def _models() -> list[tuple[str, str]]:
-    """(title, name) of each network that is here or can be downloaded, the default first."""
+    """(title, name) of each network that is here or can be downloaded, the default
+    first.
+    """
     models = []
     for name in zoo.names():
         with suppress(DreamError):  # one that is damaged is not offered
@@ -265,7 +330,9 @@ def _models() -> list[tuple[str, str]]:
 
 
 def _engines() -> list[str]:
-    """The engines that are installed; if none is, all of them, because the error of a dream then says what to do."""
+    """The engines that are installed; if none is, all of them, because the error of a
+    dream then says what to do.
+    """
     names = [name for name in ENGINES if find_spec(name)] or list(ENGINES)
     if "torch" in names and _may_have_bfloat16():
         with suppress(ImportError):
@@ -285,8 +352,15 @@ def _may_have_bfloat16() -> bool:
 
 
 def _describe_layers(model: zoo.Model) -> dict[str, str]:
-    """{layer: what it tends to show}, in network order, of the layers that a picture of any size can climb."""
+    """{layer: what it tends to show}, in network order, of the layers that a picture of
+    any size can climb.
+    """
     specs = zoo.layers(model)
     fields, side = shapes.receptive_fields(specs), max(shapes.own_size(specs))
-    shares = {name: fields[name] / side for name in shapes.climbable(specs) if fields[name] < np.inf}
-    return {name: next(says for most, says in DEPTHS.items() if share <= most) for name, share in shares.items()}
+    shares = {
+        name: fields[name] / side for name in shapes.climbable(specs) if fields[name] < np.inf
+    }
+    return {
+        name: next(says for most, says in DEPTHS.items() if share <= most)
+        for name, share in shares.items()
+    }

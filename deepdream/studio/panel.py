@@ -1,8 +1,9 @@
 """The panel: looks, knobs, buttons, and a picture that dreams before your eyes.
 
-A dream is made from a recipe, as the command line's are, so the command that is shown makes the same picture. What
-takes long is a task, see tasks.py. It has a thread, so that the panel stays live; unless the panel was given a network,
-the thread has it done in a process of its own, see turns.py.
+A dream is made from a recipe, as the command line's are, so the command that is shown
+makes the same picture. What takes long is a task, see tasks.py. It has a thread, so
+that the panel stays live; unless the panel was given a network, the thread has it done
+in a process of its own, see turns.py.
 """
 
 import base64
@@ -64,16 +65,24 @@ class Shown(NamedTuple):
 
 
 class Studio(ipywidgets.VBox):
-    """A panel of looks and knobs for dreams; as the last expression of a notebook's cell it shows itself.
+    """A panel of looks and knobs for dreams; as the last expression of a notebook's
+    cell it shows itself.
 
-    net: a network that is already loaded, see `load_net`; without it, the panel has a choice of networks and engines.
-    crew: the workers of a page. `knobs`: the ipywidgets, by their names in Python; `rows_of()`, `restore(...)`: the
-    knobs as a recipe, and back; `dream()`, `stop()`, `again()`, `undo()`, `tour()`, `film(...)`: the buttons. `result`:
-    the path of the dream that is shown, in a folder that lasts as long as the panel, or None.
+    net: a network that is already loaded, see `load_net`; without it, the panel has a
+    choice of networks and engines. crew: the workers of a page. `knobs`: the
+    ipywidgets, by their names in Python; `rows_of()`, `restore(...)`: the knobs as a
+    recipe, and back; `dream()`, `stop()`, `again()`, `undo()`, `tour()`, `film(...)`:
+    the buttons. `result`: the path of the dream that is shown, in a folder that lasts
+    as long as the panel, or None.
     """
 
-    def __init__(self, net: Net | None = None, crew: Crew | None = None, folder: str | Path | None = None,
-                 **traits: Any) -> None:  # fmt: skip
+    def __init__(
+        self,
+        net: Net | None = None,
+        crew: Crew | None = None,
+        folder: str | Path | None = None,
+        **traits: Any,
+    ) -> None:
         self.given, self.is_page = net, crew is not None
         self.crew = crew or Crew(1)
         self.shelf = Shelf(folder)
@@ -112,7 +121,9 @@ class Studio(ipywidgets.VBox):
         self._show()
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        """With a picture and a sentence for a saved notebook, where no kernel brings the panel to life."""
+        """With a picture and a sentence for a saved notebook, where no kernel brings
+        the panel to life.
+        """
         bundle = super()._repr_mimebundle_(**options)
         picture = base64.b64encode(self.picture.before).decode()
         sentence = "The studio: run this cell, and its panel appears here."
@@ -131,7 +142,11 @@ class Studio(ipywidgets.VBox):
             (self.again, "Again", "Dream again, on the result"),
             (self.undo, "Undo", "Go back to the picture before"),
             (self.show_channels, "Show channels", "Draw what the next channels of the layer see"),
-            (self.tour, "Layer tour", f"A small dream of the picture at {tasks.TOUR_STOPS} depths of the network"),
+            (
+                self.tour,
+                "Layer tour",
+                f"A small dream of the picture at {tasks.TOUR_STOPS} depths of the network",
+            ),
         ):
             button = buttons[press.__name__] = ipywidgets.Button(description=name, tooltip=tip)
             button.on_click(lambda _, press=press: press())
@@ -143,14 +158,23 @@ class Studio(ipywidgets.VBox):
         for kind, (name, tip) in FILMS.items():
             button = buttons[kind] = ipywidgets.Button(description=name, tooltip=tip)
             button.on_click(lambda _, kind=kind: self.film(kind))
-        self.seconds = ipywidgets.BoundedFloatText(value=4, min=0.5, max=600, step=0.5, description="Length (seconds)")
-        self.film_width = ipywidgets.BoundedIntText(value=320, min=16, max=1920, description="Width of the film")
+        self.seconds = ipywidgets.BoundedFloatText(
+            value=4, min=0.5, max=600, step=0.5, description="Length (seconds)"
+        )
+        self.film_width = ipywidgets.BoundedIntText(
+            value=320, min=16, max=1920, description="Width of the film"
+        )
         return buttons
 
     def _lay_out(self) -> ipywidgets.Widget:
-        knobs = [part for name in self.knobs if name not in SOURCE for part in self._with_help(name)]
+        knobs = [
+            part for name in self.knobs if name not in SOURCE for part in self._with_help(name)
+        ]
         source = [self._make_drop("image"), *(self.knobs[name] for name in SOURCE)]
-        wishes = [_box("dd-knob", [self.wishes[name], Help(label=w.label, text=w.help)]) for name, w in WISHES.items()]
+        wishes = [
+            _box("dd-knob", [self.wishes[name], Help(label=w.label, text=w.help)])
+            for name, w in WISHES.items()
+        ]
         drop = Drop(self._take_film, what="a film", accept="video/*")
         films = [
             _box("dd-knobs", [self.seconds, self.film_width]),
@@ -191,27 +215,41 @@ class Studio(ipywidgets.VBox):
     # Knobs and settings
 
     def settings(self) -> Recipe:
-        """The knobs, as the recipe of the dream that they would make; raises DreamError for a value not allowed."""
+        """The knobs, as the recipe of the dream that they would make; raises DreamError
+        for a value not allowed.
+        """
         return self.knobs.recipe()
 
     def restore(self, settings: dict[str, Any]) -> list[str]:
-        """Turn the knobs to the settings of a picture, see `read_settings`; returns what is missing here for that.
+        """Turn the knobs to the settings of a picture, see `read_settings`; returns
+        what is missing here for that.
 
-        Raises DreamError, and turns none, where these are not the settings of a dream, or a knob has no such value.
+        Raises DreamError, and turns none, where these are not the settings of a dream,
+        or a knob has no such value.
         """
-        if "deepdream" not in settings or settings.get("command", "dream") != "dream" or "draw" in settings:
-            raise DreamError("it does not carry the settings of a dream of a picture, and only those have knobs here")
+        if (
+            "deepdream" not in settings
+            or settings.get("command", "dream") != "dream"
+            or "draw" in settings
+        ):
+            raise DreamError(
+                "it does not carry the settings of a dream of a picture, and only those have knobs here"
+            )
         digests = settings.get("sha256")
 
         def find(role: str, name: str) -> str | None:
-            return self.shelf.find_same(name, digests.get(role) if isinstance(digests, dict) else None)
+            return self.shelf.find_same(
+                name, digests.get(role) if isinstance(digests, dict) else None
+            )
 
         values, missing = self.knobs.values_of(from_record(settings), find)
         self.turn(**values)
         return missing
 
     def turn(self, **values: Any) -> None:
-        """Turn knobs, by their names in Python, `turn(end='inception_3b/output', iter_n=20)`; all, or none."""
+        """Turn knobs, by their names in Python, `turn(end='inception_3b/output',
+        iter_n=20)`; all, or none.
+        """
         before = len(self.states)
         try:
             self.knobs.turn(**values)
@@ -227,7 +265,9 @@ class Studio(ipywidgets.VBox):
             self.channels.items = []
         if name in ("model", "image") and not self.busy:
             self.strip.items = []  # they show another network, or picture
-        if name in ("model", "image", "engine") or (name == "seed" and not self.knobs["image"].value):
+        if name in ("model", "image", "engine") or (
+            name == "seed" and not self.knobs["image"].value
+        ):
             self._offer()
         last = self.states[-1]
         if name == "image" and not self.busy:
@@ -254,7 +294,9 @@ class Studio(ipywidgets.VBox):
             self.turn(**values[min(max(0, change["new"]), len(values) - 1)])
 
     def _show_command(self) -> None:
-        """Show the command for these knobs; where a value is not allowed, there is none, but a note."""
+        """Show the command for these knobs; where a value is not allowed, there is
+        none, but a note.
+        """
         was_wrong = not self.line.text
         try:
             command = command_line(self.settings())
@@ -278,21 +320,26 @@ class Studio(ipywidgets.VBox):
     # Looks
 
     def _offer(self) -> None:
-        """Offer the looks that the network has, of this picture, and the things that it knows."""
+        """Offer the looks that the network has, of this picture, and the things that it
+        knows.
+        """
         model = self.given.model if self.given else zoo.find(self.knobs["model"].value)
         name = model.name if model.name in zoo.names() else str(model.folders[0])
         about, offered = looks.read(), looks.of_network(name)
         with self.looks.hold_sync():
             self.looks.items, self.looks.chosen = [], ""
             self.looks.items = [
-                {"key": look, "title": look, "says": about[look].about, "picture": b""} for look in offered
+                {"key": look, "title": look, "says": about[look].about, "picture": b""}
+                for look in offered
             ]
         self.search.choices = _things(model)
         if self.is_page and offered:
             self.show_looks()
 
     def show_looks(self) -> None:
-        """Make the small pictures of the looks that have none, one after another, while nobody else waits."""
+        """Make the small pictures of the looks that have none, one after another, while
+        nobody else waits.
+        """
         key = self._key_of_looks()
         if self.looks_of != key and not all(item["picture"] for item in self.looks.items):
             self.looks_of = key
@@ -324,9 +371,13 @@ class Studio(ipywidgets.VBox):
         try:
             with self._saying(quietly=True):
                 recipe = self.knobs.recipe()
-                recipe = recipe | ({"size": noise_size(LOOK_WIDTH)} if recipe["size"] else {"width": LOOK_WIDTH})
+                recipe = recipe | (
+                    {"size": noise_size(LOOK_WIDTH)} if recipe["size"] else {"width": LOOK_WIDTH}
+                )
                 while names and not gone.is_set():
-                    names = self.crew.run(tasks.show_looks, (None, recipe, names, self.shelf.files), show, gone)
+                    names = self.crew.run(
+                        tasks.show_looks, (None, recipe, names, self.shelf.files), show, gone
+                    )
         finally:
             if self.looks_of == key:
                 self.looks_of = None
@@ -338,11 +389,31 @@ class Studio(ipywidgets.VBox):
 
     def _choose_look(self, _: Any, name: object, __: Any) -> None:
         with self._saying():
-            recipe = complete("dream", looks.begin({"model": self.knobs["model"].value, "look": str(name)}))
-            goal = ("end", "objective", "guide", "iter_n", "octave_n", "octave_scale", "step_size", "jitter", "turn",
-                    "smooth", "lap", "keep_color")  # fmt: skip
-            self.turn(**{key: recipe[key] if recipe[key] is not None else "" for key in goal if key in self.knobs
-                         and (recipe[key] is not None or key in ("objective", "guide"))})  # fmt: skip
+            recipe = complete(
+                "dream", looks.begin({"model": self.knobs["model"].value, "look": str(name)})
+            )
+            goal = (
+                "end",
+                "objective",
+                "guide",
+                "iter_n",
+                "octave_n",
+                "octave_scale",
+                "step_size",
+                "jitter",
+                "turn",
+                "smooth",
+                "lap",
+                "keep_color",
+            )
+            self.turn(
+                **{
+                    key: recipe[key] if recipe[key] is not None else ""
+                    for key in goal
+                    if key in self.knobs
+                    and (recipe[key] is not None or key in ("objective", "guide"))
+                }
+            )
             self.looks.chosen = str(name)
             self.say("")
 
@@ -394,21 +465,27 @@ class Studio(ipywidgets.VBox):
         self.picture.unsaved = True
         if stopped:
             what = "film" if is_film(out.name) else "picture"
-            self.say(f"Stopped at {carried['stopped_at']:.0%}{self.late}; this is the {what} so far.")
+            self.say(
+                f"Stopped at {carried['stopped_at']:.0%}{self.late}; this is the {what} so far."
+            )
 
     def _choose_dream(self, _: Any, name: object, __: Any) -> None:
         if name in self.history and not self.busy:
             self._go(self.history[str(name)])
 
     def _take_file(self, role: str, name: str, size: int, data: bytes | None) -> None:
-        """Take a file that was dropped on the place for this role; of one that is too large, there are no data."""
+        """Take a file that was dropped on the place for this role; of one that is too
+        large, there are no data.
+        """
         with self._saying():
             if is_film(name) and role == "image":
                 return self._take_film(name, size, data)
             if is_film(name):
                 raise DreamError(f"{name} is a film, and here is a place for a picture")
             if role == "image" and self.busy:
-                raise DreamError(f"a dream is being made; wait for it or stop it, then drop {name} again")
+                raise DreamError(
+                    f"a dream is being made; wait for it or stop it, then drop {name} again"
+                )
             name = self._put_on_shelf(name, size, data)
             self.knobs.offer_pictures(self.shelf.pictures())
             settings = self.shelf.views[name].settings
@@ -426,7 +503,9 @@ class Studio(ipywidgets.VBox):
             self.say(f"{self.source} is here; now press My video.")
 
     def _put_on_shelf(self, name: str, size: int, data: bytes | None) -> str:
-        """Keep a file that was sent, once it was looked at; of one that is too large, there are no data."""
+        """Keep a file that was sent, once it was looked at; of one that is too large,
+        there are no data.
+        """
         if data is None:
             allowed = f"at most {MOST_BYTES >> 20} MB are allowed; make it smaller"
             raise DreamError(f"{name} has {size / 2**20:.0f} MB; {allowed}")
@@ -434,7 +513,11 @@ class Studio(ipywidgets.VBox):
         if kept not in self.shelf.views:
             try:
                 about = self.shelf.files[kept], name
-                view = tasks.inspect(self._report, *about) if self.given else self.crew.run_now(tasks.inspect, *about)
+                view = (
+                    tasks.inspect(self._report, *about)
+                    if self.given
+                    else self.crew.run_now(tasks.inspect, *about)
+                )
             except BaseException:
                 self.shelf.remove(kept)
                 raise
@@ -475,11 +558,15 @@ class Studio(ipywidgets.VBox):
         self._run(self._tour, self.knobs["image"].value)
 
     def show_channels(self) -> None:
-        """Draw what the next channels of the layer see; a click on one makes it the thing to draw."""
+        """Draw what the next channels of the layer see; a click on one makes it the
+        thing to draw.
+        """
         self._run(self._show_channels, self.knobs["image"].value)
 
     def film(self, kind: str) -> None:
-        """Make a film of the picture: 'zoom', 'journey', or of a film that was dropped, 'video'."""
+        """Make a film of the picture: 'zoom', 'journey', or of a film that was dropped,
+        'video'.
+        """
         self._run(partial(self._film, kind), self.knobs["image"].value)
 
     def stop(self) -> None:
@@ -519,7 +606,9 @@ class Studio(ipywidgets.VBox):
     # Work, in a thread
 
     def _run(self, work: Callable[[Recipe, str], None], source: str, **changes: Any) -> None:
-        """Do the work of a button in a thread, with the knobs' recipe and these changes."""
+        """Do the work of a button in a thread, with the knobs' recipe and these
+        changes.
+        """
         if self.busy:
             return
         self.say("")
@@ -547,24 +636,36 @@ class Studio(ipywidgets.VBox):
             self._enable_buttons()
 
     def _do(self, task: Callable[..., Any], *args: Any, net: bool = True) -> Any:
-        """Have a task done: here, where the panel was given a network, else by the crew when it is our turn."""
+        """Have a task done: here, where the panel was given a network, else by the crew
+        when it is our turn.
+        """
         if self.given and net:
             return task(self._report, self.given, *args)
         began = time.monotonic()
 
         def waiting(place: int) -> None:
-            where, waited = "you are next" if place == 1 else f"number {place}", time.monotonic() - began
+            where, waited = (
+                "you are next" if place == 1 else f"number {place}",
+                time.monotonic() - began,
+            )
             queue = f"In the queue: {where}; {say_time(waited)} so far"
             self._show_report(text="Starting" if place == 1 and waited < 3 else queue)
 
-        return self.crew.run(task, (None, *args) if net else args, self._show_report, self.stopping, waiting)
+        return self.crew.run(
+            task, (None, *args) if net else args, self._show_report, self.stopping, waiting
+        )
 
     def _report(self, **what: Any) -> bool:
         self._show_report(**what)
         return self.stopping.is_set()
 
-    def _show_report(self, stop: tuple[str, bytes] | None = None, channel: tuple[int, bytes] | None = None,
-                     late: str = "", **traits: Any) -> None:  # fmt: skip
+    def _show_report(
+        self,
+        stop: tuple[str, bytes] | None = None,
+        channel: tuple[int, bytes] | None = None,
+        late: str = "",
+        **traits: Any,
+    ) -> None:
         """Show what a task reports."""
         if self.stopping.is_set():
             traits.pop("text", None)  # that it is stopping stays
@@ -601,13 +702,17 @@ class Studio(ipywidgets.VBox):
         if frames > 1 and PIXEL * pixels * frames > MOST_KEPT:
             takes = f"its frames take {PIXEL * pixels * frames / 2**20:.0f} MB, and {MOST_KEPT >> 20} MB are allowed"
             raise DreamError(f"{takes}; lower the width or the length")
-        shares = sum(recipe["octave_scale"] ** (-2.0 * octave) for octave in range(recipe["octave_n"]))
+        shares = sum(
+            recipe["octave_scale"] ** (-2.0 * octave) for octave in range(recipe["octave_n"])
+        )
         work = pixels * shares * recipe["iter_n"] * frames
         if self.crew.most_work and work > self.crew.most_work:
             times = work / self.crew.most_work
             cure = "the length" if frames > 1 else "the octaves"
             allowed = "the work that one visitor may ask for here"
-            raise DreamError(f"that is {times:.1f} times {allowed}; lower the width, the iterations or {cure}")
+            raise DreamError(
+                f"that is {times:.1f} times {allowed}; lower the width, the iterations or {cure}"
+            )
 
     def _tour(self, recipe: Recipe, source: str) -> None:
         self.strip.items = []
@@ -624,13 +729,19 @@ class Studio(ipywidgets.VBox):
     def _film(self, kind: str, recipe: Recipe, source: str) -> None:
         frames = max(2, round(self.seconds.value * FILM_RATE))
         names = rows_of(kind)
-        given: dict[str, Any] = {name: value for name, value in recipe.items() if name in names and name != "command"}
+        given: dict[str, Any] = {
+            name: value for name, value in recipe.items() if name in names and name != "command"
+        }
         given |= {"width": self.film_width.value}
         if kind == "video":
             if not self.source:
                 raise DreamError("drop a film of yours first")
             view = self.shelf.view(self.source)
-            given |= {"source": self.source, "start": 0, "stop": max(2, round(self.seconds.value * view.fps))}
+            given |= {
+                "source": self.source,
+                "start": 0,
+                "stop": max(2, round(self.seconds.value * view.fps)),
+            }
             frames = min(given["stop"], view.frames or given["stop"])
         else:
             given |= {"fps": FILM_RATE}
@@ -647,8 +758,16 @@ class Studio(ipywidgets.VBox):
         out = self.shelf.new(kind, self.source if kind == "video" else source, ".mp4")
         for file in all_files(film).values():  # the task reads no other files of this machine
             self.shelf.find(file)
-        for name, path in self.shelf.files.items():  # the task works in the panel's folder, and finds them by name
-            if not path.is_relative_to(self.shelf.folder.name) and not Path(self.shelf.folder.name, name).exists():
+        for (
+            name,
+            path,
+        ) in (
+            self.shelf.files.items()
+        ):  # the task works in the panel's folder, and finds them by name
+            if (
+                not path.is_relative_to(self.shelf.folder.name)
+                and not Path(self.shelf.folder.name, name).exists()
+            ):
                 os.symlink(path, Path(self.shelf.folder.name, name))
         try:
             carried = self._do(tasks.film, film, Path(self.shelf.folder.name), out.name, net=False)
@@ -666,7 +785,9 @@ class Studio(ipywidgets.VBox):
         except zoo.NoWeightsError as error:
             if not quietly:
                 self.turn(model=zoo.FALLBACK)
-                self.say(f"{self._explain(error)}; {zoo.FALLBACK} is chosen now, so press the button again.")
+                self.say(
+                    f"{self._explain(error)}; {zoo.FALLBACK} is chosen now, so press the button again."
+                )
         except StoppedError:
             if not quietly:
                 self.say(f"Stopped{self.late}.")
@@ -685,8 +806,12 @@ class Studio(ipywidgets.VBox):
         self.say(f"{self._explain(error)}.")
 
     def _explain(self, error: DreamError) -> str:
-        """An error in words for the panel: settings by their labels, and pictures without their folder."""
-        return error.named(label(error.setting or "")).replace(f"{self.shelf.folder.name}{os.sep}", "")
+        """An error in words for the panel: settings by their labels, and pictures
+        without their folder.
+        """
+        return error.named(label(error.setting or "")).replace(
+            f"{self.shelf.folder.name}{os.sep}", ""
+        )
 
 
 class _Either(Event):
@@ -704,7 +829,9 @@ class _Either(Event):
 
 
 def _things(model: zoo.Model) -> list[list[str]]:
-    """[its names, what names it alone] of each class that a network knows; none where they cannot be read."""
+    """[its names, what names it alone] of each class that a network knows; none where
+    they cannot be read.
+    """
     try:
         labels = zoo.labels(model)
     except DreamError:
@@ -712,7 +839,9 @@ def _things(model: zoo.Model) -> list[list[str]]:
     names = [{name.strip().lower() for name in [text, *text.split(",")]} for text in labels]
     times = Counter(chain.from_iterable(names))
     firsts = (text.split(",")[0] for text in labels)
-    return [[labels[i], str(i) if times[first.lower()] > 1 else first] for i, first in enumerate(firsts)]
+    return [
+        [labels[i], str(i) if times[first.lower()] > 1 else first] for i, first in enumerate(firsts)
+    ]
 
 
 def _sentence(text: str) -> str:

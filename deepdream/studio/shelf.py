@@ -1,4 +1,6 @@
-"""The pictures of a panel: the package's samples, what was uploaded, and what was dreamt."""
+"""The pictures of a panel: the package's samples, what was uploaded, and what was
+dreamt.
+"""
 
 import os
 import re
@@ -39,13 +41,16 @@ class View(NamedTuple):
 class Shelf:
     """The pictures there are, by name: `files` is {name: path}.
 
-    Uploads and dreams are files in a `folder` that lasts as long as the panel. within: a folder for the folders of all
-    panels of a page, which together may hold MOST_KEPT_BY_ALL.
+    Uploads and dreams are files in a `folder` that lasts as long as the panel. within:
+    a folder for the folders of all panels of a page, which together may hold
+    MOST_KEPT_BY_ALL.
     """
 
     def __init__(self, within: str | Path | None = None) -> None:
         self.within = within
-        self.folder = TemporaryDirectory(prefix="deepdream-", dir=within, ignore_cleanup_errors=True)
+        self.folder = TemporaryDirectory(
+            prefix="deepdream-", dir=within, ignore_cleanup_errors=True
+        )
         self.files = dict(SAMPLES)
         self.views: dict[str, View] = {}  # of the pictures that were looked at
         self.digests: dict[str, str] = {}
@@ -56,7 +61,9 @@ class Shelf:
         return find_in(self.files, name)
 
     def find_same(self, name: str, digest: str | None) -> str | None:
-        """The name of the picture with this sha256, or where that is not known, of the one with this name."""
+        """The name of the picture with this sha256, or where that is not known, of the
+        one with this name.
+        """
         if not digest:
             return name if name in self.files else None
         return next((here for here, path in self.files.items() if sha256(path) == digest), None)
@@ -72,7 +79,9 @@ class Shelf:
         return [name for name in self.files if not is_film(name)]
 
     def view(self, name: str) -> View:
-        """What there is to see of one of our own pictures, or of one that was looked at before."""
+        """What there is to see of one of our own pictures, or of one that was looked at
+        before.
+        """
         if name not in self.views:
             self.views[name] = view_picture(self.find(name), name)
         return self.views[name]
@@ -94,7 +103,9 @@ class Shelf:
 
     def _is_taken(self, name: str, data: bytes) -> bool:
         """Whether a file of this name is another one, or will be."""
-        return self.files[name].read_bytes() != data if name in self.files else name in self.promised
+        return (
+            self.files[name].read_bytes() != data if name in self.files else name in self.promised
+        )
 
     def remove(self, name: str) -> None:
         """Remove a file that was kept."""
@@ -114,9 +125,13 @@ class Shelf:
         """Raise a DreamError if there is no room for so many bytes more."""
         if _size(self.folder.name) + needed > MOST_KEPT or len(self.files) >= MOST_FILES:
             most = f"at most {MOST_KEPT >> 20} MB of pictures, and {MOST_FILES} files"
-            raise DreamError(f"one panel keeps {most}; download what you like, and begin a new panel")
+            raise DreamError(
+                f"one panel keeps {most}; download what you like, and begin a new panel"
+            )
         if self.within and _size(self.within) + needed > MOST_KEPT_BY_ALL:
-            raise DreamError("the visitors' pictures fill the space that there is for them; come back later")
+            raise DreamError(
+                "the visitors' pictures fill the space that there is for them; come back later"
+            )
 
 
 def find_in(files: Mapping[str, Path], name: str) -> str:
@@ -136,7 +151,9 @@ def _size(folder: str | Path) -> int:
 
 
 def _clean(name: str) -> str:
-    """A short name for a file, made from the name of a visitor's file: no folders, no strange letters."""
+    """A short name for a file, made from the name of a visitor's file: no folders, no
+    strange letters.
+    """
     name = name.replace("\\", "/").split("/")[-1]
     name = re.sub(r"[^\w.() -]+", "_", name).lstrip(" .-") or "picture"
     stem, suffix = os.path.splitext(name)
@@ -154,9 +171,11 @@ def is_film(name: str) -> bool:
 
 
 def view_picture(path: str | Path, name: str) -> View:
-    """Look at a picture, or at the first frame of a film; a DreamError if it is none, or is too large when unpacked.
+    """Look at a picture, or at the first frame of a film; a DreamError if it is none,
+    or is too large when unpacked.
 
-    Of a stranger's file, this is for a process of its own: a decoder may crash, or need much memory.
+    Of a stranger's file, this is for a process of its own: a decoder may crash, or need
+    much memory.
     """
     if is_film(name):
         _check_pixels(name, *film_size(path))
@@ -170,7 +189,9 @@ def view_picture(path: str | Path, name: str) -> View:
 
 
 def check_picture(name: str, data: bytes) -> None:
-    """Raise a DreamError for a file that is no picture, or one that would be too large when it is unpacked."""
+    """Raise a DreamError for a file that is no picture, or one that would be too large
+    when it is unpacked.
+    """
     from PIL import Image
 
     try:
@@ -182,7 +203,9 @@ def check_picture(name: str, data: bytes) -> None:
     except DreamError:
         raise
     except Exception:  # Pillow's decoders raise all kinds
-        raise DreamError(f"{name} cannot be read as a picture; these can: {', '.join(kinds())}") from None
+        raise DreamError(
+            f"{name} cannot be read as a picture; these can: {', '.join(kinds())}"
+        ) from None
 
 
 def _check_pixels(name: str, height: int, width: int) -> None:
@@ -193,7 +216,9 @@ def _check_pixels(name: str, height: int, width: int) -> None:
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of a picture as `load_image` gives it, with the camera's rotation applied."""
+    """(height, width) of a picture as `load_image` gives it, with the camera's rotation
+    applied.
+    """
     with open_picture(path) as image:
         width, height = image.size
         is_turned = image.getexif().get(0x0112) in (5, 6, 7, 8)
@@ -201,5 +226,7 @@ def picture_size(path: str | Path) -> tuple[int, int]:
 
 
 def widest(height: int, width: int, most: int) -> int:
-    """How wide a picture of this shape may be, so that it has at most so many pixels, and no side is too long."""
+    """How wide a picture of this shape may be, so that it has at most so many pixels,
+    and no side is too long.
+    """
     return max(1, min(int((most * width / height) ** 0.5), MOST_SIDE, MOST_SIDE * width // height))

@@ -1,7 +1,9 @@
-"""What takes long on a panel: dreams, the layer tour, the looks of a picture, and films.
+"""What takes long on a panel: dreams, the layer tour, the looks of a picture, and
+films.
 
-Each is a function of a `report` and of plain values, so that the page can have it done in a process of its own.
-`report(progress=0.5, text="Octave 1 of 4", live=JPEG)` shows how far it is, and answers whether to stop.
+Each is a function of a `report` and of plain values, so that the page can have it done
+in a process of its own. `report(progress=0.5, text="Octave 1 of 4", live=JPEG)` shows
+how far it is, and answers whether to stop.
 """
 
 import os
@@ -43,14 +45,28 @@ class StoppedError(Exception):
 class Watch:
     """The `on_step` that reports a dream; it stops the dream where the report says so.
 
-    describe: says in words where a step is. live: the name under which pictures are reported. number, of: which of so
-    many dreams in a row this is, from 0. began: when the first of them began. stopped: the share of the dream that was
-    done when it was stopped; None if it was not.
+    describe: says in words where a step is. live: the name under which pictures are
+    reported. number, of: which of so many dreams in a row this is, from 0. began: when
+    the first of them began. stopped: the share of the dream that was done when it was
+    stopped; None if it was not.
     """
 
-    def __init__(self, report: Report, describe: Callable[[Step], str], live: str = "live", number: int = 0,
-                 of: int = 1, began: float | None = None) -> None:  # fmt: skip
-        self.report, self.describe, self.live, self.number, self.of = report, describe, live, number, of
+    def __init__(
+        self,
+        report: Report,
+        describe: Callable[[Step], str],
+        live: str = "live",
+        number: int = 0,
+        of: int = 1,
+        began: float | None = None,
+    ) -> None:
+        self.report, self.describe, self.live, self.number, self.of = (
+            report,
+            describe,
+            live,
+            number,
+            of,
+        )
         self.began = time.monotonic() if began is None else began
         self.stopped: float | None = None
         self.due = 0.0  # when to show the next picture
@@ -64,7 +80,9 @@ class Watch:
         shown: dict[str, Any] = {"progress": done, "text": f"{self.describe(step)}, {left} left"}
         if now >= self.due:
             shown[self.live] = encode(step.image(), "jpeg")
-            self.due = now + max(EVERY, 10 * (time.monotonic() - now))  # large pictures take a while to encode
+            self.due = now + max(
+                EVERY, 10 * (time.monotonic() - now)
+            )  # large pictures take a while to encode
         return self.report(**shown)
 
 
@@ -94,8 +112,12 @@ def load(report: Report, net: Net | None, recipe: Recipe) -> Net:
     return net
 
 
-def dream(report: Report, net: Net | None, recipe: Recipe, files: Files, out: Path) -> dict[str, Any]:
-    """Dream a picture, and save it as `out`; the settings that it carries, with `stopped_at` if it was stopped."""
+def dream(
+    report: Report, net: Net | None, recipe: Recipe, files: Files, out: Path
+) -> dict[str, Any]:
+    """Dream a picture, and save it as `out`; the settings that it carries, with
+    `stopped_at` if it was stopped.
+    """
 
     def describe(step: Step) -> str:
         octave = f"Octave {step.octave + 1} of {recipe['octave_n']}"
@@ -112,7 +134,9 @@ def dream(report: Report, net: Net | None, recipe: Recipe, files: Files, out: Pa
 
 
 def tour(report: Report, net: Net | None, recipe: Recipe, files: Files) -> None:
-    """Dream the recipe's picture, small, at some depths of the network, low to high; reports `stop`, (layer, JPEG)."""
+    """Dream the recipe's picture, small, at some depths of the network, low to high;
+    reports `stop`, (layer, JPEG).
+    """
     if recipe["image"]:
         path = find_in(files, recipe["image"])
         image = load_image(path, min(TOUR_WIDTH, widest(*picture_size(path), TOUR_PIXELS)))
@@ -125,7 +149,9 @@ def tour(report: Report, net: Net | None, recipe: Recipe, files: Files) -> None:
     for i, layer in enumerate(layers):
         show = partial(_report_stop, report, layer)
         watch = Watch(show, lambda step: step.end, "picture", i, len(layers), began)
-        picture = deepdream(net, image, octave_n=TOUR_OCTAVES, end=layer, seed=recipe["seed"], on_step=watch)
+        picture = deepdream(
+            net, image, octave_n=TOUR_OCTAVES, end=layer, seed=recipe["seed"], on_step=watch
+        )
         if watch.stopped is not None:
             raise StoppedError
         show(picture=encode(picture, "jpeg"))
@@ -136,14 +162,22 @@ def _report_stop(report: Report, layer: str, picture: bytes = b"", **shown: Any)
 
 
 def _tour_layers(net: Net) -> list[str]:
-    """Layers of this network at some depths, low to high; the first, which shows least, is left out."""
+    """Layers of this network at some depths, low to high; the first, which shows least,
+    is left out.
+    """
     layers = stations(net)
     last = len(layers) - 1
-    return [layers[i] for i in sorted({round(i) for i in np.linspace(min(1, last), last, TOUR_STOPS)})]
+    return [
+        layers[i] for i in sorted({round(i) for i in np.linspace(min(1, last), last, TOUR_STOPS)})
+    ]
 
 
-def show_channels(report: Report, net: Net | None, recipe: Recipe, layer: str, numbers: list[int]) -> None:
-    """Draw, small, what these channels of a layer see; reports `channel`, (number, JPEG)."""
+def show_channels(
+    report: Report, net: Net | None, recipe: Recipe, layer: str, numbers: list[int]
+) -> None:
+    """Draw, small, what these channels of a layer see; reports `channel`, (number,
+    JPEG).
+    """
     net = load(report, net, recipe)
     numbers = [number for number in numbers if number < net.channels(layer)]
     if not numbers:
@@ -158,14 +192,24 @@ def show_channels(report: Report, net: Net | None, recipe: Recipe, layer: str, n
         report(channel=(number, encode(picture, "jpeg")))
 
 
-def show_looks(report: Report, net: Net | None, recipe: Recipe, names: list[str], files: Files) -> list[str]:
-    """Dream a small picture in each of these looks; reports `look`, (name, JPEG). Returns the names that are left."""
+def show_looks(
+    report: Report, net: Net | None, recipe: Recipe, names: list[str], files: Files
+) -> list[str]:
+    """Dream a small picture in each of these looks; reports `look`, (name, JPEG).
+    Returns the names that are left.
+    """
     net = net or open_net(recipe)
     for i, name in enumerate(names):
-        given = {key: recipe[key] for key in ("image", "width", "size", "seed", "model", "engine", "dtype")}
+        given = {
+            key: recipe[key]
+            for key in ("image", "width", "size", "seed", "model", "engine", "dtype")
+        }
         small = complete("dream", looks.begin(given | {"look": name}))
         watch = Watch(lambda **_: report(), lambda step: "")
-        small["iter_n"], small["octave_n"] = min(small["iter_n"], 10), min(small["octave_n"], LOOK_OCTAVES)
+        small["iter_n"], small["octave_n"] = (
+            min(small["iter_n"], 10),
+            min(small["octave_n"], LOOK_OCTAVES),
+        )
         small["step_size"] *= LOOK_STEP
         picture, _ = make_dream(small, net, watch, partial(find_in, files))
         if watch.stopped is not None or picture is None:
@@ -176,9 +220,11 @@ def show_looks(report: Report, net: Net | None, recipe: Recipe, names: list[str]
 
 
 def film(report: Report, recipe: Recipe, folder: Path, out: str) -> dict[str, Any]:
-    """Make the film of a recipe in a folder that has its pictures; returns the settings that it carries.
+    """Make the film of a recipe in a folder that has its pictures; returns the settings
+    that it carries.
 
-    It works in that folder, so it needs a process of its own. A film that is stopped has the frames that are finished.
+    It works in that folder, so it needs a process of its own. A film that is stopped
+    has the frames that are finished.
     """
     model = {"model": recipe["model"]}  # as it is recorded
     if os.path.isdir(recipe["model"] or ""):
@@ -190,10 +236,12 @@ def film(report: Report, recipe: Recipe, folder: Path, out: str) -> dict[str, An
         net, recipe, params = prepare(recipe)
         fps, there, _ = film_about(recipe["source"])
         carried = settings_of(recipe, net) | model
-        part = {name: recipe[name] for name in ("start", "stop", "stride", "width", "blend", "seed")}
+        part = {name: recipe[name] for name in ("start", "stop", "stride", "width", "blend")}
         make = partial(dream_video, net, recipe["source"], out, settings=carried, **part, **params)
         make = partial(make, on_step=watch)
-        watch.of = len(range(recipe["start"], min(recipe["stop"], there or recipe["stop"]), recipe["stride"]))
+        watch.of = len(
+            range(recipe["start"], min(recipe["stop"], there or recipe["stop"]), recipe["stride"])
+        )
     else:
         planned = plan_film(recipe)
         fps, carried, watch.of = recipe["fps"], planned.settings | model, planned.frames
@@ -213,7 +261,9 @@ def film(report: Report, recipe: Recipe, folder: Path, out: str) -> dict[str, An
 
 
 class FilmWatch(Watch):
-    """The `on_step`, `on_frame` and `on_encode` that report a film: its frames are dreams in a row."""
+    """The `on_step`, `on_frame` and `on_encode` that report a film: its frames are
+    dreams in a row.
+    """
 
     def __init__(self, report: Report) -> None:
         super().__init__(report, lambda _: f"Frame {self.number + 1} of {self.of}")

@@ -1,6 +1,8 @@
-"""The crew of a page: so many tasks at once, each in a process of its own; the others wait for their turn.
+"""The crew of a page: so many tasks at once, each in a process of its own; the others
+wait for their turn.
 
-A process of its own for each task means that neither a crash nor its memory is anybody else's: with the task, both end.
+A process of its own for each task means that neither a crash nor its memory is anybody
+else's: with the task, both end.
 """
 
 import multiprocessing
@@ -22,47 +24,76 @@ Show = Callable[..., object]  # called with what a task reports
 
 
 class Crew:
-    """Workers, of which at most `at_once` are at work, each for at most so many minutes.
+    """Workers, of which at most `at_once` are at work, each for at most so many
+    minutes.
 
     most_work: pixels times steps that one task may take; None where there is no limit.
     """
 
     def __init__(self, at_once: int, minutes: float | None = None) -> None:
         self.at_once, self.minutes = at_once, minutes
-        self.most_work = None if minutes is None else 1e8 * minutes  # what a fast processor does in that time
+        self.most_work = (
+            None if minutes is None else 1e8 * minutes
+        )  # what a fast processor does in that time
         self.waiting: list[object] = []  # tickets, in the order of their turn
         self.giving_way: list[object] = []  # tickets of tasks that let the others pass
         self.working: list[object] = []
         self.looks: dict[Any, bytes] = {}  # the small pictures that were made for the looks
         self.lock, self.short = Lock(), BoundedSemaphore(2)
-        way = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"  # Windows
+        way = (
+            "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        )  # Windows
         self.context: Any = multiprocessing.get_context(way)
         if way == "forkserver":
-            engine = ["torch"] if os.environ.get("DEEPDREAM_ENGINE") == "torch" and find_spec("torch") else []
-            self.context.set_forkserver_preload([__name__, "deepdream.films", "scipy.ndimage", "cv2", *engine])
+            engine = (
+                ["torch"]
+                if os.environ.get("DEEPDREAM_ENGINE") == "torch" and find_spec("torch")
+                else []
+            )
+            self.context.set_forkserver_preload(
+                [__name__, "deepdream.films", "scipy.ndimage", "cv2", *engine]
+            )
 
-    def run(self, task: Callable[..., Any], args: tuple, show: Show, stopping: Event,
-            waiting: Callable[[int], object] | None = None) -> Any:  # fmt: skip
-        """Have a task done when it is its turn, and return what it returns; raises what it raises.
+    def run(
+        self,
+        task: Callable[..., Any],
+        args: tuple,
+        show: Show,
+        stopping: Event,
+        waiting: Callable[[int], object] | None = None,
+    ) -> Any:
+        """Have a task done when it is its turn, and return what it returns; raises what
+        it raises.
 
-        task: a function of a module, see tasks.py; `args`: what it takes after its report. show: called with what it
-        reports. stopping: once it is set, the task is stopped. waiting: called several times a second with the place in
-        the queue, from 1; a task without it gives way: it works only while nobody else waits.
+        task: a function of a module, see tasks.py; `args`: what it takes after its
+        report. show: called with what it reports. stopping: once it is set, the task is
+        stopped. waiting: called several times a second with the place in the queue,
+        from 1; a task without it gives way: it works only while nobody else waits.
 
-        Raises StoppedError if it is stopped while it waits, and DreamError if its process dies.
+        Raises StoppedError if it is stopped while it waits, and DreamError if its
+        process dies.
         """
         gives_way = waiting is None
         with self._turn(waiting, stopping, gives_way):
-            return self._watch(task, args, show, lambda: stopping.is_set() or (gives_way and bool(self.waiting)),
-                               self.minutes)  # fmt: skip
+            return self._watch(
+                task,
+                args,
+                show,
+                lambda: stopping.is_set() or (gives_way and bool(self.waiting)),
+                self.minutes,
+            )
 
     def run_now(self, task: Callable[..., Any], *args: Any) -> Any:
-        """Have a short task done without a turn, two at a time; a DreamError if it takes longer than 30 seconds."""
+        """Have a short task done without a turn, two at a time; a DreamError if it
+        takes longer than 30 seconds.
+        """
         with self.short:
             return self._watch(task, args, lambda **_: None, lambda: False, 0.5, grace=0)
 
     @contextmanager
-    def _turn(self, waiting: Callable[[int], object] | None, stopping: Event, gives_way: bool) -> Iterator[None]:
+    def _turn(
+        self, waiting: Callable[[int], object] | None, stopping: Event, gives_way: bool
+    ) -> Iterator[None]:
         ticket, queue = object(), self.giving_way if gives_way else self.waiting
         with self.lock:
             queue.append(ticket)
@@ -84,11 +115,22 @@ class Crew:
             with self.lock:
                 (self.working if ticket in self.working else queue).remove(ticket)
 
-    def _watch(self, task: Callable[..., Any], args: tuple, show: Show, is_stopped: Callable[[], bool],
-               minutes: float | None, grace: float | None = None) -> Any:  # fmt: skip
-        """Start a process, pass on what it reports, and stop it where that is wanted, or after its time."""
+    def _watch(
+        self,
+        task: Callable[..., Any],
+        args: tuple,
+        show: Show,
+        is_stopped: Callable[[], bool],
+        minutes: float | None,
+        grace: float | None = None,
+    ) -> Any:
+        """Start a process, pass on what it reports, and stop it where that is wanted,
+        or after its time.
+        """
         here, there = self.context.Pipe()
-        worker = self.context.Process(target=_work, args=(there, self.at_once, task, args), daemon=True)
+        worker = self.context.Process(
+            target=_work, args=(there, self.at_once, task, args), daemon=True
+        )
         worker.start()
         there.close()
         ends, is_told = None if minutes is None else time.monotonic() + 60 * minutes, None
@@ -102,17 +144,27 @@ class Crew:
                 now = time.monotonic()
                 is_late = ends is not None and now > ends
                 if is_told is None and (is_late or is_stopped()):
-                    with suppress(ConnectionError):  # it has ended; what it has said is still to be read
+                    with suppress(
+                        ConnectionError
+                    ):  # it has ended; what it has said is still to be read
                         here.send("stop")
                     is_told = now
                     if is_late:
-                        show(late=f", because only {say_time(60 * (minutes or 0))} are allowed here")
+                        show(
+                            late=f", because only {say_time(60 * (minutes or 0))} are allowed here"
+                        )
                 if is_told is not None and now > is_told + (GRACE if grace is None else grace):
                     raise DreamError("it did not stop in time, and was ended; make it smaller")
         except (EOFError, ConnectionError):
             worker.join(GRACE)
-            memory = ", perhaps because there was not enough memory; lower the width" if worker.exitcode == -9 else ""
-            raise DreamError(f"the process that dreamt ended with {worker.exitcode}{memory}") from None
+            memory = (
+                ", perhaps because there was not enough memory; lower the width"
+                if worker.exitcode == -9
+                else ""
+            )
+            raise DreamError(
+                f"the process that dreamt ended with {worker.exitcode}{memory}"
+            ) from None
         finally:
             worker.kill()
             worker.join()
@@ -131,7 +183,9 @@ def _work(pipe: Any, at_once: int, task: Callable[..., Any], args: tuple) -> Non
         os.nice(5)  # the page stays quick
     with suppress(OSError):  # on Linux: where memory is short, we end, and not the page
         Path("/proc/self/oom_score_adj").write_text("1000")
-    os.environ.setdefault("DEEPDREAM_MEMORY", str(psutil.virtual_memory().available // 2 // at_once))
+    os.environ.setdefault(
+        "DEEPDREAM_MEMORY", str(psutil.virtual_memory().available // 2 // at_once)
+    )
 
     def report(**what: Any) -> bool:
         if what:

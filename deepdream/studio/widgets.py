@@ -1,4 +1,5 @@
-"""What ipywidgets lacks: places to drop a file, the stage, pictures that are buttons, help, a fold, a line to copy.
+"""What ipywidgets lacks: places to drop a file, the stage, pictures that are buttons,
+help, a fold, a line to copy.
 
 Each is an anywidget whose view is in studio.js.
 """
@@ -12,7 +13,9 @@ from traitlets import Bool, Bytes, Float, Int, List, Unicode
 
 HERE = Path(__file__).parent
 MOST_BYTES = 20 * 2**20  # of a file that is dropped
-MOST_PIXELS = 16_000_000  # of a photograph; the browser makes larger ones smaller before it sends them
+MOST_PIXELS = (
+    16_000_000  # of a photograph; the browser makes larger ones smaller before it sends them
+)
 OnFile = Callable[[str, int, bytes | None], None]
 
 
@@ -25,14 +28,20 @@ class View(anywidget.AnyWidget):
 
 
 class Drop(View):
-    """A place to drop a file on, or to choose one with: calls `on_file(name, size, bytes)`, bytes None if too large."""
+    """A place to drop a file on, or to choose one with: calls `on_file(name, size,
+    bytes)`, bytes None if too large.
+    """
 
     kind = Unicode("drop").tag(sync=True)
     what = Unicode().tag(sync=True)
     most = Int(MOST_BYTES).tag(sync=True)
     most_pixels = Int(MOST_PIXELS).tag(sync=True)
-    accept = Unicode("image/*,.heic,.heif,.avif").tag(sync=True)  # what the browser offers to choose
-    anywhere = Bool(False).tag(sync=True)  # whether it also takes what is dropped elsewhere on the panel
+    accept = Unicode("image/*,.heic,.heif,.avif").tag(
+        sync=True
+    )  # what the browser offers to choose
+    anywhere = Bool(False).tag(
+        sync=True
+    )  # whether it also takes what is dropped elsewhere on the panel
 
     def __init__(self, on_file: OnFile, **traits: Any) -> None:
         super().__init__(**traits)
@@ -40,7 +49,8 @@ class Drop(View):
         self.on_msg(self._receive)
 
     def _receive(self, _: Any, about: dict[str, Any], pieces: list[bytes]) -> None:
-        """Put a file together: it comes in pieces, because servers refuse large messages.
+        """Put a file together: it comes in pieces, because servers refuse large
+        messages.
 
         Of a file that is too large, only its name and size come.
         """
@@ -55,15 +65,23 @@ class Drop(View):
 
 
 class Picture(View):
-    """The stage: the picture before and after, or as it dreams; the progress; a note; the result to download."""
+    """The stage: the picture before and after, or as it dreams; the progress; a note;
+    the result to download.
+    """
 
     kind = Unicode("picture").tag(sync=True)
     before = Bytes().tag(sync=True)  # JPEG
     live = Bytes().tag(sync=True)  # JPEG
-    after = Bytes().tag(sync=True)  # the file to download, which carries its settings: a PNG, or a film
-    mime = Unicode("image/png").tag(sync=True)  # of `after`; video/mp4 for a film, which plays in place
+    after = Bytes().tag(
+        sync=True
+    )  # the file to download, which carries its settings: a PNG, or a film
+    mime = Unicode("image/png").tag(
+        sync=True
+    )  # of `after`; video/mp4 for a film, which plays in place
     name = Unicode().tag(sync=True)  # the name of `after` for who downloads it
-    unsaved = Bool(False).tag(sync=True)  # the page asks before it is left; a download makes it False
+    unsaved = Bool(False).tag(
+        sync=True
+    )  # the page asks before it is left; a download makes it False
     busy = Bool(False).tag(sync=True)
     progress = Float(0.0).tag(sync=True)
     text = Unicode().tag(sync=True)
@@ -71,7 +89,8 @@ class Picture(View):
 
 
 class Strip(View):
-    """Pictures that are buttons, [{key, title, says, picture (JPEG)}]; sends the key of the one that is pressed.
+    """Pictures that are buttons, [{key, title, says, picture (JPEG)}]; sends the key of
+    the one that is pressed.
 
     Of an item whose picture is still to be made, `picture` is empty.
     """
@@ -118,7 +137,9 @@ class Slider(View):
 
 
 class Search(View):
-    """A field to find something by its name among `choices` [[name, key], ...]; sends the key that is taken."""
+    """A field to find something by its name among `choices` [[name, key], ...]; sends
+    the key that is taken.
+    """
 
     kind = Unicode("search").tag(sync=True)
     label = Unicode().tag(sync=True)

@@ -1,4 +1,6 @@
-"""Pictures to learn from: find them, keep some out for a test, cut batches of crops; the same for every engine."""
+"""Pictures to learn from: find them, keep some out for a test, cut batches of crops;
+the same for every engine.
+"""
 
 import hashlib
 import math
@@ -24,13 +26,16 @@ CROP = 0.5, 1.0  # least and largest side of a crop, as a share of the largest t
 SMALLEST = 32  # pixels of a picture's shorter side
 MOST_TESTED = 400  # pictures
 CACHED = 256  # pictures that are kept in memory, reduced
-Batch = tuple[np.ndarray, np.ndarray]  # data (n, 3, h, w) float32, BGR minus the mean; classes (n,), whole numbers
+Batch = tuple[
+    np.ndarray, np.ndarray
+]  # data (n, 3, h, w) float32, BGR minus the mean; classes (n,), whole numbers
 
 
 class Lesson(NamedTuple):
     """What `on_step` of `train` is called with after each step.
 
-    step: how many are done. accuracy: the share of this step's pictures whose class was found, 0..1.
+    step: how many are done. accuracy: the share of this step's pictures whose class was
+    found, 0..1.
     """
 
     step: int
@@ -39,9 +44,11 @@ class Lesson(NamedTuple):
 
 
 def find_classes(folder: str | Path) -> dict[str, list[Path]]:
-    """{class: its pictures}, from a folder that has one for each class; {"": pictures} if it has pictures alone.
+    """{class: its pictures}, from a folder that has one for each class; {"": pictures}
+    if it has pictures alone.
 
-    Warns about pictures that cannot be used and are left out. Raises DreamError if too few are left.
+    Warns about pictures that cannot be used and are left out. Raises DreamError if too
+    few are left.
     """
     folder = Path(folder)
     if not os.path.isdir(folder):
@@ -66,16 +73,25 @@ def find_classes(folder: str | Path) -> dict[str, list[Path]]:
     elif loose:
         reasons |= dict.fromkeys(loose, "it lies in no class's folder")
     if sum(map(len, classes.values())) < 2:
-        raise DreamError(f"there are no two pictures in {folder} that can be read; give {', '.join(READABLE)}, each of "
-                         f"at least {SMALLEST}x{SMALLEST} pixels")  # fmt: skip
+        raise DreamError(
+            f"there are no two pictures in {folder} that can be read; give {', '.join(READABLE)}, each of "
+            f"at least {SMALLEST}x{SMALLEST} pixels"
+        )
     if reasons:
         some = "; ".join(f"{path} ({reason})" for path, reason in list(reasons.items())[:3])
-        warnings.warn(f"left out, {len(reasons)} in all: {some}{'; ...' if len(reasons) > 3 else ''}", stacklevel=3)
+        warnings.warn(
+            f"left out, {len(reasons)} in all: {some}{'; ...' if len(reasons) > 3 else ''}",
+            stacklevel=3,
+        )
     if len(classes) == 1 and "" not in classes:
         (only,) = classes
         alone = next(path for path in folders if _class_name(path) == only)
         deeper = any(path.parent != alone for path in found[alone])
-        why = "if its folders are the classes" if deeper else "to learn from its pictures without classes"
+        why = (
+            "if its folders are the classes"
+            if deeper
+            else "to learn from its pictures without classes"
+        )
         why = f"two are needed to tell apart; {why}, give {alone}"
         raise DreamError(f"{folder} has one class only, {only!r}, and {why}")
     return classes
@@ -87,9 +103,13 @@ def _class_name(folder: Path) -> str:
 
 
 def _find_pictures(paths: Iterable[Path], reasons: dict[Path, str]) -> list[Path]:
-    """The files among these that can be used; for others that are not hidden, the reason is added."""
+    """The files among these that can be used; for others that are not hidden, the
+    reason is added.
+    """
     found = []
-    for path in sorted(path for path in paths if os.path.isfile(path) and not path.name.startswith(".")):
+    for path in sorted(
+        path for path in paths if os.path.isfile(path) and not path.name.startswith(".")
+    ):
         if fault := _find_fault(path):
             reasons[path] = fault
         else:
@@ -98,7 +118,9 @@ def _find_pictures(paths: Iterable[Path], reasons: dict[Path, str]) -> list[Path
 
 
 def _find_fault(path: Path) -> str:
-    """Why a file cannot be used, as far as its name and its first bytes show; empty if it can."""
+    """Why a file cannot be used, as far as its name and its first bytes show; empty if
+    it can.
+    """
     if not is_picture(path.name):
         return f"only {', '.join(READABLE)} are read"
     try:
@@ -114,14 +136,24 @@ def _find_fault(path: Path) -> str:
 class Crops:
     """Batches of random crops, from pictures that are read as they are needed.
 
-    groups: the pictures to learn, one list for each class. tested: those kept out. size: (h, w) of a crop. mean: of
-    blue, green and red. A batch depends on the seed and the number of its step alone, so that a training can be
-    resumed.
+    groups: the pictures to learn, one list for each class. tested: those kept out.
+    size: (h, w) of a crop. mean: of blue, green and red. A batch depends on the seed
+    and the number of its step alone, so that a training can be resumed.
     """
 
-    def __init__(self, groups: list[list[Path]], keep_out: float, size: tuple[int, int], mean: Iterable[float],
-                 seed: int) -> None:  # fmt: skip
-        self.size, self.mean, self.seed = size, np.array(list(mean), np.float32).reshape(3, 1, 1), seed
+    def __init__(
+        self,
+        groups: list[list[Path]],
+        keep_out: float,
+        size: tuple[int, int],
+        mean: Iterable[float],
+        seed: int,
+    ) -> None:
+        self.size, self.mean, self.seed = (
+            size,
+            np.array(list(mean), np.float32).reshape(3, 1, 1),
+            seed,
+        )
         self.groups, self.tested = [], []
         self._unreadable: set[Path] = set()
         self._read = lru_cache(CACHED)(self._load)
@@ -133,27 +165,37 @@ class Crops:
             self.groups.append([paths[i] for i in sorted(order[n:])])
 
     def batches(self, first: int, last: int, n: int) -> Iterator[Batch]:
-        """The batches of n crops for the steps from `first` on; each is made while the one before is learnt."""
+        """The batches of n crops for the steps from `first` on; each is made while the
+        one before is learnt.
+        """
         with ThreadPoolExecutor(1) as pool:
-            begun = (pool.submit(self.make_batch, step, n) for step in range(first, last))  # each when it is asked for
+            begun = (
+                pool.submit(self.make_batch, step, n) for step in range(first, last)
+            )  # each when it is asked for
             ahead = next(begun, None)
             while ahead:
                 batch, ahead = ahead.result(), next(begun, None)
                 yield batch
 
     def make_batch(self, step: int, n: int) -> Batch:
-        """The batch for one step: classes, pictures, places, sizes and mirroring are random."""
+        """The batch for one step: classes, pictures, places, sizes and mirroring are
+        random.
+        """
         rng = np.random.default_rng((self.seed, step))
         classes = rng.integers(len(self.groups), size=n)
         crops = []
         for number in classes:
             group = self.groups[number]
             image = self._pick(group, int(rng.integers(len(group))))
-            crops.append(self._cut(image, rng.uniform(*CROP), rng.random(), rng.random(), rng.random() < 0.5))
+            crops.append(
+                self._cut(image, rng.uniform(*CROP), rng.random(), rng.random(), rng.random() < 0.5)
+            )
         return self._data(crops), classes
 
     def views(self, paths: list[Path], n: int) -> Iterator[np.ndarray]:
-        """The middle of each picture that can be read, in batches of up to n: (n, 3, h, w)."""
+        """The middle of each picture that can be read, in batches of up to n: (n, 3, h,
+        w).
+        """
         images = filter(None, map(self._try, paths))
         while part := list(islice(images, n)):
             yield self._data([self._cut(image, 1, 0.5, 0.5, False) for image in part])
@@ -162,15 +204,22 @@ class Crops:
         """These pictures without those that could not be read so far."""
         return [path for path in paths if path not in self._unreadable]
 
-    def _cut(self, image: "PIL.Image.Image", scale: float, x: float, y: float, mirrored: bool) -> np.ndarray:
-        """A crop of the picture at the size of the network: (h, w, 3). scale: its size, as a share of the largest that
-        fits. x, y: its place, 0..1."""
+    def _cut(
+        self, image: "PIL.Image.Image", scale: float, x: float, y: float, mirrored: bool
+    ) -> np.ndarray:
+        """A crop of the picture at the size of the network: (h, w, 3). scale: its size,
+        as a share of the largest that fits. x, y: its place, 0..1."""
         from PIL import Image
 
         h, w = self.size
         unit = scale * min(image.width / w, image.height / h)
         left, top = max(0, x * (image.width - unit * w)), max(0, y * (image.height - unit * h))
-        box = left, top, min(image.width, left + unit * w), min(image.height, top + unit * h)  # rounding goes too far
+        box = (
+            left,
+            top,
+            min(image.width, left + unit * w),
+            min(image.height, top + unit * h),
+        )  # rounding goes too far
         crop = image.resize((w, h), Image.Resampling.BILINEAR, box=box)
         return np.asarray(crop, np.float32)[:, :: -1 if mirrored else 1]
 

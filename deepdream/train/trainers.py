@@ -1,4 +1,6 @@
-"""The two ways to train: Caffe's own SGDSolver, and the same arithmetic in PyTorch; and the head that is trained."""
+"""The two ways to train: Caffe's own SGDSolver, and the same arithmetic in PyTorch; and
+the head that is trained.
+"""
 
 import json
 import tempfile
@@ -21,9 +23,11 @@ MOMENTUM, DECAY = 0.9, 1e-4
 
 
 def add_head(layers: list[Layer], end: str, classes: int) -> list[Layer]:
-    """The layers that make `end`, and above them the new head, all of types that every Caffe has.
+    """The layers that make `end`, and above them the new head, all of types that every
+    Caffe has.
 
-    An LRN over all channels brings the features to one length: x / sqrt(sum of squares) * LENGTH.
+    An LRN over all channels brings the features to one length: x / sqrt(sum of squares)
+    * LENGTH.
     """
     cut: list[Layer] = []
     needed = {end}  # blobs
@@ -31,7 +35,9 @@ def add_head(layers: list[Layer], end: str, classes: int) -> list[Layer]:
         if needed.intersection(layer.top):
             cut.insert(0, layer)
             needed |= set(layer.bottom)
-    window = 2 * shapes.top_shape(layers, end, *shapes.own_size(layers))[1] - 1  # all channels, seen from each of them
+    window = (
+        2 * shapes.top_shape(layers, end, *shapes.own_size(layers))[1] - 1
+    )  # all channels, seen from each of them
     head = f"""
     layer {{ name: "{HEAD}/pool" type: "Pooling" bottom: {json.dumps(end)} top: "{HEAD}/pool"
              pooling_param {{ pool: AVE global_pooling: true }} }}
@@ -51,12 +57,20 @@ def remove_norm(layers: list[Layer]) -> list[Layer]:
     return layers
 
 
-def make_trainer(engine: str, layers: list[Layer], weights: Weights, rates: dict[str, float], steps: int, batch: int,
-                 device: str | None = None) -> "Trainer":  # fmt: skip
+def make_trainer(
+    engine: str,
+    layers: list[Layer],
+    weights: Weights,
+    rates: dict[str, float],
+    steps: int,
+    batch: int,
+    device: str | None = None,
+) -> "Trainer":
     """A Trainer of these layers, which end with a head.
 
-    weights: to begin with. rates: {layer: its learning rate in the first step}; a layer with 0 stays as it is. steps:
-    over so many, the rates fall evenly to 0. batch: pictures in a step.
+    weights: to begin with. rates: {layer: its learning rate in the first step}; a layer
+    with 0 stays as it is. steps: over so many, the rates fall evenly to 0. batch:
+    pictures in a step.
     """
     if engine == "torch":
         return TorchTrainer(layers, weights, rates, steps, device)
@@ -64,7 +78,9 @@ def make_trainer(engine: str, layers: list[Layer], weights: Weights, rates: dict
 
 
 class Trainer(Protocol):
-    """A network that learns by stochastic gradient descent, with momentum and weight decay as in Caffe."""
+    """A network that learns by stochastic gradient descent, with momentum and weight
+    decay as in Caffe.
+    """
 
     def step(self, data: np.ndarray, classes: np.ndarray) -> float:
         """Learn a batch, (n, 3, h, w) and (n,); returns its loss before that."""
@@ -92,8 +108,14 @@ class Trainer(Protocol):
 class TorchTrainer:
     """In PyTorch: the same layers as in a dream, and autograd for their weights."""
 
-    def __init__(self, layers: list[Layer], weights: Weights, rates: dict[str, float], steps: int,
-                 device: str | None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        layers: list[Layer],
+        weights: Weights,
+        rates: dict[str, float],
+        steps: int,
+        device: str | None,
+    ) -> None:
         import torch
 
         from ..nets import torch_fast, torch_layers
@@ -102,7 +124,9 @@ class TorchTrainer:
         self.layers, self.torch = layers, torch
         self.types, self.channels_last = torch_layers.TYPES, torch_fast.channels_last
         self.device = find_device(device or "auto")
-        self.params = {name: [self._tensor(blob) for blob in blobs] for name, blobs in weights.items()}
+        self.params = {
+            name: [self._tensor(blob) for blob in blobs] for name, blobs in weights.items()
+        }
         self.learning = []  # (parameter, its last change, its rate)
         for name, rate in rates.items():
             for param in self.params[name] if rate else ():
@@ -123,7 +147,9 @@ class TorchTrainer:
     def step(self, data: np.ndarray, classes: np.ndarray) -> float:
         torch = self.torch
         self._forward(data)
-        loss = torch.nn.functional.cross_entropy(self.blobs[HEAD], torch.tensor(classes, device=self.device))
+        loss = torch.nn.functional.cross_entropy(
+            self.blobs[HEAD], torch.tensor(classes, device=self.device)
+        )
         gradients = torch.autograd.grad(loss, [param for param, _, _ in self.learning])
         with torch.no_grad():
             for (param, change, rate), gradient in zip(self.learning, gradients):
@@ -141,11 +167,17 @@ class TorchTrainer:
         return self.blobs[name].detach().cpu().numpy()
 
     def weights(self) -> Weights:
-        return {name: [blob.detach().cpu().numpy() for blob in blobs] for name, blobs in self.params.items()}
+        return {
+            name: [blob.detach().cpu().numpy() for blob in blobs]
+            for name, blobs in self.params.items()
+        }
 
     def state(self) -> dict[str, np.ndarray]:
-        state = {f"{kind}{i}": tensor.detach().cpu().numpy() for i, pair in enumerate(self.learning)
-                 for kind, tensor in zip(("param", "change"), pair)}  # fmt: skip
+        state = {
+            f"{kind}{i}": tensor.detach().cpu().numpy()
+            for i, pair in enumerate(self.learning)
+            for kind, tensor in zip(("param", "change"), pair)
+        }
         return state | {"trained": np.array(self.done)}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
@@ -157,10 +189,13 @@ class TorchTrainer:
 
 
 class CaffeTrainer:
-    """Caffe's own SGDSolver, on a prototxt written here, as one would have trained in 2015."""
+    """Caffe's own SGDSolver, on a prototxt written here, as one would have trained in
+    2015.
+    """
 
-    def __init__(self, layers: list[Layer], weights: Weights, rates: dict[str, float], steps: int,
-                 batch: int) -> None:  # fmt: skip
+    def __init__(
+        self, layers: list[Layer], weights: Weights, rates: dict[str, float], steps: int, batch: int
+    ) -> None:
         import caffe
         from caffe.proto import caffe_pb2
 
@@ -169,10 +204,23 @@ class CaffeTrainer:
         self.folder, self.pb = Path(self._folder.name), pb
         top = max(rates.values())
         solver = pb.SolverParameter(
-            type="SGD", base_lr=top, lr_policy="poly", power=1, max_iter=steps, momentum=MOMENTUM, weight_decay=DECAY,
-            snapshot_prefix=str(self.folder / "state"), snapshot_after_train=False, solver_mode="CPU",
-            net_param=_training_net(pb, layers, {name: rate / top for name, rate in rates.items()}, batch))  # fmt: skip
-        (self.folder / "solver.prototxt").write_text(text_format.MessageToString(solver), encoding="utf-8")
+            type="SGD",
+            base_lr=top,
+            lr_policy="poly",
+            power=1,
+            max_iter=steps,
+            momentum=MOMENTUM,
+            weight_decay=DECAY,
+            snapshot_prefix=str(self.folder / "state"),
+            snapshot_after_train=False,
+            solver_mode="CPU",
+            net_param=_training_net(
+                pb, layers, {name: rate / top for name, rate in rates.items()}, batch
+            ),
+        )
+        (self.folder / "solver.prototxt").write_text(
+            text_format.MessageToString(solver), encoding="utf-8"
+        )
         self.solver = caffe.SGDSolver(str(self.folder / "solver.prototxt"))
         self.net, self.batch = self.solver.net, batch
         self.seen = batch  # how many pictures of the batch were given to the last pass
@@ -195,7 +243,9 @@ class CaffeTrainer:
         return self.net.blobs[name].data[: self.seen].copy()
 
     def weights(self) -> Weights:
-        return {name: [blob.data.copy() for blob in blobs] for name, blobs in self.net.params.items()}
+        return {
+            name: [blob.data.copy() for blob in blobs] for name, blobs in self.net.params.items()
+        }
 
     def state(self) -> dict[str, np.ndarray]:
         self.solver.snapshot()
@@ -215,22 +265,30 @@ class CaffeTrainer:
 
 
 def _training_net(pb: Any, layers: list[Layer], rates: dict[str, float], batch: int) -> Any:
-    """Caffe's NetParameter of the layers, with classes as a second input and a loss instead of the softmax."""
+    """Caffe's NetParameter of the layers, with classes as a second input and a loss
+    instead of the softmax.
+    """
     ours = NetParameter()
     ours.layer.extend(layers)
     net = pb.NetParameter.FromString(ours.SerializeToString())
     net.layer[0].input_param.shape[0].dim[0] = batch
     needed = shapes.param_shapes(layers)
     for layer in net.layer:
-        if layer.type == "Dropout":  # PyTorch would leave out others, so neither engine leaves out any
+        if (
+            layer.type == "Dropout"
+        ):  # PyTorch would leave out others, so neither engine leaves out any
             layer.type, layer.relu_param.negative_slope = "ReLU", 1
         if layer.type == "BatchNorm" and not layer.batch_norm_param.HasField("use_global_stats"):
             layer.batch_norm_param.use_global_stats = True  # as in a dream
-        layer.param.extend(pb.ParamSpec(lr_mult=rates[layer.name]) for _ in needed.get(layer.name, []))
+        layer.param.extend(
+            pb.ParamSpec(lr_mult=rates[layer.name]) for _ in needed.get(layer.name, [])
+        )
     data, *rest, _ = net.layer
     label = pb.LayerParameter(name="label", type="Input", top=["label"])
     label.input_param.shape.add(dim=[batch])
-    loss = pb.LayerParameter(name="loss", type="SoftmaxWithLoss", bottom=[HEAD, "label"], top=["loss"])
+    loss = pb.LayerParameter(
+        name="loss", type="SoftmaxWithLoss", bottom=[HEAD, "label"], top=["loss"]
+    )
     del net.layer[:]
     net.layer.extend([data, label, *rest, loss])
     return net

@@ -1,20 +1,19 @@
 """A network of your own: train one on your pictures, then dream of what they show.
 
-Dreams of a layer change only if that layer itself has to learn. So the network is cut off above the layer, and gets a
-new head there: the average over all places, brought to one length, and a linear classifier. (Features of one length:
-Ranjan et al. 2017, arxiv.org/abs/1703.09507.) What lies between the first, frozen layers and the head learns, by
-Caffe's own SGD or by the same in PyTorch.
+Dreams of a layer change only if that layer itself has to learn. So the network is cut
+off above the layer, and gets a new head there: the average over all places, brought to
+one length, and a linear classifier. (Features of one length: Ranjan et al. 2017,
+arxiv.org/abs/1703.09507.) What lies between the first, frozen layers and the head
+learns, by Caffe's own SGD or by the same in PyTorch.
 
-Pictures without classes are first sorted into groups that look alike to the network as it is, and the groups are learnt
-like classes. (Caron et al. 2018, "Deep clustering", arxiv.org/abs/1807.05520; here the groups stay as they are.)
+Pictures without classes are first sorted into groups that look alike to the network as
+it is, and the groups are learnt like classes. (Caron et al. 2018, "Deep clustering",
+arxiv.org/abs/1807.05520; here the groups stay as they are.)
 """
 
 import json
-import signal
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
@@ -24,7 +23,16 @@ import numpy as np
 from google.protobuf import text_format
 
 from ..errors import DreamError, unknown
-from ..films import STATE, SteadyFrame, check_film, check_same, frame_path, reserve, save_film, steady
+from ..films import (
+    STATE,
+    SteadyFrame,
+    check_film,
+    check_same,
+    frame_path,
+    reserve,
+    save_film,
+    steady,
+)
 from ..making import identity
 from ..nets import shapes, zoo
 from ..nets.base import free_memory
@@ -35,24 +43,31 @@ from ..nets.shapes import Layer
 from ..paths import check_folder, temporary_folder, whole
 from ..pictures import load_image, or_sample, save_image, sheet, to_json
 from ..recipe import Recipe, complete, record
+from ..stopping import Stopped, delay_ctrl_c
 from .lessons import Crops, Lesson, find_classes, fingerprint
 from .trainers import HEAD, LENGTH, Trainer, add_head, make_trainer, remove_norm
 
 HEAD_RATE = 0.5  # the classifier's learning rate, as a share of the others'
 MOST_GROUPS, PER_GROUP = 32, 16  # of pictures without classes
 MOST_SORTED = 2000  # of more pictures without classes, so many are taken at random
-LEAST_SPREAD = 0.02  # how much the features of a batch differ, as a share of how much they did at first
+LEAST_SPREAD = (
+    0.02  # how much the features of a batch differ, as a share of how much they did at first
+)
 MOST_MEAN = 1e6  # of a feature
 KEEP_EVERY = 20  # steps after which the state is written
 MOST_SHOWN = 12  # dreams of the watched photograph on the sheet
-FPS, BLEND = 8, 0.8  # of the film: frames a second, and how much of a dream carries over to the next
+FPS, BLEND = (
+    8,
+    0.8,
+)  # of the film: frames a second, and how much of a dream carries over to the next
 
 
 class Trained(NamedTuple):
     """What `train` returns.
 
-    folder: the network's. steps: how many it has learnt. accuracy: the share of the pictures kept out whose class it
-    finds, 0..1; None where there are none, and after a stop. stopped: whether Ctrl-C, or `on_step`, ended it early.
+    folder: the network's. steps: how many it has learnt. accuracy: the share of the
+    pictures kept out whose class it finds, 0..1; None where there are none, and after a
+    stop. stopped: whether Ctrl-C, or `on_step`, ended it early.
     """
 
     folder: Path
@@ -61,19 +76,29 @@ class Trained(NamedTuple):
     stopped: bool
 
 
-def train(pictures: str | Path, out: str | Path, on_step: Callable[[Lesson], object] | None = None,
-          **settings: Any) -> Trained:  # fmt: skip
-    """Train a layer of a network on pictures, and write the new network into the folder `out`, for `load_net`.
+def train(
+    pictures: str | Path,
+    out: str | Path,
+    on_step: Callable[[Lesson], object] | None = None,
+    **settings: Any,
+) -> Trained:
+    """Train a layer of a network on pictures, and write the new network into the folder
+    `out`, for `load_net`.
 
-    pictures: a folder with a folder of pictures for each class, or with pictures alone. on_step: called with a Lesson
-    after each step; it stops the training by returning True. After that, or after Ctrl-C, the network so far is
-    written. A run that was stopped or killed is resumed: its state is kept in `out`.
+    pictures: a folder with a folder of pictures for each class, or with pictures alone.
+    on_step: called with a Lesson after each step; it stops the training by returning
+    True. After that, or after Ctrl-C, the network so far is written. A run that was
+    stopped or killed is resumed: its state is kept in `out`.
 
-    settings, as for the command `train`: model, to start from; end, the layer; steps; rate; freeze, the last layer that
-    stays as it is, or 'none'; batch; seed; keep_out; engine; device; watch, watch_every, film and width, see `Viewer`;
-    restart. Raises DreamError for what cannot be used, and if the network dies because the rate is too high.
+    settings, as for the command `train`: model, to start from; end, the layer; steps;
+    rate; freeze, the last layer that stays as it is, or 'none'; batch; seed; keep_out;
+    engine; device; watch, watch_every, film and width, see `Viewer`; restart. Raises
+    DreamError for what cannot be used, and if the network dies because the rate is too
+    high.
     """
-    return Training(complete("train", {"pictures": str(pictures)} | settings), Path(out)).run(on_step)
+    return Training(complete("train", {"pictures": str(pictures)} | settings), Path(out)).run(
+        on_step
+    )
 
 
 class Training:
@@ -91,7 +116,9 @@ class Training:
         self.names = [] if "" in classes else list(classes)
         groups = list(classes.values())
         if not self.names and len(groups[0]) > MOST_SORTED:
-            chosen = np.random.default_rng(recipe["seed"]).choice(len(groups[0]), MOST_SORTED, replace=False)
+            chosen = np.random.default_rng(recipe["seed"]).choice(
+                len(groups[0]), MOST_SORTED, replace=False
+            )
             groups = [[groups[0][i] for i in sorted(chosen)]]
         keep_out = recipe["keep_out"] if self.names else 0  # groups are no truth to test with
         size = shapes.own_size(layers)
@@ -101,11 +128,18 @@ class Training:
         self.rates = _rates(self.parent, self.layers, recipe["freeze"])
         need, free = recipe["batch"] * shapes.memory(self.layers, HEAD, *size), free_memory()
         if need > free:
-            batch = f"{{setting}} is {recipe['batch']}, which needs about {need / 1e9:.1f} GB of memory"
+            batch = (
+                f"{{setting}} is {recipe['batch']}, which needs about {need / 1e9:.1f} GB of memory"
+            )
             raise DreamError(f"{batch}, and {free / 1e9:.1f} GB are free; take fewer", "batch")
         self.pictures = fingerprint(groups)
         self.viewer = Viewer(recipe, out, self.engine, self.end)
-        about = {"model": self.parent.name, "engine": self.engine, "end": self.end, "sha256": identity(self.parent)}
+        about = {
+            "model": self.parent.name,
+            "engine": self.engine,
+            "end": self.end,
+            "sha256": identity(self.parent),
+        }
         self.settings = record(recipe, **about)
         self.spread = 0.0  # how much the features of the first batch differed, see `_check_alive`
         self.length = 0.0  # of the features before they are brought to one length: about the mean of the last steps
@@ -114,7 +148,9 @@ class Training:
         """Learn all steps that are not done yet, and write the network."""
         with reserve(self.out, "network"):
             kept = self._resume()
-            done, self.length, self.spread = (kept[name].item() if kept else 0 for name in ("done", "length", "spread"))
+            done, self.length, self.spread = (
+                kept[name].item() if kept else 0 for name in ("done", "length", "spread")
+            )
             steps, batch = max(done, self.recipe["steps"]), self.recipe["batch"]
             trainer = self._make_trainer()
             if kept:
@@ -124,11 +160,13 @@ class Training:
             stopped, write = False, partial(self._write, trainer)
             try:
                 if not kept:
-                    self._keep(0, trainer)  # what is sorted need not be sorted again, nor is `out` a stranger's folder
+                    self._keep(
+                        0, trainer
+                    )  # what is sorted need not be sorted again, nor is `out` a stranger's folder
                 if not self.viewer.last:
                     self.viewer.look(done, write, is_last=True)
                 for data, classes in self.crops.batches(done, steps, batch):
-                    with _delay_ctrl_c():
+                    with delay_ctrl_c():
                         loss = trainer.step(data, classes)
                         done += 1
                         accuracy = float(np.mean(trainer.blob(HEAD).argmax(1) == classes))
@@ -139,13 +177,13 @@ class Training:
                     if done % KEEP_EVERY == 0 or done == steps:
                         self._keep(done, trainer)
                     if on_step and on_step(Lesson(done, loss, accuracy)) is True and done < steps:
-                        raise KeyboardInterrupt  # as if somebody had pressed Ctrl-C
+                        raise Stopped
                 accuracy = self._test(trainer)
             except KeyboardInterrupt:
                 if not done:
                     raise
                 stopped, accuracy = done < steps, None
-            with _delay_ctrl_c():
+            with delay_ctrl_c():
                 if stopped:
                     self._keep(done, trainer)
                 write(self.out, {"steps": done, "accuracy": accuracy})
@@ -162,17 +200,28 @@ class Training:
         return make_trainer(self.engine, self.layers, weights, rates, *running)
 
     def _group(self, kept: Mapping[str, np.ndarray], trainer: Trainer) -> None:
-        """Sort pictures without classes into groups that look alike, unless an earlier run has done so."""
+        """Sort pictures without classes into groups that look alike, unless an earlier
+        run has done so.
+        """
         if self.names:
             return
         paths = self.crops.groups[0]
-        self.group_of = kept["groups"] if kept else _sort(self.crops, trainer, self.end, self.recipe["batch"])
-        groups = [[path for path, g in zip(paths, self.group_of) if g == number] for number in range(MOST_GROUPS)]
+        self.group_of = (
+            kept["groups"] if kept else _sort(self.crops, trainer, self.end, self.recipe["batch"])
+        )
+        groups = [
+            [path for path, g in zip(paths, self.group_of) if g == number]
+            for number in range(MOST_GROUPS)
+        ]
         self.crops.groups = [group for group in groups if group]
 
     def _check_alive(self, step: int, loss: float, trainer: Trainer) -> None:
-        """Measure the features; raise a DreamError if the network has died, and remove what is there of it."""
-        means, features = (trainer.blob(f"{HEAD}/{name}")[:, :, 0, 0] for name in ("pool", "norm"))  # (n, channels)
+        """Measure the features; raise a DreamError if the network has died, and remove
+        what is there of it.
+        """
+        means, features = (
+            trainer.blob(f"{HEAD}/{name}")[:, :, 0, 0] for name in ("pool", "norm")
+        )  # (n, channels)
         spread = np.linalg.norm(features - features.mean(0), axis=1).mean() / LENGTH
         self.spread = self.spread or spread
         length = float(np.linalg.norm(means, axis=1).mean())
@@ -204,11 +253,13 @@ class Training:
         return float(np.mean(right)) if right else None
 
     def _scale_head(self, head: list[np.ndarray]) -> list[np.ndarray]:
-        """The classifier's matrix and bias as they are written, given those that were learnt.
+        """The classifier's matrix and bias as they are written, given those that were
+        learnt.
 
-        Training divides the features of each picture by their own length. The network that is written does not, or a
-        class drawn from noise would stay small, since more of it at one place would be less of it at all others. So its
-        matrix is divided by the mean length.
+        Training divides the features of each picture by their own length. The network
+        that is written does not, or a class drawn from noise would stay small, since
+        more of it at one place would be less of it at all others. So its matrix is
+        divided by the mean length.
         """
         matrix, bias = head
         return [matrix * np.float32(LENGTH / (self.length or LENGTH)), bias]
@@ -220,7 +271,12 @@ class Training:
             state["groups"] = self.group_of
         with whole(self.out / STATE) as part:
             state |= {"done": done, "length": self.length, "spread": self.spread}
-            np.savez(part, **state, settings=np.array(to_json(self.settings)), pictures=np.array(self.pictures))
+            np.savez(
+                part,
+                **state,
+                settings=np.array(to_json(self.settings)),
+                pictures=np.array(self.pictures),
+            )
 
     def _resume(self) -> dict[str, np.ndarray]:
         """What `_keep` wrote last; empty if there is nothing to resume."""
@@ -232,15 +288,21 @@ class Training:
                 kept = dict(file)
             begun = json.loads(str(kept["settings"]))
         except Exception as error:  # a damaged file can raise nearly anything
-            raise DreamError(f"cannot read {path}: {error}; --restart trains from the beginning") from None
+            raise DreamError(
+                f"cannot read {path}: {error}; --restart trains from the beginning"
+            ) from None
         check_same(self.out, begun, self.settings, "network")
         if str(kept["pictures"]) != self.pictures:
             cure = f"choose another name, perhaps with --from {self.out}, or begin again with --restart"
-            raise DreamError(f"the network in {self.out} has learnt other pictures than those given now; {cure}")
+            raise DreamError(
+                f"the network in {self.out} has learnt other pictures than those given now; {cure}"
+            )
         return kept
 
     def _write(self, trainer: Trainer, folder: Path, about: dict[str, Any] | None = None) -> None:
-        """Write the network as it is now, so that `load_net` and Caffe load it; without classes it has no head."""
+        """Write the network as it is now, so that `load_net` and Caffe load it; without
+        classes it has no head.
+        """
         weights = trainer.weights()
         if self.names:
             layers = remove_norm(self.layers)
@@ -249,127 +311,176 @@ class Training:
             layers = self.layers[: [layer.name for layer in self.layers].index(self.end) + 1]
         net = NetParameter(name=self.out.name)
         net.layer.extend(layers)
-        files = {"deploy.prototxt": text_format.MessageToString(net), "model.toml": self._describe(about or {})}
+        files = {
+            "deploy.prototxt": text_format.MessageToString(net),
+            "model.toml": self._describe(about or {}),
+        }
         if self.names:
             files["labels.txt"] = "".join(f"{name}\n" for name in self.names)
-        write_weights(folder / "weights.caffemodel", {name: weights[name] for name in shapes.param_shapes(layers)})
+        write_weights(
+            folder / "weights.caffemodel",
+            {name: weights[name] for name in shapes.param_shapes(layers)},
+        )
         for name, text in files.items():
             with whole(folder / name) as part:
                 part.write_text(text, encoding="utf-8")
 
     def _describe(self, about: dict[str, Any]) -> str:
-        """The text of the network's model.toml; it says how it was trained, but names none of the pictures."""
+        """The text of the network's model.toml; it says how it was trained, but names
+        none of the pictures.
+        """
         count, parent = sum(map(len, self.crops.groups)), self.parent
         what = f"{count} pictures" + f" of {len(self.names)} classes" * bool(self.names)
-        model = {"title": f"{self.out.name}: {what}, from {parent.title.split(', from ')[-1]}",
-                 "licence": parent.licence, "mean": [float(value) for value in parent.mean], "default_layer": self.end,
-                 "labels": "labels.txt" if self.names else None}  # fmt: skip
-        trained = {"model": parent.name, "pictures": count, "classes": len(self.names), "engine": self.engine}
-        trained |= {name: self.recipe[name] for name in ("rate", "batch", "seed", "keep_out", "freeze")} | about
+        model = {
+            "title": f"{self.out.name}: {what}, from {parent.title.split(', from ')[-1]}",
+            "licence": parent.licence,
+            "mean": [float(value) for value in parent.mean],
+            "default_layer": self.end,
+            "labels": "labels.txt" if self.names else None,
+        }
+        trained = {
+            "model": parent.name,
+            "pictures": count,
+            "classes": len(self.names),
+            "engine": self.engine,
+        }
+        trained |= {
+            name: self.recipe[name] for name in ("rate", "batch", "seed", "keep_out", "freeze")
+        } | about
 
         def lines(table: dict[str, Any]) -> list[str]:
             given = {name: value for name, value in table.items() if value is not None}
-            return [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in given.items()]
+            return [
+                f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in given.items()
+            ]
 
-        return "\n".join([*lines(model), "", "[trained]  # for people who read this file", *lines(trained), ""])
+        return "\n".join(
+            [*lines(model), "", "[trained]  # for people who read this file", *lines(trained), ""]
+        )
 
 
 def _check_out(out: Path, pictures: Path) -> None:
     """Raise a DreamError if this is no place for a network."""
     check_folder(out)
     if out.resolve().is_relative_to(pictures.resolve()):
-        raise DreamError(f"{out} lies in {pictures}, and would be one of its classes the next time; choose another -o")
+        raise DreamError(
+            f"{out} lies in {pictures}, and would be one of its classes the next time; choose another -o"
+        )
     package = zoo.MODELS / out.name
-    if out.parent.resolve() == Path("models").resolve() != zoo.MODELS.resolve() and package.exists():
+    if (
+        out.parent.resolve() == Path("models").resolve() != zoo.MODELS.resolve()
+        and package.exists()
+    ):
         raise DreamError(f"{out.name} is the name of a network of the package; choose another -o")
 
 
 def _check_layer(model: zoo.Model, layers: list[Layer], end: str | None) -> str:
     """The layer to train; a DreamError if it cannot be trained."""
     if end is None:
-        raise DreamError(f"{model.name} has no default layer; {{setting}} names the one to train", "end")
+        raise DreamError(
+            f"{model.name} has no default layer; {{setting}} names the one to train", "end"
+        )
     size = shapes.own_size(layers)
-    can = [name for name in shapes.climbable(layers) if len(shapes.top_shape(layers, name, *size)) == 4]
-    can = [name for name in can if not name.startswith(f"{HEAD}/")]  # the head of a network trained before
+    can = [
+        name for name in shapes.climbable(layers) if len(shapes.top_shape(layers, name, *size)) == 4
+    ]
+    can = [
+        name for name in can if not name.startswith(f"{HEAD}/")
+    ]  # the head of a network trained before
     if end in can:
         return end
     if end in [layer.name for layer in layers]:
-        raise DreamError(f"layer {end!r} cannot be trained: its output must be its own, with a height and a width; try "
-                         f"{can[-1]!r}")  # fmt: skip
-    raise unknown("layer to train", end, can, f"`deepdream layers --model {model.name}` lists all of them")
+        raise DreamError(
+            f"layer {end!r} cannot be trained: its output must be its own, with a height and a width; try "
+            f"{can[-1]!r}"
+        )
+    raise unknown(
+        "layer to train", end, can, f"`deepdream layers --model {model.name}` lists all of them"
+    )
 
 
 def _rates(model: zoo.Model, layers: list[Layer], freeze: str | None) -> dict[str, float]:
-    """{layer with weights: its learning rate, as a share of the highest}; 0 for those that stay as they are."""
+    """{layer with weights: its learning rate, as a share of the highest}; 0 for those
+    that stay as they are.
+    """
     names, learn = [layer.name for layer in layers], list(shapes.param_shapes(layers))
     below = names[: names.index(f"{HEAD}/pool")]
 
     def share(name: str, frozen: str | None) -> float:
         if frozen and names.index(name) <= names.index(frozen):
             return 0.0
-        return HEAD_RATE if name == HEAD else 0.0 if layers[names.index(name)].type == "BatchNorm" else 1.0
+        return (
+            HEAD_RATE
+            if name == HEAD
+            else 0.0
+            if layers[names.index(name)].type == "BatchNorm"
+            else 1.0
+        )
 
     if freeze is None:
-        poolings = [layer.name for layer in layers if layer.name in below and layer.type == "Pooling"]
+        poolings = [
+            layer.name for layer in layers if layer.name in below and layer.type == "Pooling"
+        ]
         choices = [*poolings[1:2], *learn[:1], None]
     elif freeze == "none":
         choices = [None]
     elif freeze in below:
         choices = [freeze]
     else:
-        raise unknown("layer to freeze", freeze, below, f"`none`, or a layer of {model.name} below the one to train")
+        raise unknown(
+            "layer to freeze",
+            freeze,
+            below,
+            f"`none`, or a layer of {model.name} below the one to train",
+        )
     for frozen in choices:
         rates = {name: share(name, frozen) for name in learn}
         if 1.0 in rates.values():
             return rates
     stuck = f"no layer up to {below[-1]} is left to learn"
-    raise DreamError(f"{stuck}; choose an earlier layer for {{setting}}, or a later one for --layer", "freeze")
+    raise DreamError(
+        f"{stuck}; choose an earlier layer for {{setting}}, or a later one for --layer", "freeze"
+    )
 
 
 def _sort(crops: Crops, trainer: Trainer, end: str, batch: int) -> np.ndarray:
-    """The number of each picture's group, -1 if it cannot be read: k-means of the strongest answer of each channel.
+    """The number of each picture's group, -1 if it cannot be read: k-means of the
+    strongest answer of each channel.
 
-    The strongest, not the mean over all places: it belongs to the things in a picture rather than to their background.
+    The strongest, not the mean over all places: it belongs to the things in a picture
+    rather than to their background.
     """
     from scipy.cluster.vq import kmeans2
     from tqdm import tqdm
 
     strongest: list[np.ndarray] = []
     (paths,) = crops.groups
-    for data in tqdm(crops.views(paths, batch), "sorting", -(-len(paths) // batch), leave=False, disable=None):
+    for data in tqdm(
+        crops.views(paths, batch), "sorting", -(-len(paths) // batch), leave=False, disable=None
+    ):
         trainer.look(data)
         strongest += list(trainer.blob(end).max((2, 3)))
     if len(strongest) < 2:
         raise DreamError(f"there are no two pictures in {paths[0].parent} that can be read")
-    features = np.stack(strongest) / np.maximum(np.linalg.norm(strongest, axis=1, keepdims=True), 1e-9)
+    features = np.stack(strongest) / np.maximum(
+        np.linalg.norm(strongest, axis=1, keepdims=True), 1e-9
+    )
     rng, groups = np.random.default_rng(crops.seed), trainer.blob(HEAD).shape[1]
-    with warnings.catch_warnings(action="ignore"):  # of groups that stay empty, because pictures are alike
+    with warnings.catch_warnings(
+        action="ignore"
+    ):  # of groups that stay empty, because pictures are alike
         found = iter(kmeans2(features - features.mean(0), groups, minit="++", rng=rng)[1])
     readable = set(crops.readable(paths))
     return np.array([next(found) if path in readable else -1 for path in paths])
 
 
-@contextmanager
-def _delay_ctrl_c() -> Iterator[None]:
-    """Let Ctrl-C wait until the end, so that a step is done whole or not at all."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread receives Ctrl-C
-        return
-    pressed: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if pressed:
-        signal.raise_signal(signal.SIGINT)
-
-
 class Viewer:
-    """Dreams one photograph from time to time with the network as it is then: out/watch.jpg, and perhaps a film.
+    """Dreams one photograph from time to time with the network as it is then:
+    out/watch.jpg, and perhaps a film.
 
-    recipe: `watch`, the photograph; `width`; `watch_every`, so many steps lie between two dreams; `film`, its path.
-    Without a film each dream begins with the photograph; in a film it carries over some of the dream before.
+    recipe: `watch`, the photograph; `width`; `watch_every`, so many steps lie between
+    two dreams; `film`, its path. Without a film each dream begins with the photograph;
+    in a film it carries over some of the dream before.
     """
 
     def __init__(self, recipe: Recipe, out: Path, engine: str, end: str) -> None:
@@ -382,10 +493,14 @@ class Viewer:
             if self.film:
                 check_film(self.film, FPS)
         elif self.film or recipe["watch_every"]:
-            raise DreamError("{setting} is missing; --film and --watch-every need a photograph to dream", "watch")
+            raise DreamError(
+                "{setting} is missing; --film and --watch-every need a photograph to dream", "watch"
+            )
 
     def resume(self, kept: Mapping[str, np.ndarray]) -> None:
-        """Continue after the last dream of an earlier run; if that watched another photograph, begin again."""
+        """Continue after the last dream of an earlier run; if that watched another
+        photograph, begin again.
+        """
         if self.is_on and "watched" in kept and np.array_equal(kept["source"], self.photograph):
             self.last = SteadyFrame(kept["watched"], kept["source"], float(kept["strength"]))
         elif self.is_on or not kept:
@@ -395,7 +510,9 @@ class Viewer:
         return dict(zip(("watched", "source", "strength"), self.last)) if self.last else {}
 
     def look(self, step: int, write: Callable[[Path], object], is_last: bool = False) -> None:
-        """Dream the photograph with the network that `write` writes into a folder, if it is time."""
+        """Dream the photograph with the network that `write` writes into a folder, if
+        it is time.
+        """
         if not self.is_on or (step % self.every and not is_last):
             return
         with temporary_folder() as folder:

@@ -1,7 +1,8 @@
-"""The command line as a person meets it: what it makes, and what it refuses, in one sentence.
+"""The command line as a person meets it: what it makes, and what it refuses, in one
+sentence.
 
-Most of it runs in this process. Whatever could abort or hang, and one dream or smoke test of each command, has a real
-process: nothing ever kills one.
+Most of it runs in this process. Whatever could abort or hang, and one dream or smoke
+test of each command, has a real process: nothing ever kills one.
 """
 
 import errno
@@ -36,7 +37,9 @@ def dream_in_a_process(*args, **kwargs):
 
 @pytest.fixture
 def picture(tmp_path):
-    Image.fromarray(np.uint8(np.random.RandomState(0).uniform(0, 255, (60, 80, 3)))).save(tmp_path / "in.png")
+    Image.fromarray(np.uint8(np.random.RandomState(0).uniform(0, 255, (60, 80, 3)))).save(
+        tmp_path / "in.png"
+    )
     return tmp_path / "in.png"
 
 
@@ -47,9 +50,30 @@ def test_a_dream_from_end_to_end(tmp_path, picture, toy):
     assert done.returncode == 0 and done.stdout == f"{out}\n" and done.stderr == "", done
     assert dd.load_image(out).shape == (52, 70, 3)
     settings = dd.read_settings(out)
-    given = {"model": "toy", "engine": "caffe", "image": "in.png", "width": 70, "guide": "in.png", "iter_n": 1}
-    given |= {"octave_n": 2, "octave_scale": 1.4, "end": "both", "clip": False, "step_size": 1.5, "jitter": 32}
-    given |= {"command": "dream", "keep_color": False, "smooth": 0.0, "lap": 0, "turn": 0.0, "seed": 0}
+    given = {
+        "model": "toy",
+        "engine": "caffe",
+        "image": "in.png",
+        "width": 70,
+        "guide": "in.png",
+        "iter_n": 1,
+    }
+    given |= {
+        "octave_n": 2,
+        "octave_scale": 1.4,
+        "end": "both",
+        "clip": False,
+        "step_size": 1.5,
+        "jitter": 32,
+    }
+    given |= {
+        "command": "dream",
+        "keep_color": False,
+        "smooth": 0.0,
+        "lap": 0,
+        "turn": 0.0,
+        "seed": 0,
+    }
     given["deepdream"] = dd.__version__
     digest = hashlib.sha256(picture.read_bytes()).hexdigest()
     weights = hashlib.sha256((toy / "toy.caffemodel").read_bytes()).hexdigest()
@@ -65,18 +89,27 @@ def test_a_dream_of_noise(tmp_path, toy):
     settings = dd.read_settings(tmp_path / "n.png")
     assert settings["size"] == "64x48" and not {"image", "width"} & settings.keys()
     again = run("replay", tmp_path / "n.png", "-o", tmp_path / "again.png", "--model", toy)
-    assert again.returncode == 0 and (tmp_path / "again.png").read_bytes() == (tmp_path / "n.png").read_bytes()
+    assert (
+        again.returncode == 0
+        and (tmp_path / "again.png").read_bytes() == (tmp_path / "n.png").read_bytes()
+    )
 
 
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ((), "begins with a picture, IN, or noise of a --size, such as 640x360; give one of the two"),
+        (
+            (),
+            "begins with a picture, IN, or noise of a --size, such as 640x360; give one of the two",
+        ),
         (("--size", "64x48", "in.png"), "begins with a picture, IN, or noise of a --size"),
         (("--size", "64x48", "--width", 50), "--width is for a picture; noise has a --size"),
         (("--size", "64"), "--size is '64'; it must be WIDTHxHEIGHT in pixels"),
         (("--size", "0x48"), "--size is '0x48'; it must be WIDTHxHEIGHT in pixels"),
-        (("--size", "99999999x1"), "--size is 99999999x1; both numbers must be whole numbers of pixels"),
+        (
+            ("--size", "99999999x1"),
+            "--size is 99999999x1; both numbers must be whole numbers of pixels",
+        ),
         (("--size", f"{'9' * 5000}x1"), "it must be WIDTHxHEIGHT in pixels"),
     ],
 )
@@ -87,15 +120,22 @@ def test_a_dream_begins_with_a_picture_or_with_noise(tmp_path, toy, given, says)
 
 def test_the_photographs_of_the_package_are_found_by_name(tmp_path, toy, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = dream("flower.jpg", "--guide", "forest.jpg", "-o", "d.png", "--model", toy, "--width", 60)
+    done = dream(
+        "flower.jpg", "--guide", "forest.jpg", "-o", "d.png", "--model", toy, "--width", 60
+    )
     assert done.returncode == 0, done
     settings = dd.read_settings(tmp_path / "d.png")
     assert (settings["image"], settings["guide"]) == ("flower.jpg", "forest.jpg")
     again = main("replay", "d.png", "-o", "again.png", "--model", toy)
-    assert again.returncode == 0 and (tmp_path / "again.png").read_bytes() == (tmp_path / "d.png").read_bytes()
+    assert (
+        again.returncode == 0
+        and (tmp_path / "again.png").read_bytes() == (tmp_path / "d.png").read_bytes()
+    )
     dd.save_image(tmp_path / "forest.jpg", np.zeros((40, 50, 3)))
     dream("forest.jpg", "-o", "mine.png", "--model", toy)
-    assert dd.load_image(tmp_path / "mine.png").shape == (40, 50, 3), "a file that is there comes first"
+    assert dd.load_image(tmp_path / "mine.png").shape == (40, 50, 3), (
+        "a file that is there comes first"
+    )
 
 
 def test_squeezenet_dreams_a_photograph(tmp_path):
@@ -141,7 +181,10 @@ def test_what_a_name_begins_with_is_suggested_first(tmp_path):
         "x": "allowed: conv1/7x7_s2",
     }.items():
         refused(main(*words, given), f"unknown layer '{given}'; {says}")
-    refused(main("dream", "a.png", "-o", "x.png", "--oct", 3), "did you mean '--octave-scale' or '--octaves'")
+    refused(
+        main("dream", "a.png", "-o", "x.png", "--oct", 3),
+        "did you mean '--octave-scale' or '--octaves'",
+    )
 
 
 def test_layers_of_a_small_picture_are_listed_all_the_same():
@@ -176,13 +219,22 @@ def test_models_lists_all_and_where():
         (["--model", "squeezenet"], "unknown model 'squeezenet'; did you mean 'squeezenet_v1.1'"),
         (["--engine", "cafe"], r"unknown engine 'cafe'; did you mean 'caffe'\?"),
         (["--iterations", "-3"], "--iterations is -3; it must be a whole number from 0 to 10000"),
-        (["--octaves", "13"], "too small for layer 'both', which needs at least 3x3 pixels; it is one of 13 octaves"),
-        (["--octave-scale", "0.5"], "--octave-scale is 0.5; it must be a number, above 1 and at most 100, such as 1.4"),
+        (
+            ["--octaves", "13"],
+            "too small for layer 'both', which needs at least 3x3 pixels; it is one of 13 octaves",
+        ),
+        (
+            ["--octave-scale", "0.5"],
+            "--octave-scale is 0.5; it must be a number, above 1 and at most 100, such as 1.4",
+        ),
         (["--scale", "1.5"], r"unknown option '--scale'; did you mean '--octave-scale'"),
         (["--seed", "-1"], "--seed is -1"),
         (["--model", ""], "--model is ''; it must be text"),
         (["--width", "-1"], "--width is -1"),
-        (["--width", "wide"], "--width is 'wide'; it must be a whole number of pixels from 1 to 65535"),
+        (
+            ["--width", "wide"],
+            "--width is 'wide'; it must be a whole number of pixels from 1 to 65535",
+        ),
         (["--objective", "L2('boht')"], "unknown layer 'boht'; did you mean 'both'"),
         (["--objective", ""], "--objective is ''; it must be text"),
         (["--tile", "0"], "--tile is 0"),
@@ -233,7 +285,10 @@ def test_a_dream_may_be_replayed_onto_itself(tmp_path, toy, picture, monkeypatch
     before = Path("o.png").read_bytes()
     done = main("replay", "o.png", "-o", "o.png", "--model", toy)
     assert done.returncode == 0 and Path("o.png").read_bytes() == before, done
-    refused(main("replay", "o.png", "-o", "in.png", "--model", toy), "in.png would be read and overwritten")
+    refused(
+        main("replay", "o.png", "-o", "in.png", "--model", toy),
+        "in.png would be read and overwritten",
+    )
 
 
 def test_a_photograph_of_the_package_may_have_the_name_of_the_dream(tmp_path, toy, monkeypatch):
@@ -249,12 +304,22 @@ def test_a_photograph_of_the_package_may_have_the_name_of_the_dream(tmp_path, to
 
 def test_models_lists_one(tmp_path):
     done = main("models", "list", "squeezenet_v1.1")
-    assert done.returncode == 0 and done.stdout.startswith("squeezenet_v1.1\n") and done.stdout.count("\n") == 3, done
-    refused(main("models", "list", "squeezenet"), "unknown model 'squeezenet'; did you mean 'squeezenet_v1.1'")
+    assert (
+        done.returncode == 0
+        and done.stdout.startswith("squeezenet_v1.1\n")
+        and done.stdout.count("\n") == 3
+    ), done
+    refused(
+        main("models", "list", "squeezenet"),
+        "unknown model 'squeezenet'; did you mean 'squeezenet_v1.1'",
+    )
 
 
 def test_a_refusal_in_a_process_of_its_own(tmp_path, picture):
-    refused(run("dream", picture, "-o", tmp_path / "o.png", "--iterations", -3), "deepdream: --iterations is -3")
+    refused(
+        run("dream", picture, "-o", tmp_path / "o.png", "--iterations", -3),
+        "deepdream: --iterations is -3",
+    )
     refused(run("draw", "banana", "-o", tmp_path / "x.gif"), r"must end in \.jpg")
     refused(run(), "COMMAND")
 
@@ -264,14 +329,23 @@ def test_a_refusal_in_a_process_of_its_own(tmp_path, picture):
     [
         (["daydream"], "invalid choice: 'daydream'"),
         (["layers", "--size", "big"], "--size is 'big'"),
-        (["draw", "banana split", "-o", "x.png", "--model", "squeezenet_v1.1"], "unknown class .*'banana'"),
+        (
+            ["draw", "banana split", "-o", "x.png", "--model", "squeezenet_v1.1"],
+            "unknown class .*'banana'",
+        ),
         (["draw", "-o", "x.png"], "WHAT"),
-        (["dream", "a.png", "b.png", "-o", "x.png"], r"unknown arguments: b\.png; `deepdream dream --help` shows"),
+        (
+            ["dream", "a.png", "b.png", "-o", "x.png"],
+            r"unknown arguments: b\.png; `deepdream dream --help` shows",
+        ),
         (["dream", "a.png"], "required: -o/--out; `deepdream dream --help` shows what is allowed"),
         (["models", "get", "googlenet"], "did you mean 'bvlc_googlenet'"),
         (["models", "get", "places205_googlenet"], "get Places205-GoogLeNet from"),
         (["zoom", "-o", "x.mp4"], "required: IN"),
-        (["journey", "-o", "x.mp4", "--zoom", "1"], "--zoom is 1.0; it must be a number, at least -1 and below 1"),
+        (
+            ["journey", "-o", "x.mp4", "--zoom", "1"],
+            "--zoom is 1.0; it must be a number, at least -1 and below 1",
+        ),
         (["video", "absent.mp4", "-o", "x.mp4"], "absent.mp4"),
         (["serve", "--port", "0"], "--port is 0"),
         (["replay", "absent.png"], "absent.png"),
@@ -285,30 +359,59 @@ def test_wrong_commands(words, says):
 def test_unreadable_pictures(tmp_path, toy, content):
     if content is not None:
         (tmp_path / "in.jpg").write_bytes(content)
-    refused(dream(tmp_path / "in.jpg", "-o", tmp_path / "o.png", "--model", toy), "cannot read the picture")
+    refused(
+        dream(tmp_path / "in.jpg", "-o", tmp_path / "o.png", "--model", toy),
+        "cannot read the picture",
+    )
 
 
 def test_a_picture_too_large_for_one_pass(tmp_path, toy):
     """Here a limit stands for a small machine. Tiles fit into it."""
     Image.new("RGB", (4000, 3000), "grey").save(tmp_path / "phone.png")
-    command = [sys.executable, "-m", "deepdream", "dream", tmp_path / "phone.png", "-o", tmp_path / "o.jpg"]
+    command = [
+        sys.executable,
+        "-m",
+        "deepdream",
+        "dream",
+        tmp_path / "phone.png",
+        "-o",
+        tmp_path / "o.jpg",
+    ]
     command += ["--model", toy, "--octaves", 1, "--iterations", 1]
     limited = ["bash", "-c", 'ulimit -v 2500000 && exec "$@"', "bash", *map(str, command)]
     env = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(limited, capture_output=True, text=True, env=env)
     assert done.returncode == 0 and dd.load_image(tmp_path / "o.jpg").shape == (3000, 4000, 3), done
-    done = subprocess.run(limited, capture_output=True, text=True, env=env | {"DEEPDREAM_MEMORY": "1k"})
-    refused(done, r"a budget of 0 MB is too small for even one tile of layer 'both'.*DEEPDREAM_MEMORY")
+    done = subprocess.run(
+        limited, capture_output=True, text=True, env=env | {"DEEPDREAM_MEMORY": "1k"}
+    )
+    refused(
+        done, r"a budget of 0 MB is too small for even one tile of layer 'both'.*DEEPDREAM_MEMORY"
+    )
 
 
 def test_objective_mask_and_colour_on_the_command_line(tmp_path, picture, toy):
     out = tmp_path / "o.png"
     objective = "0.5 * L2('both') + 3 * channel('conv1', 2)"
-    more = ["--objective", objective, "--mask", picture, "--keep-color", "--smooth", 1, "--tile", 40]
+    more = [
+        "--objective",
+        objective,
+        "--mask",
+        picture,
+        "--keep-color",
+        "--smooth",
+        1,
+        "--tile",
+        40,
+    ]
     done = dream(picture, "-o", out, "--model", toy, *more)
     assert done.returncode == 0, done
     settings = dd.read_settings(out)
-    assert settings["objective"] == objective and settings["mask"] == "in.png" and "end" not in settings
+    assert (
+        settings["objective"] == objective
+        and settings["mask"] == "in.png"
+        and "end" not in settings
+    )
     assert settings["keep_color"] is True and settings["smooth"] == 1 and settings["tile"] == 40
 
 
@@ -334,7 +437,10 @@ def test_the_drawing_of_a_sum_that_begins_with_a_minus_can_be_replayed(tmp_path,
     done = main("draw", "--steps", 2, "--model", toy, "-o", "one.png", "--", "-L2('conv1')")
     assert done.returncode == 0 and dd.read_settings("one.png")["draw"] == ["-L2('conv1')"], done
     line = main("replay", "one.png").stdout
-    assert line == "deepdream draw --model toy --engine caffe --steps 2 -o one.png -- '-L2('\"'\"'conv1'\"'\"')'\n"
+    assert (
+        line
+        == "deepdream draw --model toy --engine caffe --steps 2 -o one.png -- '-L2('\"'\"'conv1'\"'\"')'\n"
+    )
     assert main("replay", "one.png", "-o", "again.png").returncode == 0
     assert Path("again.png").read_bytes() == Path("one.png").read_bytes()
 
@@ -362,17 +468,27 @@ def test_ctrl_c_keeps_the_drawings_so_far(tmp_path, toy):
 
 def test_a_picture_too_small(tmp_path, toy):
     Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
-    refused(dream(tmp_path / "dot.png", "-o", tmp_path / "o.png", "--model", toy), "at least 3x3 pixels")
+    refused(
+        dream(tmp_path / "dot.png", "-o", tmp_path / "o.png", "--model", toy), "at least 3x3 pixels"
+    )
 
 
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
         ("layer {", "layer {{", "cannot read .*deploy.prototxt"),
-        ('type: "Concat"', 'type: "Konkat"', "unknown layer type of layer 'both': 'Konkat'; did you mean 'Concat'"),
+        (
+            'type: "Concat"',
+            'type: "Konkat"',
+            "unknown layer type of layer 'both': 'Konkat'; did you mean 'Concat'",
+        ),
         ("num_output: 8", "num_output: 0", "layer 'conv1'.*num_output"),
         ('type: "ReLU"', 'type: "LRN" lrn_param { local_size: 4 }', "layer 'relu1'.*local_size"),
-        ("num_output: 8", 'num_output: 8 weight_filler { type: "quux" }', "Caffe refuses .*Unknown filler name: quux"),
+        (
+            "num_output: 8",
+            'num_output: 8 weight_filler { type: "quux" }',
+            "Caffe refuses .*Unknown filler name: quux",
+        ),
         ("kernel_size: 1 }", "kernel_size: 1 axis: 7 }", "Caffe refuses .*axis"),
     ],
 )
@@ -387,7 +503,10 @@ def test_wrong_prototxts(tmp_path, picture, toy, old, new, says):
     [
         (lambda content: content[: len(content) // 2], "cannot read .*toy.caffemodel"),
         (lambda content: b"\xff" * 500, "cannot read .*toy.caffemodel"),
-        (lambda content: b"", "toy.caffemodel holds no weights: it is not a caffemodel, or an empty one"),
+        (
+            lambda content: b"",
+            "toy.caffemodel holds no weights: it is not a caffemodel, or an empty one",
+        ),
         (None, "toy has no caffemodel yet: put a .prototxt and a .caffemodel, one of each, into"),
     ],
     ids=["half", "nonsense", "empty", "absent"],
@@ -430,15 +549,21 @@ STREAMS = {  # what is done to the streams: (the exit status, the last line of s
 def test_streams_that_nobody_reads_or_that_are_full(tmp_path, picture, toy, streams):
     """The work is done all the same."""
     status, says = STREAMS[streams]
-    words, made = ("zoom -o z.gif --frames 2", "z.gif") if streams == "2>&-" else ("dream -o o.png", "o.png")
+    words, made = (
+        ("zoom -o z.gif --frames 2", "z.gif") if streams == "2>&-" else ("dream -o o.png", "o.png")
+    )
     words = [*words.split(), picture, "--model", toy, *FEW]
     command = shlex.join(map(str, [sys.executable, "-m", "deepdream", *words]))
-    done = subprocess.run(["bash", "-c", f"{command} {streams}"], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        ["bash", "-c", f"{command} {streams}"], capture_output=True, text=True, cwd=tmp_path
+    )
     assert (done.returncode, done.stderr) == (status, says) and (tmp_path / made).exists(), done
 
 
 def test_a_closed_stderr_is_no_place_for_the_picture():
-    """The first file that is opened would get its number, and whatever is printed by libraries."""
+    """The first file that is opened would get its number, and whatever is printed by
+    libraries.
+    """
     code = "import os; from deepdream.cli import terminal; terminal.open_streams(); print(os.fstat(2).st_rdev)"
     shell = "bash", "-c", shlex.join([sys.executable, "-c", code]) + " 2>&-"
     done = subprocess.run(shell, capture_output=True, text=True)
@@ -452,7 +577,9 @@ def test_a_name_that_stdout_cannot_spell(tmp_path, picture, toy, utf8):
     words = [sys.executable, "-m", "deepdream", "dream", picture, "-o", name, "--model", toy, *FEW]
     done = subprocess.run([*map(str, words)], capture_output=True, env=env, cwd=tmp_path)
     spelt = os.fsencode(name) if utf8 == "0" else rb"gr\xfcn-" + b"\xff.png"
-    assert done.returncode == 0 and done.stdout == spelt + b"\n" and (tmp_path / name).exists(), done
+    assert done.returncode == 0 and done.stdout == spelt + b"\n" and (tmp_path / name).exists(), (
+        done
+    )
 
 
 @pytest.mark.parametrize("kilobytes", [400_000, 460_000, 500_000])
@@ -462,7 +589,10 @@ def test_a_limit_on_memory(tmp_path, picture, kilobytes):
     command = shlex.join(map(str, [sys.executable, "-m", "deepdream", "dream", *words]))
     env = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     limited = "bash", "-c", f"ulimit -v {kilobytes}; exec {command}"
-    refused(subprocess.run(limited, capture_output=True, text=True, env=env, timeout=100), "memory|failed to map")
+    refused(
+        subprocess.run(limited, capture_output=True, text=True, env=env, timeout=100),
+        "memory|failed to map",
+    )
 
 
 def test_without_a_folder_for_temporary_files(tmp_path, picture, toy, monkeypatch):
@@ -474,13 +604,21 @@ def test_without_a_folder_for_temporary_files(tmp_path, picture, toy, monkeypatc
     refused(dream(picture, "-o", tmp_path / "o.png", "--model", toy), says)
 
 
-def test_files_of_the_system_that_fail_in_any_way_are_a_sentence(tmp_path, picture, toy, monkeypatch):
+def test_files_of_the_system_that_fail_in_any_way_are_a_sentence(
+    tmp_path, picture, toy, monkeypatch
+):
     from deepdream import making as jobs
 
     for error, says in (
-        (PermissionError(errno.EACCES, "Permission denied", "/a/b"), "^deepdream: Permission denied: /a/b$"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/a/b"),
+            "^deepdream: Permission denied: /a/b$",
+        ),
         (OSError("nobody answers"), "^deepdream: nobody answers$"),
-        (ImportError("libfoo.so: failed to map segment from shared object"), "^deepdream: libfoo.so: failed to map"),
+        (
+            ImportError("libfoo.so: failed to map segment from shared object"),
+            "^deepdream: libfoo.so: failed to map",
+        ),
     ):
 
         def fail(*_, error=error, **__):
@@ -492,30 +630,44 @@ def test_files_of_the_system_that_fail_in_any_way_are_a_sentence(tmp_path, pictu
 
 def test_numbers_beyond_those_of_float32(tmp_path, picture, toy):
     words = picture, "-o", tmp_path / "o.png", "--model", toy
-    refused(dream(*words, "--objective", "1e300 * L2('both')"), "is not a finite number, or beyond 1e.30")
+    refused(
+        dream(*words, "--objective", "1e300 * L2('both')"),
+        "is not a finite number, or beyond 1e.30",
+    )
     refused(dream(*words, "--smooth", "1e30"), "--smooth is 1e.30")
-    caffemodel.write_weights(toy / "toy.caffemodel", {
-        name: [1e18 * blob for blob in blobs] for name, blobs in caffemodel.read_weights(toy / "toy.caffemodel").items()
-    })  # fmt: skip
+    caffemodel.write_weights(
+        toy / "toy.caffemodel",
+        {
+            name: [1e18 * blob for blob in blobs]
+            for name, blobs in caffemodel.read_weights(toy / "toy.caffemodel").items()
+        },
+    )
     refused(dream(*words), "gives no direction to climb: its gradient is (inf|nan)")
     refused(main("look", picture, "--model", toy), "answers with numbers that are not finite")
 
 
 def test_a_read_only_folder(tmp_path, picture, toy):
     with mounted(tmp_path / "fixed", "ro"):
-        refused(dream(picture, "-o", tmp_path / "fixed" / "o.png", "--model", toy), "cannot write .*Read-only")
+        refused(
+            dream(picture, "-o", tmp_path / "fixed" / "o.png", "--model", toy),
+            "cannot write .*Read-only",
+        )
 
 
 def test_a_cache_that_cannot_be_written(tmp_path, picture, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    refused(dream(picture, "-o", tmp_path / "o.png", "--model", "squeezenet_v1.1"), "XDG_CACHE_HOME")
+    refused(
+        dream(picture, "-o", tmp_path / "o.png", "--model", "squeezenet_v1.1"), "XDG_CACHE_HOME"
+    )
 
 
 def test_without_caffe(tmp_path, picture, toy):
     (tmp_path / "caffe.py").write_text("raise ImportError('libglog.so.1 is not there')")
     env = os.environ | {"PYTHONPATH": str(tmp_path)}
-    done = dream_in_a_process(picture, "-o", tmp_path / "o.png", "--model", toy, "--engine", "caffe", env=env)
+    done = dream_in_a_process(
+        picture, "-o", tmp_path / "o.png", "--model", toy, "--engine", "caffe", env=env
+    )
     refused(done, "libglog.so.1.*make caffe")
 
 
@@ -526,7 +678,10 @@ NOTE = {"deepdream": "0.2.0", "command": "zoom", "image": "in.png", "model": "to
     ("note", "says"),
     [
         ({"model": []}, r"n\.png cannot be replayed: --model is \[\]; it must be text"),
-        ({"keys": "/etc/hostname.toml"}, "--keys is the path of a file; a film carries what its keys say"),
+        (
+            {"keys": "/etc/hostname.toml"},
+            "--keys is the path of a file; a film carries what its keys say",
+        ),
         ({"keys": '{"0": {"step_size": []}}'}, r"--keys, line 1: step_size is \[\]"),
         ({"keys": '{"0": {"mask": "\\ud800"}}'}, "--keys, line 1: mask is"),
         ({"keys": "{" + "[" * 5000}, "--keys, line 1: this is not JSON|nested"),
@@ -547,7 +702,9 @@ def test_a_strangers_words_do_not_reach_the_terminal(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     dd.save_image("n.png", np.zeros((9, 9, 3)), NOTE | {"image": "\x1b[2J.png"})
     assert r"zoom $'\x1b[2J.png' --model toy" in main("replay", "n.png").stdout
-    refused(main("replay", "n.png", "-o", "o.gif"), r"was made from \\x1b\[2J\.png, which is not here")
+    refused(
+        main("replay", "n.png", "-o", "o.gif"), r"was made from \\x1b\[2J\.png, which is not here"
+    )
 
 
 @pytest.mark.parametrize(
@@ -572,7 +729,9 @@ def test_a_strangers_words_do_not_reach_the_terminal(tmp_path, monkeypatch):
         "video clip.gif -o o.mp4 --stride 2147483647",
     ],
 )
-def test_names_that_no_file_can_have_are_refused_before_any_work(tmp_path, toy, picture, monkeypatch, words):
+def test_names_that_no_file_can_have_are_refused_before_any_work(
+    tmp_path, toy, picture, monkeypatch, words
+):
     monkeypatch.chdir(tmp_path)
     os.mkfifo("fifo.mp4")
     Image.open(picture).save("clip.gif")

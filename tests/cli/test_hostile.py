@@ -1,4 +1,6 @@
-"""1,500 pieces of bad input, see hostile.py: each is refused in one clear line, or turns out to be good after all."""
+"""1,500 pieces of bad input, see hostile.py: each is refused in one clear line, or
+turns out to be good after all.
+"""
 
 import json
 import subprocess
@@ -11,12 +13,19 @@ HOSTILE = Path(__file__).parents[1] / "helpers" / "hostile.py"
 FEW = 150  # all kinds have their share of every so many
 
 
-@pytest.mark.parametrize("first", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(FEW, 10 * FEW, FEW))])
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(FEW, 10 * FEW, FEW))]
+)
 def test_bad_input_is_refused_in_one_line(first):
-    done = subprocess.run([sys.executable, HOSTILE, f"{first}-{first + FEW}"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, HOSTILE, f"{first}-{first + FEW}"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done
     *wrong, total = map(json.loads, done.stdout.splitlines())
-    shown = [f"{about['kind']}, `python tests/hostile.py {about['number']}`: {'; '.join(about['faults'])}\n"
-             f"    {about['case']}\n    {about['err'][-300:]!r}" for about in wrong]  # fmt: skip
+    shown = [
+        f"{about['kind']}, `python tests/hostile.py {about['number']}`: {'; '.join(about['faults'])}\n"
+        f"    {about['case']}\n    {about['err'][-300:]!r}"
+        for about in wrong
+    ]
     assert not wrong, "\n" + "\n".join(shown)
     assert total["cases"] == FEW and len(total["counts"]) >= 12, total

@@ -49,7 +49,9 @@ def test_a_film_held_upright_is_read_upright(tmp_path):
     path = write(tmp_path / "in.mp4", panned(2))
     data = path.read_bytes()
     straight = np.array([0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000], ">i4").tobytes()
-    turned = np.array([0, 0x10000, 0, -0x10000, 0, 0, 0, 0, 0x40000000], ">i4").tobytes()  # clockwise
+    turned = np.array(
+        [0, 0x10000, 0, -0x10000, 0, 0, 0, 0, 0x40000000], ">i4"
+    ).tobytes()  # clockwise
     track = data.index(straight, data.index(b"tkhd"))
     path.write_bytes(data[:track] + turned + data[track + 36 :])
     (frame, _), original = dd.read_film(path), panned(1)[0]
@@ -59,7 +61,9 @@ def test_a_film_held_upright_is_read_upright(tmp_path):
 def test_a_film_that_breaks_off_is_read_as_far_as_it_goes(tmp_path):
     whole = write(tmp_path / "whole.avi", panned(50)).read_bytes()
     (tmp_path / "half.avi").write_bytes(whole[: len(whole) // 2])
-    with pytest.warns(UserWarning, match=r"half\.avi is damaged or breaks off: \d+ of about 50 frames"):
+    with pytest.warns(
+        UserWarning, match=r"half\.avi is damaged or breaks off: \d+ of about 50 frames"
+    ):
         frames = list(dd.read_film(tmp_path / "half.avi"))
     assert 15 < len(frames) < 35
 
@@ -74,7 +78,9 @@ def test_a_film_with_damage_in_its_middle_goes_on_after_it(tmp_path):
 
 
 def test_joined_films_are_read_as_one(tmp_path):
-    """As recorders leave them: the clock begins again, the picture has another size, the sound another rate."""
+    """As recorders leave them: the clock begins again, the picture has another size,
+    the sound another rate.
+    """
     first = write(tmp_path / "a.ts", panned(8), sound=0.32)
     second = write(tmp_path / "b.ts", panned(8, 64, 96), sound=0.32, hertz=32000)
     joined = tmp_path / "joined.ts"
@@ -84,7 +90,9 @@ def test_joined_films_are_read_as_one(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some sound may be lost
         dd.save_film(tmp_path / "out.mp4", frames, 25, {}, (joined, Fraction(0), 9.0))
-    assert len(list(dd.read_film(tmp_path / "out.mp4"))) == 16 and tone(tmp_path / "out.mp4")[0] > 0.2
+    assert (
+        len(list(dd.read_film(tmp_path / "out.mp4"))) == 16 and tone(tmp_path / "out.mp4")[0] > 0.2
+    )
 
 
 def test_pixels_that_are_not_square(tmp_path):
@@ -120,39 +128,62 @@ def test_a_film_follows_another(tmp_path, name):
 
     def follows(*numbers, **given):
         pictures = list(films.follow_film(path, **given))
-        return len(pictures) == len(numbers) and all(np.array_equal(a, frames[i]) for a, i in zip(pictures, numbers))
+        return len(pictures) == len(numbers) and all(
+            np.array_equal(a, frames[i]) for a, i in zip(pictures, numbers)
+        )
 
     assert follows(0, 1, 2, 3, 4, 4)
-    assert follows(1, 4, 4, start=1, stride=3) and follows(0, 3, 4, stride=3), "its last picture is the last to come"
-    assert follows(4, 4, start=4) and follows(4, start=5) and follows(4, start=999, stride=7, done=3)
-    assert follows(3, 4, 4, done=3) and follows(4, 4, start=1, stride=3, done=1) and follows(4, stride=3, done=2)
+    assert follows(1, 4, 4, start=1, stride=3) and follows(0, 3, 4, stride=3), (
+        "its last picture is the last to come"
+    )
+    assert (
+        follows(4, 4, start=4) and follows(4, start=5) and follows(4, start=999, stride=7, done=3)
+    )
+    assert (
+        follows(3, 4, 4, done=3)
+        and follows(4, 4, start=1, stride=3, done=1)
+        and follows(4, stride=3, done=2)
+    )
     assert next(films.follow_film(path, width=30)).shape == (20, 30, 3)
 
 
 def test_what_is_a_film(tmp_path):
-    pictures, stills, moving = panned(3), ["a.png", "a.jpg", "a.webp", "one.gif", "a.tif"], ["a.mp4", "a.webm", "a.gif"]
+    pictures, stills, moving = (
+        panned(3),
+        ["a.png", "a.jpg", "a.webp", "one.gif", "a.tif"],
+        ["a.mp4", "a.webm", "a.gif"],
+    )
     for name in stills:
         to_image(pictures[0]).save(tmp_path / name)
     for name in moving:
         dd.save_film(tmp_path / name, pictures)
     write(tmp_path / "a.mpg", pictures, codec="mpeg1video")
     write(tmp_path / "a.m1v", pictures, codec="mpeg1video")  # Pillow opens it, and cannot read it
-    to_image(pictures[0]).save(tmp_path / "many.webp", save_all=True, append_images=[to_image(pictures[1])])
+    to_image(pictures[0]).save(
+        tmp_path / "many.webp", save_all=True, append_images=[to_image(pictures[1])]
+    )
     assert all(films.is_film(tmp_path / name) for name in (*moving, "a.mpg", "a.m1v"))
     assert not any(films.is_film(str(tmp_path / name)) for name in (*stills, "many.webp"))
     for name in ("text.png", "text.gif", "text.mp4"):
         (tmp_path / name).write_text("This is no picture.\n" * 100)
     assert films.is_film(tmp_path / "text.mp4"), "so that it is called a film that cannot be read"
-    assert not any(films.is_film(tmp_path / name) for name in ("text.png", "text.gif", "absent.mp4", ".", "a/b.mp4"))
+    assert not any(
+        films.is_film(tmp_path / name)
+        for name in ("text.png", "text.gif", "absent.mp4", ".", "a/b.mp4")
+    )
     whole = (tmp_path / "a.gif").read_bytes()
     left = []
     for n in range(0, len(whole), 97):
         (tmp_path / "cut.gif").write_bytes(whole[:n])
         left.append(films.is_film(tmp_path / "cut.gif"))
-    assert left == sorted(left) and left[-1] and not left[0], "as long as a second frame is left of it"
+    assert left == sorted(left) and left[-1] and not left[0], (
+        "as long as a second frame is left of it"
+    )
 
 
-@pytest.mark.parametrize("name", ["absent.mp4", "text.mp4", "empty.mp4", "sound.m4a", "cut.mp4", "http://x/y.mp4"])
+@pytest.mark.parametrize(
+    "name", ["absent.mp4", "text.mp4", "empty.mp4", "sound.m4a", "cut.mp4", "http://x/y.mp4"]
+)
 def test_what_is_no_film(tmp_path, name):
     if name == "text.mp4":
         (tmp_path / name).write_text("This is not a film.\n" * 100)
@@ -187,7 +218,9 @@ def test_what_reading_refuses(tmp_path, given, says):
     path = write(tmp_path / "in.avi", panned(3))
     with pytest.raises(dd.DreamError, match=says) as refusal:
         list(dd.read_film(path, **given))
-    assert refusal.value.setting == next(iter(given)), "so that the command line can name its option"
+    assert refusal.value.setting == next(iter(given)), (
+        "so that the command line can name its option"
+    )
 
 
 # Writing
@@ -219,7 +252,9 @@ def test_an_mp4_plays_in_a_browser(tmp_path):
 
 @FORMATS
 def test_colours_are_kept(tmp_path, suffix):
-    colours = np.float32([[200, 30, 90], [10, 240, 20], [30, 60, 220], [128, 128, 128], [0, 0, 0], [255, 255, 255]])
+    colours = np.float32(
+        [[200, 30, 90], [10, 240, 20], [30, 60, 220], [128, 128, 128], [0, 0, 0], [255, 255, 255]]
+    )
     picture = np.repeat(np.repeat(colours[None], 16, 1), 16, 0)
     dd.save_film(tmp_path / f"out{suffix}", [picture] * 2)
     frame = next(dd.read_film(tmp_path / f"out{suffix}"))
@@ -249,7 +284,10 @@ def test_what_cannot_be_written(tmp_path, monkeypatch):
             dd.save_film(tmp_path / "out.mp4", panned(2), fps)
     with pytest.raises(dd.DreamError, match="at least one picture"):
         dd.save_film(tmp_path / "out.mp4", [])
-    with pytest.raises(dd.DreamError, match=r"frame 1 of the film is \(64, 50, 3\), and those before it \(64, 96, 3\)"):
+    with pytest.raises(
+        dd.DreamError,
+        match=r"frame 1 of the film is \(64, 50, 3\), and those before it \(64, 96, 3\)",
+    ):
         dd.save_film(tmp_path / "out.mp4", [panned(1)[0], panned(1, 50)[0]])
 
     with pytest.raises(dd.DreamError, match="libx264 fails on frames of 20000x8 pixels"):
@@ -284,7 +322,9 @@ def test_a_name_that_is_too_long_is_refused_before_the_first_frame(tmp_path):
 
 @pytest.mark.parametrize("fps", [0, 1e-7, 0.009, 241, 1e30, Fraction(1, 10**9), float("nan")])
 def test_frames_a_second_that_no_film_can_have(tmp_path, fps):
-    with pytest.raises(dd.DreamError, match=r"^fps is .*; it must be a number of frames a second from 0.01 to 240"):
+    with pytest.raises(
+        dd.DreamError, match=r"^fps is .*; it must be a number of frames a second from 0.01 to 240"
+    ):
         dd.save_film(tmp_path / "a.mp4", panned(1), fps)
     dd.save_film(tmp_path / "slow.mp4", panned(2), 0.01)
     assert films.film_about(tmp_path / "slow.mp4")[:2] == (Fraction(1, 100), 2)
@@ -293,5 +333,7 @@ def test_frames_a_second_that_no_film_can_have(tmp_path, fps):
 def test_a_film_whose_container_breaks_off_is_refused(tmp_path):
     """Here ffmpeg fails before the first packet, not in one."""
     (tmp_path / "a.mp4").write_bytes(b"SIMPLE  =                    T" + bytes(2880))
-    with pytest.raises(dd.DreamError, match=r"a\.mp4: not one frame of it can be decoded \(Invalid data"):
+    with pytest.raises(
+        dd.DreamError, match=r"a\.mp4: not one frame of it can be decoded \(Invalid data"
+    ):
         list(dd.read_film(tmp_path / "a.mp4"))

@@ -1,4 +1,6 @@
-"""Key files: what is read from them, what follows for the frames between two keys, and what is refused."""
+"""Key files: what is read from them, what follows for the frames between two keys, and
+what is refused.
+"""
 
 import json
 import os
@@ -13,7 +15,9 @@ from deepdream import looks, recipe
 from deepdream.films import keys
 from deepdream.films.keys import KEYED, KeyFile, around, at, write
 
-BASE = recipe.complete("zoom", {"image": "a.jpg", "model": "bvlc_googlenet", "end": "conv1/7x7_s2", "lap": 3})
+BASE = recipe.complete(
+    "zoom", {"image": "a.jpg", "model": "bvlc_googlenet", "end": "conv1/7x7_s2", "lap": 3}
+)
 NO_GOAL = dict.fromkeys(looks.GOALS)
 
 
@@ -52,23 +56,47 @@ SAYS = {
 
 def test_toml_json_and_json_on_the_command_line_say_the_same():
     assert read(TOML) == SAYS and list(read(TOML)) == [0, 100], "in the order of the frames"
-    given = {"100": {"zoom": 0.1, "to": [0.8, 0.3], "layer": "conv2/3x3"}, "0": {"iterations": 5, "keep-color": True}}
+    given = {
+        "100": {"zoom": 0.1, "to": [0.8, 0.3], "layer": "conv2/3x3"},
+        "0": {"iterations": 5, "keep-color": True},
+    }
     for text in (json.dumps(given), json.dumps(given, indent=4)):
         assert read(text, ".json") == read(text, ".JSON") == KeyFile(text, BASE).keys == SAYS
         assert KeyFile(f"\n {text}", BASE).keys == SAYS
 
 
 @pytest.mark.parametrize(
-    "text", ["[7]\nzoom = 0.1", "7.zoom = 0.1", "7 = {zoom = 0.1}", '["7"]\n"zoom" = 0.1', "[ 007 ]\r\nzoom=0.1\r\n",
-             "\ufeff[7]\nzoom = 0.1"],
-)  # fmt: skip
+    "text",
+    [
+        "[7]\nzoom = 0.1",
+        "7.zoom = 0.1",
+        "7 = {zoom = 0.1}",
+        '["7"]\n"zoom" = 0.1',
+        "[ 007 ]\r\nzoom=0.1\r\n",
+        "\ufeff[7]\nzoom = 0.1",
+    ],
+)
 def test_other_ways_to_write_a_key(text):
     assert read(text) == {7: {"scale": 0.1}}
 
 
 def test_a_setting_has_its_names_on_the_command_line_and_in_python():
-    words = {"layer": "a", "guide": "b.jpg", "objective": "L2('a')", "zoom": 0.2, "rotate": 1, "shift": [1, 2]}
-    words |= {"to": [1, 1], "mask": "m.png", "iterations": 1, "octaves": 2, "octave-scale": 1.5, "step": 2.0}
+    words = {
+        "layer": "a",
+        "guide": "b.jpg",
+        "objective": "L2('a')",
+        "zoom": 0.2,
+        "rotate": 1,
+        "shift": [1, 2],
+    }
+    words |= {
+        "to": [1, 1],
+        "mask": "m.png",
+        "iterations": 1,
+        "octaves": 2,
+        "octave-scale": 1.5,
+        "step": 2.0,
+    }
     words |= {"jitter": 3, "turn": 5, "smooth": 1, "lap": 2, "keep-color": True}
     names = [name for name in KEYED if name != "look"]
     assert len(words) == len(names), "all that may change"
@@ -90,7 +118,9 @@ def test_a_looks_settings_take_its_place_and_the_next_look_resets_them():
     says = {"iter_n": 20, "octave_n": 6, "octave_scale": 1.25, "step_size": 1.0, "turn": 15.0}
     assert dogs == own | says | goal
     objective = "channel('inception_4c/output', 87) + channel('inception_4c/output', 423)"
-    assert feathers == own | {"iter_n": 7} | NO_GOAL | {"objective": objective}, "without the film's layer"
+    assert feathers == own | {"iter_n": 7} | NO_GOAL | {"objective": objective}, (
+        "without the film's layer"
+    )
     assert engraving == own | NO_GOAL | {"end": "conv2/3x3"}, "not what the looks before it left"
     assert all("look" not in key and "model" not in key for key in (dogs, feathers, engraving))
 
@@ -113,8 +143,23 @@ def test_a_goal_replaces_the_goal_before():
 # From key to key
 
 MOVES = {
-    0: {"scale": 0.0, "iter_n": 10, "rotate": 0, "shift": [0, 10], "keep_color": False, "end": "a", "jitter": 5},
-    10: {"scale": 0.1, "iter_n": 20, "rotate": 4, "shift": [-8, 10.0], "keep_color": True, "end": "b"},
+    0: {
+        "scale": 0.0,
+        "iter_n": 10,
+        "rotate": 0,
+        "shift": [0, 10],
+        "keep_color": False,
+        "end": "a",
+        "jitter": 5,
+    },
+    10: {
+        "scale": 0.1,
+        "iter_n": 20,
+        "rotate": 4,
+        "shift": [-8, 10.0],
+        "keep_color": True,
+        "end": "b",
+    },
     14: {"scale": 0.2},
 }
 
@@ -122,14 +167,27 @@ MOVES = {
 def test_numbers_change_smoothly_and_are_whole_only_where_they_must_be():
     eased = [at(MOVES, "scale", i) for i in range(11)]
     assert eased == pytest.approx([0.1 * t * t * (3 - 2 * t) for t in np.arange(11) / 10])
-    assert eased[0] == 0 and eased[5] == pytest.approx(0.05) and eased[10] == 0.1, "at its key it is what the key says"
+    assert eased[0] == 0 and eased[5] == pytest.approx(0.05) and eased[10] == 0.1, (
+        "at its key it is what the key says"
+    )
     assert eased[1] < 0.003 and eased[9] > 0.097, "slow at both ends"
     assert at(MOVES, "scale", 12) == pytest.approx(0.15)
-    assert [at(MOVES, "scale", i) for i in (14, 15, 10**9)] == [0.2] * 3, "and it stays after the last key"
+    assert [at(MOVES, "scale", i) for i in (14, 15, 10**9)] == [0.2] * 3, (
+        "and it stays after the last key"
+    )
     whole = [at(MOVES, "iter_n", i) for i in range(12)]
-    assert all(isinstance(n, int) for n in whole) and whole == sorted(whole) and whole[5] == 15 and whole[-1] == 20
-    assert at(MOVES, "rotate", 3) == pytest.approx(4 * 0.216), "degrees need not be whole, even if both are written so"
-    assert at(MOVES, "shift", 5) == [-4, 10] and at(MOVES, "shift", 3) == pytest.approx([-8 * 0.216, 10])
+    assert (
+        all(isinstance(n, int) for n in whole)
+        and whole == sorted(whole)
+        and whole[5] == 15
+        and whole[-1] == 20
+    )
+    assert at(MOVES, "rotate", 3) == pytest.approx(4 * 0.216), (
+        "degrees need not be whole, even if both are written so"
+    )
+    assert at(MOVES, "shift", 5) == [-4, 10] and at(MOVES, "shift", 3) == pytest.approx(
+        [-8 * 0.216, 10]
+    )
     assert at(MOVES, "jitter", 7) == 5, "one key alone holds for all frames"
 
 
@@ -146,18 +204,30 @@ def test_masks_change_smoothly():
 
 
 def test_around():
-    for i, found in {0: (0, 10), 9: (0, 10), 10: (10, 14), 13: (10, 14), 14: (14, None), 99: (14, None)}.items():
+    for i, found in {
+        0: (0, 10),
+        9: (0, 10),
+        10: (10, 14),
+        13: (10, 14),
+        14: (14, None),
+        99: (14, None),
+    }.items():
         assert around(MOVES, "scale", i) == found
     assert around(MOVES, "iter_n", 12) == (10, None), "other settings' keys do not count"
 
 
 def test_what_a_film_records_is_read_as_the_same_keys():
-    text = TOML + "[3]\nlook = 'Eyes'\nshift = [1, -2]\n[4]\nguide = 'é \"x\".jpg'\n[5]\nobjective = \"L2('a')\"\n[6]\n"
+    text = (
+        TOML
+        + "[3]\nlook = 'Eyes'\nshift = [1, -2]\n[4]\nguide = 'é \"x\".jpg'\n[5]\nobjective = \"L2('a')\"\n[6]\n"
+    )
     there = read(text)
     words = write(there)
     assert "\n" not in words and "null" not in words and json.loads(words)["6"] == {}
     for key in json.loads(words).values():
-        assert list(key) == [name for name in KEYED if name in key], "the same text in every process"
+        assert list(key) == [name for name in KEYED if name in key], (
+            "the same text in every process"
+        )
     assert KeyFile(words, BASE).keys == there
     assert write(KeyFile(words, BASE).keys) == words
     other = BASE | {"end": "b", "lap": 9, "iter_n": 77}
@@ -236,7 +306,9 @@ def refusal(text, suffix):
 
 @pytest.mark.parametrize("text", WRONG_TOML)
 def test_wrong_toml(text):
-    assert re.match(f"film\\.toml, line {WRONG_TOML[text]}", refusal(text, ".toml")), refusal(text, ".toml")
+    assert re.match(f"film\\.toml, line {WRONG_TOML[text]}", refusal(text, ".toml")), refusal(
+        text, ".toml"
+    )
 
 
 @pytest.mark.parametrize("text", WRONG_JSON)
@@ -255,12 +327,32 @@ def test_wrong_json(text):
         (".json", "null", r'film\.json must have the form {"100": {"zoom": 0\.1}}$'),
         (".json", '{"0": {"zoom": 0.1}, "0": {}}', r"film\.json.*'0' is there twice$"),
         (".json", '{"0": {"zoom": 0.1, "zoom": 0.2}}', r"film\.json.*'zoom' is there twice$"),
-        (".json", '{"0":' + "[" * 100_000, r"film\.json cannot be read: maximum recursion depth exceeded"),
-        (".toml", "[0]\nzoom = " + "[" * 10_000, r"film\.toml cannot be read: maximum recursion depth exceeded"),
-        (".toml", "[0]\niterations = " + "9" * 5000, r"film\.toml cannot be read: Exceeds the limit"),
-        (".toml", b"[0]\nlayer = '\xff'", r"cannot read the keys film\.toml: it is not UTF-8 text$"),
+        (
+            ".json",
+            '{"0":' + "[" * 100_000,
+            r"film\.json cannot be read: maximum recursion depth exceeded",
+        ),
+        (
+            ".toml",
+            "[0]\nzoom = " + "[" * 10_000,
+            r"film\.toml cannot be read: maximum recursion depth exceeded",
+        ),
+        (
+            ".toml",
+            "[0]\niterations = " + "9" * 5000,
+            r"film\.toml cannot be read: Exceeds the limit",
+        ),
+        (
+            ".toml",
+            b"[0]\nlayer = '\xff'",
+            r"cannot read the keys film\.toml: it is not UTF-8 text$",
+        ),
         (".json", "{}".encode("utf-16"), r"cannot read the keys film\.json: it is not UTF-8 text$"),
-        (".txt", "[0]\nzoom = 0.1", r"keys is 'film\.txt'; it must be the path of a \.toml or \.json file$"),
+        (
+            ".txt",
+            "[0]\nzoom = 0.1",
+            r"keys is 'film\.txt'; it must be the path of a \.toml or \.json file$",
+        ),
         ("", "[0]\nzoom = 0.1", r"keys is 'film'; it must be the path of a \.toml or \.json file$"),
     ],
 )
@@ -269,7 +361,10 @@ def test_what_has_no_line(suffix, text, says):
 
 
 def test_a_look_that_the_network_does_not_have():
-    with pytest.raises(dd.DreamError, match=r"^film\.toml, line 3: squeezenet_v1\.1 does not have the look 'Dogs'; it"):
+    with pytest.raises(
+        dd.DreamError,
+        match=r"^film\.toml, line 3: squeezenet_v1\.1 does not have the look 'Dogs'; it",
+    ):
         read("[0]\nzoom = 0.1\nlook = 'Dogs'", base=BASE | {"model": "squeezenet_v1.1"})
 
 
@@ -277,7 +372,19 @@ def test_a_look_that_the_network_does_not_have():
 
 
 def zoom(*args):
-    return main("zoom", "in.png", "-o", "film.gif", "--model", "toy", "--octaves", 1, "--iterations", 1, *args)
+    return main(
+        "zoom",
+        "in.png",
+        "-o",
+        "film.gif",
+        "--model",
+        "toy",
+        "--octaves",
+        1,
+        "--iterations",
+        1,
+        *args,
+    )
 
 
 @pytest.mark.parametrize(
@@ -286,17 +393,41 @@ def zoom(*args):
         ("[0]\nzom = 0.1", "2: unknown setting 'zom'; did you mean 'zoom'"),
         ("[0]\nzoom = 2", f"2: zoom is 2; {NUMBER}$"),
         ("[0]\n[2]\nlayer = 'boht'", "2: unknown layer 'boht'; did you mean 'both'"),
-        ("[0]\n[2]\nobjective = 'L2(both)'", r"2: cannot read 'L2\(both\)': L2\(both\): 'both' has no meaning in it"),
-        ("[0]\n[2]\nobjective = \"channel('both', 99)\"", "2: channel of layer 'both' is 99; it must be .* to 9$"),
-        ("[0]\n[2]\nobjective = \"L2('both')\"\nlayer = 'both'", "2: --objective names its own layers and guides"),
-        ("[0]\n[2]\nguide = 'absent.jpg'", r"2: cannot read the picture absent\.jpg: there is no such file"),
-        ("[0]\n[2]\nmask = 'absent.png'", r"2: cannot read the picture absent\.png: there is no such file"),
+        (
+            "[0]\n[2]\nobjective = 'L2(both)'",
+            r"2: cannot read 'L2\(both\)': L2\(both\): 'both' has no meaning in it",
+        ),
+        (
+            "[0]\n[2]\nobjective = \"channel('both', 99)\"",
+            "2: channel of layer 'both' is 99; it must be .* to 9$",
+        ),
+        (
+            "[0]\n[2]\nobjective = \"L2('both')\"\nlayer = 'both'",
+            "2: --objective names its own layers and guides",
+        ),
+        (
+            "[0]\n[2]\nguide = 'absent.jpg'",
+            r"2: cannot read the picture absent\.jpg: there is no such file",
+        ),
+        (
+            "[0]\n[2]\nmask = 'absent.png'",
+            r"2: cannot read the picture absent\.png: there is no such file",
+        ),
         ("[0]\n[2]\nmask = 'film.toml'", r"2: cannot read the picture film\.toml: "),
         ("[0]\n[2]\nobjective = \"guide('both', 'absent.jpg')\"", r"2: .*absent\.jpg"),
-        ("[0]\n[2]\nzoom = 0.1\nto = [96, 10]", "4: to is 96 10; it must be a point of the frames, which are 80x60, "),
+        (
+            "[0]\n[2]\nzoom = 0.1\nto = [96, 10]",
+            "4: to is 96 10; it must be a point of the frames, which are 80x60, ",
+        ),
         ("[0]\n[2]\nto = [0.5, 10]", "3: to is 0.5 10; it must be a point of the frames"),
-        ("[0]\n[2]\noctaves = 9\noctave-scale = 3", "2: .*too small for layer 'both', which needs at least 3x3"),
-        ("[0]\n[2]\nlook = 'Eyes'", "3: toy does not have the look 'Eyes'; looks are for networks with the layers of"),
+        (
+            "[0]\n[2]\noctaves = 9\noctave-scale = 3",
+            "2: .*too small for layer 'both', which needs at least 3x3",
+        ),
+        (
+            "[0]\n[2]\nlook = 'Eyes'",
+            "3: toy does not have the look 'Eyes'; looks are for networks with the layers of",
+        ),
     ],
 )
 def test_wrong_keys_on_the_command_line(folder, toy, text, says):
@@ -312,12 +443,18 @@ def test_wrong_keys_on_the_command_line(folder, toy, text, says):
     [
         (("--keys", "absent.toml"), r"cannot read the keys absent\.toml: there is no such file$"),
         (("--keys", "folder.toml"), r"cannot read the keys folder\.toml: it is a folder$"),
-        (("--keys", "in.png"), r"--keys is 'in\.png'; it must be the path of a \.toml or \.json file$"),
+        (
+            ("--keys", "in.png"),
+            r"--keys is 'in\.png'; it must be the path of a \.toml or \.json file$",
+        ),
         (
             ("--keys", '{"0": {"octaves": 0}}'),
             r"--keys, line 1: octaves is 0; it must be a whole number from 1 to 100$",
         ),
-        (("--to", 81, 5), "--to is 81 5; it must be a point of the frames, which are 80x60, in pixels, or in shares"),
+        (
+            ("--to", 81, 5),
+            "--to is 81 5; it must be a point of the frames, which are 80x60, in pixels, or in shares",
+        ),
         (("--to", 0.5, 5), "--to is 0.5 5; it must be a point of the frames"),
         (("--to", -1, 5), r"--to is \[-1.0, 5.0\]; it must be a number of pixels from 0 to 65535$"),
         (("--to", 5), "argument --to: expected 2 arguments"),
@@ -342,7 +479,10 @@ def test_wrong_words_about_keys_and_motion(folder, toy, args, says):
 def test_keys_that_do_not_go_together(folder, toy, text):
     dd.save_image("in.png", np.random.RandomState(0).uniform(0, 255, (60, 80, 3)))
     (folder / "film.toml").write_text(text)
-    refused(zoom("--keys", "film.toml", "--frames", 5), "too small for layer 'both', which needs at least 3x3 pixels")
+    refused(
+        zoom("--keys", "film.toml", "--frames", 5),
+        "too small for layer 'both', which needs at least 3x3 pixels",
+    )
     assert sorted(os.listdir()) == ["film.toml", "in.png", "toy"]
 
 
@@ -356,4 +496,7 @@ def test_keys_behind_the_end_are_reported(folder, toy):
     dd.save_image("in.png", np.random.RandomState(0).uniform(0, 255, (60, 80, 3)))
     done = zoom("--keys", '{"1": {"zoom": 0.2}, "30": {"zoom": 0.1}}', "--frames", 2)
     assert done.returncode == 0 and done.stdout == "film.gif\n"
-    assert done.stderr == "deepdream: the last key is at frame 30, and the film ends before it; give more --frames\n"
+    assert (
+        done.stderr
+        == "deepdream: the last key is at frame 30, and the film ends before it; give more --frames\n"
+    )

@@ -1,4 +1,6 @@
-"""Zoom against the notebook's loop; journeys; films without flicker, measured where the true motion is known."""
+"""Zoom against the notebook's loop; journeys; films without flicker, measured where the
+true motion is known.
+"""
 
 import signal
 import warnings
@@ -63,17 +65,30 @@ def test_how_a_picture_moves():
 
     def came_from(scale=0.0, rotate=0.0, shift=(0, 0), at=middle):
         (move,) = islice(
-            moves.make_moves({0: {"scale": scale, "rotate": rotate, "shift": shift}}, picture.shape[:2]), 1
+            moves.make_moves(
+                {0: {"scale": scale, "rotate": rotate, "shift": shift}}, picture.shape[:2]
+            ),
+            1,
         )
         return moves.move_frame(picture, move)[at][:2]
 
     assert np.allclose(came_from(), (40, 30))
-    assert np.allclose(came_from(0.1), (40, 30)) and np.allclose(came_from(0.1, at=(30, 60)), (40 + 20 * 0.9, 30))
-    assert np.allclose(came_from(shift=(5, -2)), (35, 32)) and np.allclose(came_from(0.5, 0, (4, 0)), (38, 30))
+    assert np.allclose(came_from(0.1), (40, 30)) and np.allclose(
+        came_from(0.1, at=(30, 60)), (40 + 20 * 0.9, 30)
+    )
+    assert np.allclose(came_from(shift=(5, -2)), (35, 32)) and np.allclose(
+        came_from(0.5, 0, (4, 0)), (38, 30)
+    )
     # Clockwise: what is seen to the right of the middle was above it.
     assert np.allclose(came_from(rotate=90, at=(30, 50)), (40, 20), atol=1e-4)
     assert np.allclose(came_from(rotate=90, shift=(0, 6)), (34, 30), atol=1e-4)
-    assert min(came_from(0.05, 10, (9, 9), at=corner).min() for corner in ((0, 0), (59, 0), (0, 79), (59, 79))) >= 0
+    assert (
+        min(
+            came_from(0.05, 10, (9, 9), at=corner).min()
+            for corner in ((0, 0), (59, 0), (0, 79), (59, 79))
+        )
+        >= 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,7 +110,9 @@ def test_what_a_zoom_refuses(toynet, photo, given, says):
         next(dd.zoom(toynet, photo, **{"end": "both"} | given))
 
 
-@pytest.mark.parametrize("stop", [lambda: signal.raise_signal(signal.SIGINT), lambda: True], ids=["ctrl-c", "true"])
+@pytest.mark.parametrize(
+    "stop", [lambda: signal.raise_signal(signal.SIGINT), lambda: True], ids=["ctrl-c", "true"]
+)
 def test_a_film_that_is_stopped_ends_without_half_a_frame(toynet, photo, stop):
     steps = []
 
@@ -124,14 +141,18 @@ def rides(monkeypatch):
 
 
 def places(height=90, width=160):
-    """A picture (height, width, 3) that tells where each pixel came from: right, down, and 0."""
+    """A picture (height, width, 3) that tells where each pixel came from: right, down,
+    and 0.
+    """
     y, x = np.mgrid[:height, :width]
     return np.float32(np.stack([x, y, 0 * x], 2))
 
 
 @pytest.mark.parametrize("to", [(0.8, 0.3), (128, 27)], ids=["shares", "pixels"])
 def test_a_zoom_flies_to_a_point(toynet, monkeypatch, to):
-    """The point comes to the middle, a little with each frame, and no border comes in on the way."""
+    """The point comes to the middle, a little with each frame, and no border comes in
+    on the way.
+    """
     rides(monkeypatch)
     frames = list(dd.zoom(toynet, places(), 60, to=to, end="both"))
     seen = [
@@ -140,7 +161,9 @@ def test_a_zoom_flies_to_a_point(toynet, monkeypatch, to):
     off = [np.hypot(y - 45, x - 80) for y, x in seen]
     assert seen[0] == (27, 128) and off[-1] < 2 and all(b < a + 1.5 for a, b in pairwise(off))
     for before, after in pairwise(frames):  # a mirror image would turn the order of the pixels
-        assert (np.diff(after[..., 0], axis=1) > -1e-3).all() and (np.diff(after[..., 1], axis=0) > -1e-3).all()
+        assert (np.diff(after[..., 0], axis=1) > -1e-3).all() and (
+            np.diff(after[..., 1], axis=0) > -1e-3
+        ).all()
         assert np.ptp(after[..., 0]) <= np.ptp(before[..., 0])
 
 
@@ -161,7 +184,10 @@ def test_a_film_without_zoom_turns_around_its_point(toynet, monkeypatch):
 @pytest.mark.parametrize(
     ("to", "says"),
     [
-        ((170, 20), "to is 170 20; it must be a point of the frames, which are 160x90, in pixels, or in shares"),
+        (
+            (170, 20),
+            "to is 170 20; it must be a point of the frames, which are 160x90, in pixels, or in shares",
+        ),
         ((20, 91), "to is 20 91"),
         ((0.5, 20), "to is 0.5 20; it must be a point of the frames"),
         ((-1, 20), r"to is \(-1, 20\); it must be a number of pixels from 0"),
@@ -203,7 +229,11 @@ def test_keys_change_a_film(toynet, photo, monkeypatch):
     seen = noted(monkeypatch)
     mask = np.zeros(photo.shape[:2])
     mask[:, :50] = 1
-    keys = {4: {"step_size": 3.5, "iter_n": 6, "keep_color": True}, 8: {"mask": mask}, 2: {"lap": 3}}
+    keys = {
+        4: {"step_size": 3.5, "iter_n": 6, "keep_color": True},
+        8: {"mask": mask},
+        2: {"lap": 3},
+    }
     list(dd.zoom(toynet, photo, 10, end="both", step_size=1.5, iter_n=2, keys=keys))
     steps = [given["step_size"] for given in seen]
     assert steps[0] == 1.5 and steps[2] == 2.5 and steps[4:] == [3.5] * 6
@@ -221,15 +251,29 @@ def test_objectives_fade_from_key_to_key(toynet, photo, monkeypatch):
     keys = {8: {"objective": "channel('left', 1)"}, 12: {"end": "conv1"}}
     list(dd.zoom(toynet, photo, 14, end="both", keys=keys))
     climbed = [sorted(given["objective"].bind(toynet)) for given in seen]
-    assert climbed == [["both"]] * 6 + [["both", "left"]] * 2 + [["left"]] * 3 + [["conv1", "left"]] + [["conv1"]] * 2
-    assert seen[0]["objective"].text == "L2('both')" and seen[8]["objective"].text == "channel('left', 1)"
+    assert (
+        climbed
+        == [["both"]] * 6
+        + [["both", "left"]] * 2
+        + [["left"]] * 3
+        + [["conv1", "left"]]
+        + [["conv1"]] * 2
+    )
+    assert (
+        seen[0]["objective"].text == "L2('both')"
+        and seen[8]["objective"].text == "channel('left', 1)"
+    )
 
 
 def test_two_guides_of_one_size_fade(toynet, photo, monkeypatch):
     """Their words are the same, since a picture has only its size there."""
     seen = noted(monkeypatch)
     first, second = (dd.guide("left", image) for image in (photo, photo[::-1]))
-    list(dd.zoom(toynet, photo, 9, end="both", keys={0: {"objective": first}, 8: {"objective": second}}))
+    list(
+        dd.zoom(
+            toynet, photo, 9, end="both", keys={0: {"objective": first}, 8: {"objective": second}}
+        )
+    )
     terms = [len(given["objective"].terms) for given in seen]
     assert str(first) == str(second) and terms == [1] * 6 + [2] * 2 + [1]
 
@@ -258,14 +302,29 @@ def test_a_journey_is_a_zoom_with_a_key_for_each_layer(toynet, photo):
 )
 def test_keys_are_checked_before_the_first_frame(toynet, photo, keys, says):
     with pytest.raises(dd.DreamError, match=says):
-        next(dd.zoom(toynet, photo, 9, end="both", keys=keys, on_step=lambda _: pytest.fail("a step")))
+        next(
+            dd.zoom(
+                toynet, photo, 9, end="both", keys=keys, on_step=lambda _: pytest.fail("a step")
+            )
+        )
 
 
 # Loops, and every tenth frame
 
 
-ALL = {"to": (0.7, 0.4), "rotate": 2, "hold": 0.6, "loop": True, "seed": 4, "end": "both", **FEW,
-       "keys": {3: {"end": "left", "scale": 0.1}, 6: {"objective": "channel('both', 2)", "step_size": 3}}}  # fmt: skip
+ALL = {
+    "to": (0.7, 0.4),
+    "rotate": 2,
+    "hold": 0.6,
+    "loop": True,
+    "seed": 4,
+    "end": "both",
+    **FEW,
+    "keys": {
+        3: {"end": "left", "scale": 0.1},
+        6: {"objective": "channel('both', 2)", "step_size": 3},
+    },
+}
 
 
 @pytest.mark.parametrize(
@@ -280,14 +339,18 @@ ALL = {"to": (0.7, 0.4), "rotate": 2, "hold": 0.6, "loop": True, "seed": 4, "end
     ],
 )
 def test_a_loop_ends_where_it_begins(toynet, monkeypatch, way):
-    """From the last frame, the film moves on to the first; and on the way no frame jumps."""
+    """From the last frame, the film moves on to the first; and on the way no frame
+    jumps.
+    """
     rides(monkeypatch)
     picture = PAN.shot(0)
     frames = list(dd.zoom(toynet, picture, 40, loop=True, end="both", **way))
     plain = list(dd.zoom(toynet, picture, 30, end="both", **way))
     assert "keys" in way or same(frames[:30], plain)
     motions = {"scale": 0.05, "rotate": 0, "shift": (0, 0), "to": None} | way
-    complete = keys.complete_keys(toynet, picture, motions.pop("keys", {}), motions, {"end": "both"}, 40)
+    complete = keys.complete_keys(
+        toynet, picture, motions.pop("keys", {}), motions, {"end": "both"}, 40
+    )
     (move,) = islice(moves.make_moves(complete, picture.shape[:2]), 39, 40)
     inside = slice(12, -12), slice(20, -20)
     closed = abs(moves.move_frame(frames[-1], move) - frames[0])[inside].mean()
@@ -297,7 +360,11 @@ def test_a_loop_ends_where_it_begins(toynet, monkeypatch, way):
 
 
 def test_a_held_loop_is_as_sharp_at_its_seam_as_elsewhere(toynet):
-    frames = list(dd.zoom(toynet, PAN.shot(0), 16, loop=True, hold=1, end="both", iter_n=1, octave_n=1, seed=0))
+    frames = list(
+        dd.zoom(
+            toynet, PAN.shot(0), 16, loop=True, hold=1, end="both", iter_n=1, octave_n=1, seed=0
+        )
+    )
     grain = [abs(np.diff(frame, axis=1)).mean() for frame in frames]
     assert grain[-1] > 0.93 * grain[0]
 
@@ -309,8 +376,14 @@ def test_a_held_loop_is_as_sharp_at_its_seam_as_elsewhere(toynet):
         ({"cross_fade": -5}, "cross_fade is -5"),
         ({"hold": 2}, "hold is 2; it must be a number from 0 to 1"),
         ({"hold": 1, "like": np.zeros((5, 5))}, "image"),
-        ({"done": 1, "loop": True, "first": np.zeros((9, 9, 3))}, r"`first` is \(9, 9, 3\), and the frames are"),
-        ({"keys": {3: {"look": "Eyes"}}}, "unknown setting 'look'.* looks and guides by name are for key files"),
+        (
+            {"done": 1, "loop": True, "first": np.zeros((9, 9, 3))},
+            r"`first` is \(9, 9, 3\), and the frames are",
+        ),
+        (
+            {"keys": {3: {"look": "Eyes"}}},
+            "unknown setting 'look'.* looks and guides by name are for key files",
+        ),
     ],
 )
 def test_what_a_directed_zoom_refuses(toynet, photo, given, says):
@@ -326,7 +399,9 @@ def test_the_model_of_a_held_film_may_have_any_size(toynet, photo):
 def test_a_film_with_everything_is_resumed(toynet, photo):
     whole = list(dd.zoom(toynet, photo, 12, **ALL))
     for done in (1, 5, 11):
-        assert same(whole[done:], dd.zoom(toynet, whole[done - 1], 12, done=done, first=whole[0], **ALL))
+        assert same(
+            whole[done:], dd.zoom(toynet, whole[done - 1], 12, done=done, first=whole[0], **ALL)
+        )
     with pytest.raises(dd.DreamError, match="give its first frame, too"):
         next(dd.zoom(toynet, whole[3], 12, done=4, **ALL))
 
@@ -334,33 +409,51 @@ def test_a_film_with_everything_is_resumed(toynet, photo):
 def test_every_tenth_frame(toynet, photo, monkeypatch):
     """It is where the whole film has it, and is dreamt with the same settings."""
     seen = noted(monkeypatch)
-    way = {"to": (0.7, 0.4), "end": "both", "keys": {20: {"scale": 0.01, "step_size": 3}}, "seed": 4}
+    way = {
+        "to": (0.7, 0.4),
+        "end": "both",
+        "keys": {20: {"scale": 0.01, "step_size": 3}},
+        "seed": 4,
+    }
     whole, all_seen = list(dd.zoom(toynet, places(96, 144), 35, **way)), seen[:]
     seen.clear()
     some = list(dd.zoom(toynet, places(96, 144), 35, every=10, **way))
     assert len(some) == 4 and same([], [])
     for n, frame in enumerate(some):
         assert abs(frame - whole[10 * n])[10:-10, 10:-10].mean() < 0.5
-        assert seen[n]["step_size"] == all_seen[10 * n]["step_size"] and seen[n]["seed"] == all_seen[10 * n]["seed"]
+        assert (
+            seen[n]["step_size"] == all_seen[10 * n]["step_size"]
+            and seen[n]["seed"] == all_seen[10 * n]["seed"]
+        )
     assert same(some[2:], dd.zoom(toynet, some[1], 35, every=10, done=2, **way))
     monkeypatch.undo()
     whole = list(dd.zoom(toynet, photo, 23, every=4, **ALL))
-    assert len(whole) == 6 and same(whole[4:], dd.zoom(toynet, whole[3], 23, every=4, done=4, first=whole[0], **ALL))
+    assert len(whole) == 6 and same(
+        whole[4:], dd.zoom(toynet, whole[3], 23, every=4, done=4, first=whole[0], **ALL)
+    )
 
 
 # Journeys
 
 
 def test_the_stations_of_a_journey(squeezenet, googlenet, toynet):
-    modules = [f"inception_{name}/output" for name in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")]
+    modules = [
+        f"inception_{name}/output"
+        for name in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
+    ]
     assert seeing.stations(googlenet) == ["conv1/7x7_s2", "conv2/3x3", *modules]
     assert seeing.stations(squeezenet) == ["conv1", *(f"fire{n}/concat" for n in range(2, 10))]
     assert seeing.stations(toynet) == ["conv1", "both"]
-    assert seeing.stations(toynet, "all") == ["conv1", "pool1", "left", "right", "both"], "not fc, of one size only"
-    assert seeing.stations(toynet, ["both", "conv1"]) == ["both", "conv1"] and seeing.stations(toynet, "left") == [
-        "left"
-    ]
-    for layers, says in ((["both", "boht"], "unknown layer 'boht'; did you mean 'both'"), ([], "at least one layer")):
+    assert seeing.stations(toynet, "all") == ["conv1", "pool1", "left", "right", "both"], (
+        "not fc, of one size only"
+    )
+    assert seeing.stations(toynet, ["both", "conv1"]) == ["both", "conv1"] and seeing.stations(
+        toynet, "left"
+    ) == ["left"]
+    for layers, says in (
+        (["both", "boht"], "unknown layer 'boht'; did you mean 'both'"),
+        ([], "at least one layer"),
+    ):
         with pytest.raises(dd.DreamError, match=says):
             seeing.stations(toynet, layers)
 
@@ -373,10 +466,15 @@ def test_a_journey_climbs_one_layer_after_another(toynet, monkeypatch):
         return frame
 
     monkeypatch.setattr(video, "deepdream", noted)
-    frames = list(dd.journey(toynet, ["conv1", "left", "both"], 4, cross_fade=2, size=(48, 64), scale=0, hold=0))
+    frames = list(
+        dd.journey(
+            toynet, ["conv1", "left", "both"], 4, cross_fade=2, size=(48, 64), scale=0, hold=0
+        )
+    )
     assert len(frames) == len(climbed) == 12 and frames[0].shape == (48, 64, 3)
-    assert [list(weights) for weights in climbed] == [["conv1"]] * 2 + [["conv1", "left"]] * 2 + [["left"]] * 2 + [
-        ["left", "both"]] * 2 + [["both"]] * 4  # fmt: skip
+    assert [list(weights) for weights in climbed] == [["conv1"]] * 2 + [["conv1", "left"]] * 2 + [
+        ["left"]
+    ] * 2 + [["left", "both"]] * 2 + [["both"]] * 4
     first, second = (weights["conv1"] / weights["left"] for weights in climbed[2:4])
     assert first == pytest.approx(4 * second, rel=0.01), "2/3 to 1/3, then 1/3 to 2/3"
 
@@ -390,8 +488,12 @@ def test_weights_are_rounded_to_four_digits():
 
 
 def test_layers_fade_by_what_they_change_and_not_by_their_numbers(squeezenet, photo):
-    """At half of the fade both layers' gradients are as strong; raw, one is several times the other."""
-    fading = motion._cross_fade(squeezenet, photo, dd.L2("fire5/concat"), dd.L2("fire8/concat"), 0.5)
+    """At half of the fade both layers' gradients are as strong; raw, one is several
+    times the other.
+    """
+    fading = motion._cross_fade(
+        squeezenet, photo, dd.L2("fire5/concat"), dd.L2("fire8/concat"), 0.5
+    )
     strength = {}
     for layer, fill in fading.bind(squeezenet).items():
         ((weight, _),) = fill.terms
@@ -404,11 +506,20 @@ def test_layers_fade_by_what_they_change_and_not_by_their_numbers(squeezenet, ph
 
 def test_a_journey_to_a_classifier(toynet):
     """It takes pictures of only one size, and so is climbed in windows."""
-    assert len(list(dd.journey(toynet, ["both", "fc"], 3, cross_fade=2, size=(48, 64), octave_n=2))) == 6
+    assert (
+        len(list(dd.journey(toynet, ["both", "fc"], 3, cross_fade=2, size=(48, 64), octave_n=2)))
+        == 6
+    )
 
 
 def test_a_journey_is_resumed(toynet, photo):
-    way = {"layers": ["conv1", "both"], "frames_per_layer": 3, "cross_fade": 2, "rotate": 1.0, "octave_n": 2}
+    way = {
+        "layers": ["conv1", "both"],
+        "frames_per_layer": 3,
+        "cross_fade": 2,
+        "rotate": 1.0,
+        "octave_n": 2,
+    }
     whole = list(dd.journey(toynet, size=(48, 64), seed=3, **way))
     like = hold.clouds((48, 64), 3)  # what the journey from noise goes by
     assert same(whole[3:], dd.journey(toynet, frame=whole[2], like=like, seed=3, done=3, **way))
@@ -424,7 +535,11 @@ def test_a_journey_is_resumed(toynet, photo):
 
 def test_a_journey_down(toynet, squeezenet):
     assert seeing.stations(squeezenet, down=True) == seeing.stations(squeezenet)[::-1]
-    assert seeing.stations(toynet, ["conv1", "both", "left"], down=True) == ["both", "left", "conv1"]
+    assert seeing.stations(toynet, ["conv1", "both", "left"], down=True) == [
+        "both",
+        "left",
+        "conv1",
+    ]
     way = {"frames_per_layer": 2, "size": (48, 64), "octave_n": 2}
     assert same(dd.journey(toynet, down=True, **way), dd.journey(toynet, ["both", "conv1"], **way))
 
@@ -434,9 +549,18 @@ def test_a_journey_down(toynet, squeezenet):
     [
         ({"layers": ["conv1", "boht"]}, "unknown layer 'boht'"),
         ({"frames_per_layer": 0}, "frames_per_layer is 0"),
-        ({"frames_per_layer": 4, "cross_fade": 4}, "cross_fade is 4; it must be a whole number of frames from 0 to 3"),
-        ({"size": (2, 2), "octave_n": 1}, "too small for layer 'both'"),  # conv1, the first, could be climbed
-        ({"size": (48.5, 64)}, r"size is 64x48\.5; both numbers must be whole numbers of pixels from 1 to 16384"),
+        (
+            {"frames_per_layer": 4, "cross_fade": 4},
+            "cross_fade is 4; it must be a whole number of frames from 0 to 3",
+        ),
+        (
+            {"size": (2, 2), "octave_n": 1},
+            "too small for layer 'both'",
+        ),  # conv1, the first, could be climbed
+        (
+            {"size": (48.5, 64)},
+            r"size is 64x48\.5; both numbers must be whole numbers of pixels from 1 to 16384",
+        ),
         ({"size": (0, 64)}, "size is 64x0"),
         ({"octave_n": 12}, "too small for layer"),
     ],
@@ -470,7 +594,10 @@ def test_films_do_not_flicker(request, model, camera):
     ratio = strength(together, sources) / strength(alone, sources)
     assert (abs(ratio - 1) < 0.15).all(), ratio
     assert np.array_equal(film[3].source, sources[3]) and together[0].dtype == np.float32
-    assert min(frame.min() for frame in together) >= 0 and max(frame.max() for frame in together) <= 255
+    assert (
+        min(frame.min() for frame in together) >= 0
+        and max(frame.max() for frame in together) <= 255
+    )
 
 
 def test_a_steady_film_is_resumed(squeezenet):
@@ -482,11 +609,15 @@ def test_a_steady_film_is_resumed(squeezenet):
 
 
 def test_brightness_stays_over_200_frames(toynet):
-    """On this network a dream left to itself darkens and colours the picture within some frames."""
+    """On this network a dream left to itself darkens and colours the picture within
+    some frames.
+    """
     camera = Camera("mountains.jpg", lambda i: (40 + i, 60 + 0.5 * i, 1.0), (64, 96))
     sources = (camera.shot(i) for i in range(200))
-    off = [abs(frame.picture - frame.source).mean() and (frame.picture - frame.source).mean((0, 1))
-           for frame in dd.steady(toynet, sources, end="both", iter_n=3, octave_n=1)]  # fmt: skip
+    off = [
+        abs(frame.picture - frame.source).mean() and (frame.picture - frame.source).mean((0, 1))
+        for frame in dd.steady(toynet, sources, end="both", iter_n=3, octave_n=1)
+    ]
     assert len(off) == 200 and abs(np.array(off)).max() < 2
 
 
@@ -497,7 +628,9 @@ def test_a_white_film_stays_white(toynet):
 
 
 def test_what_is_a_cut():
-    """Detail is carried over motion, a flash and noise, but not over a cut, nor out of the dark."""
+    """Detail is carried over motion, a flash and noise, but not over a cut, nor out of
+    the dark.
+    """
 
     def trust(old, new):
         carried = video._carry(video.SteadyFrame(old + 1, old, 1.0), new)
@@ -508,13 +641,20 @@ def test_what_is_a_cut():
     for camera in (PAN, FLIGHT):
         shot = camera.shot(0)
         assert trust(shot, camera.shot(1)) > 0.8 and trust(shot, camera.shot(4)) > 0.6
-        assert trust(shot * 0.8, shot * 0.8 + 40) > 0.8 and trust(shot, np.clip(shot + noise, 0, 255)) > 0.8
+        assert (
+            trust(shot * 0.8, shot * 0.8 + 40) > 0.8
+            and trust(shot, np.clip(shot + noise, 0, 255)) > 0.8
+        )
         assert trust(shot, shot * 0.7) > 0.8
         assert trust(dark, shot) == trust(shot, dark) == 0
     assert trust(PAN.shot(0), forest) == trust(forest, PAN.shot(0)) == 0
     far = Camera("mountains.jpg", lambda i: (400, 200, 0.8))
     assert trust(PAN.shot(0), far.shot(0)) == 0
-    assert trust(dark, dark + 1) > 0.9 and trust(dark[:9], dark[:9]) > 0.9 and trust(dark[:, :5], dark) == 0
+    assert (
+        trust(dark, dark + 1) > 0.9
+        and trust(dark[:9], dark[:9]) > 0.9
+        and trust(dark[:, :5], dark) == 0
+    )
 
 
 def test_after_a_cut_the_dream_begins_again(toynet):
@@ -583,17 +723,31 @@ def test_a_mask_and_a_guide_for_each_frame(toynet, photo):
     one = dd.steady(toynet, sources, mask=masks[0], guide=guides[0], end="both", **FEW)
     best = partial(dd.objective_guide, guide_features=dd.guide_features(toynet, guides[0], "both"))
     by_hand = dd.steady(toynet, sources, mask=masks[0], objective=best, end="both", **FEW)
-    assert same((frame.picture for frame in one), (frame.picture for frame in by_hand)), "one picture for all frames"
+    assert same((frame.picture for frame in one), (frame.picture for frame in by_hand)), (
+        "one picture for all frames"
+    )
 
 
 def test_the_last_mask_and_guide_stay(toynet, photo, monkeypatch):
     made, masks, made_from = [], [], []
-    monkeypatch.setattr(video, "deepdream", lambda net, image, mask, **_: masks.append(mask) or image + 5)
-    monkeypatch.setattr(video, "guide_features", lambda net, picture, end: made_from.append(picture) or made)
+    monkeypatch.setattr(
+        video, "deepdream", lambda net, image, mask, **_: masks.append(mask) or image + 5
+    )
+    monkeypatch.setattr(
+        video, "guide_features", lambda net, picture, end: made_from.append(picture) or made
+    )
     other = photo + 1
-    film = dd.steady(toynet, [PAN.shot(0)] * 6, mask=[disc(20), disc(80)], guide=[photo, photo.copy(), other], blend=0)
+    film = dd.steady(
+        toynet,
+        [PAN.shot(0)] * 6,
+        mask=[disc(20), disc(80)],
+        guide=[photo, photo.copy(), other],
+        blend=0,
+    )
     assert len(list(film)) == 6
-    assert len(made_from) == 2 and made_from[0] is photo and made_from[1] is other, "once for each that is new"
+    assert len(made_from) == 2 and made_from[0] is photo and made_from[1] is other, (
+        "once for each that is new"
+    )
     assert len(masks) == 6 and masks[0].argmax(1).max() < 50 < masks[1].argmax(1).max()
     assert all(np.array_equal(mask, masks[1]) for mask in masks[2:])
 
@@ -601,12 +755,16 @@ def test_the_last_mask_and_guide_stay(toynet, photo, monkeypatch):
 def test_under_a_black_mask_a_frame_is_not_dreamt(toynet):
     params = {"end": "both", **FEW}
     sources, black = [PAN.shot(i) for i in range(7)], np.zeros((60, 100, 3), np.float32)
-    light = np.repeat(disc(50, radius=45)[..., None], 3, 2).astype(np.float32)  # as `read_film` yields it
+    light = np.repeat(disc(50, radius=45)[..., None], 3, 2).astype(
+        np.float32
+    )  # as `read_film` yields it
     masks = [black, black, light, black, light, light, light]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         film = list(dd.steady(toynet, sources, mask=iter(masks), **params))
-        assert len(list(dd.steady(toynet, sources[:2], mask=[black], **params))) == 2, "all of a film"
+        assert len(list(dd.steady(toynet, sources[:2], mask=[black], **params))) == 2, (
+            "all of a film"
+        )
     for i in (0, 1, 3):
         assert np.array_equal(film[i].picture, sources[i]) and film[i].strength == 0
     for i in (2, 4):
@@ -629,22 +787,38 @@ def test_a_dream_grows_and_fades_with_its_mask(squeezenet):
         assert detail(frame) == pytest.approx(light * detail(plain), rel=0.15)
     half, more = np.zeros((6, 200), np.uint8), np.zeros((6, 200), np.uint8)
     half[:, :80], more[:, :160] = 255, 255
-    film = list(dd.steady(squeezenet, sources, mask=iter([half, half, more, half, half, half]), **params))
-    new = slice(95, 150)  # what becomes light at once is dreamt at once, and what becomes dark is left alone
+    film = list(
+        dd.steady(squeezenet, sources, mask=iter([half, half, more, half, half, half]), **params)
+    )
+    new = slice(
+        95, 150
+    )  # what becomes light at once is dreamt at once, and what becomes dark is left alone
     assert detail(film[2], new) > 0.7 * detail(whole[2], new) and detail(film[3], new) < 1e-3
-    assert detail(film[5], slice(0, 60)) == pytest.approx(detail(film[1], slice(0, 60)), rel=0.3), "the rest stays"
+    assert detail(film[5], slice(0, 60)) == pytest.approx(detail(film[1], slice(0, 60)), rel=0.3), (
+        "the rest stays"
+    )
 
 
 def test_a_film_under_masks_is_resumed(toynet, photo):
     params = {"end": "both", **FEW}
     sources = [PAN.shot(i) for i in range(7)]
-    masks, guides = [disc(20), disc(30), 0 * disc(0), 0 * disc(0), disc(60), disc(70), disc(80)], [photo, photo + 9]
+    masks, guides = (
+        [disc(20), disc(30), 0 * disc(0), 0 * disc(0), disc(60), disc(70), disc(80)],
+        [photo, photo + 9],
+    )
     film = list(dd.steady(toynet, sources, mask=masks, guide=guides, **params))
     for done in range(1, 7):
         rest = dd.steady(
-            toynet, sources[done:], last=film[done - 1], mask=iter(masks[done:]), guide=guides[1], **params
+            toynet,
+            sources[done:],
+            last=film[done - 1],
+            mask=iter(masks[done:]),
+            guide=guides[1],
+            **params,
         )
-        assert same((frame.picture for frame in film[done:]), (frame.picture for frame in rest)), done
+        assert same((frame.picture for frame in film[done:]), (frame.picture for frame in rest)), (
+            done
+        )
 
 
 @pytest.mark.parametrize(
@@ -656,7 +830,10 @@ def test_a_film_under_masks_is_resumed(toynet, photo):
         ({"mask": np.zeros((4, 4))}, "the mask is black all over"),
         ({"guide": [np.zeros((4, 4))]}, r"\(height, width, 3\)"),
         ({"guide": np.zeros((2, 2, 3)), "end": "fc"}, "fc"),
-        ({"guide": np.zeros((40, 40, 3)), "objective": dd.objective_L2}, "a guide is an objective, too"),
+        (
+            {"guide": np.zeros((40, 40, 3)), "objective": dd.objective_L2},
+            "a guide is an objective, too",
+        ),
     ],
 )
 def test_masks_and_guides_that_are_refused(toynet, given, says):
@@ -667,7 +844,15 @@ def test_masks_and_guides_that_are_refused(toynet, given, says):
 def test_films_on_torch(toy):
     net = load(toy, "torch")
     film = list(dd.steady(net, [PAN.shot(i) for i in range(3)], end="both", **FEW))
-    params = {"mask": iter([disc(20), 0 * disc(0), disc(60)]), "guide": iter([PAN.shot(5), PAN.shot(9)])}
-    assert len(list(dd.steady(net, [PAN.shot(i) for i in range(3)], end="both", **params, **FEW))) == 3
-    assert len(film) == 3 and len(list(dd.journey(net, frames_per_layer=2, cross_fade=1, size=(48, 64)))) == 4
+    params = {
+        "mask": iter([disc(20), 0 * disc(0), disc(60)]),
+        "guide": iter([PAN.shot(5), PAN.shot(9)]),
+    }
+    assert (
+        len(list(dd.steady(net, [PAN.shot(i) for i in range(3)], end="both", **params, **FEW))) == 3
+    )
+    assert (
+        len(film) == 3
+        and len(list(dd.journey(net, frames_per_layer=2, cross_fade=1, size=(48, 64)))) == 4
+    )
     assert shapes.climbable(net.layer_specs) == net.climbable

@@ -1,4 +1,6 @@
-"""Films that take hours: dreams over a film, runs that are killed and resumed, as real processes; replay."""
+"""Films that take hours: dreams over a film, runs that are killed and resumed, as real
+processes; replay.
+"""
 
 import hashlib
 import json
@@ -34,7 +36,9 @@ def test_the_sound_is_kept(tmp_path, toy, suffix):
     assert seconds == pytest.approx(2, abs=0.1) and frequency == pytest.approx(440, abs=2)
     assert begins == pytest.approx(0.8, abs=0.04)
     part = tmp_path / f"part{suffix}"
-    dd.dream_video(net, source, part, start=10, stop=35, stride=5, width=40, end="both", iter_n=1, octave_n=1)
+    dd.dream_video(
+        net, source, part, start=10, stop=35, stride=5, width=40, end="both", iter_n=1, octave_n=1
+    )
     seconds, frequency, begins = tone(part)
     assert seconds == pytest.approx(1, abs=0.1) and frequency == pytest.approx(440, abs=3)
     assert begins == pytest.approx(0.8 - 10 / 25, abs=0.04)
@@ -42,19 +46,27 @@ def test_the_sound_is_kept(tmp_path, toy, suffix):
     assert len(frames) == 5 and frames[0].shape == (30, 40, 3) and films.film_about(part)[0] == 5
     dd.dream_video(net, source, tmp_path / "mute.gif", stop=3, end="both", iter_n=1, octave_n=1)
     before = source.read_bytes()
-    with pytest.raises(dd.DreamError, match="is the film to dream over; give the dream another name"):
+    with pytest.raises(
+        dd.DreamError, match="is the film to dream over; give the dream another name"
+    ):
         dd.dream_video(net, source, source, end="both")
     assert source.read_bytes() == before
 
 
 @pytest.fixture
 def masked(tmp_path):
-    """(a film of 9 frames, a film of 7 masks, the fourth of them black, a film of 4 guides)"""
+    """(a film of 9 frames, a film of 7 masks, the fourth of them black, a film of 4
+    guides)
+    """
     masks = [np.zeros((40, 60, 3), np.uint8) for _ in range(7)]
     for i in (0, 1, 2, 4, 5, 6):
         masks[i][:, 6 * i : 6 * i + 20] = 255
     dd.save_film(tmp_path / "guides.gif", panned(4, 48, 40))
-    return write(tmp_path / "in.mp4", panned(9)), write(tmp_path / "masks.avi", masks), tmp_path / "guides.gif"
+    return (
+        write(tmp_path / "in.mp4", panned(9)),
+        write(tmp_path / "masks.avi", masks),
+        tmp_path / "guides.gif",
+    )
 
 
 def test_masks_and_guides_that_are_films(tmp_path, toy, masked, monkeypatch):
@@ -67,21 +79,29 @@ def test_masks_and_guides_that_are_films(tmp_path, toy, masked, monkeypatch):
     white, pictures = [np.uint8(frame) for frame in dd.read_film(masks)], list(dd.read_film(guides))
     by_hand = dd.steady(net, dd.read_film(source), mask=white, guide=pictures, **few)
     for i, frame in enumerate(by_hand):
-        assert np.array_equal(dd.load_image(tmp_path / "out" / f"{i:06d}.png"), np.uint8(frame.picture)), i
+        assert np.array_equal(
+            dd.load_image(tmp_path / "out" / f"{i:06d}.png"), np.uint8(frame.picture)
+        ), i
     black = dd.load_image(tmp_path / "out" / "000003.png")
     assert np.array_equal(black, list(dd.read_film(source))[3]), "the source's picture"
     # The same frames belong together in a part of the film.
     dd.dream_video(net, source, tmp_path / "part", 1, 8, 2, mask=masks, guide=guides, **few)
     some = dd.read_film(source, 1, 8, 2)
-    by_hand = dd.steady(net, some, mask=[white[i] for i in (1, 3, 5, 6)], guide=[pictures[i] for i in (1, 3)], **few)
+    by_hand = dd.steady(
+        net, some, mask=[white[i] for i in (1, 3, 5, 6)], guide=[pictures[i] for i in (1, 3)], **few
+    )
     for i, frame in enumerate(by_hand):
-        assert np.array_equal(dd.load_image(tmp_path / "part" / f"{i:06d}.png"), np.uint8(frame.picture)), i
+        assert np.array_equal(
+            dd.load_image(tmp_path / "part" / f"{i:06d}.png"), np.uint8(frame.picture)
+        ), i
     assert i == 3
 
 
 def test_large_guides_are_reduced(tmp_path, toy, monkeypatch):
     seen, net, black = [], dd.load_net(toy), np.zeros((720, 1000, 3))
-    monkeypatch.setattr(video, "guide_features", lambda _, image, end: seen.append(image.shape) or image)
+    monkeypatch.setattr(
+        video, "guide_features", lambda _, image, end: seen.append(image.shape) or image
+    )
     monkeypatch.setattr(video, "deepdream", lambda _, image, **params: image + 5)
     guide, still = write(tmp_path / "guide.mp4", [black] * 2), tmp_path / "guide.png"
     dd.save_image(still, black)
@@ -98,8 +118,13 @@ def test_a_film_under_masks_is_resumed_frame_by_frame(tmp_path, toy, masked):
     for stop in range(1, 10):
         dd.dream_video(net, source, tmp_path / "parts", stop=stop, **given)
     for name in sorted(os.listdir(tmp_path / "whole"))[:9]:
-        assert np.array_equal(*(dd.load_image(tmp_path / folder / name) for folder in ("whole", "parts"))), name
-    with np.load(tmp_path / "whole" / "state.npz") as one, np.load(tmp_path / "parts" / "state.npz") as other:
+        assert np.array_equal(
+            *(dd.load_image(tmp_path / folder / name) for folder in ("whole", "parts"))
+        ), name
+    with (
+        np.load(tmp_path / "whole" / "state.npz") as one,
+        np.load(tmp_path / "parts" / "state.npz") as other,
+    ):
         assert all(np.array_equal(one[f"arr_{i}"], other[f"arr_{i}"]) for i in range(4))
 
 
@@ -111,22 +136,46 @@ def test_another_mask_or_guide_is_refused(tmp_path, toy, masked):
     copied.write_bytes(masks.read_bytes())
     dd.dream_video(net, source, tmp_path / "out", **given | {"mask": copied})
     for name in ("mask", "guide"):
-        with pytest.raises(dd.DreamError, match=f"was begun with {name} '[0-9a-f]+', and now it is"):
+        with pytest.raises(
+            dd.DreamError, match=f"was begun with {name} '[0-9a-f]+', and now it is"
+        ):
             dd.dream_video(net, source, tmp_path / "out", **given | {name: source})
-    with pytest.raises(dd.DreamError, match="mask is several pictures; give one, or the path of a film"):
+    with pytest.raises(
+        dd.DreamError, match="mask is several pictures; give one, or the path of a film"
+    ):
         dd.dream_video(net, source, tmp_path / "out", **given | {"mask": iter([])})
-    with pytest.raises(dd.DreamError, match=r"guides\.gif is the guide; give the dream another name"):
+    with pytest.raises(
+        dd.DreamError, match=r"guides\.gif is the guide; give the dream another name"
+    ):
         dd.dream_video(net, source, guides, **given)
-    words = "video", source, "-o", tmp_path / "film", "--model", toy, "--iterations", 1, "--octaves", 1
+    words = (
+        "video",
+        source,
+        "-o",
+        tmp_path / "film",
+        "--model",
+        toy,
+        "--iterations",
+        1,
+        "--octaves",
+        1,
+    )
     assert is_made(main(*words, "--mask", masks, "--guide", guides), tmp_path / "film")
     carried = dd.read_settings(tmp_path / "film")
-    assert carried["sha256"].keys() >= {"source", "mask", "guide"} and carried["guide"] == "guides.gif"
+    assert (
+        carried["sha256"].keys() >= {"source", "mask", "guide"} and carried["guide"] == "guides.gif"
+    )
     assert is_made(main(*words, "--mask", copied, "--guide", guides), tmp_path / "film")
-    refused(main(*words, "--mask", source, "--guide", guides), "was begun from another file than this one")
+    refused(
+        main(*words, "--mask", source, "--guide", guides),
+        "was begun from another file than this one",
+    )
     again = "replay", tmp_path / "film", "-o", tmp_path / "again", "--model", toy
     assert is_made(main(*again), tmp_path / "again"), "all three lie beside it"
     for name in frames_in(tmp_path / "film"):
-        assert np.array_equal(*(dd.load_image(tmp_path / folder / name) for folder in ("film", "again")))
+        assert np.array_equal(
+            *(dd.load_image(tmp_path / folder / name) for folder in ("film", "again"))
+        )
 
 
 def test_memory_does_not_grow_with_the_film(tmp_path, toy):
@@ -175,7 +224,9 @@ def frames_in(folder):
 
 
 def wait_for_frames(process, folder, n):
-    """Whether the process has finished n frames; False if it ended before that was seen."""
+    """Whether the process has finished n frames; False if it ended before that was
+    seen.
+    """
     while process.poll() is None:
         if len(frames_in(folder)) >= n:
             return True
@@ -184,7 +235,9 @@ def wait_for_frames(process, folder, n):
 
 
 def kill_and_resume(tmp_path, toy, command, kills, n):
-    """A film of n frames whose runs are killed at random moments is the same as one that was made at once."""
+    """A film of n frames whose runs are killed at random moments is the same as one
+    that was made at once.
+    """
     if command == "zoom":
         given = ["zoom", PHOTO, "--frames", n, "--width", 200]
     else:
@@ -203,7 +256,9 @@ def kill_and_resume(tmp_path, toy, command, kills, n):
     while killed < kills:
         process = subprocess.Popen([sys.executable, "-m", "deepdream", *map(str, given), "-o", out])
         if wait_for_frames(process, frames, len(seen) + random.choice([0, 1, 1, 2])):
-            time.sleep(random.uniform(0, 0.2))  # any moment within a frame; nothing below depends on which
+            time.sleep(
+                random.uniform(0, 0.2)
+            )  # any moment within a frame; nothing below depends on which
         process.kill()
         if process.wait() == 0:  # it finished before it was killed: begin again
             for path in (*frames.iterdir(), out):
@@ -219,12 +274,16 @@ def kill_and_resume(tmp_path, toy, command, kills, n):
     assert seen.items() <= frames_in(frames).items()
     assert out.read_bytes() == (tmp_path / "whole.mp4").read_bytes()
     with np.load(frames / "state.npz") as ours, np.load(whole / "state.npz") as theirs:
-        assert all(np.array_equal(ours[name], theirs[name]) for name in theirs.files), "what eight bits do not show"
+        assert all(np.array_equal(ours[name], theirs[name]) for name in theirs.files), (
+            "what eight bits do not show"
+        )
     left = sorted(os.listdir(frames))
     assert left == sorted(os.listdir(whole)) == [*(f"{i:06d}.png" for i in range(n)), "state.npz"]
     for name in left[:n]:
         assert (frames / name).read_bytes() == (whole / name).read_bytes()
-    assert sorted(os.listdir(tmp_path)) == sorted([*inputs, "out.mp4", "out.frames", "whole.mp4", "whole.frames"])
+    assert sorted(os.listdir(tmp_path)) == sorted(
+        [*inputs, "out.mp4", "out.frames", "whole.mp4", "whole.frames"]
+    )
 
 
 def test_a_run_killed_four_times_makes_the_same_film(tmp_path, toy):
@@ -297,7 +356,9 @@ def test_what_a_second_run_does(tmp_path):
     assert count({"scale": 1, "frames": 6, "fps": 5}, out, 6, fps=5) == [4, 5], "a film may grow"
     assert films.film_about(out)[:2] == (5, 6)
     count({"scale": 1}, out, 3)
-    assert len(list(dd.read_film(out))) == 3 and len(list(frames.glob("0*.png"))) == 6, "and be cut short again"
+    assert len(list(dd.read_film(out))) == 3 and len(list(frames.glob("0*.png"))) == 6, (
+        "and be cut short again"
+    )
     assert count({"scale": 1}, tmp_path / "out.mp4", 6) == [], "or be another format"
     assert count({"scale": 2}, out, 2, restart=True) == [0, 1]
     assert sorted(os.listdir(frames)) == ["000000.png", "000001.png", "state.npz"]
@@ -320,10 +381,30 @@ def test_what_is_encoded_is_counted(tmp_path):
 @pytest.mark.parametrize(
     ("begun", "now", "says", "setting"),
     [
-        ({"scale": 1}, {"scale": 2}, r"was begun with scale 1, and now it is 2; go back .*--restart", "scale"),
-        ({"scale": 1}, {"scale": 1, "rotate": 5}, "was begun with rotate None, and now it is 5", "rotate"),
-        ({"scale": 1}, {"command": "video"}, "was begun with command None, and now it is 'video'", "command"),
-        ({"sha256": {"image": "a"}}, {"sha256": {"image": "b"}}, "was begun from another file than this one", None),
+        (
+            {"scale": 1},
+            {"scale": 2},
+            r"was begun with scale 1, and now it is 2; go back .*--restart",
+            "scale",
+        ),
+        (
+            {"scale": 1},
+            {"scale": 1, "rotate": 5},
+            "was begun with rotate None, and now it is 5",
+            "rotate",
+        ),
+        (
+            {"scale": 1},
+            {"command": "video"},
+            "was begun with command None, and now it is 'video'",
+            "command",
+        ),
+        (
+            {"sha256": {"image": "a"}},
+            {"sha256": {"image": "b"}},
+            "was begun from another file than this one",
+            None,
+        ),
     ],
 )
 def test_other_settings_are_refused(tmp_path, begun, now, says, setting):
@@ -347,7 +428,9 @@ def test_frames_that_are_missing(tmp_path):
     out, frames = tmp_path / "out.gif", tmp_path / "out.frames"
     count({}, out, 2)
     (frames / "000001.png").unlink()
-    assert count({}, out, 2) == [] and (frames / "000001.png").exists(), "the state has the last one"
+    assert count({}, out, 2) == [] and (frames / "000001.png").exists(), (
+        "the state has the last one"
+    )
     (frames / "000000.png").unlink()
     with pytest.raises(dd.DreamError, match=r"000000\.png is missing; --restart"):
         count({}, out, 2)
@@ -357,7 +440,11 @@ def test_a_damaged_state(tmp_path):
     out, path = tmp_path / "out.gif", tmp_path / "out.frames" / "state.npz"
     count({"scale": 2}, out, 2)
     state = path.read_bytes()
-    for damaged in (b"PK", state[: len(state) // 2], state.replace("scale".encode("utf-32-le"), bytes(20))):
+    for damaged in (
+        b"PK",
+        state[: len(state) // 2],
+        state.replace("scale".encode("utf-32-le"), bytes(20)),
+    ):
         path.write_bytes(damaged)
         with pytest.raises(dd.DreamError, match=r"cannot read .*state\.npz.*--restart"):
             count({"scale": 2}, out, 2)
@@ -368,13 +455,17 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "000000.png").touch()
     for restart in (False, True):
-        with pytest.raises(dd.DreamError, match="holds other files, and no film to resume; choose another"):
+        with pytest.raises(
+            dd.DreamError, match="holds other files, and no film to resume; choose another"
+        ):
             count({}, tmp_path / "mine", restart=restart)
     assert os.listdir(tmp_path / "mine") == ["000000.png"]
     (tmp_path / "empty").mkdir()
     count({}, tmp_path / "empty")
     count({}, tmp_path / "frames")
-    assert sorted(os.listdir(tmp_path / "frames"))[0] == "000000.png" and dd.read_settings(tmp_path / "frames")
+    assert sorted(os.listdir(tmp_path / "frames"))[0] == "000000.png" and dd.read_settings(
+        tmp_path / "frames"
+    )
 
 
 def test_two_runs_at_once_do_not_meet(tmp_path):
@@ -391,7 +482,9 @@ def test_a_failure_says_what_is_safe(tmp_path):
         yield (np.zeros((8, 8, 3)),)
         raise dd.DreamError("{setting} is broken", "lamp")
 
-    with pytest.raises(dd.DreamError, match=r"^lamp is broken; frames finished: 1, in .*out\.frames$") as failure:
+    with pytest.raises(
+        dd.DreamError, match=r"^lamp is broken; frames finished: 1, in .*out\.frames$"
+    ) as failure:
         dd.make_film(tmp_path / "out.gif", make, {})
     assert failure.value.named("--lamp").startswith("--lamp is broken; frames finished: 1")
     with pytest.raises(dd.DreamError, match="frames is 0") as failure:
@@ -404,7 +497,10 @@ def test_a_disk_that_fills_up(tmp_path, toy):
     with mounted(tmp_path / "full", "size=700k"):
         out = tmp_path / "full" / "out.mp4"
         done = main("zoom", PHOTO, "-o", out, *few)
-        refused(done, r"cannot write .*No space left on device; frames finished: \d, in .*out\.frames; the same")
+        refused(
+            done,
+            r"cannot write .*No space left on device; frames finished: \d, in .*out\.frames; the same",
+        )
         kept = len(list((tmp_path / "full" / "out.frames").glob("0*.png")))
         assert 0 < kept < 8
         subprocess.run(["mount", "-o", "remount,size=9m", tmp_path / "full"], check=True)
@@ -426,7 +522,23 @@ def is_made(done, out):
     [
         (("zoom", PHOTO, "--width", 80, "--frames", 3, "--rotate", -2.5, "--shift", -3, 1.5), 3),
         (("journey", "--size", "64x48", "--frames-per-layer", 2), 4),
-        (("video", "in.avi", "--start", 1, "--stop", 6, "--stride", 2, "--width", 64, "--blend", 0.5), 3),
+        (
+            (
+                "video",
+                "in.avi",
+                "--start",
+                1,
+                "--stop",
+                6,
+                "--stride",
+                2,
+                "--width",
+                64,
+                "--blend",
+                0.5,
+            ),
+            3,
+        ),
     ],
     ids=["zoom", "journey", "video"],
 )
@@ -442,7 +554,10 @@ def test_the_commands(tmp_path, toy, monkeypatch, args, frames):
     assert settings["command"] == args[0] and settings["model"] == "toy"
     assert dd.read_settings(tmp_path / "out.frames" / "000001.png") == settings | {"frame": 1}
     for shown in (tmp_path / "out.frames", tmp_path / "out.frames" / "000001.png"):
-        assert shlex.split(main("replay", shown).stdout)[-2:] == ["-o", str(tmp_path / "out.frames")]
+        assert shlex.split(main("replay", shown).stdout)[-2:] == [
+            "-o",
+            str(tmp_path / "out.frames"),
+        ]
     assert is_made(main("replay", out, "-o", again, "--model", toy), again)
     assert again.read_bytes() == out.read_bytes()
     refused(main(*given, "-o", out, "--jitter", 5), "was begun with --jitter 32, and now it is 5")
@@ -452,7 +567,20 @@ def test_the_commands(tmp_path, toy, monkeypatch, args, frames):
 
 def test_a_journey_from_a_picture(tmp_path, toy):
     out = tmp_path / "out.gif"
-    few = "--model", toy, "--iterations", 1, "--octaves", 2, "--width", 80, "--frames-per-layer", 2, "--cross-fade", 1
+    few = (
+        "--model",
+        toy,
+        "--iterations",
+        1,
+        "--octaves",
+        2,
+        "--width",
+        80,
+        "--frames-per-layer",
+        2,
+        "--cross-fade",
+        1,
+    )
     assert is_made(main("journey", PHOTO, "-o", out, "--layers", "both, left", *few), out)
     assert len(list(dd.read_film(out))) == 4
 
@@ -465,29 +593,68 @@ def test_a_journey_from_a_picture(tmp_path, toy):
         (("zoom", "absent.jpg", "-o", "out.mp4"), "there is no such file"),
         (("zoom", PHOTO, "-o", "absent/out.mp4"), "there is no folder"),
         (("zoom", PHOTO, "-o", "out.mp4", "--fps", 0), r"--fps is 0\.0; it must be"),
-        (("zoom", PHOTO, "-o", "out.gif", "--fps", 60), r"--fps is 60; a \.gif shows at most 50 frames a second"),
+        (
+            ("zoom", PHOTO, "-o", "out.gif", "--fps", 60),
+            r"--fps is 60; a \.gif shows at most 50 frames a second",
+        ),
         (("zoom", PHOTO, "-o", "out.mp4", "--zoom", 2), r"--zoom is 2\.0"),
         (("journey", "-o", "out.mp4", "--layers", "boht"), "unknown layer 'boht'"),
         (("journey", "-o", "out.mp4", "--size", "0x5"), "it must be WIDTHxHEIGHT"),
-        (("journey", "-o", "out.mp4", "--size", "20000x5"), "--size is 20000x5; both numbers must be"),
-        (("journey", "-o", "out.mp4", "--frames-per-layer", 2, "--cross-fade", 2), "--cross-fade is 2; it must be"),
+        (
+            ("journey", "-o", "out.mp4", "--size", "20000x5"),
+            "--size is 20000x5; both numbers must be",
+        ),
+        (
+            ("journey", "-o", "out.mp4", "--frames-per-layer", 2, "--cross-fade", 2),
+            "--cross-fade is 2; it must be",
+        ),
         (("journey", "-o", "out.mp4", "--width", 80), "--size is for a journey from noise"),
         (("journey", "-o", "out.mp4", "--layers", " ,"), "at least one layer"),
         (("video", "text.mp4", "-o", "out.mp4"), "cannot read the film"),
         (("video", PHOTO, "-o", "out.mp4", "--stride", 0), "--stride is 0"),
-        (("video", PHOTO, "-o", "out.mp4", "--start", 1), "--start is 1; .* has 1 frames, so it must be at most 0"),
-        (("video", PHOTO, "-o", "out.mp4", "--stop", 2, "--start", 3), "--stop is 2; it must be .* above start"),
-        (("video", PHOTO, "-o", "out.mp4", "--width", 20000), "--width is 20000; a film can be at most 16384"),
+        (
+            ("video", PHOTO, "-o", "out.mp4", "--start", 1),
+            "--start is 1; .* has 1 frames, so it must be at most 0",
+        ),
+        (
+            ("video", PHOTO, "-o", "out.mp4", "--stop", 2, "--start", 3),
+            "--stop is 2; it must be .* above start",
+        ),
+        (
+            ("video", PHOTO, "-o", "out.mp4", "--width", 20000),
+            "--width is 20000; a film can be at most 16384",
+        ),
         (("video", PHOTO, "-o", "out.mp4", "--blend", 2), r"--blend is 2\.0"),
         (("video", "toy", "-o", "out.mp4"), "it is a folder"),
-        (("video", PHOTO, "-o", "out.mp4", "--mask", "text.mp4"), r"cannot read the film text\.mp4: "),
-        (("video", PHOTO, "-o", "out.mp4", "--guide", "text.mp4"), r"cannot read the film text\.mp4: "),
-        (("video", PHOTO, "-o", "out.mp4", "--mask", "absent.mp4"), r"picture absent\.mp4: there is no such file"),
-        (("video", PHOTO, "-o", "out.mp4", "--guide", "absent.png"), r"picture absent\.png: there is no such file"),
+        (
+            ("video", PHOTO, "-o", "out.mp4", "--mask", "text.mp4"),
+            r"cannot read the film text\.mp4: ",
+        ),
+        (
+            ("video", PHOTO, "-o", "out.mp4", "--guide", "text.mp4"),
+            r"cannot read the film text\.mp4: ",
+        ),
+        (
+            ("video", PHOTO, "-o", "out.mp4", "--mask", "absent.mp4"),
+            r"picture absent\.mp4: there is no such file",
+        ),
+        (
+            ("video", PHOTO, "-o", "out.mp4", "--guide", "absent.png"),
+            r"picture absent\.png: there is no such file",
+        ),
         (("video", PHOTO, "-o", "out.mp4", "--guide", "toy"), "cannot read the picture toy: "),
-        (("zoom", PHOTO, "-o", "out.mp4", "--mask", "text.mp4"), r"cannot read the picture text\.mp4: "),
-        (("video", PHOTO, "-o", "out.mp4", "--guide", PHOTO, "--objective", "L2('both')"), "leave out --layer and"),
-        (("video", PHOTO, "-o", "out.mp4", "--layr", "both"), "unknown option '--layr'; did you mean '--layer'"),
+        (
+            ("zoom", PHOTO, "-o", "out.mp4", "--mask", "text.mp4"),
+            r"cannot read the picture text\.mp4: ",
+        ),
+        (
+            ("video", PHOTO, "-o", "out.mp4", "--guide", PHOTO, "--objective", "L2('both')"),
+            "leave out --layer and",
+        ),
+        (
+            ("video", PHOTO, "-o", "out.mp4", "--layr", "both"),
+            "unknown option '--layr'; did you mean '--layer'",
+        ),
     ],
 )
 def test_wrong_films(tmp_path, toy, monkeypatch, args, says):
@@ -509,7 +676,10 @@ def test_ctrl_c_stops_a_film_between_frames(tmp_path, toy, monkeypatch):
     few = "--width", 80, "--iterations", 1, "--octaves", 1
     done = main("zoom", PHOTO, "-o", tmp_path / "o.mp4", "--model", toy, *few)
     assert done.returncode == 130 and done.stderr.count("\n") == 1, done
-    assert "stopped; frames finished: 2, in" in done.stderr and "the same command resumes the film" in done.stderr
+    assert (
+        "stopped; frames finished: 2, in" in done.stderr
+        and "the same command resumes the film" in done.stderr
+    )
     monkeypatch.undo()
     done = main("zoom", PHOTO, "-o", tmp_path / "o.mp4", "--model", toy, *few, "--frames", 3)
     assert is_made(done, tmp_path / "o.mp4") and len(frames_in(tmp_path / "o.frames")) == 3
@@ -518,29 +688,57 @@ def test_ctrl_c_stops_a_film_between_frames(tmp_path, toy, monkeypatch):
 def test_replay(tmp_path, toy):
     picture, again = tmp_path / "in.png", tmp_path / "again.png"
     dd.save_image(picture, panned(1)[0])
-    given = ["--iterations", 1, "--octaves", 2, "--objective=-L2('both')", "--keep-color", "--no-clip", "--mask"]
-    assert main("dream", picture, "-o", tmp_path / "o.png", "--model", toy, *given, picture).returncode == 0
+    given = [
+        "--iterations",
+        1,
+        "--octaves",
+        2,
+        "--objective=-L2('both')",
+        "--keep-color",
+        "--no-clip",
+        "--mask",
+    ]
+    assert (
+        main("dream", picture, "-o", tmp_path / "o.png", "--model", toy, *given, picture).returncode
+        == 0
+    )
     seed = dd.read_settings(tmp_path / "o.png")["seed"]
     words = shlex.split(main("replay", tmp_path / "o.png").stdout)
-    assert words[:3] == ["deepdream", "dream", "in.png"] and words[-2:] == ["-o", str(tmp_path / "o.png")]
+    assert words[:3] == ["deepdream", "dream", "in.png"] and words[-2:] == [
+        "-o",
+        str(tmp_path / "o.png"),
+    ]
     options = "--model toy --engine caffe --objective=-L2('both') --iterations 1 --octaves 2 --width 96 --mask in.png"
-    expected = [*shlex.split(options.replace("'", "\\'")), "--keep-color", "--no-clip", "--seed", str(seed)]
+    expected = [
+        *shlex.split(options.replace("'", "\\'")),
+        "--keep-color",
+        "--no-clip",
+        "--seed",
+        str(seed),
+    ]
     assert sorted(words[3:-2]) == sorted(expected)
     assert is_made(main("replay", tmp_path / "o.png", "-o", again, "--model", toy), again)
     assert again.read_bytes() == (tmp_path / "o.png").read_bytes()
     assert "--seed 5 " in main("replay", tmp_path / "o.png", "--seed", 5).stdout
     assert main("draw", "3", "-o", tmp_path / "d.jpg", "--model", toy, "--steps", 2).returncode == 0
-    assert run("replay", tmp_path / "d.jpg", "-o", tmp_path / "d2.jpg", "--model", toy).returncode == 0
+    assert (
+        run("replay", tmp_path / "d.jpg", "-o", tmp_path / "d2.jpg", "--model", toy).returncode == 0
+    )
     assert (tmp_path / "d.jpg").read_bytes() == (tmp_path / "d2.jpg").read_bytes()
     dd.save_image(tmp_path / "later.png", panned(1)[0], {"deepdream": "9.0", "command": "fly"})
-    refused(main("replay", tmp_path / "later.png"), "carries no settings of deepdream's command line")
+    refused(
+        main("replay", tmp_path / "later.png"), "carries no settings of deepdream's command line"
+    )
     refused(main("replay", picture), "carries no settings of deepdream's command line")
     refused(main("replay", tmp_path / "absent.png"), "cannot read the picture")
     dd.save_image(picture, panned(2)[1])
     done = main("replay", tmp_path / "o.png", "-o", again, "--model", toy)
     assert done.returncode == 0 and "is not the same as what" in done.stderr
     picture.unlink()
-    refused(main("replay", tmp_path / "o.png", "-o", again), r"was made from in\.png, which is not here; put that")
+    refused(
+        main("replay", tmp_path / "o.png", "-o", again),
+        r"was made from in\.png, which is not here; put that",
+    )
 
 
 def test_replay_never_takes_the_picture_itself_for_its_source(tmp_path, toy, monkeypatch):
@@ -564,7 +762,16 @@ def test_replay_prefers_the_file_that_has_not_changed(tmp_path, toy, monkeypatch
     Path("sub").mkdir()
     for name, picture in (("sub/a.png", panned(1)[0]), ("sub/flower.jpg", panned(2)[1])):
         dd.save_image(name, picture)
-    words = "--objective", "guide('left', 'flower.jpg')", "--model", toy, "--iterations", 1, "--octaves", 1
+    words = (
+        "--objective",
+        "guide('left', 'flower.jpg')",
+        "--model",
+        toy,
+        "--iterations",
+        1,
+        "--octaves",
+        1,
+    )
     monkeypatch.chdir("sub")
     assert main("dream", "a.png", "-o", "o.png", *words).returncode == 0
     monkeypatch.chdir(tmp_path)
@@ -583,17 +790,28 @@ def test_a_guide_inside_an_objective_is_found_and_checked(tmp_path, toy, monkeyp
     few = "--model", toy, "--iterations", 1, "--octaves", 1
     words = "--objective", f"L2('both')+2*guide('left','{tmp_path}/far/g.png')"
     assert main("dream", "a.png", "-o", "o.png", *words, *few).returncode == 0
-    carried, digest = dd.read_settings("o.png"), hashlib.sha256(Path("far/g.png").read_bytes()).hexdigest()
-    assert carried["objective"] == "L2('both')+2*guide('left','g.png')" and carried["sha256"]["objective 1"] == digest
+    carried, digest = (
+        dd.read_settings("o.png"),
+        hashlib.sha256(Path("far/g.png").read_bytes()).hexdigest(),
+    )
+    assert (
+        carried["objective"] == "L2('both')+2*guide('left','g.png')"
+        and carried["sha256"]["objective 1"] == digest
+    )
     again = "replay", "o.png", "-o", "x.png", "--model", toy
     refused(main(*again), r"o\.png was made from g\.png, which is not here; put that beside it")
     Path("far/g.png").rename("g.png")
-    assert is_made(main(*again), "x.png") and Path("x.png").read_bytes() == Path("o.png").read_bytes()
+    assert (
+        is_made(main(*again), "x.png") and Path("x.png").read_bytes() == Path("o.png").read_bytes()
+    )
     dd.save_image("g.png", panned(1)[0])
     assert "g.png is not the same as what o.png was made from" in main(*again).stderr
     draw = "draw", "guide('left', 'g.png')", "--model", toy, "--steps", 1
     assert main(*draw, "-o", "far/d.png").returncode == 0
-    refused(main("draw", "guide('left', 'none.png')", *draw[2:], "-o", "x.png"), "cannot read none.png: there is no")
+    refused(
+        main("draw", "guide('left', 'none.png')", *draw[2:], "-o", "x.png"),
+        "cannot read none.png: there is no",
+    )
     Path("g.png").rename("far/g.png")
     assert is_made(main("replay", "far/d.png", "-o", "d.png", "--model", toy), "d.png")
     assert np.array_equal(dd.load_image("d.png"), dd.load_image("far/d.png"))
@@ -625,7 +843,21 @@ def test_a_film_knows_the_guide_inside_its_objective(tmp_path, toy, monkeypatch)
 
 def test_the_replay_of_a_film_that_became_longer_makes_all_of_it(tmp_path, toy):
     film = tmp_path / "film"
-    words = "zoom", PHOTO, "-o", film, "--model", toy, "--iterations", 1, "--octaves", 1, "--width", 64, "--frames"
+    words = (
+        "zoom",
+        PHOTO,
+        "-o",
+        film,
+        "--model",
+        toy,
+        "--iterations",
+        1,
+        "--octaves",
+        1,
+        "--width",
+        64,
+        "--frames",
+    )
     for frames in (2, 3):
         assert is_made(main(*words, frames), film)
     assert " --frames 3 " in main("replay", film).stdout
@@ -633,7 +865,13 @@ def test_the_replay_of_a_film_that_became_longer_makes_all_of_it(tmp_path, toy):
 
 
 def test_what_older_versions_wrote_can_be_replayed(tmp_path):
-    old = {"deepdream": "0.1.0", "model": "bvlc_googlenet", "engine": "caffe", "image": "a.jpg", "guide": None}
+    old = {
+        "deepdream": "0.1.0",
+        "model": "bvlc_googlenet",
+        "engine": "caffe",
+        "image": "a.jpg",
+        "guide": None,
+    }
     old |= {"width": 100, "iter_n": 5, "end": "conv2/3x3", "clip": True, "seed": None}
     dd.save_image(tmp_path / "o.png", panned(1)[0], old)
     says = "deepdream dream a.jpg --model bvlc_googlenet --engine caffe --layer conv2/3x3 --iterations 5 --width 100 -o"
@@ -667,9 +905,13 @@ HELD = "--hold", 0.5, "--to", 20, 40, "--loop", "--frames", 7
 
 @pytest.fixture
 def keyed(tmp_path, monkeypatch):
-    """In the working folder a photograph, a mask, a network, film.toml, and far/guide.png, which that names in full."""
+    """In the working folder a photograph, a mask, a network, film.toml, and
+    far/guide.png, which that names in full.
+    """
     monkeypatch.chdir(tmp_path)
-    write_model(tmp_path / "toy", TOY.replace('"both"', '"fire8/concat"'), 'default_layer = "fire8/concat"')
+    write_model(
+        tmp_path / "toy", TOY.replace('"both"', '"fire8/concat"'), 'default_layer = "fire8/concat"'
+    )
     (tmp_path / "far").mkdir()
     dd.save_image("in.png", panned(1, 80, 60)[0])
     dd.save_image("far/guide.png", panned(2, 64, 40)[1])
@@ -694,7 +936,9 @@ def files_in(folder):
 
 
 def is_same_film(one, other):
-    """Whether two films, and the frames that they were made of, are the same byte by byte."""
+    """Whether two films, and the frames that they were made of, are the same byte by
+    byte.
+    """
     one, other = Path(one), Path(other)
     frames = [path.with_suffix(".frames") for path in (one, other)]
     return one.read_bytes() == other.read_bytes() and files_in(frames[0]) == files_in(frames[1])
@@ -702,7 +946,9 @@ def is_same_film(one, other):
 
 @pytest.fixture
 def interrupt(monkeypatch):
-    """A function: make a film in this process that is killed, or stopped by Ctrl-C, when frame i has been saved."""
+    """A function: make a film in this process that is killed, or stopped by Ctrl-C,
+    when frame i has been saved.
+    """
     save_image = make.save_image
 
     def run_until(i, words, how=Killed):
@@ -728,11 +974,18 @@ def test_a_film_with_keys_that_is_held_and_a_loop_is_resumed_at_each_frame(keyed
     for i in range(6):
         interrupt(i, zoom("out.gif", *HELD))
         assert len(frames_in(keyed / "out.frames")) == i + 1
-    assert is_made(main(*zoom("out.gif", *HELD)), "out.gif") and is_same_film("out.gif", "whole.gif")
+    assert is_made(main(*zoom("out.gif", *HELD)), "out.gif") and is_same_film(
+        "out.gif", "whole.gif"
+    )
     assert len(list(dd.read_film("out.gif"))) == 7
     done = interrupt(2, zoom("stopped.gif", *HELD), "Ctrl-C")
-    assert done.returncode == 130 and "frames finished: 3, in stopped.frames; the same command" in done.stderr, done
-    assert is_made(main(*zoom("stopped.gif", *HELD)), "stopped.gif") and is_same_film("stopped.gif", "whole.gif")
+    assert (
+        done.returncode == 130
+        and "frames finished: 3, in stopped.frames; the same command" in done.stderr
+    ), done
+    assert is_made(main(*zoom("stopped.gif", *HELD)), "stopped.gif") and is_same_film(
+        "stopped.gif", "whole.gif"
+    )
     assert is_made(main(*zoom("plain.gif", *HELD, keys=None)), "plain.gif")
     assert not is_same_film("plain.gif", "whole.gif")
 
@@ -766,23 +1019,35 @@ def test_a_film_with_keys_is_replayed_without_the_key_file(keyed):
     carried = dd.read_settings("film.gif")
     digests = {"image": "in.png", "key 0 mask": "mask.png", "weights": "toy/toy.caffemodel"}
     digests |= {"key 3 guide": "far/guide.png", "key 5 objective 1": "far/guide.png"}
-    digests = {name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for name, path in digests.items()}
+    digests = {
+        name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for name, path in digests.items()
+    }
     assert carried["sha256"] == digests
     assert (carried["to"], carried["hold"], carried["loop"]) == ([20, 40], 0.5, True)
     recorded = json.loads(carried["keys"])
-    assert recorded["3"]["guide"] == "guide.png" and recorded["0"] == {"end": "left", "mask": "mask.png"}
+    assert recorded["3"]["guide"] == "guide.png" and recorded["0"] == {
+        "end": "left",
+        "mask": "mask.png",
+    }
     assert recorded["5"]["objective"] == "L2('left') + 2 * guide('right', 'guide.png')"
-    assert recorded["2"].items() >= {"end": "fire8/concat", "scale": 0.2, "iter_n": 2, "lap": 0}.items()
+    assert (
+        recorded["2"].items()
+        >= {"end": "fire8/concat", "scale": 0.2, "iter_n": 2, "lap": 0}.items()
+    )
     assert recorded["2"]["to"] == [0.8, 0.3] and "look" not in carried["keys"]
     assert str(keyed) not in json.dumps(carried), "pictures are published"
     (keyed / "film.toml").unlink()
     again = "replay", "film.gif", "-o", "again.gif", "--model", "toy"
-    refused(main(*again), r"film\.gif was made from guide\.png, which is not here; put that beside it")
+    refused(
+        main(*again), r"film\.gif was made from guide\.png, which is not here; put that beside it"
+    )
     (keyed / "far" / "guide.png").rename("guide.png")
     assert is_made(main(*again), "again.gif") and is_same_film("again.gif", "film.gif")
     words = shlex.split(main("replay", "film.gif").stdout)
     assert words[:3] == ["deepdream", "zoom", "in.png"] and words[-2:] == ["-o", "film.gif"]
-    assert is_made(main(*words[1:-1], "words.gif"), "words.gif") and is_same_film("words.gif", "film.gif")
+    assert is_made(main(*words[1:-1], "words.gif"), "words.gif") and is_same_film(
+        "words.gif", "film.gif"
+    )
     dd.save_image("guide.png", panned(1, 64, 40)[0])
     done = main(*again, "--restart")
     assert done.stderr.count("guide.png is not the same as what film.gif was made from") == 2, done
@@ -793,10 +1058,15 @@ def test_the_keys_of_a_replay_may_be_replaced(keyed):
     assert is_made(main(*zoom("film.gif", "--frames", 2)), "film.gif")
     Path("other.json").write_text('{"1": {"zoom": 0.3}}')
     done = main("replay", "film.gif", "-o", "other.gif", "--model", "toy", "--keys", "other.json")
-    assert done.returncode == 2 and "guide.png" in done.stderr, "those of the film must be there all the same"
+    assert done.returncode == 2 and "guide.png" in done.stderr, (
+        "those of the film must be there all the same"
+    )
     (keyed / "far" / "guide.png").rename("guide.png")
     done = main("replay", "film.gif", "-o", "other.gif", "--model", "toy", "--keys", "other.json")
-    assert is_made(done, "other.gif") and dd.read_settings("other.gif")["keys"] == '{"1": {"scale": 0.3}}'
+    assert (
+        is_made(done, "other.gif")
+        and dd.read_settings("other.gif")["keys"] == '{"1": {"scale": 0.3}}'
+    )
 
 
 def test_what_a_film_with_keys_is_resumed_with(keyed):
@@ -804,9 +1074,17 @@ def test_what_a_film_with_keys_is_resumed_with(keyed):
     before = files_in("loop.frames")
     says = "the film in loop.frames is a loop of 7 frames, which cannot get other ones; go back to that, choose another"
     refused(main(*zoom("loop.gif", *HELD, "--frames", 8)), f"^deepdream: {says}")
-    refused(main(*zoom("loop.gif", *HELD[:-3], "--frames", 7)), "was begun with --loop True, and now it is False")
-    refused(main(*zoom("loop.gif", *HELD, "--hold", 0.4)), "was begun with --hold 0.5, and now it is 0.4")
-    refused(main(*zoom("loop.gif", *HELD, "--to", 20, 41)), "was begun with --to .*, and now it is ")
+    refused(
+        main(*zoom("loop.gif", *HELD[:-3], "--frames", 7)),
+        "was begun with --loop True, and now it is False",
+    )
+    refused(
+        main(*zoom("loop.gif", *HELD, "--hold", 0.4)),
+        "was begun with --hold 0.5, and now it is 0.4",
+    )
+    refused(
+        main(*zoom("loop.gif", *HELD, "--to", 20, 41)), "was begun with --to .*, and now it is "
+    )
     refused(main(*zoom("loop.gif", *HELD, keys=None)), "was begun with other --keys than now")
     assert files_in("loop.frames") == before
 
@@ -815,44 +1093,81 @@ def test_what_a_film_with_keys_is_resumed_with(keyed):
         keys = other if other.startswith("{") else "other.toml"
         Path("other.toml").write_text(other.replace("FAR", str(keyed / "far")))
         refused(
-            main(*zoom("film.gif", "--frames", 6, "--hold", 0.5, keys=keys)), "was begun with other --keys than now"
+            main(*zoom("film.gif", "--frames", 6, "--hold", 0.5, keys=keys)),
+            "was begun with other --keys than now",
         )
     (keyed / "far").rename("near")
-    same = (keyed / "film.toml").read_text().replace("/far/", "/near/").replace("zoom = 0.2", "scale = 0.20")
+    same = (
+        (keyed / "film.toml")
+        .read_text()
+        .replace("/far/", "/near/")
+        .replace("zoom = 0.2", "scale = 0.20")
+    )
     Path("same.toml").write_text(same)
-    assert is_made(main(*zoom("film.gif", "--frames", 6, "--hold", 0.5, keys="same.toml")), "film.gif"), "longer"
-    assert is_made(main(*zoom("whole.gif", "--frames", 6, "--hold", 0.5, keys="same.toml")), "whole.gif")
+    assert is_made(
+        main(*zoom("film.gif", "--frames", 6, "--hold", 0.5, keys="same.toml")), "film.gif"
+    ), "longer"
+    assert is_made(
+        main(*zoom("whole.gif", "--frames", 6, "--hold", 0.5, keys="same.toml")), "whole.gif"
+    )
     assert Path("film.gif").read_bytes() == Path("whole.gif").read_bytes()
     dd.save_image("near/guide.png", panned(1, 64, 40)[0])
-    refused(main(*zoom("film.gif", "--frames", 6, "--hold", 0.5, keys="same.toml")), "was begun from another file than")
+    refused(
+        main(*zoom("film.gif", "--frames", 6, "--hold", 0.5, keys="same.toml")),
+        "was begun from another file than",
+    )
 
 
 # Journeys downwards
 
 
 def test_a_journey_down_records_its_layers_and_is_replayed(keyed):
-    words = "journey", "--down", "--size", "64x48", "--model", "toy", "--frames-per-layer", 2, "--iterations", 1
+    words = (
+        "journey",
+        "--down",
+        "--size",
+        "64x48",
+        "--model",
+        "toy",
+        "--frames-per-layer",
+        2,
+        "--iterations",
+        1,
+    )
     words = *words, "--octaves", 1, "--hold", 0.4, "--loop"
     assert is_made(main(*words, "-o", "down.gif"), "down.gif")
     carried = dd.read_settings("down.gif")
     up = ",".join(seeing.stations(dd.load_net("toy")))
-    assert carried["layers"] == ",".join(reversed(up.split(","))) == "fire8/concat,conv1" and carried["down"] is True
+    assert (
+        carried["layers"] == ",".join(reversed(up.split(","))) == "fire8/concat,conv1"
+        and carried["down"] is True
+    )
     assert is_made(main("replay", "down.gif", "-o", "again.gif", "--model", "toy"), "again.gif")
     assert is_same_film("again.gif", "down.gif")
-    refused(main(*words, "--frames-per-layer", 3, "-o", "down.gif"), "was begun with --frames-per-layer 2, and now it")
+    refused(
+        main(*words, "--frames-per-layer", 3, "-o", "down.gif"),
+        "was begun with --frames-per-layer 2, and now it",
+    )
     done = main(*words, "--layers", "left,fire8/concat,conv1", "-o", "sorted.gif")
-    assert is_made(done, "sorted.gif") and dd.read_settings("sorted.gif")["layers"] == "fire8/concat,left,conv1"
+    assert (
+        is_made(done, "sorted.gif")
+        and dd.read_settings("sorted.gif")["layers"] == "fire8/concat,left,conv1"
+    )
 
 
 # Previews
 
 
 def previewed(name, frames, size, whole):
-    """(The pictures, the settings) of the preview of a film by this name, whose replay makes this whole film."""
+    """(The pictures, the settings) of the preview of a film by this name, whose replay
+    makes this whole film.
+    """
     path, again = Path(name), Path(f"again{Path(name).suffix}")
     preview = path.with_stem(f"{path.stem}-preview")
     folder = preview.with_suffix(".frames") if path.suffix else preview
-    assert not path.exists() and not path.with_suffix(".frames").exists(), "that name is left to the film"
+    assert not path.exists() and not path.with_suffix(".frames").exists(), (
+        "that name is left to the film"
+    )
     pictures = [dd.load_image(folder / name) for name in sorted(frames_in(folder))]
     assert len(pictures) == frames and {picture.shape for picture in pictures} == {(*size, 3)}
     carried = dd.read_settings(preview)
@@ -860,7 +1175,9 @@ def previewed(name, frames, size, whole):
     assert is_made(main("replay", preview, "-o", again, "--model", "toy"), again)
     if path.suffix:
         assert is_same_film(again, whole)
-        assert dd.read_settings(whole) == {name: value for name, value in carried.items() if name != "preview"}
+        assert dd.read_settings(whole) == {
+            name: value for name, value in carried.items() if name != "preview"
+        }
     else:
         assert files_in(again) == files_in(whole)
     return pictures, carried
@@ -890,7 +1207,18 @@ def test_the_preview_of_a_small_film_begins_as_that(keyed, guided):
 
 
 def test_the_preview_of_a_journey(keyed):
-    few = "--model", "toy", "--frames-per-layer", 6, "--iterations", 1, "--octaves", 1, "--layers", "conv1,left"
+    few = (
+        "--model",
+        "toy",
+        "--frames-per-layer",
+        6,
+        "--iterations",
+        1,
+        "--octaves",
+        1,
+        "--layers",
+        "conv1,left",
+    )
     words = "journey", "--size", "360x36", *few
     assert is_made(main(*words, "-o", "film.gif", "--preview"), "film-preview.gif")
     assert is_made(main(*words, "-o", "whole.gif"), "whole.gif")
@@ -899,14 +1227,32 @@ def test_the_preview_of_a_journey(keyed):
 
 def test_the_preview_of_a_video(keyed):
     write("in.mp4", panned(23, 40, 100), sound=1)
-    words = "video", "in.mp4", "--model", "toy", "--iterations", 1, "--octaves", 2, "--start", 2, "--width", 140
+    words = (
+        "video",
+        "in.mp4",
+        "--model",
+        "toy",
+        "--iterations",
+        1,
+        "--octaves",
+        2,
+        "--start",
+        2,
+        "--width",
+        140,
+    )
     words = *words, "--mask", "mask.png"
     assert is_made(main(*words, "-o", "film.mp4", "--preview"), "film-preview.mp4")
-    assert films.film_about("film-preview.mp4")[0] == 2.5 and tone("film-preview.mp4")[0] == pytest.approx(0.9, abs=0.1)
+    assert films.film_about("film-preview.mp4")[0] == 2.5 and tone("film-preview.mp4")[
+        0
+    ] == pytest.approx(0.9, abs=0.1)
     assert is_made(main(*words, "-o", "whole.mp4"), "whole.mp4")
     _, carried = previewed("film.mp4", 3, (320, 128), "whole.mp4")
     assert (carried["width"], carried["stride"], carried["start"]) == (140, 1, 2)
-    refused(main(*words, "-o", "film.mp4", "--preview", "--start", 99), "--start is 99; .* has 23 frames")
+    refused(
+        main(*words, "-o", "film.mp4", "--preview", "--start", 99),
+        "--start is 99; .* has 23 frames",
+    )
 
 
 def test_a_preview_is_resumed(keyed, interrupt):
@@ -935,8 +1281,13 @@ def test_a_preview_is_not_written_over_what_it_reads(keyed):
 def test_the_preview_of_a_video_is_not_written_over_it(keyed):
     dd.save_film("a-preview.gif", panned(2, 80, 60))
     before = Path("a-preview.gif").read_bytes()
-    done = main("video", "a-preview.gif", "-o", "a.gif", "--preview", "--model", "toy", "--octaves", 1)
-    refused(done, r"a-preview\.gif (is the film to dream over; give the dream|would be read and overwritten; choose) ")
+    done = main(
+        "video", "a-preview.gif", "-o", "a.gif", "--preview", "--model", "toy", "--octaves", 1
+    )
+    refused(
+        done,
+        r"a-preview\.gif (is the film to dream over; give the dream|would be read and overwritten; choose) ",
+    )
     assert Path("a-preview.gif").read_bytes() == before
 
 

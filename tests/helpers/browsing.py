@@ -1,6 +1,8 @@
-"""What a visitor of the studio's page does, for the tests: `deepdream serve` in a process of its own, and Chromium.
+"""What a visitor of the studio's page does, for the tests: `deepdream serve` in a
+process of its own, and Chromium.
 
-Nothing here measures time: each function waits for what a visitor would see, for as long as that takes.
+Nothing here measures time: each function waits for what a visitor would see, for as
+long as that takes.
 """
 
 import re
@@ -11,11 +13,15 @@ from contextlib import contextmanager
 
 import pytest
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="Playwright is not installed: pip install playwright"
+)
 pytest.importorskip("solara", reason="Solara is not installed: pip install solara-server")
 expect = playwright.expect
 
-PATIENCE = 90  # seconds to wait for something that comes at once on a machine with nothing else to do
+PATIENCE = (
+    90  # seconds to wait for something that comes at once on a machine with nothing else to do
+)
 expect.set_options(timeout=PATIENCE * 1000)
 FOR_EVER = 10_000  # iterations, the most that there can be: such a dream ends with Stop
 KNOBS_LINE, PICTURE_LINE = "The command for these knobs", "The command for this picture"
@@ -42,7 +48,9 @@ def serving(*options):
 
 @contextmanager
 def visitors(browser, address):
-    """A function that returns the page of a visitor of their own, with SqueezeNet chosen, and a small picture."""
+    """A function that returns the page of a visitor of their own, with SqueezeNet
+    chosen, and a small picture.
+    """
     contexts = []
 
     def visit(address=address, width=1440, **options):
@@ -106,13 +114,17 @@ def shows(page, what):
 
 
 def start(page):
-    """Press Dream, and wait until the dream has begun, or queues: it has to be a long one."""
+    """Press Dream, and wait until the dream has begun, or queues: it has to be a long
+    one.
+    """
     button(page, "Dream").click()
     expect(button(page, "Dream")).to_be_disabled()
 
 
 def dream(page, press=None):
-    """Press Dream, or do what `press` does, and wait for the end of the dream; returns its name."""
+    """Press Dream, or do what `press` does, and wait for the end of the dream; returns
+    its name.
+    """
     link = page.locator("a.dd-download")
     before = link.get_attribute("download") or ""
     if press:

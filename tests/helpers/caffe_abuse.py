@@ -1,8 +1,10 @@
-"""Files and calls that made Caffe abort, or might, all in one process: python caffe_abuse.py FOLDER caffe|deepdream
+"""Files and calls that made Caffe abort, or might, all in one process: python
+caffe_abuse.py FOLDER caffe|deepdream
 
-It prints a line before each case and one after it, so that whoever started it sees which one hangs or ended the
-process; then a line of JSON: what became of the cases, what was wrong, and whether it still dreams the same dream.
-A case can be repeated alone, with `--only prototxt_17`: the random numbers of each depend on its number.
+It prints a line before each case and one after it, so that whoever started it sees
+which one hangs or ended the process; then a line of JSON: what became of the cases,
+what was wrong, and whether it still dreams the same dream. A case can be repeated
+alone, with `--only prototxt_17`: the random numbers of each depend on its number.
 """
 
 import argparse
@@ -34,8 +36,8 @@ from deepdream.nets import zoo
 LIMIT = 3 << 30  # bytes of address space, so that a huge network does not eat the machine
 HUGE = 2**31 - 1
 
-# Each type of layer: the shapes that it reads ("!": ones, for labels and the like; else random numbers), how many blobs
-# it writes, and its parameters.
+# Each type of layer: the shapes that it reads ("!": ones, for labels and the like; else
+# random numbers), how many blobs it writes, and its parameters.
 LAYERS = """
 AbsVal 2x3x4x5 -> 1
 Accuracy 4x5 4! -> 1 accuracy_param { top_k: 2 }
@@ -170,7 +172,10 @@ def single_layers(folder):
         (files / "list.txt").write_text("nothing.h5\n")
         matrix = caffe.io.array_to_blobproto(np.eye(3)[None, None])
         (files / "matrix.binaryproto").write_bytes(matrix.SerializeToString())
-    return [one_layer(line).replace("FILES", str(files)) for line in re.split(r"\n(?=\w)", LAYERS.strip())]
+    return [
+        one_layer(line).replace("FILES", str(files))
+        for line in re.split(r"\n(?=\w)", LAYERS.strip())
+    ]
 
 
 def one_layer(line):
@@ -182,7 +187,9 @@ def one_layer(line):
         values = 'type: "constant" value: 1' if "!" in shape else 'type: "gaussian" std: 1'
         text += f'layer {{ name: "in{i}" type: "DummyData" top: "in{i}"\n'
         text += f"        dummy_data_param {{ shape {{ {dims} }} data_filler {{ {values} }} }} }}\n"
-    if shapes and "!" not in shapes[0]:  # something that learns, so that backward passes go through the layer
+    if (
+        shapes and "!" not in shapes[0]
+    ):  # something that learns, so that backward passes go through the layer
         text += 'layer { name: "learns" type: "Scale" bottom: "in0" top: "in0" scale_param { axis: 0 } }\n'
     reads = " ".join(f'bottom: "in{i}"' for i in range(len(shapes)))
     writes = " ".join(f'top: "out{i}" loss_weight: 1' for i in range(int(tops)))
@@ -192,9 +199,34 @@ def one_layer(line):
 class Mutator:
     """Damages files; the same number, the same damage."""
 
-    numbers = "0 1 2 3 5 7 300 0 1 2 3 -1 2147483647 4294967295 -2147483648 1e30 0.5 nan inf".split()  # noqa: SIM905
+    numbers = [
+        "0",
+        "1",
+        "2",
+        "3",
+        "5",
+        "7",
+        "300",
+        "0",
+        "1",
+        "2",
+        "3",
+        "-1",
+        "2147483647",
+        "4294967295",
+        "-2147483648",
+        "1e30",
+        "0.5",
+        "nan",
+        "inf",
+    ]
     names = "", "data", "conv", "label", "gaussian", "nothing", "x" * 1000
-    kept = "file_name", "output_directory", "save_file", "source"  # Caffe would write and delete other files
+    kept = (
+        "file_name",
+        "output_directory",
+        "save_file",
+        "source",
+    )  # Caffe would write and delete other files
 
     def __init__(self, number):
         self.random = np.random.RandomState(number)
@@ -259,7 +291,9 @@ class Mutator:
             self.field(self.pick(value) if hasattr(value, "append") else value)
             return
         fields = [
-            field for field in message.DESCRIPTOR.fields if not field.message_type and field.name not in self.kept
+            field
+            for field in message.DESCRIPTOR.fields
+            if not field.message_type and field.name not in self.kept
         ]
         present = [field for field, _ in message.ListFields() if field in fields]
         if present and self.random.rand() < 0.6:
@@ -357,27 +391,45 @@ def known(folder):
     (folder / "train.prototxt").write_text(TRAIN)
     layer = {re.findall(r'type: "(\w+)"', text)[-1]: text for text in single_layers(folder)}
     labels = layer["SoftmaxWithLoss"].replace("value: 1", "value: 99")
-    weights_inside = TOY.replace("num_output: 5 }", "num_output: 5 } blobs { shape { dim: 2 } data: 1 data: 2 }")
+    weights_inside = TOY.replace(
+        "num_output: 5 }", "num_output: 5 } blobs { shape { dim: 2 } data: 1 data: 2 }"
+    )
     huge = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 40000 dim: 40000 } } }'
     return [
         ("unknown type", "Unknown layer type: Quux", lambda: net(TOY.replace("ReLU", "Quux"))),
         ("Python layer", "Unknown layer type: Python", lambda: net(TOY.replace("ReLU", "Python"))),
-        ("300x300 to a classifier", "Input size incompatible with inner product", lambda: data((1, 3, 300, 300))),
+        (
+            "300x300 to a classifier",
+            "Input size incompatible with inner product",
+            lambda: data((1, 3, 300, 300)),
+        ),
         ("negative reshape", "Check failed", lambda: data((1, 3, -24, 32))),
         ("half a reshape", "Check failed", lambda: data((1000, -1))),
         ("too many axes", "Check failed", lambda: data((1,) * 33)),
         ("no axes", "", lambda: data(())),
-        ("more than INT_MAX numbers", "blob size exceeds INT_MAX", lambda: data((1 << 20, 3, 1 << 10, 32))),
+        (
+            "more than INT_MAX numbers",
+            "blob size exceeds INT_MAX",
+            lambda: data((1 << 20, 3, 1 << 10, 32)),
+        ),
         ("an empty picture", "empty", lambda: data((1, 3, 0, 32))),
         (
             "backward after a reshape",
             "run forward before backward",
             lambda: turn(one := net(FORCE + TOY), one.blobs["data"]),
         ),
-        ("reshaped weights", "weights were reshaped", lambda: turn(one := net(FORCE + TOY), one.params["left"][0])),
+        (
+            "reshaped weights",
+            "weights were reshaped",
+            lambda: turn(one := net(FORCE + TOY), one.params["left"][0]),
+        ),
         ("a label that is not there", "label", lambda: net(labels, caffe.TRAIN).forward()),
         ("a prototxt with wrong weights in it", "weight", lambda: net(weights_inside)),
-        ("no stride", "zero", lambda: net(TOY.replace("stride: 2 pad", "stride_h: 0 stride_w: 1 pad"))),
+        (
+            "no stride",
+            "zero",
+            lambda: net(TOY.replace("stride: 2 pad", "stride_h: 0 stride_w: 1 pad")),
+        ),
         ("no groups", "group", lambda: net(TOY.replace("num_output: 4", "num_output: 4 group: 0"))),
         ("too large for the memory", "", lambda: net(huge).forward()),
         ("too large for the memory, then not", "", lambda: shrink(net())),
@@ -397,12 +449,24 @@ def known(folder):
         ("prototxt as weights", "", lambda: net(weights=str(toy))),
         ("an unfinished prototxt", "Failed to parse|Expected", lambda: net(TOY[:-20])),
         ("an unknown field", "kernel_sice", lambda: net(TOY.replace("kernel_size", "kernel_sice"))),
-        ("an unknown bottom", "Unknown bottom blob", lambda: net(TOY.replace('bottom: "pool1"', 'bottom: "pool9"'))),
+        (
+            "an unknown bottom",
+            "Unknown bottom blob",
+            lambda: net(TOY.replace('bottom: "pool1"', 'bottom: "pool9"')),
+        ),
         ("the same top twice", "", lambda: net(TOY.replace('top: "left"', 'top: "right"'))),
-        ("weights of another shape", "shape", lambda: net(TOY.replace("output: 4", "output: 5"), weights=weights)),
+        (
+            "weights of another shape",
+            "shape",
+            lambda: net(TOY.replace("output: 4", "output: 5"), weights=weights),
+        ),
         ("saved into a folder", "", lambda: net().save(str(folder))),
         ("saved nowhere", "", lambda: net().save(str(folder / "no/where"))),
-        ("shared with another shape", "", lambda: net(TOY.replace("output: 4", "output: 5")).share_with(net())),
+        (
+            "shared with another shape",
+            "",
+            lambda: net(TOY.replace("output: 4", "output: 5")).share_with(net()),
+        ),
         ("a layer out of range", "", lambda: net()._forward(0, 99)),
         ("a layer below 0", "", lambda: net()._forward(-5, 3)),
         ("backward out of range", "", lambda: net()._backward(99, 0)),
@@ -412,9 +476,17 @@ def known(folder):
         ("a solver whose net is missing", "", lambda: solver('net: "none.prototxt"')),
         ("a solver of no known policy", "", lambda: solver(good.replace("fixed", "quux")).step(1)),
         ("a snapshot nowhere", "", lambda: solver(good).snapshot()),
-        ("a solver resumed from nothing", "", lambda: solver(good).restore(str(folder / "none.solverstate"))),
+        (
+            "a solver resumed from nothing",
+            "",
+            lambda: solver(good).restore(str(folder / "none.solverstate")),
+        ),
         ("a solver resumed from nonsense", "", lambda: solver(good).restore(weights)),
-        ("a solver resumed from HDF5", "", lambda: solver(good).restore(str(folder / "none.solverstate.h5"))),
+        (
+            "a solver resumed from HDF5",
+            "",
+            lambda: solver(good).restore(str(folder / "none.solverstate.h5")),
+        ),
     ]
 
 
@@ -434,7 +506,9 @@ def run_on_gpu(net):
 
 
 def shrink(net):
-    """Out of memory, then at its own size again, which must work; raises what the first raised."""
+    """Out of memory, then at its own size again, which must work; raises what the first
+    raised.
+    """
     try:
         net.blobs["data"].reshape(700, 3, 1000, 1000)
         net.blobs["data"].data[...] = 0
@@ -453,7 +527,9 @@ def must_raise(says, call):
 
 
 def live(prototxt, phase, weights=None):
-    """A net's life: made, run forward and backward, and again with another batch, of numbers that are none."""
+    """A net's life: made, run forward and backward, and again with another batch, of
+    numbers that are none.
+    """
     net = caffe.Net(str(prototxt), phase)
     if weights:
         net.copy_from(str(weights))
@@ -489,7 +565,12 @@ def caffe_cases(folder, numbers):
     whole = (model / "toy.caffemodel").read_bytes()
     for n in numbers[::2]:
         (folder / f"weights_{n}.caffemodel").write_bytes(Mutator(n).weights(whole))
-        yield f"weights_{n}", partial(live, model / "deploy.prototxt", caffe.TEST, folder / f"weights_{n}.caffemodel")
+        yield (
+            f"weights_{n}",
+            partial(
+                live, model / "deploy.prototxt", caffe.TEST, folder / f"weights_{n}.caffemodel"
+            ),
+        )
 
 
 def dream_cases(folder, numbers):
@@ -560,8 +641,20 @@ def main():
         if name == "warm":  # all code that is needed was loaded
             before = resident()
             outcomes.clear()
-    same = all(np.array_equal(dream(again), expected) for again in (net, dd.load_net("squeezenet_v1.1")))
-    print(json.dumps({"outcomes": outcomes, "wrong": wrong, "same": same, "before": before, "after": resident()}))
+    same = all(
+        np.array_equal(dream(again), expected) for again in (net, dd.load_net("squeezenet_v1.1"))
+    )
+    print(
+        json.dumps(
+            {
+                "outcomes": outcomes,
+                "wrong": wrong,
+                "same": same,
+                "before": before,
+                "after": resident(),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Tasks for a crew's processes, in a module that is quickly imported. Each reports its process, and then misbehaves."""
+"""Tasks for a crew's processes, in a module that is quickly imported. Each reports its
+process, and then misbehaves.
+"""
 
 import os
 import resource
@@ -29,12 +31,18 @@ def go_on(report):
 
 
 def die(report, how, is_told=False):
-    """End as a crash, or the system, would end it; is_told: only once the task is to stop."""
+    """End as a crash, or the system, would end it; is_told: only once the task is to
+    stop.
+    """
     report(pid=os.getpid())
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while is_told and not report():
         time.sleep(0.01)
-    {"kill": lambda: os.kill(os.getpid(), signal.SIGKILL), "abort": os.abort, "exit": lambda: os._exit(3)}[how]()
+    {
+        "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        "abort": os.abort,
+        "exit": lambda: os._exit(3),
+    }[how]()
 
 
 def fail(report, error):
@@ -48,7 +56,9 @@ def fail_strangely(report):
 
 
 def eat(report, megabytes):
-    """The bytes of memory that this process has, with so many megabytes more than before."""
+    """The bytes of memory that this process has, with so many megabytes more than
+    before.
+    """
     full = np.ones(megabytes << 17)
     report(pid=os.getpid())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 * bool(full.all())

@@ -20,12 +20,18 @@ def panned(n, width=96, height=64):
 def write(path, pictures, times=None, codec="mpeg4", sound=0.0, rate=25, hertz=44100, silent=0.0):
     """A film of these pictures, at these times in seconds.
 
-    sound: for so many seconds there is a tone of 440 Hz. silent: after so many seconds of silence.
+    sound: for so many seconds there is a tone of 440 Hz. silent: after so many seconds
+    of silence.
     """
     height, width = pictures[0].shape[:2]
     with av.open(str(path), "w") as out:
         stream = out.add_stream(codec, rate=rate, options={"qscale": "1"})
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = width, height, "yuv420p", 4_000_000
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = (
+            width,
+            height,
+            "yuv420p",
+            4_000_000,
+        )
         if times:
             stream.codec_context.time_base = Fraction(1, 1000)
         if sound:

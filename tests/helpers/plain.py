@@ -1,4 +1,6 @@
-"""The oracle: 2015's algorithms written out, on a network as pycaffe loads it by itself; a camera of known motion."""
+"""The oracle: 2015's algorithms written out, on a network as pycaffe loads it by
+itself; a camera of known motion.
+"""
 
 import tempfile
 from itertools import pairwise
@@ -32,8 +34,19 @@ def plain_gradient(net, end, objective=objective_L2):
     return net.blobs["data"].diff[0]
 
 
-def plain_dream(net, mean, img, end, objective=objective_L2, clip=True, iter_n=10, octave_n=4, octave_scale=1.4,
-                jitter=32, step_size=1.5):  # fmt: skip
+def plain_dream(
+    net,
+    mean,
+    img,
+    end,
+    objective=objective_L2,
+    clip=True,
+    iter_n=10,
+    octave_n=4,
+    octave_scale=1.4,
+    jitter=32,
+    step_size=1.5,
+):
     bases = [np.float32(np.rollaxis(img, 2)[::-1]) - mean]
     for _ in range(octave_n - 1):
         bases.append(nd.zoom(bases[-1], (1, 1.0 / octave_scale, 1.0 / octave_scale), order=1))
@@ -41,7 +54,9 @@ def plain_dream(net, mean, img, end, objective=objective_L2, clip=True, iter_n=1
     for octave, base in enumerate(bases[::-1]):
         h, w = base.shape[-2:]
         if octave > 0:
-            detail = nd.zoom(detail, (1, 1.0 * h / detail.shape[1], 1.0 * w / detail.shape[2]), order=1)
+            detail = nd.zoom(
+                detail, (1, 1.0 * h / detail.shape[1], 1.0 * w / detail.shape[2]), order=1
+            )
         src.reshape(1, 3, h, w)
         src.data[0] = base + detail
         for _ in range(iter_n):
@@ -60,7 +75,9 @@ KERNEL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256
 
 
 def reach(n):
-    """How far TensorFlow's 'SAME' puts the kernel's first tap before the first of n places."""
+    """How far TensorFlow's 'SAME' puts the kernel's first tap before the first of n
+    places.
+    """
     return 1 if n % 2 == 0 else 2
 
 
@@ -83,11 +100,15 @@ def plain_double(half, h, w):
 
 
 def plain_lapnorm(g, splits=4):
-    """The gradient (channels, h, w) as in Mordvintsev's second notebook, TensorFlow's, of 2016."""
+    """The gradient (channels, h, w) as in Mordvintsev's second notebook, TensorFlow's,
+    of 2016.
+    """
     levels, low = [], np.float64(g)
     for _ in range(splits):
         half = np.stack([plain_halve(channel) for channel in low])
-        levels.insert(0, low - np.stack([plain_double(channel, *low.shape[1:]) for channel in half]))
+        levels.insert(
+            0, low - np.stack([plain_double(channel, *low.shape[1:]) for channel in half])
+        )
         low = half
     levels.insert(0, low)
     levels = [level / max(np.sqrt((level**2).mean()), 1e-10) for level in levels]
@@ -106,7 +127,10 @@ def plain_draw(net, mean, i, layer="loss3/classifier", seed=0):
         dst.diff[0, i] = 1
 
     x = np.float32(rng.normal(200, 8, (3, 224, 224))) - mean
-    for steps, enlarge, sigmas, sizes in ((190, 1, (2.5, 0.78), (11, 11)), (450, 1.2, (0.936, 0.4), (6, 3))):
+    for steps, enlarge, sigmas, sizes in (
+        (190, 1, (2.5, 0.78), (11, 11)),
+        (450, 1.2, (0.936, 0.4), (6, 3)),
+    ):
         x = nd.zoom(x, (1, enlarge, enlarge), order=1)
         for step in range(steps):
             oy, ox = rng.randint(0, x.shape[1] - 224 + 1, 2)
@@ -142,11 +166,15 @@ def plain_zoom(net, mean, frame, end, frames, s=0.05, **params):
 
 
 class Camera:
-    """Looks at a photograph through a window that moves: shot i is `window(i)`, (left, top, pixels to a pixel)."""
+    """Looks at a photograph through a window that moves: shot i is `window(i)`, (left,
+    top, pixels to a pixel).
+    """
 
     def __init__(self, name, window, size=(120, 200)):
         photo = load_image(Path(__file__).parents[2] / "images" / name, 640)
-        self.photo = cv2.GaussianBlur(photo, (0, 0), 1.2)  # or what is finer than a pixel would flicker by itself
+        self.photo = cv2.GaussianBlur(
+            photo, (0, 0), 1.2
+        )  # or what is finer than a pixel would flicker by itself
         self.window, (self.height, self.width) = window, size
 
     def shot(self, i):
@@ -164,7 +192,9 @@ class Camera:
         return cv2.remap(image, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), inside
 
     def flicker(self, frames, first=0):
-        """How much of a frame's dream is another in the next frame: mean |difference| along the true motion."""
+        """How much of a frame's dream is another in the next frame: mean |difference|
+        along the true motion.
+        """
         changes = []
         for i, (here, there) in enumerate(pairwise(frames), first):
             moved, inside = self.moved(here, i)

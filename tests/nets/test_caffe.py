@@ -1,4 +1,6 @@
-"""The `caffe` package as people used it in 2015, its threads, and what would once have aborted the process."""
+"""The `caffe` package as people used it in 2015, its threads, and what would once have
+aborted the process.
+"""
 
 import gc
 import json
@@ -30,7 +32,9 @@ def files(net):
 def toy_net(folder, text=TOY, phase=caffe.TEST, **options):
     """A toy with random weights, ready to run."""
     model = write_model(folder, text)
-    return caffe.Net(str(model / "deploy.prototxt"), phase, weights=str(model / "toy.caffemodel"), **options)
+    return caffe.Net(
+        str(model / "deploy.prototxt"), phase, weights=str(model / "toy.caffemodel"), **options
+    )
 
 
 def noise(*shape, seed=0):
@@ -39,12 +43,15 @@ def noise(*shape, seed=0):
 
 # Caffe's own tests
 
-# Layers written in Python need a Python inside C++. They skip themselves, since layer_type_list lacks "Python".
+# Layers written in Python need a Python inside C++. They skip themselves, since
+# layer_type_list lacks "Python".
 SKIPPED = {"test_python_layer", "test_python_layer_with_param_str"}
 
 
 def test_caffes_own_python_tests_pass(build, tmp_path):
-    """In a folder with nothing but the tests, so that the installed package is what they import."""
+    """In a folder with nothing but the tests, so that the installed package is what
+    they import.
+    """
     source = build.fetch("brocolli-caffe", tmp_path)
     folder = tmp_path / "tests"
     folder.mkdir()
@@ -55,7 +62,18 @@ def test_caffes_own_python_tests_pass(build, tmp_path):
         "from unittest import TestCase\n"
         "TestCase.assertEquals, TestCase.assertRaisesRegexp = TestCase.assertEqual, TestCase.assertRaisesRegex\n"
     )
-    command = [sys.executable, "-m", "pytest", "-rs", "-q", "-p", "no:cacheprovider", "--rootdir", folder, folder]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-rs",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        folder,
+        folder,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stdout
     assert re.search(r"\b42 passed, \d+ skipped", done.stdout), done.stdout
@@ -77,7 +95,11 @@ def test_classification_as_in_caffes_notebook(net):
     side = net.blobs["data"].width
     net.blobs["data"].reshape(2, 3, side, side)
     image = caffe.io.load_image(PHOTO)
-    assert image.dtype == np.float32 and image.shape[2] == 3 and 0 <= image.min() < 0.2 < 0.9 < image.max() <= 1
+    assert (
+        image.dtype == np.float32
+        and image.shape[2] == 3
+        and 0 <= image.min() < 0.2 < 0.9 < image.max() <= 1
+    )
     net.blobs["data"].data[...] = transformer.preprocess("data", image)
     prob = net.forward()["prob"].reshape(2, 1000)
     assert np.array_equal(*prob) and prob[0].sum() == pytest.approx(1, abs=1e-4)
@@ -86,7 +108,11 @@ def test_classification_as_in_caffes_notebook(net):
     first, bias = next(iter(net.params.values()))
     assert first.data.shape == (64, 3, *first.data.shape[2:]) and bias.data.shape == (64,)
     features = next(iter(net.blobs.items()))[1].data[0]
-    assert np.allclose(transformer.deprocess("data", features), caffe.io.resize_image(image, (side, side)), atol=1e-4)
+    assert np.allclose(
+        transformer.deprocess("data", features),
+        caffe.io.resize_image(image, (side, side)),
+        atol=1e-4,
+    )
 
 
 def test_classifier_averages_ten_crops(squeezenet):
@@ -102,7 +128,9 @@ def test_classifier_averages_ten_crops(squeezenet):
     corners = [(0, 0), (0, 29), (29, 0), (29, 29), (14, 14)]
     crops = [resized[y : y + 227, x : x + 227] for y, x in corners]
     crops += [crop[:, ::-1] for crop in crops]
-    batch = np.stack([255 * crop[..., ::-1].transpose(2, 0, 1) - mean[:, None, None] for crop in crops])
+    batch = np.stack(
+        [255 * crop[..., ::-1].transpose(2, 0, 1) - mean[:, None, None] for crop in crops]
+    )
     by_hand = net.forward_all(data=batch)["prob"].reshape(10, 1000).mean(0)
     assert np.allclose(ten, by_hand, atol=1e-5)
 
@@ -116,7 +144,9 @@ def test_forward_all_runs_in_batches_and_discards_the_padding(tmp_path):
     for i in range(10):
         net.blobs["data"].data[...] = x[i]
         assert np.allclose(net.forward()["prob"][0], out["prob"][i], atol=1e-6)
-    outs, diffs = net.forward_backward_all(blobs=["both"], diffs=["both"], data=x[:8], prob=np.ones((8, 5)))
+    outs, diffs = net.forward_backward_all(
+        blobs=["both"], diffs=["both"], data=x[:8], prob=np.ones((8, 5))
+    )
     assert np.allclose(outs["prob"], out["prob"][:8], atol=1e-6) and diffs["both"].shape[0] == 8
 
 
@@ -126,7 +156,9 @@ def test_images_and_datums():
     picture = np.arange(24, dtype=np.uint8).reshape(3, 2, 4)
     for array in (picture, picture / 7):
         datum = caffe.io.array_to_datum(array, label=3)
-        again = caffe.io.datum_to_array(caffe.proto.caffe_pb2.Datum.FromString(datum.SerializeToString()))
+        again = caffe.io.datum_to_array(
+            caffe.proto.caffe_pb2.Datum.FromString(datum.SerializeToString())
+        )
         assert np.allclose(again, array) and datum.label == 3
         again += 1  # can be written to
     blob = caffe.io.array_to_blobproto(picture, diff=-1.0 * picture)
@@ -135,7 +167,9 @@ def test_images_and_datums():
     assert np.array_equal(caffe.io.blobprotovector_str_to_arraylist(vector)[1], picture + 1)
     many = caffe.io.resize_image(np.random.RandomState(0).rand(8, 10, 5), (4, 5))
     assert many.shape == (4, 5, 5) and many.dtype == np.float32
-    assert np.array_equal(caffe.io.resize_image(np.full((8, 8, 3), 0.5), (4, 4)), np.full((4, 4, 3), 0.5))
+    assert np.array_equal(
+        caffe.io.resize_image(np.full((8, 8, 3), 0.5), (4, 4)), np.full((4, 4, 3), 0.5)
+    )
 
 
 def test_weights_are_saved_loaded_and_shared(tmp_path):
@@ -157,24 +191,41 @@ def test_weights_are_saved_loaded_and_shared(tmp_path):
     from_h5 = caffe.Net(prototxt, caffe.TEST)
     from_h5.load_hdf5(str(tmp_path / "saved.h5"))
     assert same(from_h5, net)
-    assert same(caffe.Net(network_file=prototxt, phase=caffe.TEST, weights=tmp_path / "saved.caffemodel"), net)
+    assert same(
+        caffe.Net(network_file=prototxt, phase=caffe.TEST, weights=tmp_path / "saved.caffemodel"),
+        net,
+    )
     sharing = caffe.Net(prototxt, caffe.TEST)
     sharing.share_with(net)
     net.params["left"][0].data[...] = 7
-    assert (sharing.params["left"][0].data == 7).all() and not (empty.params["left"][0].data == 7).any()
+    assert (sharing.params["left"][0].data == 7).all() and not (
+        empty.params["left"][0].data == 7
+    ).any()
 
 
 def test_what_a_net_is_made_of(tmp_path):
     net = toy_net(tmp_path)
     names = "data conv1 relu1 pool1 pool1_pool1_0_split left right both fc prob"
     assert list(net.layer_dict) == list(net._layer_names) == names.split()
-    assert [layer.type for layer in net.layers][:5] == ["Input", "Convolution", "ReLU", "Pooling", "Split"]
+    assert [layer.type for layer in net.layers][:5] == [
+        "Input",
+        "Convolution",
+        "ReLU",
+        "Pooling",
+        "Split",
+    ]
     assert net.inputs == ["data"] and net.outputs == ["prob"]
     assert net.bottom_names["both"] == ["left", "right"] and net.top_names["both"] == ["both"]
     assert [list(blob.shape) for blob in net.layer_dict["conv1"].blobs] == [[8, 3, 5, 5], [8]]
     assert net.layers[0].blobs[:] == [] and len(net.layers[1].blobs) == 2
     blob = net.blobs["data"]
-    assert (blob.num, blob.channels, blob.height, blob.width, blob.count) == (1, 3, 24, 32, 3 * 24 * 32)
+    assert (blob.num, blob.channels, blob.height, blob.width, blob.count) == (
+        1,
+        3,
+        24,
+        32,
+        3 * 24 * 32,
+    )
     assert (net.params["conv1"][1].num, net.params["conv1"][1].channels) == (8, 1)
     with pytest.raises(RuntimeError):
         net._top_ids(99)
@@ -203,9 +254,13 @@ layer { name: "hits" type: "Accuracy" bottom: "fc2" bottom: "label" top: "hits" 
 
 
 def solver(folder, kind=caffe.SGDSolver):
-    """A solver that learns which points lie above a parabola, and its data, which it reads from our memory."""
+    """A solver that learns which points lie above a parabola, and its data, which it
+    reads from our memory.
+    """
     (folder / "train.prototxt").write_text(LEARNING)
-    momentum = 0 if kind in (caffe.AdaGradSolver, caffe.RMSPropSolver) else 0.9  # these two refuse one
+    momentum = (
+        0 if kind in (caffe.AdaGradSolver, caffe.RMSPropSolver) else 0.9
+    )  # these two refuse one
     (folder / "solver.prototxt").write_text(SOLVER.format(folder=folder, momentum=momentum))
     solver = kind(str(folder / "solver.prototxt"))
     x = np.random.RandomState(0).uniform(-1, 1, (64, 2, 1, 1)).astype(np.float32)
@@ -255,10 +310,16 @@ def test_callbacks_of_a_solver_see_every_iteration_and_their_errors_arrive(tmp_p
 
 def test_netspec_writes_a_net(tmp_path):
     spec = caffe.NetSpec()
-    spec.data, spec.label = caffe.layers.DummyData(shape=[{"dim": [8, 1, 12, 12]}, {"dim": [8]}], ntop=2)
+    spec.data, spec.label = caffe.layers.DummyData(
+        shape=[{"dim": [8, 1, 12, 12]}, {"dim": [8]}], ntop=2
+    )
     filler = {"type": "xavier"}
-    spec.conv = caffe.layers.Convolution(spec.data, kernel_size=5, num_output=4, weight_filler=filler)
-    spec.pool = caffe.layers.Pooling(spec.conv, kernel_size=2, stride=2, pool=caffe.params.Pooling.MAX)
+    spec.conv = caffe.layers.Convolution(
+        spec.data, kernel_size=5, num_output=4, weight_filler=filler
+    )
+    spec.pool = caffe.layers.Pooling(
+        spec.conv, kernel_size=2, stride=2, pool=caffe.params.Pooling.MAX
+    )
     spec.relu = caffe.layers.ReLU(spec.pool, in_place=True)
     spec.score = caffe.layers.InnerProduct(spec.relu, num_output=10, weight_filler=filler)
     spec.loss = caffe.layers.SoftmaxWithLoss(spec.score, spec.label)
@@ -298,7 +359,9 @@ def test_nets_outlive_their_solver(tmp_path):
 
 
 def test_reshaping(tmp_path):
-    """A smaller blob keeps its memory; the whole net follows at the next pass, or with reshape()."""
+    """A smaller blob keeps its memory; the whole net follows at the next pass, or with
+    reshape().
+    """
     net = toy_net(tmp_path)
     blob = net.blobs["data"]
     old = blob.data
@@ -333,7 +396,9 @@ def test_memory_stays_flat_over_a_hundred_nets(tmp_path):
             caffe.Net(str(tmp_path / "wrong.prototxt"), caffe.TEST)
 
     write_model(tmp_path)
-    (tmp_path / "wrong.prototxt").write_text(TOY.replace("Softmax", "Softmux"))  # fails late, with all memory taken
+    (tmp_path / "wrong.prototxt").write_text(
+        TOY.replace("Softmax", "Softmux")
+    )  # fails late, with all memory taken
     for _ in range(10):
         live()
     before = psutil.Process().memory_info().rss
@@ -358,7 +423,9 @@ def test_other_threads_go_on_during_a_pass(squeezenet):
 
     thread = threading.Thread(target=count)
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1000)  # Python itself takes the GIL from no thread, so only the pass can let go of it
+    sys.setswitchinterval(
+        1000
+    )  # Python itself takes the GIL from no thread, so only the pass can let go of it
     try:
         thread.start()
         during = passes = 0
@@ -447,7 +514,9 @@ def test_nets_in_threads_and_any_number_of_blas_threads_give_the_same_bits(squee
 
 
 def abuse(folder, what, *options):
-    """What caffe_abuse.py found; it must not end before its last case, nor be silent for 20 seconds."""
+    """What caffe_abuse.py found; it must not end before its last case, nor be silent
+    for 20 seconds.
+    """
     command = [
         sys.executable,
         Path(__file__).parents[1] / "helpers" / "caffe_abuse.py",
@@ -458,7 +527,9 @@ def abuse(folder, what, *options):
     lines = queue.Queue()
     with (folder / "errors").open("w+") as errors:
         env = os.environ | {"GLOG_minloglevel": "2"}
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env
+        )
         reader = threading.Thread(target=lambda: [*map(lines.put, process.stdout), lines.put(None)])
         reader.start()
         case = line = "the start\n"

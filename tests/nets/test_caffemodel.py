@@ -111,11 +111,17 @@ def test_receptive_fields_are_as_large_as_the_gradient_reaches(googlenet):
 
 
 def write_old_format(path, weights):
-    """Write a V1 caffemodel as the official ones are, with Caffe's protobuf: enum types, old shapes, training heads."""
+    """Write a V1 caffemodel as the official ones are, with Caffe's protobuf: enum
+    types, old shapes, training heads.
+    """
     net = caffe_pb2.NetParameter(name="old")
     heads = {"loss1/classifier": [np.ones((5, 8), np.float32), np.ones(5, np.float32)]}
-    for name, blobs in (weights | heads | {"loss2/conv": [np.ones((4, 4, 1, 1), np.float32)]}).items():
-        kind = caffe_pb2.V1LayerParameter.LayerType.Value("CONVOLUTION" if blobs[0].ndim == 4 else "INNER_PRODUCT")
+    for name, blobs in (
+        weights | heads | {"loss2/conv": [np.ones((4, 4, 1, 1), np.float32)]}
+    ).items():
+        kind = caffe_pb2.V1LayerParameter.LayerType.Value(
+            "CONVOLUTION" if blobs[0].ndim == 4 else "INNER_PRODUCT"
+        )
         layer = net.layers.add(name=name, type=kind)
         for blob in blobs:
             n, c, h, w = (1,) * (4 - blob.ndim) + blob.shape
@@ -150,24 +156,38 @@ def test_a_v1_prototxt_with_an_input_header_can_be_dreamt_with(tmp_path):
 
 def test_blobs_have_caffes_order(squeezenet):
     stock = caffe.Net(str(squeezenet.model.file(".prototxt")), caffe.TEST)
-    ours, theirs = ([name for name in net.blobs if "_split_" not in name] for net in (squeezenet, stock))
+    ours, theirs = (
+        [name for name in net.blobs if "_split_" not in name] for net in (squeezenet, stock)
+    )
     assert ours == theirs
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (("kernel_size: 5", "x " + "{ x " * 5000), "cannot read .* as a Caffe prototxt: it is nested too deeply"),
-        (('type: "ReLU"', 'type: "ReLU" relu_param { negative_slope: nan }'), "negative_slope of layer 'relu1' is nan"),
+        (
+            ("kernel_size: 5", "x " + "{ x " * 5000),
+            "cannot read .* as a Caffe prototxt: it is nested too deeply",
+        ),
+        (
+            ('type: "ReLU"', 'type: "ReLU" relu_param { negative_slope: nan }'),
+            "negative_slope of layer 'relu1' is nan",
+        ),
         (("kernel_size: 5", "kernel_size: oops"), "cannot read .* as a Caffe prototxt: .*oops"),
-        (("kernel_size: 5", "kernel_sice: 5"), "num_output, kernel_size and stride must be above 0"),
+        (
+            ("kernel_size: 5", "kernel_sice: 5"),
+            "num_output, kernel_size and stride must be above 0",
+        ),
         (('type: "ReLU"', 'type: "RelU"'), "did you mean 'ReLU'"),
         (('type: "ReLU"', 'type: "Quux"'), "unknown layer type .* 'Quux'; allowed: "),
         (('bottom: "pool1" top: "left"', 'bottom: "pool2" top: "left"'), "did you mean 'pool1'"),
         (('name: "both"', 'name: "left"'), "two layers are called 'left'"),
         (("num_output: 4", "num_output: 4 group: 3"), "do not split into 3 groups"),
         (("kernel_size: 3 pad: 1", "kernel_size: 3 pad: 0"), "differ in more than axis 1"),
-        (("kernel_size: 3 stride: 2", "kernel_size: 99 stride: 2"), "nothing is left of the picture at layer 'pool1'"),
+        (
+            ("kernel_size: 3 stride: 2", "kernel_size: 99 stride: 2"),
+            "nothing is left of the picture at layer 'pool1'",
+        ),
         (('type: "Input" top: "data"', 'type: "Input" top: "image"'), r"inputs \['image'\]"),
         (("dim: 3 dim: 24", "dim: 1 dim: 24"), r"needs \(n, 3, height, width\)"),
         (('type: "Softmax"', 'type: "Softmax" softmax_param { axis: 9 }'), "Caffe refuses .*axis"),
@@ -177,7 +197,10 @@ def test_blobs_have_caffes_order(squeezenet):
             "stochastic pooling is for training",
         ),
         (("kernel_size: 1 }", "kernel_size: 1 engine: CUDNN }"), "Caffe refuses .*engine"),
-        (("kernel_size: 5", "kernel_size: 5 axis: -1"), "layer 'conv1' needs weights of the shape .* in Caffe"),
+        (
+            ("kernel_size: 5", "kernel_size: 5 axis: -1"),
+            "layer 'conv1' needs weights of the shape .* in Caffe",
+        ),
     ],
 )
 def test_a_wrong_prototxt_raises_an_error_and_does_not_abort(toy, change, says):
@@ -188,17 +211,25 @@ def test_a_wrong_prototxt_raises_an_error_and_does_not_abort(toy, change, says):
 
 @pytest.mark.parametrize("extra", ["Scale", "Bias"])
 def test_a_layer_whose_weights_depend_on_the_size_runs_only_at_that_size(tmp_path, extra):
-    tied = TOY.replace('layer { name: "fc"', f'layer {{ name: "s" type: "{extra}" bottom: "left" top: "s" '
-                       f'{extra.lower()}_param {{ num_axes: 3 }} }}\nlayer {{ name: "fc"')  # fmt: skip
+    tied = TOY.replace(
+        'layer { name: "fc"',
+        f'layer {{ name: "s" type: "{extra}" bottom: "left" top: "s" '
+        f'{extra.lower()}_param {{ num_axes: 3 }} }}\nlayer {{ name: "fc"',
+    )
     net = load_net(write_model(tmp_path / "tied", tied))
     net.check("s", 24, 32)
     for size in [(100, 100), (3, 3)]:
-        with pytest.raises(DreamError, match=r"only on one of its own size, 32x24: layer 's' would need other weights"):
+        with pytest.raises(
+            DreamError,
+            match=r"only on one of its own size, 32x24: layer 's' would need other weights",
+        ):
             net.check("s", *size)
 
 
 def test_a_size_that_does_not_fit_is_not_called_too_small_when_smaller_ones_fit(tmp_path):
-    """A convolution rounds down and a pooling rounds up, so their sizes agree only for odd pictures."""
+    """A convolution rounds down and a pooling rounds up, so their sizes agree only for
+    odd pictures.
+    """
     forked = """
     layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 25 dim: 25 } } }
     layer { name: "a" type: "Convolution" bottom: "data" top: "a"
@@ -213,7 +244,10 @@ def test_a_size_that_does_not_fit_is_not_called_too_small_when_smaller_ones_fit(
 
 
 def test_windows_files_and_training_layers_are_read(toy):
-    text = TOY.replace("\n", "\r\n") + 'layer { name: "drop" type: "Data" top: "label" include { phase: TRAIN } }'
+    text = (
+        TOY.replace("\n", "\r\n")
+        + 'layer { name: "drop" type: "Data" top: "label" include { phase: TRAIN } }'
+    )
     (toy / "deploy.prototxt").write_bytes(b"\xef\xbb\xbf" + text.encode())
     (toy / "._deploy.prototxt").write_bytes(b"left by macOS")
     (toy / "toy.caffemodel").rename(toy / "TOY.CAFFEMODEL")
@@ -221,7 +255,9 @@ def test_windows_files_and_training_layers_are_read(toy):
 
 
 def filled(net):
-    net.blobs["data"].data[...] = np.random.RandomState(0).normal(0, 60, net.blobs["data"].data.shape)
+    net.blobs["data"].data[...] = np.random.RandomState(0).normal(
+        0, 60, net.blobs["data"].data.shape
+    )
     return net
 
 
@@ -257,11 +293,20 @@ def test_wrong_weights_raise_an_error(toy, tmp_path):
     refuses(b"", "holds no weights")
     refuses(b"<html>404 Not Found</html>" * 50, "cannot read .* as a caffemodel")
     refuses(bytes(np.random.RandomState(0).bytes(5000)), "cannot read .* as a caffemodel")
-    refuses({k: v for k, v in weights.items() if k != "left"}, r"'left' needs weights .*, but the file has none")
-    refuses(weights | {"left": [weights["left"][0].T, weights["left"][1]]}, r"'left' needs .*\(4, 8, 1, 1\)")
+    refuses(
+        {k: v for k, v in weights.items() if k != "left"},
+        r"'left' needs weights .*, but the file has none",
+    )
+    refuses(
+        weights | {"left": [weights["left"][0].T, weights["left"][1]]},
+        r"'left' needs .*\(4, 8, 1, 1\)",
+    )
     refuses(weights | {"left": weights["left"][:1]}, "'left' needs")
     for value in (np.nan, np.inf):
-        refuses(weights | {"left": [weights["left"][0] + value, weights["left"][1]]}, "weights of layer 'left' are inf")
+        refuses(
+            weights | {"left": [weights["left"][0] + value, weights["left"][1]]},
+            "weights of layer 'left' are inf",
+        )
     file.unlink()
     with pytest.raises(DreamError, match="has no caffemodel yet"):
         load_net(toy)
@@ -272,4 +317,7 @@ def test_wrong_weights_raise_an_error(toy, tmp_path):
 
 def test_reading_needs_no_caffe():
     code = "import sys, deepdream.nets.zoo; print('caffe' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+        == "False\n"
+    )

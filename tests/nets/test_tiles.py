@@ -1,4 +1,6 @@
-"""Dreams in tiles compared with dreams of the whole picture, and the memory that tiles save."""
+"""Dreams in tiles compared with dreams of the whole picture, and the memory that tiles
+save.
+"""
 
 import os
 import subprocess
@@ -22,7 +24,8 @@ ROOT = Path(__file__).parents[2]
 def whole_and_tiled(net, layers, x, **tile):
     """The network and the same in tiles, in turn, each with the picture in it.
 
-    A little noise makes neighbouring pixels differ, or rounding would decide between equal values under a maximum.
+    A little noise makes neighbouring pixels differ, or rounding would decide between
+    equal values under a maximum.
     """
     x = x + np.float32(np.random.RandomState(0).normal(0, 0.1, x.shape))
     tiles = fit(net, layers, [x.shape[1:]], **tile)
@@ -47,19 +50,28 @@ def error(whole, tiled):
 
 
 @pytest.mark.parametrize("engine", ["caffe", "torch"])
-@pytest.mark.parametrize(("end", "tile"), [("conv1/7x7_s2", 64), ("conv2/3x3", 96), ("inception_3a/output", 240)])
-def test_with_the_receptive_field_as_halo_the_gradient_is_that_of_the_whole_picture(googlenet, engine, end, tile):
+@pytest.mark.parametrize(
+    ("end", "tile"), [("conv1/7x7_s2", 64), ("conv2/3x3", 96), ("inception_3a/output", 240)]
+)
+def test_with_the_receptive_field_as_halo_the_gradient_is_that_of_the_whole_picture(
+    googlenet, engine, end, tile
+):
     net = googlenet if engine == "caffe" else load("bvlc_googlenet", "torch")
     x = dd.preprocess(net, dd.load_image(ROOT / "images" / "mountains.jpg", 290))
     field = int(shapes.receptive_fields(net.layer_specs)[end])
-    for halo in (field, field // 2):  # half of it is enough where the layers pad as much as they take away
+    for halo in (
+        field,
+        field // 2,
+    ):  # half of it is enough where the layers pad as much as they take away
         assert error(*gradients(net, dd.objective_L2, end, x, tile=tile, halo=halo)) < 1e-5
 
 
 def test_every_kind_of_objective_works_in_tiles(squeezenet):
     x = dd.preprocess(squeezenet, dd.load_image(ROOT / "images" / "mountains.jpg", 300))
     some = dd.load_image(ROOT / "images" / "flower.jpg", 100)
-    objective = dd.L2("fire2/concat") + 3 * dd.channel("fire3/concat", 7) - dd.guide("fire3/concat", some)
+    objective = (
+        dd.L2("fire2/concat") + 3 * dd.channel("fire3/concat", 7) - dd.guide("fire3/concat", some)
+    )
     objective += 1e5 * dd.unit("fire3/concat", 5, 30, 15)
     assert error(*gradients(squeezenet, objective, "", x, tile=200, halo=64)) < 1e-5
 
@@ -69,7 +81,9 @@ def test_what_a_layer_makes_of_tiles_is_what_it_makes_of_the_whole_picture(squee
     net = squeezenet if engine == "caffe" else load("squeezenet_v1.1", "torch")
     x = dd.preprocess(net, dd.load_image(ROOT / "images" / "mountains.jpg", 300))
     for layer in ("conv1", "fire3/concat"):
-        whole, tiled = (each.features(layer) for each in whole_and_tiled(net, [layer], x, tile=200, halo=64))
+        whole, tiled = (
+            each.features(layer) for each in whole_and_tiled(net, [layer], x, tile=200, halo=64)
+        )
         assert whole.shape == tiled.shape and np.abs(whole - tiled).max() < 1e-5 * whole.max()
 
 
@@ -79,7 +93,10 @@ def test_a_layer_in_windows_has_a_place_for_each(googlenet):
     tiles = fit(googlenet, ["loss3/classifier"], [image.shape[:2]])
     tiles.blobs["data"].reshape(1, 3, *image.shape[:2])
     tiles.blobs["data"].data[0] = dd.preprocess(googlenet, image)
-    sides = [dd.guide_features(googlenet, image[:, side], "loss3/classifier") for side in np.s_[:224, 224:]]
+    sides = [
+        dd.guide_features(googlenet, image[:, side], "loss3/classifier")
+        for side in np.s_[:224, 224:]
+    ]
     assert np.array_equal(tiles.features("loss3/classifier"), np.stack(sides, 1)[:, None])
     objective = dd.strongest("loss3/classifier")
     found = []
@@ -100,7 +117,10 @@ def test_a_caricature_in_tiles_has_the_gradient_of_the_whole_picture(squeezenet)
 def test_a_dream_in_tiles_chooses_the_channels_of_the_whole_picture(squeezenet):
     image, layer = dd.load_image(ROOT / "images" / "mountains.jpg", 320), squeezenet.default_layer
     x = dd.preprocess(squeezenet, image)
-    whole, tiled = (each.features(layer).mean((1, 2)) for each in whole_and_tiled(squeezenet, [layer], x, tile=192))
+    whole, tiled = (
+        each.features(layer).mean((1, 2))
+        for each in whole_and_tiled(squeezenet, [layer], x, tile=192)
+    )
     strongest = whole.argsort()[-3:]
     assert set(strongest) == set(tiled.argsort()[-3:])
     dream = partial(dd.deepdream, squeezenet, image, iter_n=1, octave_n=1, seed=0, tile=192)
@@ -115,7 +135,9 @@ def test_a_dream_in_tiles_is_a_caricature_of_the_photograph(squeezenet, photo):
 
 
 def test_tiles_of_a_network_without_padding(tmp_path):
-    """A tile then has fewer values than its pixels suggest, so the halo grows until none is missing."""
+    """A tile then has fewer values than its pixels suggest, so the halo grows until
+    none is missing.
+    """
     bare = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 64 dim: 64 } } }
               layer { name: "a" type: "Convolution" bottom: "data" top: "a"
                       convolution_param { num_output: 4 kernel_size: 11 stride: 3 } }
@@ -145,12 +167,19 @@ def test_a_dream_in_tiles_is_nearly_the_same_dream(squeezenet, photo):
 
 
 def test_no_seams_at_the_borders_of_tiles(googlenet):
-    """Across borders the dream in tiles changes no more than across the lines beside them.
+    """Across borders the dream in tiles changes no more than across the lines beside
+    them.
 
-    The picture itself may change there, so the same ratio of the dream without tiles is the measure.
+    The picture itself may change there, so the same ratio of the dream without tiles is
+    the measure.
     """
     image, end = dd.load_image(ROOT / "images" / "mountains.jpg", 800), "inception_4c/output"
-    how = {"end": end, "iter_n": 3, "octave_n": 1, "jitter": 0}  # so that the borders stay where they are
+    how = {
+        "end": end,
+        "iter_n": 3,
+        "octave_n": 1,
+        "jitter": 0,
+    }  # so that the borders stay where they are
     tiling = fit(googlenet, [end], [image.shape[:2]], 384).tiling
     found = []
     for tile in (None, 384):
@@ -177,11 +206,16 @@ def test_tiles_are_used_when_the_budget_is_small(squeezenet, monkeypatch):
     assert core + 2 * halo < 400
     assert shapes.memory(squeezenet.layer_specs, end[0], core + 2 * halo, core + 2 * halo) <= 60e6
     monkeypatch.setenv("DEEPDREAM_MEMORY", "100k")
-    with pytest.raises(dd.DreamError, match="a budget of 0 MB is too small for even one tile of layer 'fire8/concat'"):
+    with pytest.raises(
+        dd.DreamError,
+        match="a budget of 0 MB is too small for even one tile of layer 'fire8/concat'",
+    ):
         fit(squeezenet, end, octaves)
 
 
-@pytest.mark.parametrize(("given", "bytes"), [("1000000", 1e6), ("1.5GB", 1.5e9), ("2 gib", 2**31), (".5m", 5e5)])
+@pytest.mark.parametrize(
+    ("given", "bytes"), [("1000000", 1e6), ("1.5GB", 1.5e9), ("2 gib", 2**31), (".5m", 5e5)]
+)
 def test_deepdream_memory_is_read(squeezenet, monkeypatch, given, bytes):
     monkeypatch.setenv("DEEPDREAM_MEMORY", given)
     monkeypatch.setattr(squeezenet, "free_memory", lambda: 1e12)
@@ -257,7 +291,9 @@ def test_ctrl_c_in_tiles_returns_a_picture_that_is_not_shifted(squeezenet, photo
 
 
 def count_copies(image, make):
-    """How many pictures of this size Python holds at once, at most, while `make` runs, besides what it held before."""
+    """How many pictures of this size Python holds at once, at most, while `make` runs,
+    besides what it held before.
+    """
     tracemalloc.start()
     try:
         make()
@@ -266,9 +302,13 @@ def count_copies(image, make):
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize(("stop_at", "most"), [(None, 3.2), ((1, 1), 3.7), ((2, 1), 3.7)])  # octave, step
+@pytest.mark.parametrize(
+    ("stop_at", "most"), [(None, 3.2), ((1, 1), 3.7), ((2, 1), 3.7)]
+)  # octave, step
 def test_few_copies_of_the_picture_are_held_at_once(toy, photo, stop_at, most):
-    """In a step: the picture, its gradient and one more. What Ctrl-C leaves takes half a copy more to enlarge."""
+    """In a step: the picture, its gradient and one more. What Ctrl-C leaves takes half
+    a copy more to enlarge.
+    """
     net, image = dd.load_net(toy), np.tile(photo, (6, 6, 1))
 
     def on_step(step):
@@ -284,8 +324,15 @@ def test_the_command_line_holds_few_copies_of_the_picture(toy, photo, tmp_path):
     image = np.tile(photo, (6, 6, 1))
     dd.save_image(tmp_path / "in.png", image)
     how = ["--model", toy, "--iterations", 2, "--tile", 200]
-    main("dream", tmp_path / "in.png", "-o", tmp_path / "out.png", *how, "--width", 144)  # imports what it needs
-    assert count_copies(image, lambda: main("dream", tmp_path / "in.png", "-o", tmp_path / "out.png", *how)) < 3.6
+    main(
+        "dream", tmp_path / "in.png", "-o", tmp_path / "out.png", *how, "--width", 144
+    )  # imports what it needs
+    assert (
+        count_copies(
+            image, lambda: main("dream", tmp_path / "in.png", "-o", tmp_path / "out.png", *how)
+        )
+        < 3.6
+    )
 
 
 @pytest.mark.parametrize(
@@ -309,5 +356,7 @@ def test_a_large_picture_in_little_memory(model, width, budget, most):
         print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
     """
     env = os.environ | {"DEEPDREAM_MEMORY": budget}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+    )
     assert int(done.stdout) < most * 1e6, "kB of resident memory"

@@ -1,4 +1,6 @@
-"""The PyTorch engine compared with Caffe: each layer type alone, whole networks, and dreams, which are chaotic."""
+"""The PyTorch engine compared with Caffe: each layer type alone, whole networks, and
+dreams, which are chaotic.
+"""
 
 import os
 import subprocess
@@ -23,34 +25,63 @@ from deepdream.nets.base import DreamNet  # noqa: E402
 
 SIZES = st.integers(5, 12)
 FEW = st.integers(1, 4)
-CONVOLUTION = ("num_output: {outputs} kernel_h: {kernel} kernel_w: {kernel2} stride: {stride} pad: {pad} "
-               "bias_term: {bias} dilation: {dilation}")  # fmt: skip
+CONVOLUTION = (
+    "num_output: {outputs} kernel_h: {kernel} kernel_w: {kernel2} stride: {stride} pad: {pad} "
+    "bias_term: {bias} dilation: {dilation}"
+)
 POOL = "pool: {pool} kernel_h: {kernel} kernel_w: {kernel2} stride: {pool_stride} pad: {pool_pad}"
 LRN = "local_size: {odd} alpha: {alpha} beta: {beta} k: {k} norm_region: {region}"
 METHOD, AXIS = {"pool": st.sampled_from(["MAX", "AVE"])}, {"axis": st.integers(1, 3)}
-ACROSS = {"region": st.sampled_from(["ACROSS_CHANNELS", "WITHIN_CHANNEL"]), "beta": st.sampled_from([0.75, 0.5, 1.2])}
-WINDOW = {"odd": st.sampled_from([1, 3, 5]), "k": st.sampled_from([1, 2]), "alpha": st.floats(0.001, 2)}
+ACROSS = {
+    "region": st.sampled_from(["ACROSS_CHANNELS", "WITHIN_CHANNEL"]),
+    "beta": st.sampled_from([0.75, 0.5, 1.2]),
+}
+WINDOW = {
+    "odd": st.sampled_from([1, 3, 5]),
+    "k": st.sampled_from([1, 2]),
+    "alpha": st.floats(0.001, 2),
+}
 # type: (text of its parameter, {name: what hypothesis draws}, how many bottoms)
 CASES = {
     "Convolution": (f"convolution_param {{{{ {CONVOLUTION} group: {{group}} }}}}", {}, 1),
     "Deconvolution": (f"convolution_param {{{{ {CONVOLUTION} group: {{group}} }}}}", {}, 1),
-    "InnerProduct": ("inner_product_param {{ num_output: {outputs} bias_term: {bias} transpose: {flag} }}", {}, 1),
+    "InnerProduct": (
+        "inner_product_param {{ num_output: {outputs} bias_term: {bias} transpose: {flag} }}",
+        {},
+        1,
+    ),
     "Pooling": (f"pooling_param {{{{ {POOL} }}}}", METHOD, 1),
     "Pooling (global)": ("pooling_param {{ pool: {pool} global_pooling: true }}", METHOD, 1),
     "LRN": (f"lrn_param {{{{ {LRN} }}}}", ACROSS | WINDOW, 1),
-    "ReLU": ("relu_param {{ negative_slope: {slope} }}", {"slope": st.sampled_from([0, 0.1, 0.5])}, 1),
+    "ReLU": (
+        "relu_param {{ negative_slope: {slope} }}",
+        {"slope": st.sampled_from([0, 0.1, 0.5])},
+        1,
+    ),
     "PReLU": ("prelu_param {{ channel_shared: {flag} }}", {}, 1),
     "ELU": ("elu_param {{ alpha: {alpha} }}", {"alpha": st.floats(0.1, 2)}, 1),
     "Sigmoid": ("", {}, 1),
     "TanH": ("", {}, 1),
     "Concat": ("concat_param {{ axis: {axis} }}", AXIS, 2),
-    "Slice": ("slice_param {{ axis: {axis} slice_point: {point} }}", AXIS | {"point": st.integers(1, 2)}, 1),
+    "Slice": (
+        "slice_param {{ axis: {axis} slice_point: {point} }}",
+        AXIS | {"point": st.integers(1, 2)},
+        1,
+    ),
     "Split": ("", {}, 1),
-    "Eltwise": ("eltwise_param {{ operation: {op} {coeff} }}", {"op": st.sampled_from(["SUM", "PROD", "MAX"])}, 2),
+    "Eltwise": (
+        "eltwise_param {{ operation: {op} {coeff} }}",
+        {"op": st.sampled_from(["SUM", "PROD", "MAX"])},
+        2,
+    ),
     "BatchNorm": ("batch_norm_param {{ eps: 0.001 }}", {}, 1),
     "Scale": ("scale_param {{ axis: {axis} num_axes: 1 bias_term: {bias} }}", AXIS, 1),
     "Bias": ("bias_param {{ axis: {axis} num_axes: 1 }}", AXIS, 1),
-    "Power": ("power_param {{ power: {power} scale: 0.3 shift: 2 }}", {"power": st.sampled_from([1, 2, 3])}, 1),
+    "Power": (
+        "power_param {{ power: {power} scale: 0.3 shift: 2 }}",
+        {"power": st.sampled_from([1, 2, 3])},
+        1,
+    ),
     "Flatten": ("flatten_param {{ axis: {axis} }}", AXIS, 1),
     "Reshape": ("reshape_param {{ shape {{ dim: 0 dim: -1 dim: 3 }} }}", {}, 1),
     "Dropout": ("", {}, 1),
@@ -65,29 +96,60 @@ def layer(name, kind, bottoms, tops, text=""):
 
 def picture(height, width):
     return layer(
-        "data", "Input", [], ["data"], f"input_param {{ shape {{ dim: 1 dim: 3 dim: {height} dim: {width} }} }}"
+        "data",
+        "Input",
+        [],
+        ["data"],
+        f"input_param {{ shape {{ dim: 1 dim: 3 dim: {height} dim: {width} }} }}",
     )
 
 
 def relative(ours, theirs):
-    return np.linalg.norm(np.float64(ours) - theirs) / max(np.linalg.norm(np.float64(theirs)), 1e-12)
+    return np.linalg.norm(np.float64(ours) - theirs) / max(
+        np.linalg.norm(np.float64(theirs)), 1e-12
+    )
 
 
 def test_every_layer_type_is_compared():
-    assert {name.split(" ")[0] for name in CASES} == set(torch_layers.TYPES) == set(shapes.TYPES) - {"Input"}
+    assert (
+        {name.split(" ")[0] for name in CASES}
+        == set(torch_layers.TYPES)
+        == set(shapes.TYPES) - {"Input"}
+    )
 
 
 @pytest.mark.parametrize("kind", CASES)
 @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_each_layer_type_computes_what_caffe_computes(tmp_path, kind, data):
-    """One layer alone, random parameters and sizes: forward and the gradient to its bottom within 1e-5."""
+    """One layer alone, random parameters and sizes: forward and the gradient to its
+    bottom within 1e-5.
+    """
     text, own, bottoms = CASES[kind]
     draw, truth = data.draw, st.sampled_from(["true", "false"])
-    group, kernel, kernel2, pad = draw(st.sampled_from([1, 3])), draw(FEW), draw(FEW), draw(st.integers(0, 3))
-    drawn = {"group": group, "outputs": group * draw(FEW), "kernel": kernel, "kernel2": kernel2, "pad": pad}
-    drawn |= {"stride": draw(FEW), "dilation": draw(st.integers(1, 2)), "bias": draw(truth), "flag": draw(truth)}
-    drawn |= {"pool_pad": min(pad, kernel - 1, kernel2 - 1), "pool_stride": draw(st.integers(1, min(kernel, kernel2)))}
+    group, kernel, kernel2, pad = (
+        draw(st.sampled_from([1, 3])),
+        draw(FEW),
+        draw(FEW),
+        draw(st.integers(0, 3)),
+    )
+    drawn = {
+        "group": group,
+        "outputs": group * draw(FEW),
+        "kernel": kernel,
+        "kernel2": kernel2,
+        "pad": pad,
+    }
+    drawn |= {
+        "stride": draw(FEW),
+        "dilation": draw(st.integers(1, 2)),
+        "bias": draw(truth),
+        "flag": draw(truth),
+    }
+    drawn |= {
+        "pool_pad": min(pad, kernel - 1, kernel2 - 1),
+        "pool_stride": draw(st.integers(1, min(kernel, kernel2))),
+    }
     drawn |= {"coeff": ""} | {name: draw(strategy) for name, strategy in own.items()}
     if drawn.get("op") == "SUM":
         drawn["coeff"] = "coeff: 0.5 coeff: -2"
@@ -97,7 +159,9 @@ def test_each_layer_type_computes_what_caffe_computes(tmp_path, kind, data):
     below = ["first", "second"][:bottoms]
     prototxt = picture(height, width)
     for name, scale in zip(below, (1.5, 0.5)):
-        prototxt += layer(name, "Power", ["data"], [name], f"power_param {{ scale: {scale} shift: 1 }}")
+        prototxt += layer(
+            name, "Power", ["data"], [name], f"power_param {{ scale: {scale} shift: 1 }}"
+        )
     tops = ["it", "other"] if kind in ("Slice", "Split") else ["it"]
     prototxt += layer("it", kind.split(" ")[0], below, tops, text.format(**drawn))
     try:
@@ -145,7 +209,9 @@ def gradient_at(net, photo, end):
 
 
 def test_every_layer_that_can_be_climbed_agrees_with_caffe(net, photo, engines):
-    """Values agree within 1e-5, most gradients too; within 1e-2 where a maximum or a ReLU switches."""
+    """Values agree within 1e-5, most gradients too; within 1e-2 where a maximum or a
+    ReLU switches.
+    """
     twin, errors = engines(net), {}
     for end in net.climbable:
         if shapes.fits(net.layer_specs, end, photo.shape[:2]):
@@ -158,7 +224,9 @@ def test_every_layer_that_can_be_climbed_agrees_with_caffe(net, photo, engines):
 
 @pytest.fixture
 def half(monkeypatch):
-    """A function that loads a network in bfloat16 anywhere: without hardware for it, it is slow and just as exact."""
+    """A function that loads a network in bfloat16 anywhere: without hardware for it, it
+    is slow and just as exact.
+    """
     monkeypatch.setattr(torchnet, "find_dtypes", lambda device: ["float32", "bfloat16"])
     return partial(dd.load_net, engine="torch", dtype="bfloat16")
 
@@ -178,7 +246,9 @@ def psnr(a, b):
 
 @pytest.mark.parametrize(("dtype", "decibels"), [("float32", 1.5), ("bfloat16", 2.5)])
 def test_dreams_are_as_close_to_caffes_as_the_noise_floor(net, photo, dtype, decibels):
-    """Dreams are chaotic: the noise floor is Caffe compared with Caffe after a change of 0.001 in the input."""
+    """Dreams are chaotic: the noise floor is Caffe compared with Caffe after a change
+    of 0.001 in the input.
+    """
     dream = partial(dd.deepdream, end=net.default_layer, seed=0, iter_n=5, octave_n=3)
     expected = dream(net, photo)
     noise = [np.random.RandomState(i).normal(0, 0.001, photo.shape) for i in range(3)]
@@ -196,7 +266,9 @@ def test_blobs_params_and_shapes_are_those_of_caffe(net, engines):
     fresh = load(net.model.name, "torch")
     assert list(fresh.blobs) == list(theirs)
     stock = caffe.Net(str(net.model.file(".prototxt")), caffe.TEST)
-    assert {n: b.shape[1:] for n, b in fresh.blobs.items()} == {n: tuple(stock.blobs[n].shape)[1:] for n in fresh.blobs}
+    assert {n: b.shape[1:] for n, b in fresh.blobs.items()} == {
+        n: tuple(stock.blobs[n].shape)[1:] for n in fresh.blobs
+    }
     for name, blobs in twin.params.items():
         for ours, theirs in zip(blobs, net.params[name]):
             assert np.array_equal(ours.data, theirs.data)
@@ -233,7 +305,9 @@ def test_both_engines_turn_a_picture_alike(toy, degrees, mirror):
 
 
 def test_partial_passes_compute_what_pycaffe_computes(toy):
-    """Passes forward and backward that begin and end in the middle, with values written in between."""
+    """Passes forward and backward that begin and end in the middle, with values written
+    in between.
+    """
     answers = []
     for engine in ("caffe", "torch"):
         net = load(toy, engine)
@@ -262,8 +336,8 @@ def test_one_forward_pass_is_enough_for_several_backward_passes(toy):
 
 
 def test_arrays_that_are_copies(toy, photo, monkeypatch):
-    """As on a GPU: an objective that looks at the picture changes nothing, and no pass by itself copies the picture or
-    its gradient to the host."""
+    """As on a GPU: an objective that looks at the picture changes nothing, and no pass
+    by itself copies the picture or its gradient to the host."""
 
     def objective(dst):
         assert np.isfinite(net.blobs["data"].data).all()
@@ -288,7 +362,9 @@ def test_arrays_that_are_copies(toy, photo, monkeypatch):
 
 
 class FakeGraph:
-    """A CUDA graph without CUDA: a replay computes everything again and writes it where the recording has it."""
+    """A CUDA graph without CUDA: a replay computes everything again and writes it where
+    the recording has it.
+    """
 
     def __init__(self):
         self.replays = 0
@@ -311,7 +387,11 @@ def recorded(toy, monkeypatch):
     net, graphs = load(toy, "torch"), []
 
     def record(fills):
-        graph, before, tape = FakeGraph(), {name: blob.tensors() for name, blob in net.blobs.items()}, list(net._tape)
+        graph, before, tape = (
+            FakeGraph(),
+            {name: blob.tensors() for name, blob in net.blobs.items()},
+            list(net._tape),
+        )
         DreamNet.climb(net, fills)
         recording = net._recording(graph, before, tape, fills)
         graph.net, graph.fills, graph.recorded = net, fills, recording.tensors
@@ -329,12 +409,21 @@ def test_dreams_of_recorded_gradients_are_the_same(toy, photo, recorded):
     net, graphs = recorded
     dream = partial(dd.deepdream, base_img=photo, seed=0, iter_n=4, octave_n=2, end="both")
     plain = load(toy, "torch")
-    terms = dd.L2("both"), dd.L2("left"), dd.L2("left") + 3 * dd.channel("both", 1), dd.guide("both", photo)
+    terms = (
+        dd.L2("both"),
+        dd.L2("left"),
+        dd.L2("left") + 3 * dd.channel("both", 1),
+        dd.guide("both", photo),
+    )
     for what in (dd.objective_L2, *terms):
         assert np.array_equal(dream(net, objective=what), dream(plain, objective=what)), what
-    assert [graph.replays for graph in graphs] == [3] * 10, "one step as it is, then a recording for each octave"
+    assert [graph.replays for graph in graphs] == [3] * 10, (
+        "one step as it is, then a recording for each octave"
+    )
     again = dream(net, objective=dd.objective_L2)
-    assert np.array_equal(again, dream(plain)) and len(graphs) == 12, "the oldest of many were forgotten"
+    assert np.array_equal(again, dream(plain)) and len(graphs) == 12, (
+        "the oldest of many were forgotten"
+    )
 
 
 def test_a_films_later_pictures_only_replay(photo, recorded):
@@ -378,7 +467,9 @@ def test_a_replay_leaves_the_blobs_beyond_it_as_they_are(recorded):
 
 
 def test_what_cannot_be_recorded_is_climbed_as_it_is(photo, recorded, monkeypatch):
-    """As where an objective looks at a value, or memory is short: CUDA then fails in the middle of a pass."""
+    """As where an objective looks at a value, or memory is short: CUDA then fails in
+    the middle of a pass.
+    """
     net, _ = recorded
     plain = dd.deepdream(net, photo, iter_n=1, octave_n=1, end="both", seed=0)
     net._recordings.clear()
@@ -399,7 +490,14 @@ def test_what_cannot_be_recorded_is_climbed_as_it_is(photo, recorded, monkeypatc
 
 def test_what_depends_on_more_than_the_blob_is_not_recorded(photo, recorded):
     net, graphs = recorded
-    dd.deepdream(net, photo, iter_n=3, octave_n=1, end="both", objective=lambda dst: dst.diff.__setitem__(0, 1))
+    dd.deepdream(
+        net,
+        photo,
+        iter_n=3,
+        octave_n=1,
+        end="both",
+        objective=lambda dst: dst.diff.__setitem__(0, 1),
+    )
     net._has_room = lambda fills: False
     dd.deepdream(net, photo, iter_n=3, octave_n=1, end="both")
     assert not graphs
@@ -427,7 +525,9 @@ def test_weights_written_to_params_are_used(toy):
 @pytest.mark.parametrize("kind", ["BatchNorm", "PReLU", "Scale"])
 def test_bfloat16_works_with_any_first_layer(tmp_path, kind, half):
     text = picture(20, 20) + layer("a", kind, ["data"], ["a"])
-    text += layer("c", "Convolution", ["a"], ["c"], "convolution_param { num_output: 4 kernel_size: 3 }")
+    text += layer(
+        "c", "Convolution", ["a"], ["c"], "convolution_param { num_output: 4 kernel_size: 3 }"
+    )
     net = half(write_model(tmp_path / "n", text))
     for blob in net._weights["a"]:
         blob.abs_().add_(0.1)
@@ -439,7 +539,9 @@ def test_bfloat16_works_with_any_first_layer(tmp_path, kind, half):
 @pytest.mark.parametrize(("kernel", "pad", "stride"), [(3, 2, 1), (3, 2, 3), (4, 3, 2), (5, 4, 4)])
 def test_pooling_pads_as_far_as_caffe_does(tmp_path, method, kernel, pad, stride):
     p = f"pooling_param {{ pool: {method} kernel_size: {kernel} pad: {pad} stride: {stride} }}"
-    folder = write_model(tmp_path / "n", picture(9, 12) + layer("p", "Pooling", ["data"], ["p"], p), "")
+    folder = write_model(
+        tmp_path / "n", picture(9, 12) + layer("p", "Pooling", ["data"], ["p"], p), ""
+    )
     pair = [load(folder, engine) for engine in ("torch", "caffe")]
     for net in pair:
         net.blobs["data"].data[...] = np.random.RandomState(0).normal(0, 60, (1, 3, 9, 12))
@@ -453,7 +555,9 @@ def test_a_blob_that_was_read_is_not_changed_in_place(tmp_path):
     """Caffe refuses it, and autograd would be wrong."""
     text = picture(9, 9) + layer("c", "Power", ["data"], ["c"]) + layer("r", "Power", ["c"], ["r"])
     (tmp_path / "deploy.prototxt").write_text(text + layer("relu", "ReLU", ["c"], ["c"]))
-    with pytest.raises(dd.DreamError, match="layer 'relu' changes 'c' in place after another layer has read it"):
+    with pytest.raises(
+        dd.DreamError, match="layer 'relu' changes 'c' in place after another layer has read it"
+    ):
         caffemodel.read_layers(tmp_path / "deploy.prototxt")
 
 
@@ -481,7 +585,9 @@ def test_a_first_layer_with_a_stride_has_caffes_gradient(tmp_path):
         folder = write_model(tmp_path / f"{stride}{kernel}{size[0]}", text, "")
         pair = [load(folder, engine) for engine in ("torch", "caffe")]
         for net in pair:
-            net.blobs["data"].data[...] = np.random.RandomState(0).normal(0, 60, net.blobs["data"].data.shape)
+            net.blobs["data"].data[...] = np.random.RandomState(0).normal(
+                0, 60, net.blobs["data"].data.shape
+            )
         for net in pair:
             dd.gradient(net, "c")
         ours, theirs = (net.blobs["data"].diff for net in pair)
@@ -490,7 +596,10 @@ def test_a_first_layer_with_a_stride_has_caffes_gradient(tmp_path):
 
 def test_torch_is_imported_only_when_asked():
     code = "import sys, deepdream as dd; dd.load_net('squeezenet_v1.1', 'caffe'); print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+        == "False\n"
+    )
 
 
 def test_which_engine_is_chosen(toy, monkeypatch):
@@ -502,7 +611,9 @@ def test_which_engine_is_chosen(toy, monkeypatch):
     monkeypatch.setattr("deepdream.nets.engines.find_spec", lambda name: name == "torch")
     assert type(dd.load_net(toy)).__name__ == "TorchNet"
     monkeypatch.setattr("deepdream.nets.engines.find_spec", lambda name: None)
-    with pytest.raises(dd.DreamError, match=r"neither Caffe .*make caffe.* nor PyTorch .*pip install torch"):
+    with pytest.raises(
+        dd.DreamError, match=r"neither Caffe .*make caffe.* nor PyTorch .*pip install torch"
+    ):
         dd.load_net(toy)
 
 
@@ -511,14 +622,20 @@ def test_which_engine_is_chosen(toy, monkeypatch):
     [
         ({"engine": "tensorflow"}, "unknown engine 'tensorflow'; allowed: caffe, torch"),
         ({"engine": "torhc"}, "unknown engine 'torhc'; did you mean 'torch'"),
-        ({"engine": "torch", "device": "tpu"}, "device 'tpu' is not available; this machine's PyTorch has cpu"),
+        (
+            {"engine": "torch", "device": "tpu"},
+            "device 'tpu' is not available; this machine's PyTorch has cpu",
+        ),
         ({"engine": "torch", "device": "cpu:x"}, "device 'cpu:x' is not available"),
         (
             {"engine": "torch", "dtype": "float16"},
             "dtype is 'float16', which device 'c.*' does not know; choose float32",
         ),
         ({"engine": "caffe", "device": "cuda"}, "Caffe runs on the CPU in float32, not on cuda"),
-        ({"engine": "caffe", "dtype": "bfloat16"}, "Caffe runs on the CPU in float32, not on cpu in bfloat16"),
+        (
+            {"engine": "caffe", "dtype": "bfloat16"},
+            "Caffe runs on the CPU in float32, not on cpu in bfloat16",
+        ),
     ],
 )
 def test_engines_devices_and_types_that_are_not_available_are_refused(toy, wrong, says):
@@ -531,17 +648,23 @@ def test_an_engine_that_cannot_be_imported_is_an_error(tmp_path, toy):
     code = f"import deepdream as dd\ntry: dd.load_net({str(toy)!r}, 'torch')\nexcept dd.DreamError as e: print(e)"
     env = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
-    assert "'torch' cannot be imported (no such thing); `pip install torch` installs it" in done.stdout
+    assert (
+        "'torch' cannot be imported (no such thing); `pip install torch` installs it" in done.stdout
+    )
 
 
-@pytest.mark.parametrize(("able", "best"), [(["float32"], "float32"), (["float32", "bfloat16"], "bfloat16")])
+@pytest.mark.parametrize(
+    ("able", "best"), [(["float32"], "float32"), (["float32", "bfloat16"], "bfloat16")]
+)
 def test_the_numbers_are_those_that_the_hardware_multiplies(toy, monkeypatch, able, best):
     monkeypatch.setattr(torchnet, "find_dtypes", lambda device: able)
     for auto in (None, "auto"):
         assert dd.load_net(toy, "torch", dtype=auto).engine["dtype"] == best
     assert dd.load_net(toy, "torch", dtype="float32").engine["dtype"] == "float32"
     if best == "float32":
-        with pytest.raises(dd.DreamError, match=r"'bfloat16', which device '.*' does not multiply in hardware"):
+        with pytest.raises(
+            dd.DreamError, match=r"'bfloat16', which device '.*' does not multiply in hardware"
+        ):
             dd.load_net(toy, "torch", dtype="bfloat16")
 
 
@@ -564,7 +687,9 @@ def kernels(monkeypatch):
 @pytest.mark.parametrize("k", [2, 3, 4, 5, 8])
 @pytest.mark.parametrize("library", torch_fast.KERNELS)
 def test_both_libraries_compute_a_convolution_and_its_gradient(library, kernels, k):
-    """Against PyTorch's own in float64; NNPACK's gradient by Winograd's transform is a little less exact."""
+    """Against PyTorch's own in float64; NNPACK's gradient by Winograd's transform is a
+    little less exact.
+    """
     if library == "nnpack" and not torch.backends.nnpack.is_available():
         pytest.skip("this processor has no AVX2, which NNPACK needs")
     kernels(library)
@@ -578,7 +703,9 @@ def test_both_libraries_compute_a_convolution_and_its_gradient(library, kernels,
         ours = torch_fast.channels_last(x.detach().float()).requires_grad_()
         top = torch_fast.WithoutStride.apply(ours, filters.float(), None, pad)
         (diff,) = torch.autograd.grad(top, ours, g.float())
-        assert top.shape == y.shape and relative(top.detach().numpy(), y.detach().numpy()) < 1e-6, pad
+        assert top.shape == y.shape and relative(top.detach().numpy(), y.detach().numpy()) < 1e-6, (
+            pad
+        )
         assert relative(diff.numpy(), dx.numpy()) < 1e-5, pad
 
 
@@ -591,7 +718,9 @@ def test_whole_gradients_agree_with_either_library(net, kernels):
         assert twin.kernels == library
         found[library] = [gradient_at(twin, photo, end) for end in net.climbable[::8]]
     errors = [relative(ours, theirs) for ours, theirs in zip(*found.values())]
-    assert np.median(errors) <= 1e-3 and max(errors) <= 1e-2, "1e-3 where a ReLU or a maximum switches"
+    assert np.median(errors) <= 1e-3 and max(errors) <= 1e-2, (
+        "1e-3 where a ReLU or a maximum switches"
+    )
 
 
 def test_the_libraries_are_timed_once_on_a_machine(kernels, monkeypatch, tmp_path):
@@ -606,7 +735,9 @@ def test_the_libraries_are_timed_once_on_a_machine(kernels, monkeypatch, tmp_pat
 
 def test_kernels_that_do_not_exist_are_refused(toy, kernels):
     kernels("mkl")
-    with pytest.raises(dd.DreamError, match="DEEPDREAM_KERNELS is 'mkl'; it must be nnpack or onednn"):
+    with pytest.raises(
+        dd.DreamError, match="DEEPDREAM_KERNELS is 'mkl'; it must be nnpack or onednn"
+    ):
         dd.load_net(toy, "torch", "cpu", "float32")
 
 
@@ -616,7 +747,9 @@ def test_sums_over_channels(order, channels, window):
     x = torch.rand(1, channels, 6, 7).contiguous(memory_format=order)
     half = window // 2
     expected = [x[:, max(0, c - half) : c + half + 1].sum(1) for c in range(channels)]
-    assert torch.allclose(torch_fast._sum_neighbours(x, window), torch.stack(expected, 1), atol=1e-5)
+    assert torch.allclose(
+        torch_fast._sum_neighbours(x, window), torch.stack(expected, 1), atol=1e-5
+    )
 
 
 def test_orders_of_values_in_memory():
@@ -624,9 +757,13 @@ def test_orders_of_values_in_memory():
         x = torch.rand(shape)
         last = torch_fast.channels_last(x)
         assert last.is_contiguous(memory_format=torch.channels_last) and torch.equal(last, x)
-        assert torch_fast.channels_first(last).is_contiguous() and torch.equal(torch_fast.channels_first(last), x)
+        assert torch_fast.channels_first(last).is_contiguous() and torch.equal(
+            torch_fast.channels_first(last), x
+        )
         part = last[:, :, 1:, :]
-        assert torch.equal(torch_fast.channels_first(part), part) and torch.equal(torch_fast.channels_last(part), part)
+        assert torch.equal(torch_fast.channels_first(part), part) and torch.equal(
+            torch_fast.channels_last(part), part
+        )
 
 
 def test_backward_before_forward_is_refused(toy):
@@ -646,11 +783,23 @@ def test_an_unknown_layer_type_names_the_layer(toy):
 def test_the_command_line_takes_an_engine(tmp_path, toy):
     out = tmp_path / "o.png"
     dd.save_image(tmp_path / "in.png", np.random.RandomState(0).uniform(0, 255, (40, 50, 3)))
-    command = [sys.executable, "-m", "deepdream", "dream", tmp_path / "in.png", "-o", out, "--model", toy]
+    command = [
+        sys.executable,
+        "-m",
+        "deepdream",
+        "dream",
+        tmp_path / "in.png",
+        "-o",
+        out,
+        "--model",
+        toy,
+    ]
     options = ["--engine", "torch", "--dtype", "auto", "--iterations", "1", "--octaves", "1"]
     done = subprocess.run([*command, *options], capture_output=True, text=True)
     assert done.returncode == 0, done
     settings = dd.read_settings(out)
     best = torchnet.find_device("auto")
     assert (settings["engine"], settings["device"]) == ("torch", str(best))
-    assert settings["dtype"] == torchnet.find_dtypes(best)[-1], "the one that was taken, to make it again"
+    assert settings["dtype"] == torchnet.find_dtypes(best)[-1], (
+        "the one that was taken, to make it again"
+    )

@@ -1,4 +1,6 @@
-"""Where weights come from, with a real HTTP server on 127.0.0.1, a separate cache, and hosts that are down."""
+"""Where weights come from, with a real HTTP server on 127.0.0.1, a separate cache, and
+hosts that are down.
+"""
 
 import hashlib
 import json
@@ -30,7 +32,9 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def served(tmp_path):
-    """A folder, the address that serves it, and a list of the paths that were requested."""
+    """A folder, the address that serves it, and a list of the paths that were
+    requested.
+    """
     (tmp_path / "www").mkdir()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "www"))
     server.asked = []
@@ -41,7 +45,9 @@ def served(tmp_path):
 
 @pytest.fixture
 def remote(tmp_path, monkeypatch, served):
-    """A network 'remote' in models/, whose weights are only on the server: (weights, a function to write its toml)."""
+    """A network 'remote' in models/, whose weights are only on the server: (weights, a
+    function to write its toml).
+    """
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(zoo, "MODELS", tmp_path / "models")
     folder = write_model(tmp_path / "models" / "remote")
@@ -51,7 +57,9 @@ def remote(tmp_path, monkeypatch, served):
     def write_toml(*sources):
         text = f'default_layer = "both"\ndigest = "{caffemodel.weights_digest(weights)}"\n'
         for source in sources:
-            text += "[[source]]\n" + "".join(f'{key} = "{value}"\n' for key, value in source.items())
+            text += "[[source]]\n" + "".join(
+                f'{key} = "{value}"\n' for key, value in source.items()
+            )
         (folder / "model.toml").write_text(text)
 
     return weights, write_toml
@@ -77,7 +85,9 @@ def test_the_mirror_of_raw_tensors_is_used_when_the_official_host_is_down(remote
             filters = filters.transpose(0, 2, 3, 1)
         np.ascontiguousarray(filters).tofile(served[0] / f"{layer}_filter.bin")
         bias.tofile(served[0] / f"{layer}_bias.bin")
-    write_toml(official(served) | {"url": "http://127.0.0.1:9/x"}, {"kind": "tensors", "url": served[1]})
+    write_toml(
+        official(served) | {"url": "http://127.0.0.1:9/x"}, {"kind": "tensors", "url": served[1]}
+    )
     dd.load_net("remote")
 
 
@@ -93,7 +103,9 @@ def test_a_damaged_download_is_not_kept(remote, served, damage):
 
 def test_other_weights_of_the_same_shapes_are_refused(remote, served):
     weights, write_toml = remote
-    caffemodel.write_weights(served[0] / "toy.caffemodel", weights | {"left": [2 * b for b in weights["left"]]})
+    caffemodel.write_weights(
+        served[0] / "toy.caffemodel", weights | {"left": [2 * b for b in weights["left"]]}
+    )
     write_toml(official(served))
     with pytest.raises(dd.DreamError, match="other weights than it should"):
         dd.load_net("remote")
@@ -115,13 +127,17 @@ def test_a_failure_is_remembered_for_an_hour(remote, served):
 
 
 def test_folders_of_deepdream_models_are_searched(remote, served, tmp_path, monkeypatch):
-    monkeypatch.setenv("DEEPDREAM_MODELS", os.pathsep.join([str(tmp_path / "none"), str(tmp_path / "more")]))
+    monkeypatch.setenv(
+        "DEEPDREAM_MODELS", os.pathsep.join([str(tmp_path / "none"), str(tmp_path / "more")])
+    )
     (tmp_path / "more" / "remote").mkdir(parents=True)
     shutil.copy(served[0] / "toy.caffemodel", tmp_path / "more" / "remote" / "any-name.caffemodel")
     dd.load_net("remote")
     assert served[2] == []
     shutil.copy(served[0] / "toy.caffemodel", tmp_path / "more" / "remote" / "another.caffemodel")
-    with pytest.raises(dd.DreamError, match=r"another.caffemodel and any-name.caffemodel; leave only one"):
+    with pytest.raises(
+        dd.DreamError, match=r"another.caffemodel and any-name.caffemodel; leave only one"
+    ):
         dd.load_net("remote")
 
 
@@ -134,7 +150,9 @@ def test_without_googlenet_squeezenet_is_used_with_a_warning(tmp_path, monkeypat
     failed = tmp_path / "deepdream" / "models" / zoo.DEFAULT / "failed"
     failed.parent.mkdir(parents=True)
     failed.write_text("the weights of bvlc_googlenet cannot be downloaded (no network)")
-    with pytest.warns(UserWarning, match=r"squeezenet_v1\.1, because the weights of .* get bvlc_googlenet") as caught:
+    with pytest.warns(
+        UserWarning, match=r"squeezenet_v1\.1, because the weights of .* get bvlc_googlenet"
+    ) as caught:
         net = dd.load_net()
     notices = [notice for notice in caught if notice.category is UserWarning]
     assert len(notices) == 1 and "\n" not in str(notices[0].message)
@@ -164,9 +182,14 @@ def test_no_network_is_not_remembered(remote, no_network):
     url = "http://weights.example/"
     remote[1]({"kind": "caffemodel", "url": url, "sha256": "0"}, {"kind": "tensors", "url": url})
     for times in (1, 2):
-        with pytest.raises(zoo.NoWeightsError, match=r"downloaded \(there is no connection to the network\); if you"):
+        with pytest.raises(
+            zoo.NoWeightsError,
+            match=r"downloaded \(there is no connection to the network\); if you",
+        ):
             zoo.get(zoo.find("remote"))
-        assert len(no_network) == 2 * times and not list(Path(os.environ["XDG_CACHE_HOME"]).rglob("failed"))
+        assert len(no_network) == 2 * times and not list(
+            Path(os.environ["XDG_CACHE_HOME"]).rglob("failed")
+        )
 
 
 def test_without_pip_it_says_how_to_get_it(remote, monkeypatch):
@@ -201,23 +224,39 @@ def test_folders_that_cannot_be_read_are_named(remote, tmp_path, monkeypatch, na
     (tmp_path / "file").write_text("in the way")
     for folder in (tmp_path / "file", tmp_path / ("x" * 300)):
         monkeypatch.setenv(name, str(folder))
-        with pytest.raises(dd.DreamError, match=f"cannot read the folder {str(folder)[:30]}.*; XDG_CACHE_HOME, DEEP"):
+        with pytest.raises(
+            dd.DreamError,
+            match=f"cannot read the folder {str(folder)[:30]}.*; XDG_CACHE_HOME, DEEP",
+        ):
             zoo.get(zoo.find("remote"))
 
 
 def test_what_may_not_be_read_is_named(toy, tmp_path):
-    env = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "DEEPDREAM_MODELS": str(tmp_path / "models")}
+    env = os.environ | {
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "DEEPDREAM_MODELS": str(tmp_path / "models"),
+    }
     for name in ("models", "cache"):
         (tmp_path / name).mkdir()
-    for closed in (toy, toy / "deploy.prototxt", toy / "model.toml", tmp_path / "models", tmp_path / "cache"):
+    for closed in (
+        toy,
+        toy / "deploy.prototxt",
+        toy / "model.toml",
+        tmp_path / "models",
+        tmp_path / "cache",
+    ):
         mode = closed.stat().st_mode
         closed.chmod(0)
-        words = f"layers --model {toy}" if "toy" in str(closed) else "models list places205_googlenet"
+        words = (
+            f"layers --model {toy}" if "toy" in str(closed) else "models list places205_googlenet"
+        )
         command = without_powers(sys.executable, "-m", "deepdream", *words.split())
         done = subprocess.run(command, capture_output=True, text=True, env=env)
         closed.chmod(mode)
         said = done.stderr + done.stdout
-        assert "cannot read" in said and "Permission denied" in said and "Traceback" not in said, done
+        assert "cannot read" in said and "Permission denied" in said and "Traceback" not in said, (
+            done
+        )
 
 
 @pytest.mark.parametrize("suffix", [".prototxt", ".caffemodel"])
@@ -268,8 +307,19 @@ def test_any_folder_can_be_a_model(toy):
     ("toml", "says"),
     [
         ("mean = [1, 2", "Unclosed array"),
-        *((f"mean = {mean}", r"mean is .*; it must be three numbers from 0 to 255") for mean in (
-            "[1, 2]", "'grey'", "[1e39, 1, 1]", "[nan, 1, 1]", "[-1, 1, 1]", "[true, 1, 1]", "['1', 2, 3]", "{b = 1}")),
+        *(
+            (f"mean = {mean}", r"mean is .*; it must be three numbers from 0 to 255")
+            for mean in (
+                "[1, 2]",
+                "'grey'",
+                "[1e39, 1, 1]",
+                "[nan, 1, 1]",
+                "[-1, 1, 1]",
+                "[true, 1, 1]",
+                "['1', 2, 3]",
+                "{b = 1}",
+            )
+        ),
         ("colour = 1", "unknown key 'colour'"),
         ("default_layer = ['both']", "default_layer is ..both..; it must be text"),
         ("labels = 3", "labels is 3; it must be text"),
@@ -278,13 +328,19 @@ def test_any_folder_can_be_a_model(toy):
         ("source = [1]", "source is .1.; it must be tables"),
         ("[[source]]\nkind = 'elsewhere'", "source is .*; it must be tables"),
         ("[[source]]\nkind = 'tensors'", "source is .*; it must be tables"),
-        ("[[source]]\nkind = 'wheel'\npackage = '-r/etc/passwd'\nmember = 'm'\nsha256 = ''", "source is "),
-        ("[[source]]\nkind = 'wheel'\npackage = '--no-index==1'\nmember = 'm'\nsha256 = ''", "source is "),
+        (
+            "[[source]]\nkind = 'wheel'\npackage = '-r/etc/passwd'\nmember = 'm'\nsha256 = ''",
+            "source is ",
+        ),
+        (
+            "[[source]]\nkind = 'wheel'\npackage = '--no-index==1'\nmember = 'm'\nsha256 = ''",
+            "source is ",
+        ),
         ("title = " + "[" * 5000 + "]" * 5000, "it is nested too deeply"),
         ("title = '\udcff'", "utf-8"),
         (None, "it is a folder"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_model_toml_is_refused(toy, toml, says):
     (toy / "model.toml").unlink()
     if toml is None:
@@ -311,8 +367,12 @@ def test_labels_come_from_a_file_or_from_imagenet(toy, squeezenet):
 
 
 def test_a_real_network_knows_a_mountain(net):
-    """The converted weights classify a photograph: files, mean and labels all have to be right."""
-    image = dd.load_image(Path(__file__).parents[2] / "images" / "mountains.jpg", 480)[:227, 200:427]
+    """The converted weights classify a photograph: files, mean and labels all have to
+    be right.
+    """
+    image = dd.load_image(Path(__file__).parents[2] / "images" / "mountains.jpg", 480)[
+        :227, 200:427
+    ]
     side = net.layer_specs[0].input_param.shape[0].dim[-1]
     net.blobs["data"].reshape(1, 3, side, side)
     net.blobs["data"].data[0] = dd.preprocess(net, image[:side, :side])

@@ -1,4 +1,6 @@
-"""Many visitors, and many dreams, on the real page: each gets its dream, and the memory stays what it was."""
+"""Many visitors, and many dreams, on the real page: each gets its dream, and the memory
+stays what it was.
+"""
 
 import threading
 
@@ -11,7 +13,10 @@ psutil = pytest.importorskip("psutil")
 def memory(server):
     """How many bytes the server and its workers hold; pages that they share count once."""
     held = 0
-    for process in [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]:
+    for process in [
+        psutil.Process(server.pid),
+        *psutil.Process(server.pid).children(recursive=True),
+    ]:
         try:
             held += process.memory_full_info().pss
         except psutil.NoSuchProcess:
@@ -30,7 +35,9 @@ def test_twelve_at_once_each_get_their_dream(browser, googlenet):
     with serving("--at-once", 1) as (address, server), visitors(browser, address) as visit:
         pages = [visit() for _ in range(12)]
         for page in pages:
-            page.get_by_label("Network", exact=True).select_option(label="GoogLeNet, ImageNet (BVLC)")
+            page.get_by_label("Network", exact=True).select_option(
+                label="GoogLeNet, ImageNet (BVLC)"
+            )
             turn(page, "Width", 640)
             turn(page, REPEATS, 1)
         watcher = threading.Thread(target=watch, args=(server,))

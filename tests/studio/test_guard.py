@@ -1,4 +1,6 @@
-"""Attacks on the studio's page, against the real server: each froze it, filled it, or crossed to another visitor."""
+"""Attacks on the studio's page, against the real server: each froze it, filled it, or
+crossed to another visitor.
+"""
 
 import json
 import os
@@ -18,7 +20,9 @@ import pytest
 from browsing import button, expect, serving
 
 requests = pytest.importorskip("requests")
-client = pytest.importorskip("websockets.sync.client", reason="websockets is not installed: pip install websockets")
+client = pytest.importorskip(
+    "websockets.sync.client", reason="websockets is not installed: pip install websockets"
+)
 from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
 
 from deepdream.errors import DreamError  # noqa: E402
@@ -54,11 +58,15 @@ def visit(address, **headers):
     return requests.get(address, headers=headers, timeout=60).cookies[guard.COOKIE]
 
 
-def connect(address, cookie=None, path="/api/kernels/mine/channels?session_id=x", origin=None, **options):
+def connect(
+    address, cookie=None, path="/api/kernels/mine/channels?session_id=x", origin=None, **options
+):
     """The socket of a visitor, as their page opens it."""
     return client.connect(
         address.replace("http", "ws", 1) + path,
-        additional_headers={"Cookie": f"{guard.COOKIE}={visit(address) if cookie is None else cookie}"},
+        additional_headers={
+            "Cookie": f"{guard.COOKIE}={visit(address) if cookie is None else cookie}"
+        },
         origin=address if origin is None else origin,
         max_size=None,
         open_timeout=60,
@@ -67,7 +75,14 @@ def connect(address, cookie=None, path="/api/kernels/mine/channels?session_id=x"
 
 
 def message(kind, content, channel="shell"):
-    header = {"msg_id": uuid4().hex, "msg_type": kind, "session": "s", "username": "", "version": "5.2", "date": ""}
+    header = {
+        "msg_id": uuid4().hex,
+        "msg_type": kind,
+        "session": "s",
+        "username": "",
+        "version": "5.2",
+        "date": "",
+    }
     rest = {"metadata": {}, "parent_header": {}, "buffers": []}
     return {"header": header, "content": content, "channel": channel} | rest
 
@@ -88,7 +103,9 @@ def ask(socket, request, kind):
 
 def panel_of(socket):
     """The id of the visitor's panel."""
-    comms = ask(socket, message("comm_info_request", {"target_name": "jupyter.widget"}), "comm_info_reply")["comms"]
+    comms = ask(
+        socket, message("comm_info_request", {"target_name": "jupyter.widget"}), "comm_info_reply"
+    )["comms"]
     return next(name for name in comms if name.startswith("studio-"))
 
 
@@ -105,7 +122,11 @@ def refused(address, *sent, **options):
 
 
 DEEP = "[" * 100_000
-FOREIGN = {"target_name": "jupyter.widget", "comm_id": "x", "data": {"state": {"_model_name": "OutputModel"}}}
+FOREIGN = {
+    "target_name": "jupyter.widget",
+    "comm_id": "x",
+    "data": {"state": {"_model_name": "OutputModel"}},
+}
 
 
 HOSTILE = (
@@ -143,8 +164,14 @@ def test_the_bytes_that_froze_the_server(address, protocol):
         assert refused(address, b"\xff" * 8, **options)
     with suppress(InvalidStatus, ConnectionClosed), connect(address, **options) as socket:
         for _ in range(5):
-            socket.send(json.dumps(message("comm_open", {"target_name": "jupyter.widget.control", "comm_id": "c",
-                                                         "data": {}})))  # fmt: skip
+            socket.send(
+                json.dumps(
+                    message(
+                        "comm_open",
+                        {"target_name": "jupyter.widget.control", "comm_id": "c", "data": {}},
+                    )
+                )
+            )
             socket.send(comm({"method": "request_states"}, "c"))
 
 
@@ -154,12 +181,17 @@ def test_too_many_messages_or_states_end_the_socket(address):
 
 
 def test_a_browser_sets_values_and_nothing_else():
-    data = {"method": "update", "state": {"value": 7, "max": 10**9, "busy": False, "_model_name": "x"},
-            "buffer_paths": [["value"]]}  # fmt: skip
+    data = {
+        "method": "update",
+        "state": {"value": 7, "max": 10**9, "busy": False, "_model_name": "x"},
+        "buffer_paths": [["value"]],
+    }
     heard = json.loads(guard.Ear().hear(comm(data)))["content"]["data"]
     assert heard == {"method": "update", "state": {"value": 7}, "buffer_paths": []}
     text, parts = (
-        json.dumps(message("comm_msg", {"comm_id": "a", "data": {"method": "custom", "content": {}}})),
+        json.dumps(
+            message("comm_msg", {"comm_id": "a", "data": {"method": "custom", "content": {}}})
+        ),
         [b"ab", b""],
     )
     together = guard.put_together(text.encode(), parts)
@@ -204,10 +236,15 @@ def test_no_other_website_gets_a_panel(address, browser):
     ):
         answer = requests.get(f"{address}/?x=1", headers=fetched, timeout=60)
         assert answer.status_code == 403 and guard.COOKIE not in answer.cookies
-    link = requests.get(address, headers={"Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "cross-site"}, timeout=60)
+    link = requests.get(
+        address, headers={"Sec-Fetch-Dest": "document", "Sec-Fetch-Site": "cross-site"}, timeout=60
+    )
     assert "Open Deep Dream" in link.text and guard.COOKIE not in link.cookies
     for origin in ("http://evil.example", "null", address.replace("127.0.0.1", "localhost")):
-        with pytest.raises((InvalidStatus, ConnectionClosed)), connect(address, origin=origin) as socket:
+        with (
+            pytest.raises((InvalidStatus, ConnectionClosed)),
+            connect(address, origin=origin) as socket,
+        ):
             socket.recv(timeout=60)
     page, answers, done = browser.new_page(), set(), []
     page.on("response", lambda response: answers.add(response.status))
@@ -224,15 +261,29 @@ def test_no_other_website_gets_a_panel(address, browser):
 def test_a_kernel_is_nobody_elses(address):
     with connect(address) as mine, connect(address) as other:
         assert panel_of(mine) != panel_of(other)
-    with pytest.raises((InvalidStatus, ConnectionClosed)), connect(address, cookie="stolen") as socket:
+    with (
+        pytest.raises((InvalidStatus, ConnectionClosed)),
+        connect(address, cookie="stolen") as socket,
+    ):
         socket.recv(timeout=60)
-    for path in ("/resourcez", "/readyz", "/_solara/api/close/x", "/api/kernels", "/static/main.js", "/../serve.py",
-                 "/bundle/../../../../../../../etc/passwd"):  # fmt: skip
+    for path in (
+        "/resourcez",
+        "/readyz",
+        "/_solara/api/close/x",
+        "/api/kernels",
+        "/static/main.js",
+        "/../serve.py",
+        "/bundle/../../../../../../../etc/passwd",
+    ):
         assert requests.get(address + path, timeout=60).status_code == 404
 
 
 def test_nothing_is_reflected(address):
-    for query in ('?theme="><script>alert(1)</script>', "?template=nosuch", "?kernelid=1&modelid=2"):
+    for query in (
+        '?theme="><script>alert(1)</script>',
+        "?template=nosuch",
+        "?kernelid=1&modelid=2",
+    ):
         answer = requests.get(f"{address}/{query}", timeout=60)
         assert answer.ok and answer.url == f"{address}/" and "alert(1)" not in answer.text
     cookie = requests.get(address, timeout=60).headers["Set-Cookie"]
@@ -250,7 +301,10 @@ def test_the_token_leaves_the_address_and_guesses_are_slowed(browser, tmp_path):
         assert told.endswith("/?token=open%20sesame")
         local = re.sub("//.*:", "//127.0.0.1:", told.split("?")[0])
         assert "has printed" in requests.get(local, timeout=60).text
-        with pytest.raises((InvalidStatus, ConnectionClosed)), connect(local.rstrip("/"), cookie="x") as socket:
+        with (
+            pytest.raises((InvalidStatus, ConnectionClosed)),
+            connect(local.rstrip("/"), cookie="x") as socket,
+        ):
             socket.recv(timeout=60)
         began = time.monotonic()
         for _ in range(3):
@@ -276,11 +330,17 @@ def test_the_token_leaves_the_address_and_guesses_are_slowed(browser, tmp_path):
 
 
 def test_what_a_browser_says_is_short_and_finite():
-    """One message could take 3 MB of memory for ever, or be sent back with each message; another closed a widget in
-    such a way that its panel could not be closed."""
+    """One message could take 3 MB of memory for ever, or be sent back with each
+    message; another closed a widget in such a way that its panel could not be
+    closed."""
     ear = guard.Ear()
     assert ear.hear(json.dumps(message("comm_close", {"comm_id": "a"}))) is None
-    assert ear.hear(json.dumps(message("comm_open", {"comm_id": "a", "target_name": "solara.control"}))) is None
+    assert (
+        ear.hear(
+            json.dumps(message("comm_open", {"comm_id": "a", "target_name": "solara.control"}))
+        )
+        is None
+    )
     control = {"target_name": "jupyter.widget.control", "data": {}}
     for refused in (
         comm({"method": "custom", "content": "x" * guard.MOST_TEXT}),
@@ -294,7 +354,9 @@ def test_what_a_browser_says_is_short_and_finite():
     said = message("kernel_info_request", {})
     said["header"] |= {"username": "x" * 1000, "more": "x"}
     heard = json.loads(ear.hear(json.dumps(said)))["header"]
-    assert len(heard["username"]) == guard.MOST_NAME and heard.keys() == said["header"].keys() - {"more"}
+    assert len(heard["username"]) == guard.MOST_NAME and heard.keys() == said["header"].keys() - {
+        "more"
+    }
     opened = json.dumps(message("comm_open", control | {"comm_id": "a"}))
     with pytest.raises(guard.RefusedError):
         for _ in range(guard.STATES + 5):
@@ -303,16 +365,28 @@ def test_what_a_browser_says_is_short_and_finite():
 
 @pytest.mark.slow  # the server's patience is a minute
 def test_who_reads_nothing_is_cut_off(house):
-    """Such a one held the place of their dream for ever: the server waited until they had read what it had sent."""
+    """Such a one held the place of their dream for ever: the server waited until they
+    had read what it had sent.
+    """
     address, server = house
     with connect(address, max_queue=1, ping_interval=None, close_timeout=0) as socket:
         port = socket.local_address[1]
-        socket.send(json.dumps(message("comm_open", {"target_name": "jupyter.widget.control", "comm_id": "c",
-                                                     "data": {}}) | {"metadata": {"version": "1.0.0"}}))  # fmt: skip
+        socket.send(
+            json.dumps(
+                message(
+                    "comm_open",
+                    {"target_name": "jupyter.widget.control", "comm_id": "c", "data": {}},
+                )
+                | {"metadata": {"version": "1.0.0"}}
+            )
+        )
         for _ in range(guard.STATES // 2):
             socket.send(comm({"method": "request_states"}, "c"))
         deadline = time.monotonic() + 180
-        while any(c.raddr and c.raddr.port == port and c.status == "ESTABLISHED" for c in connections(server)):
+        while any(
+            c.raddr and c.raddr.port == port and c.status == "ESTABLISHED"
+            for c in connections(server)
+        ):
             assert time.monotonic() < deadline
             time.sleep(0.5)
 
@@ -323,7 +397,9 @@ def connections(server):
     return psutil.Process(server.pid).net_connections("tcp")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no second address of their own")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="other systems have no second address of their own"
+)
 def test_one_address_cannot_have_all_connections(house):
     address, _ = house
     where = "127.0.0.1", int(address.rpartition(":")[2])
@@ -338,19 +414,28 @@ def test_pictures_do_not_outlive_the_server(tmp_path):
     """SIGTERM, and a terminal that was closed, left all visitors' pictures behind."""
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         command = [sys.executable, "-m", "deepdream", "serve"]
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"TMPDIR": str(tmp_path)})
+        server = subprocess.Popen(
+            command, stdout=subprocess.PIPE, env=os.environ | {"TMPDIR": str(tmp_path)}
+        )
         assert b"http" in server.stdout.readline() and list(tmp_path.glob("deepdream-page-*"))
         server.send_signal(number)
         assert server.wait(60) == 0 and not list(tmp_path.glob("deepdream-page-*"))
 
 
 def test_no_file_of_the_machine_is_read(tmp_path):
-    """A path in two pieces, on two lines, was overlooked; and a film could be a list of other films."""
-    objective = "guide('fire8/concat', '/etc/'\n'secret.png') + L2('é') + guide('fire8/concat',\n'b.png')"
+    """A path in two pieces, on two lines, was overlooked; and a film could be a list of
+    other films.
+    """
+    objective = (
+        "guide('fire8/concat', '/etc/'\n'secret.png') + L2('é') + guide('fire8/concat',\n'b.png')"
+    )
     film = complete("zoom", {"image": "a.png", "objective": objective})
     assert sorted(all_files(film).values()) == ["/etc/secret.png", "a.png", "b.png"]
     found = with_files(film, lambda _, path: path.upper())["objective"]
-    assert found == "guide('fire8/concat', '/ETC/SECRET.PNG') + L2('é') + guide('fire8/concat',\n'B.PNG')"
+    assert (
+        found
+        == "guide('fire8/concat', '/ETC/SECRET.PNG') + L2('é') + guide('fire8/concat',\n'B.PNG')"
+    )
     clip(tmp_path / "other.mp4")
     (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile other.mp4\n")
     assert shelf.view_picture(tmp_path / "other.mp4", "a.mp4").jpeg
@@ -367,8 +452,9 @@ def clip(path):
 
 
 def test_a_visitors_files_are_bounded(tmp_path, monkeypatch):
-    """A film of 400 kB took 1.9 GB to look at; many small files fill the memory; and one of the name of a dream that
-    was being made became that dream, under the sha256 of the other, in the looks of everyone."""
+    """A film of 400 kB took 1.9 GB to look at; many small files fill the memory; and
+    one of the name of a dream that was being made became that dream, under the sha256
+    of the other, in the looks of everyone."""
     clip(tmp_path / "a.mp4")
     monkeypatch.setattr(shelf, "MOST_PIXELS", 64 * 64 - 1)
     with pytest.raises(DreamError, match="64 x 64 pixels"):

@@ -1,6 +1,8 @@
-"""The studio's page as its visitors meet it: `deepdream serve` in a process of its own, and a real Chromium.
+"""The studio's page as its visitors meet it: `deepdream serve` in a process of its own,
+and a real Chromium.
 
-No test measures time: each waits for what a visitor would see, for as long as that takes.
+No test measures time: each waits for what a visitor would see, for as long as that
+takes.
 """
 
 import re
@@ -34,7 +36,7 @@ from browsing import (
     unfold,
     upload,
     visitors,
-)  # fmt: skip
+)
 from conftest import main, refused, run
 
 import deepdream as dd
@@ -65,7 +67,9 @@ def test_from_a_photograph_to_a_dream_and_back_to_its_knobs(visit, page, tmp_pat
     shows(page, "live")
     seen = {page.locator(".dd-live").get_attribute("src")}
     while len(seen) < 3:  # it changes in place
-        page.wait_for_function("seen => !seen.includes(document.querySelector('.dd-live').src)", arg=list(seen))
+        page.wait_for_function(
+            "seen => !seen.includes(document.querySelector('.dd-live').src)", arg=list(seen)
+        )
         seen.add(page.locator(".dd-live").get_attribute("src"))
     expect(page.locator(".dd-text")).to_have_text(
         re.compile(r"Octave \d of 4, step \d+ of 10000, (\d+ s|\d+ min|\d+ h \d+ min) left")
@@ -73,7 +77,9 @@ def test_from_a_photograph_to_a_dream_and_back_to_its_knobs(visit, page, tmp_pat
     button(page, "Stop").click()
     says(page, "this is the picture so far")
     shows(page, "both")
-    expect(page.locator(".dd-line label span")).to_have_text(f"{PICTURE_LINE}, had it not been stopped")
+    expect(page.locator(".dd-line label span")).to_have_text(
+        f"{PICTURE_LINE}, had it not been stopped"
+    )
     assert 0 < dd.read_settings(downloaded(page, tmp_path))["stopped_at"] < 1
 
     turn(page, REPEATS, 3)
@@ -82,12 +88,21 @@ def test_from_a_photograph_to_a_dream_and_back_to_its_knobs(visit, page, tmp_pat
     told = command_of_the_picture(page)
     result = downloaded(page, tmp_path)
     settings = dd.read_settings(result)
-    wanted = {"end": "fire5/concat", "iter_n": 3, "seed": 7, "width": 120, "image": "photo.png", "command": "dream"}
+    wanted = {
+        "end": "fire5/concat",
+        "iter_n": 3,
+        "seed": 7,
+        "width": 120,
+        "image": "photo.png",
+        "command": "dream",
+    }
     assert wanted.items() <= settings.items() and "stopped_at" not in settings
     assert told.startswith("deepdream dream photo.png ")
     done = run(*told.replace("deepdream ", "", 1).split(), cwd=tmp_path)
     assert done.returncode == 0, done
-    assert np.array_equal(dd.load_image(tmp_path / "dream.png"), dd.load_image(result)), "the command makes the same"
+    assert np.array_equal(dd.load_image(tmp_path / "dream.png"), dd.load_image(result)), (
+        "the command makes the same"
+    )
 
     assert dream(page, button(page, "Again").click) == "photo-dream-3.png"
     assert "deepdream dream photo-dream-2.png" in command_of_the_picture(page)
@@ -104,7 +119,12 @@ def test_from_a_photograph_to_a_dream_and_back_to_its_knobs(visit, page, tmp_pat
     turn(page, SEED, 8)
     drop(page, "mine.png", result.read_bytes())
     says(page, "The knobs are set as they were for mine.png.")
-    for label, value in (("Picture", "photo.png"), (LAYER, re.compile("fire5")), (SEED, "7"), (REPEATS, "3")):
+    for label, value in (
+        ("Picture", "photo.png"),
+        (LAYER, re.compile("fire5")),
+        (SEED, "7"),
+        (REPEATS, "3"),
+    ):
         expect(page.get_by_label(label, exact=True)).to_have_value(value)
     shows(page, "both")
     drop(stranger, "mine.png", result.read_bytes())  # who does not have the photograph
@@ -171,7 +191,10 @@ def test_films_play_in_place(visit, tmp_path):
 
 def bomb(width, height):
     """A PNG that claims to be large, and holds next to nothing."""
-    chunks = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"IDAT" + zlib.compress(bytes(99))
+    chunks = (
+        b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0),
+        b"IDAT" + zlib.compress(bytes(99)),
+    )
     framed = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
     return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
 
@@ -181,10 +204,18 @@ def test_a_hostile_upload_gets_a_sentence_and_the_page_lives(page, photo, pictur
     for name, data, sentence in (
         ("text.png", b"not a picture at all", "text.png cannot be read as a picture"),
         ("nothing.png", b"", "nothing.png cannot be read as a picture"),
-        ("bomb.png", bomb(50_000, 50_000), "bomb.png has far too many pixels; at most 40 megapixels are allowed"),
+        (
+            "bomb.png",
+            bomb(50_000, 50_000),
+            "bomb.png has far too many pixels; at most 40 megapixels are allowed",
+        ),
         ("cut.png", picture.read_bytes()[:900], "cut.png cannot be read as a picture"),
         ("drawing.svg", svg, "drawing.svg cannot be read as a picture; these can: JPEG, PNG"),
-        ("huge.png", bytes(25 * 2**20), "huge.png has 25 MB; at most 20 MB are allowed; make it smaller"),
+        (
+            "huge.png",
+            bytes(25 * 2**20),
+            "huge.png has 25 MB; at most 20 MB are allowed; make it smaller",
+        ),
     ):
         upload(page, name, data)
         says(page, sentence)
@@ -208,7 +239,9 @@ def test_of_two_at_once_one_waits_and_each_gets_their_picture(visit, page, tmp_p
     start(one)
     shows(one, "live")
     start(two)
-    expect(two.locator(".dd-text")).to_have_text(re.compile("In the queue: you are next; [1-9][0-9]* s so far"))
+    expect(two.locator(".dd-text")).to_have_text(
+        re.compile("In the queue: you are next; [1-9][0-9]* s so far")
+    )
     button(two, "Stop").click()
     says(two, "Stopped.")
     start(two)
@@ -217,7 +250,10 @@ def test_of_two_at_once_one_waits_and_each_gets_their_picture(visit, page, tmp_p
     shows(one, "both")
     shows(two, "both")
     (tmp_path / "two").mkdir()
-    pictures = [dd.load_image(downloaded(page, folder)) for page, folder in ((one, tmp_path), (two, tmp_path / "two"))]
+    pictures = [
+        dd.load_image(downloaded(page, folder))
+        for page, folder in ((one, tmp_path), (two, tmp_path / "two"))
+    ]
     assert [picture.shape for picture in pictures] == [(67, 120, 3), (80, 120, 3)]
 
 
@@ -272,7 +308,9 @@ def test_the_keyboard_reaches_every_control(page):
     labels += f"|Engine|{LAYER}|{REPEATS}|Sizes (octaves)|Ratio of sizes (octave scale)|Strength (step)|{OBJECTIVE}"
     labels += f"|Shake (jitter)|Tilt (turn)|{SEED}|More knobs|Dream of this picture (guide)|Where to dream (mask)"
     labels += "|Softness (smooth)|Even scales (lap)|Keep the colours|How much|How large the forms|How wild|Films"
-    labels += f"|Find a thing to draw|What does “{REPEATS}” mean?|Zoom in|Full screen|Download {name}"
+    labels += (
+        f"|Find a thing to draw|What does “{REPEATS}” mean?|Zoom in|Full screen|Download {name}"
+    )
     missing = set(labels.split("|")) - reached
     assert not missing, reached
     button(page, "Dream").focus()
@@ -289,10 +327,20 @@ def workers(server):
 
 @pytest.mark.slow
 def test_who_leaves_and_who_is_idle(browser, tmp_path, photo):
-    settings = {"deepdream": VERSION, "model": "squeezenet_v1.1", "image": "forest.jpg", "seed": 7, "width": 120}
+    settings = {
+        "deepdream": VERSION,
+        "model": "squeezenet_v1.1",
+        "image": "forest.jpg",
+        "seed": 7,
+        "width": 120,
+    }
     dd.save_image(tmp_path / "mine.png", photo, settings)
-    # 15 seconds: an idle visitor outlasts the start of the page, even on a busy machine, and nobody waits for long
-    with serving("--idle", 0.25, "--at-once", 1, *NO_LIMIT) as (address, server), visitors(browser, address) as visit:
+    # 15 seconds: an idle visitor outlasts the start of the page, even on a busy
+    # machine, and nobody waits for long
+    with (
+        serving("--idle", 0.25, "--at-once", 1, *NO_LIMIT) as (address, server),
+        visitors(browser, address) as visit,
+    ):
         dreaming = visit()
         turn(dreaming, REPEATS, FOR_EVER)
         start(dreaming)
@@ -303,7 +351,9 @@ def test_who_leaves_and_who_is_idle(browser, tmp_path, photo):
         idle = visit()
         drop(idle, "mine.png", (tmp_path / "mine.png").read_bytes())
         says(idle, "The knobs are set as they were for mine.png.")
-        expect(idle.get_by_role("status").first).to_contain_text("This page was closed because it was not used")
+        expect(idle.get_by_role("status").first).to_contain_text(
+            "This page was closed because it was not used"
+        )
         expect(idle.get_by_role("link", name="Download mine.png")).to_be_visible()
         shows(dreaming, "live")  # and these were used even less
         expect(waiting.locator(".dd-text")).to_have_text(re.compile("In the queue"))
@@ -349,8 +399,14 @@ def test_a_reload_finds_the_panel_again(visit):
         (("--at-once", 0), "--at-once is 0; it must be a whole number, at least 1"),
         (("--port", 0), "--port is 0; it must be a whole number from 1 to 65535"),
         (("--port", 99999), "--port is 99999; it must be a whole number from 1 to 65535"),
-        (("--minutes", 0), "--minutes is 0.0; it must be a number of minutes, above 0 and at most 1000000"),
-        (("--idle", -1), "--idle is -1.0; it must be a number of minutes, above 0 and at most 1000000"),
+        (
+            ("--minutes", 0),
+            "--minutes is 0.0; it must be a number of minutes, above 0 and at most 1000000",
+        ),
+        (
+            ("--idle", -1),
+            "--idle is -1.0; it must be a number of minutes, above 0 and at most 1000000",
+        ),
         (("--host", "no.such.host.invalid"), "cannot listen on no.such.host.invalid"),
     ],
 )
@@ -360,6 +416,9 @@ def test_what_serve_refuses(options, sentence):
 
 def test_a_port_that_is_taken(address):
     port = address.rstrip("/").rpartition(":")[2]
-    refused(main("serve", "--port", port), f"cannot listen on 127.0.0.1, port {port}: Address already in use")
+    refused(
+        main("serve", "--port", port),
+        f"cannot listen on 127.0.0.1, port {port}: Address already in use",
+    )
     with serving() as (other, _):
         assert other != address

@@ -1,4 +1,6 @@
-"""The stage, and the other views of studio.js, as their visitors use them: by mouse, fingers and keyboard."""
+"""The stage, and the other views of studio.js, as their visitors use them: by mouse,
+fingers and keyboard.
+"""
 
 import io
 
@@ -116,7 +118,9 @@ def test_zooming_and_moving(page):
     was = at(page)
     drag(page, (0.5, 0.5), (0.3, 0.4))
     now = at(page)
-    assert (now["x"], now["y"]) == pytest.approx((was["x"] - 0.2, was["y"] - 0.1), abs=0.02) and now["split"] == 0
+    assert (now["x"], now["y"]) == pytest.approx(
+        (was["x"] - 0.2, was["y"] - 0.1), abs=0.02
+    ) and now["split"] == 0
     drag(page, (0.01, 0.5), (0.5, 0.5))  # the divider is at the edge
     assert at(page)["split"] == pytest.approx(50, abs=1) and at(page)["x"] == now["x"]
     page.locator(".dd-stage").focus()
@@ -128,7 +132,9 @@ def test_zooming_and_moving(page):
     page.keyboard.down("Control")
     page.mouse.wheel(0, -50)
     page.keyboard.up("Control")
-    page.wait_for_function("Number(document.querySelector('.dd-stage').style.getPropertyValue('--zoom')) > 2.5")
+    page.wait_for_function(
+        "Number(document.querySelector('.dd-stage').style.getPropertyValue('--zoom')) > 2.5"
+    )
     button(page, "Zoom in").click()
     whole(page)
     assert at(page) == {"split": 0, "zoom": 1, "x": 0, "y": 0}
@@ -173,7 +179,9 @@ def test_a_large_photograph_is_made_smaller_before_it_is_sent(visit):
     page = visit()
     small = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
     file = io.BytesIO()
-    Image.fromarray(small).resize((8000, 6000)).save(file, "jpeg")  # 48 megapixels, more than Python takes
+    Image.fromarray(small).resize((8000, 6000)).save(
+        file, "jpeg"
+    )  # 48 megapixels, more than Python takes
     upload(page, "holiday.2015.jpeg", file.getvalue())
     expect(page.get_by_label("Picture", exact=True)).to_have_value("holiday.2015.jpg")
     ratio = page.locator(".dd-before").evaluate("image => image.naturalWidth / image.naturalHeight")
@@ -181,7 +189,12 @@ def test_a_large_photograph_is_made_smaller_before_it_is_sent(visit):
 
 
 def test_a_png_is_sent_as_it_is(page, photo, tmp_path):
-    settings = {"deepdream": dd.__version__, "model": "squeezenet_v1.1", "image": "mountains.jpg", "seed": 7}
+    settings = {
+        "deepdream": dd.__version__,
+        "model": "squeezenet_v1.1",
+        "image": "mountains.jpg",
+        "seed": 7,
+    }
     dd.save_image(tmp_path / "mine.png", photo, settings)
     upload(page, "mine.png", (tmp_path / "mine.png").read_bytes())
     expect(page.get_by_role("alert")).to_contain_text("The knobs are set as they were for mine.png")
@@ -220,7 +233,10 @@ def test_the_field_to_search(page):
 
 
 def test_folds_and_helps_say_whether_they_are_open(page):
-    for name, inside in (("More knobs", page.get_by_label("Network", exact=True)), ("Films", button(page, "Zoom"))):
+    for name, inside in (
+        ("More knobs", page.get_by_label("Network", exact=True)),
+        ("Films", button(page, "Zoom")),
+    ):
         fold = button(page, name)
         was = fold.get_attribute("aria-expanded") == "true"
         for is_open in (not was, was):

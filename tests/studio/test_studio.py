@@ -1,4 +1,6 @@
-"""The studio's panel without a browser: knobs, settings, looks, films, and the crew. test_page.py has the browser."""
+"""The studio's panel without a browser: knobs, settings, looks, films, and the crew.
+test_page.py has the browser.
+"""
 
 import os
 import re
@@ -52,7 +54,9 @@ def panel(toy_net):
 
 @pytest.fixture
 def apart():
-    """A panel without a network, which has all done in other processes; again with little to do."""
+    """A panel without a network, which has all done in other processes; again with
+    little to do.
+    """
     panel = Studio()
     panel.turn(model="squeezenet_v1.1", width=64, iter_n=1, octave_n=1)
     yield panel
@@ -93,18 +97,30 @@ def dropped(panel, name, data, role="image"):
 def test_a_dream_again_and_undo(panel):
     assert press(panel, "dream") == "" and panel.result.name == "mountains-dream-1.png"
     settings = dd.read_settings(panel.result)
-    wanted = {name: value for name, value in panel.settings().items() if value is not None and name != "model"}
+    wanted = {
+        name: value
+        for name, value in panel.settings().items()
+        if value is not None and name != "model"
+    }
     assert wanted.items() <= settings.items() and len(wanted) > 10
     image = dd.load_image(SAMPLES["mountains.jpg"], 64)
     plain = dd.deepdream(panel.given, image, end="both", iter_n=2, octave_n=2, jitter=4, seed=0)
     assert np.array_equal(np.uint8(plain.clip(0, 255)), np.uint8(dd.load_image(panel.result)))
-    assert panel.picture.after == panel.result.read_bytes() and panel.picture.name == "mountains-dream-1.png"
-    assert press(panel, "again") == "" and dd.read_settings(panel.result)["image"] == "mountains-dream-1.png"
+    assert (
+        panel.picture.after == panel.result.read_bytes()
+        and panel.picture.name == "mountains-dream-1.png"
+    )
+    assert (
+        press(panel, "again") == ""
+        and dd.read_settings(panel.result)["image"] == "mountains-dream-1.png"
+    )
     assert "deepdream dream mountains-dream-1.png" in panel.line.text
     panel.undo()
     assert panel.result.name == "mountains-dream-1.png" and "dream mountains.jpg" in panel.line.text
     panel.undo()
-    assert panel.result is None and panel.buttons["undo"].disabled and panel.buttons["again"].disabled
+    assert (
+        panel.result is None and panel.buttons["undo"].disabled and panel.buttons["again"].disabled
+    )
     panel.undo()  # nothing is left to undo
     assert panel.result is None
 
@@ -124,7 +140,10 @@ def test_stop_ends_the_dream_within_a_step(panel, monkeypatch):
     monkeypatch.setattr(dream, "make_step", slowly)
     panel.turn(iter_n=1000)
     note = press(panel, "dream")
-    assert note == f"Stopped at {dd.read_settings(panel.result)['stopped_at']:.0%}; this is the picture so far."
+    assert (
+        note
+        == f"Stopped at {dd.read_settings(panel.result)['stopped_at']:.0%}; this is the picture so far."
+    )
     assert len(steps) == 5 and said == ["Stopping after this step"]
     panel.turn(iter_n=2)
     assert press(panel, "dream") == "" and "stopped_at" not in dd.read_settings(panel.result)
@@ -141,31 +160,50 @@ def test_the_panel_stays_live_while_it_dreams(panel, monkeypatch):
 
     monkeypatch.setattr(dream, "make_step", wait_and_step)
     panel.dream()
-    assert panel.picture.busy and not panel.buttons["stop"].disabled and panel.buttons["dream"].disabled
+    assert (
+        panel.picture.busy
+        and not panel.buttons["stop"].disabled
+        and panel.buttons["dream"].disabled
+    )
     thread = panel.thread
     panel.dream()  # a second press, before the first is through
     panel.undo()
     assert panel.thread is thread
     panel.knobs["seed"].value = 5
     assert "--seed 5" in panel.line.text and panel.line.about == panels.KNOBS_LINE
-    assert panel.knobs["image"].disabled and "a dream is being made; wait for it" in dropped(panel, "x.png", b"")
+    assert panel.knobs["image"].disabled and "a dream is being made; wait for it" in dropped(
+        panel, "x.png", b""
+    )
     panel.stop()
     go.set()
     thread.join(300)
     assert dd.read_settings(panel.result)["seed"] == 0, "the knobs as they were when it began"
-    assert "--seed 0" in panel.line.text and panel.line.about == panels.PICTURE_LINE + ", had it not been stopped"
+    assert (
+        "--seed 0" in panel.line.text
+        and panel.line.about == panels.PICTURE_LINE + ", had it not been stopped"
+    )
     panel.knobs["seed"].value = 6
     assert "--seed 6" in panel.line.text and panel.line.about == panels.KNOBS_LINE
 
 
 def test_noise(panel):
     panel.turn(image="", seed=3)
-    assert "dream --model" in panel.line.text and "--size 64x36" in panel.line.text and "--width" not in panel.line.text
+    assert (
+        "dream --model" in panel.line.text
+        and "--size 64x36" in panel.line.text
+        and "--width" not in panel.line.text
+    )
     press(panel, "dream")
-    assert dd.load_image(panel.result).shape == (36, 64, 3) and dd.read_settings(panel.result)["size"] == "64x36"
+    assert (
+        dd.load_image(panel.result).shape == (36, 64, 3)
+        and dd.read_settings(panel.result)["size"] == "64x36"
+    )
     settings = dd.read_settings(panel.result)
     press(panel, "again")
-    assert dd.read_settings(panel.result)["image"] == "noise-dream-1.png" and panel.result.name == "noise-dream-2.png"
+    assert (
+        dd.read_settings(panel.result)["image"] == "noise-dream-1.png"
+        and panel.result.name == "noise-dream-2.png"
+    )
     panel.turn(image="forest.jpg", width=100)
     assert panel.restore(settings) == [] and panel.settings()["size"] == "64x36"
     assert panel.restore(settings | {"size": "64x99"}) == ["--size 64x99"]
@@ -179,8 +217,22 @@ def test_every_knob_comes_back(panel, photo, tmp_path):
     data = (tmp_path / "g.png").read_bytes()
     for role in ("guide", "mask"):
         assert dropped(panel, "g.png", data, role) == ""
-    turned = {"end": "left", "iter_n": 3, "octave_n": 3, "octave_scale": 1.3, "step_size": -2.0, "jitter": 7}
-    turned |= {"seed": 9, "width": 70, "guide": "g.png", "mask": "g.png", "smooth": 0.5, "keep_color": True}
+    turned = {
+        "end": "left",
+        "iter_n": 3,
+        "octave_n": 3,
+        "octave_scale": 1.3,
+        "step_size": -2.0,
+        "jitter": 7,
+    }
+    turned |= {
+        "seed": 9,
+        "width": 70,
+        "guide": "g.png",
+        "mask": "g.png",
+        "smooth": 0.5,
+        "keep_color": True,
+    }
     turned |= {"image": "flower.jpg"}
     panel.turn(**turned)
     assert press(panel, "dream") == ""
@@ -188,14 +240,23 @@ def test_every_knob_comes_back(panel, photo, tmp_path):
     assert turned.items() <= settings.items()
     other = Studio(panel.given)
     other.turn(guide="forest.jpg")
-    assert other.restore(settings) == ["the guide g.png", "the mask g.png"] and other.knobs["guide"].value == ""
+    assert (
+        other.restore(settings) == ["the guide g.png", "the mask g.png"]
+        and other.knobs["guide"].value == ""
+    )
     dropped(other, "another name.png", data, "guide")
     assert other.restore(settings) == []
-    assert other.settings() == panel.settings() | {"guide": "another name.png", "mask": "another name.png"}
+    assert other.settings() == panel.settings() | {
+        "guide": "another name.png",
+        "mask": "another name.png",
+    }
     panel.turn(objective="L2('both') + 2 * guide('left', 'g.png')")
     assert press(panel, "dream") == ""
     settings = dd.read_settings(panel.result)
-    assert settings["objective"] == "L2('both') + 2 * guide('left', 'g.png')" and "guide" not in settings
+    assert (
+        settings["objective"] == "L2('both') + 2 * guide('left', 'g.png')"
+        and "guide" not in settings
+    )
     assert other.restore(settings) == [] and other.settings()["objective"] == settings["objective"]
 
 
@@ -204,18 +265,30 @@ def test_every_knob_comes_back(panel, photo, tmp_path):
     [
         ({"model": "bvlc_googlenet"}, "unknown network 'bvlc_googlenet'"),
         ({"end": "bothe"}, "unknown layer 'bothe'; did you mean 'both'?"),
-        ({"iter_n": 10**9}, "Repeats (iterations) is 1000000000; it must be a whole number from 0 to 10000"),
-        ({"iter_n": "many"}, "Repeats (iterations) is 'many'; it must be a whole number from 0 to 10000"),
+        (
+            {"iter_n": 10**9},
+            "Repeats (iterations) is 1000000000; it must be a whole number from 0 to 10000",
+        ),
+        (
+            {"iter_n": "many"},
+            "Repeats (iterations) is 'many'; it must be a whole number from 0 to 10000",
+        ),
         (
             {"octave_scale": float("nan")},
             "Ratio of sizes (octave scale) is nan; it must be a number, above 1 and at most 100",
         ),
-        ({"jitter": [1, 2]}, "Shake (jitter) is [1, 2]; it must be a whole number of pixels, at least 0"),
+        (
+            {"jitter": [1, 2]},
+            "Shake (jitter) is [1, 2]; it must be a whole number of pixels, at least 0",
+        ),
         ({"command": "zoom"}, "it does not carry the settings of a dream of a picture"),
         ({"draw": ["banana"]}, "it does not carry the settings of a dream of a picture"),
         ({"image": {"a": 1}}, "Picture is {'a': 1}; it must be the path of a file"),
         ({"sha256": 5}, "sha256 is 5; it must be texts by their names"),
-        ({"help": True, "seed": -1}, "Chance (seed) is -1; it must be a whole number from 0 to 4294967295"),
+        (
+            {"help": True, "seed": -1},
+            "Chance (seed) is -1; it must be a whole number from 0 to 4294967295",
+        ),
         ({"tile": -1}, "--tile is -1; it must be a whole number of pixels from 1 to 65535"),
     ],
 )
@@ -271,7 +344,9 @@ def test_a_dream_that_would_be_too_large_is_refused(panel, tmp_path, monkeypatch
     dd.save_image(tmp_path / "tall.png", np.zeros((4000, 10, 3), np.float32))
     dropped(panel, "tall.png", (tmp_path / "tall.png").read_bytes())
     panel.turn(width=640)
-    assert press(panel, "dream") == "Width is 640; a dream of tall.png may be at most 75 pixels wide."
+    assert (
+        press(panel, "dream") == "Width is 640; a dream of tall.png may be at most 75 pixels wide."
+    )
     assert len(panel.picture.before) < 200_000
     panel.turn(width=40, iter_n=1, octave_n=1)
     assert press(panel, "dream") == "" and press(panel, "tour") == ""
@@ -284,7 +359,11 @@ def test_a_portrait_is_measured_as_it_is_seen(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (40, 30)).save(tmp_path / "p.jpg", exif=exif)
-    assert shelf.picture_size(tmp_path / "p.jpg") == dd.load_image(tmp_path / "p.jpg").shape[:2] == (40, 30)
+    assert (
+        shelf.picture_size(tmp_path / "p.jpg")
+        == dd.load_image(tmp_path / "p.jpg").shape[:2]
+        == (40, 30)
+    )
 
 
 def test_guides_are_small_whatever_is_given(tmp_path):
@@ -294,7 +373,9 @@ def test_guides_are_small_whatever_is_given(tmp_path):
 
 
 def test_a_value_that_is_not_allowed_has_no_command(panel):
-    panel.knobs["octave_scale"].value = 0  # typed in the browser; the field itself has only inclusive limits
+    panel.knobs[
+        "octave_scale"
+    ].value = 0  # typed in the browser; the field itself has only inclusive limits
     says = "Ratio of sizes (octave scale) is 1.0; it must be a number, above 1 and at most 100, such as 1.4."
     assert panel.line.text == "" and panel.picture.note == says
     panel.picture.note = ""
@@ -318,7 +399,11 @@ def test_knobs_are_made_from_the_table(panel):
 
 
 def test_the_command_leaves_out_what_goes_without_saying(panel):
-    settings = dict.fromkeys(("device", "dtype")) | {"deepdream": "0.1.0", "command": "dream", "image": "forest.jpg"}
+    settings = dict.fromkeys(("device", "dtype")) | {
+        "deepdream": "0.1.0",
+        "command": "dream",
+        "image": "forest.jpg",
+    }
     assert panel.restore(settings | {"device": "cpu", "dtype": "float32", "width": 64}) == []
     assert panel.line.text.endswith("--seed 0 --width 64 -o dream.png")
     missing = panel.restore(settings | {"device": "cuda", "clip": False, "tile": 64, "end": "both"})
@@ -329,9 +414,15 @@ def test_turning_knobs_in_python(panel):
     for wrong, says in (
         ({"layer": "both"}, "unknown knob 'layer'"),
         ({"seed": 3, "end": "bothe"}, "unknown layer 'bothe'; did you mean 'both'?"),
-        ({"image": "forest.jpg", "width": 0}, "width is 0; it must be a whole number of pixels from 1 to 65535"),
+        (
+            {"image": "forest.jpg", "width": 0},
+            "width is 0; it must be a whole number of pixels from 1 to 65535",
+        ),
         ({"width": None}, "width cannot be None"),
-        ({"octave_scale": 1}, "octave_scale is 1; it must be a number, above 1 and at most 100, such as 1.4"),
+        (
+            {"octave_scale": 1},
+            "octave_scale is 1; it must be a number, above 1 and at most 100, such as 1.4",
+        ),
         ({"keep_color": "maybe"}, "keep_color is 'maybe'; it must be True or False"),
     ):
         before, states = panel.settings(), len(panel.states)
@@ -342,7 +433,9 @@ def test_turning_knobs_in_python(panel):
 
 def test_a_note_says_what_went_wrong(panel, monkeypatch, photo):
     panel.turn(objective="logit('peacock')")
-    assert press(panel, "dream").startswith("toy has no names for its classes; give the number of one, or an objective")
+    assert press(panel, "dream").startswith(
+        "toy has no names for its classes; give the number of one, or an objective"
+    )
     panel.turn(objective="", width=16, octave_n=9)
     assert "small" in press(panel, "dream")
     panel.turn(width=64, octave_n=2)
@@ -351,7 +444,9 @@ def test_a_note_says_what_went_wrong(panel, monkeypatch, photo):
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory"),
         (KeyError("x"), "Something went wrong here"),
     ):
-        monkeypatch.setattr(tasks, "make_dream", lambda *_, error=error: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(
+            tasks, "make_dream", lambda *_, error=error: (_ for _ in ()).throw(error)
+        )
         monkeypatch.setattr(threading, "excepthook", lambda _: None)
         assert says in press(panel, "dream")
     monkeypatch.undo()
@@ -370,7 +465,9 @@ def test_the_tour(panel, monkeypatch):
     panel.turn(image="", width=640)
     assert panel.strip.items == [], "it was of another picture"
     assert press(panel, "tour") == ""
-    assert {size_of(stop["picture"]) for stop in panel.strip.items} == {(tasks.TOUR_WIDTH, 135)}, "small noise"
+    assert {size_of(stop["picture"]) for stop in panel.strip.items} == {(tasks.TOUR_WIDTH, 135)}, (
+        "small noise"
+    )
 
     def stop_and_dream(*args, **kwargs):
         panel.stop()
@@ -384,16 +481,27 @@ def test_networks_and_engines_to_choose_from(monkeypatch, squeezenet):
     monkeypatch.delenv("DEEPDREAM_ENGINE", raising=False)
     panel = Studio()
     models = [name for _, name in panel.knobs["model"].options]
-    assert models[:1] == ["bvlc_googlenet"] and "squeezenet_v1.1" in models and "places205_googlenet" not in models
+    assert (
+        models[:1] == ["bvlc_googlenet"]
+        and "squeezenet_v1.1" in models
+        and "places205_googlenet" not in models
+    )
     layers = [name for _, name in panel.knobs["end"].options]
-    assert layers[0] == "conv1/7x7_s2" and layers.index("inception_3b/output") < layers.index("inception_4c/output")
+    assert layers[0] == "conv1/7x7_s2" and layers.index("inception_3b/output") < layers.index(
+        "inception_4c/output"
+    )
     assert panel.knobs["end"].value == "inception_4c/output" and "prob" not in layers
     says = dict(label.split(" · ") for label, _ in panel.knobs["end"].options)
     assert says["conv2/3x3"] == says["inception_3b/5x5_reduce"] == "edges and strokes"
-    assert says["inception_3b/output"] == "textures and eyes" and says["inception_5b/output"] == "whole things"
+    assert (
+        says["inception_3b/output"] == "textures and eyes"
+        and says["inception_5b/output"] == "whole things"
+    )
     panel.turn(model="squeezenet_v1.1")
     assert panel.knobs["end"].value == "fire8/concat"
-    assert Studio(squeezenet).knobs["model"].options == (("SqueezeNet v1.1, ImageNet", "squeezenet_v1.1"),)
+    assert Studio(squeezenet).knobs["model"].options == (
+        ("SqueezeNet v1.1, ImageNet", "squeezenet_v1.1"),
+    )
     monkeypatch.setenv("DEEPDREAM_ENGINE", "torch")
     if "torch" in [name for _, name in panel.knobs["engine"].options]:
         assert Studio().knobs["engine"].value == "torch"
@@ -401,7 +509,9 @@ def test_networks_and_engines_to_choose_from(monkeypatch, squeezenet):
 
 @pytest.mark.parametrize("able", [["float32"], ["float32", "bfloat16"]])
 def test_bfloat16_is_offered_where_the_hardware_multiplies_it(monkeypatch, able):
-    torchnet = pytest.importorskip("deepdream.nets.torch", reason="PyTorch is not installed: pip install torch")
+    torchnet = pytest.importorskip(
+        "deepdream.nets.torch", reason="PyTorch is not installed: pip install torch"
+    )
     monkeypatch.setattr(torchnet, "find_dtypes", lambda device: able)
     monkeypatch.setattr("deepdream.studio.knobs._may_have_bfloat16", lambda: True)
     panel = Studio()
@@ -421,8 +531,12 @@ def test_a_network_that_cannot_be_downloaded_is_replaced(apart, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(tasks, "dream", chores.lack_weights)
         note = press(apart, "dream")
-    assert note.startswith("the weights of bvlc_googlenet cannot be downloaded; squeezenet_v1.1 is chosen now, ")
-    assert press(apart, "dream") == "" and dd.read_settings(apart.result)["model"] == "squeezenet_v1.1"
+    assert note.startswith(
+        "the weights of bvlc_googlenet cannot be downloaded; squeezenet_v1.1 is chosen now, "
+    )
+    assert (
+        press(apart, "dream") == "" and dd.read_settings(apart.result)["model"] == "squeezenet_v1.1"
+    )
 
 
 # What the knobs are for people who do not know them
@@ -432,13 +546,17 @@ def test_wishes_move_their_knobs_and_follow_them(panel):
     fresh = Studio(panel.given)
     for name, wish in WISHES.items():
         slider = fresh.wishes[name]
-        assert slider.places == len(wish.values) and slider.value == len(wish.values) // 2, "the defaults"
+        assert slider.places == len(wish.values) and slider.value == len(wish.values) // 2, (
+            "the defaults"
+        )
         for place, values in enumerate(wish.values):
             slider.value = place
             assert slider.value == place and values.items() <= fresh.settings().items()
             assert slider.value == place
     fresh.turn(iter_n=9, octave_n=1, octave_scale=1.21, step_size=900.0)
-    assert [slider.value for slider in fresh.wishes.values()] == [3, 0, 8], "the nearest, and the last"
+    assert [slider.value for slider in fresh.wishes.values()] == [3, 0, 8], (
+        "the nearest, and the last"
+    )
     assert "--iterations 9" in fresh.line.text, "the knobs stay where they are"
     fresh.wishes["much"].value = 99  # no browser of ours
     assert fresh.knobs["iter_n"].value == 45
@@ -449,12 +567,24 @@ def test_one_click_takes_a_look(panel):
     fresh.turn(model="squeezenet_v1.1", image="forest.jpg", width=99, seed=5)
     offered = looks.of_network("squeezenet_v1.1")
     assert [item["key"] for item in fresh.looks.items] == list(offered)
-    for name in [*offered, "Petals", "2015", "Ghost", "Engraving"]:  # nothing stays of the look before
+    for name in [
+        *offered,
+        "Petals",
+        "2015",
+        "Ghost",
+        "Engraving",
+    ]:  # nothing stays of the look before
         click(fresh.looks, name)
         assert fresh.picture.note == "" and fresh.looks.chosen == name
         settings = fresh.settings()
         wanted = complete("dream", looks.begin({"model": "squeezenet_v1.1", "look": name}))
-        own = {"image": "forest.jpg", "width": 99, "seed": 5, "engine": settings["engine"], "dtype": settings["dtype"]}
+        own = {
+            "image": "forest.jpg",
+            "width": 99,
+            "seed": 5,
+            "engine": settings["engine"],
+            "dtype": settings["dtype"],
+        }
         assert settings == wanted | own
     before = fresh.settings()
     click(fresh.looks, "Dogs")  # is only for GoogLeNet
@@ -468,7 +598,10 @@ def test_the_name_of_a_thing_is_an_objective(squeezenet):
     assert panel.settings()["objective"] == "logit('peacock')"
     command = parser.parse(shlex.split(panel.line.text)[1:])
     assert command.recipe["objective"] == "logit('peacock')" and command.recipe["end"] is None
-    assert press(panel, "dream") == "" and dd.read_settings(panel.result)["objective"] == "logit('peacock')"
+    assert (
+        press(panel, "dream") == ""
+        and dd.read_settings(panel.result)["objective"] == "logit('peacock')"
+    )
     panel.turn(objective="84")
     assert panel.settings()["objective"] == "logit(84)"
     panel.turn(objective="it's")
@@ -485,7 +618,9 @@ def test_the_search_finds_each_thing(squeezenet):
         for name in (text, *text.split(",")):
             classes.setdefault(name.strip().lower(), set()).add(i)
     unclear = [i for i, key in enumerate(keys) if classes.get(key.lower()) != {i}]
-    assert unclear == [86, 124, 134, 264, 358, 474, 517, 577, 594, 638, 639, 657, 876], "two cranes are among them"
+    assert unclear == [86, 124, 134, 264, 358, 474, 517, 577, 594, 638, 639, 657, 876], (
+        "two cranes are among them"
+    )
     assert [keys[i] for i in unclear] == [str(i) for i in unclear], "so they have numbers"
     for i in (0, 84, 134, 517, 999):
         assert class_number(squeezenet, int(keys[i]) if keys[i].isdecimal() else keys[i]) == i
@@ -500,17 +635,25 @@ def test_the_history_goes_back_and_forth(panel):
     first, line = panel.picture.after, panel.line.text
     panel.turn(image="forest.jpg")
     press(panel, "dream")
-    assert [item["key"] for item in panel.past.items] == ["mountains-dream-1.png", "forest-dream-1.png"]
+    assert [item["key"] for item in panel.past.items] == [
+        "mountains-dream-1.png",
+        "forest-dream-1.png",
+    ]
     assert {size_of(item["picture"])[0] for item in panel.past.items} == {panels.THUMB}
     assert panel.past.chosen == "forest-dream-1.png"
     forest, second = panel.picture.before, panel.picture.after
     click(panel.past, "mountains-dream-1.png")
-    assert panel.picture.after == first and panel.line.text == line and panel.picture.before != forest
+    assert (
+        panel.picture.after == first and panel.line.text == line and panel.picture.before != forest
+    )
     assert panel.past.chosen == panel.picture.name == "mountains-dream-1.png"
     click(panel.past, "gone")
     assert panel.picture.after == first
     press(panel, "again")
-    assert dd.read_settings(panel.result)["image"] == "mountains-dream-1.png" and len(panel.past.items) == 3
+    assert (
+        dd.read_settings(panel.result)["image"] == "mountains-dream-1.png"
+        and len(panel.past.items) == 3
+    )
     click(panel.past, "forest-dream-1.png")
     assert panel.picture.after == second and panel.picture.before == forest
     panel.undo()
@@ -526,7 +669,9 @@ def test_it_dreams_the_same_in_a_process_of_its_own(apart):
     here = Studio(load("squeezenet_v1.1", apart.knobs["engine"].value))
     here.turn(width=64, iter_n=1, octave_n=1)
     assert press(here, "dream") == "" and here.result != apart.result
-    assert apart.result.read_bytes() == here.result.read_bytes() and apart.line.text == here.line.text
+    assert (
+        apart.result.read_bytes() == here.result.read_bytes() and apart.line.text == here.line.text
+    )
 
 
 @pytest.mark.parametrize("kind, frames", [("zoom", 5), ("journey", 9), ("video", 4)])
@@ -546,25 +691,37 @@ def test_films(apart, tmp_path, monkeypatch, kind, frames):
     pictures = list(read_film(apart.result))
     assert len(pictures) == frames and pictures[0].shape[1] == 64
     settings = dd.read_settings(apart.result)
-    assert settings["command"] == kind and settings["model"] == "squeezenet_v1.1" and settings["iter_n"] == 1
+    assert (
+        settings["command"] == kind
+        and settings["model"] == "squeezenet_v1.1"
+        and settings["iter_n"] == 1
+    )
     words = shlex.split(apart.line.text)[1:]
     assert parser.parse(words).recipe == from_record(settings)
     assert main(*words[:-1], "out.mp4").returncode == 0
-    assert Path("out.mp4").read_bytes() == apart.result.read_bytes(), "the command makes the same film"
+    assert Path("out.mp4").read_bytes() == apart.result.read_bytes(), (
+        "the command makes the same film"
+    )
     press(apart, "again")
-    assert apart.buttons["again"].disabled and apart.result.name == name, "a film cannot be dreamt on"
+    assert apart.buttons["again"].disabled and apart.result.name == name, (
+        "a film cannot be dreamt on"
+    )
 
 
 def test_a_film_from_noise(apart):
     apart.seconds.value, apart.film_width.value = 0.5, 64
     apart.turn(image="")
     assert press(apart, "film", "zoom") == "a zoom begins with a picture; choose one."
-    assert press(apart, "film", "journey") == "" and dd.read_settings(apart.result)["size"] == "64x36"
+    assert (
+        press(apart, "film", "journey") == "" and dd.read_settings(apart.result)["size"] == "64x36"
+    )
     assert apart.result.name == "noise-journey-1.mp4"
 
 
 def test_a_film_that_is_stopped_keeps_its_frames(toy_net, monkeypatch):
-    monkeypatch.chdir(toy_net.model.folders[0].parent)  # the network's folder is recorded as a relative path
+    monkeypatch.chdir(
+        toy_net.model.folders[0].parent
+    )  # the network's folder is recorded as a relative path
     panel = Studio(toy_net)
     panel.turn(iter_n=1, octave_n=1)
     panel.seconds.value, panel.film_width.value = 60, 64
@@ -575,7 +732,10 @@ def test_a_film_that_is_stopped_keeps_its_frames(toy_net, monkeypatch):
     settings, n = dd.read_settings(panel.result), len(list(read_film(panel.result)))
     assert n >= 3 and settings["stopped_at"] == n / 600 and settings["model"] == "toy"
     assert panel.picture.note == f"Stopped at {n / 600:.0%}; this is the film so far."
-    assert panel.line.about == panels.PICTURE_LINE + ", had it not been stopped" and "--frames 600" in panel.line.text
+    assert (
+        panel.line.about == panels.PICTURE_LINE + ", had it not been stopped"
+        and "--frames 600" in panel.line.text
+    )
     panel.film("zoom")
     panel.stop()  # before there is a frame
     panel.thread.join(300)
@@ -613,9 +773,15 @@ def test_what_is_no_film_is_refused(panel, tmp_path):
         assert says in panel.picture.note and name not in panel.shelf.files and panel.source == ""
     clips.write(tmp_path / "c.mp4", clips.panned(2))
     data = (tmp_path / "c.mp4").read_bytes()
-    assert dropped(panel, "c.mp4", data, "mask") == "c.mp4 is a film, and here is a place for a picture."
+    assert (
+        dropped(panel, "c.mp4", data, "mask")
+        == "c.mp4 is a film, and here is a place for a picture."
+    )
     assert panel.source == "" and "c.mp4" not in panel.shelf.files
-    assert dropped(panel, "c.mp4", data) == "c.mp4 is here; now press My video." and panel.source == "c.mp4"
+    assert (
+        dropped(panel, "c.mp4", data) == "c.mp4 is here; now press My video."
+        and panel.source == "c.mp4"
+    )
     assert panel.knobs["image"].value == "mountains.jpg"
 
 
@@ -625,11 +791,16 @@ def test_uploads_are_looked_at_in_a_process(apart, photo, tmp_path, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(tasks, "inspect", chores.crash_on_picture)
         assert dropped(apart, "p.png", data) == "the process that dreamt ended with -6."
-        assert "p.png" not in apart.shelf.files and not list(Path(apart.shelf.folder.name).iterdir())
+        assert "p.png" not in apart.shelf.files and not list(
+            Path(apart.shelf.folder.name).iterdir()
+        )
     for module in (shelf, tasks):
         monkeypatch.setattr(module, "view_picture", None)  # in this process, none is looked at
     assert dropped(apart, "p.png", data) == "" and apart.knobs["image"].value == "p.png"
-    assert apart.shelf.view("p.png").size == photo.shape[:2] and size_of(apart.picture.before) == (144, 96)
+    assert apart.shelf.view("p.png").size == photo.shape[:2] and size_of(apart.picture.before) == (
+        144,
+        96,
+    )
     assert dropped(apart, "q.png", b"no picture").startswith(
         "q.png cannot be read as a picture; these can: JPEG, PNG, "
     )
@@ -653,7 +824,9 @@ def test_pictures_of_the_looks(monkeypatch):
     panel.turn(width=64, iter_n=1, octave_n=1)
     assert press(panel, "dream") == "", "the looks give way"
     first = pictures(panel)
-    assert first.keys() == few.keys() and {size_of(picture) for picture in first.values()} == {(64, 36)}
+    assert first.keys() == few.keys() and {size_of(picture) for picture in first.values()} == {
+        (64, 36)
+    }
     until(lambda: not crew.working)
     with monkeypatch.context() as patch:
         patch.setattr(crew, "run", None)
@@ -664,7 +837,9 @@ def test_pictures_of_the_looks(monkeypatch):
     second = pictures(panel)
     panel.turn(seed=1)
     third = pictures(panel)
-    assert len({*first.values(), *second.values(), *third.values()}) == 6, "of another picture, and of other noise"
+    assert len({*first.values(), *second.values(), *third.values()}) == 6, (
+        "of another picture, and of other noise"
+    )
     assert len(crew.looks) == 4, "the oldest were forgotten"
     panel.close()
 
@@ -684,7 +859,9 @@ def test_a_dream_that_takes_too_long_is_stopped(apart):
     apart.crew.minutes = 0.01
     apart.turn(iter_n=10_000)
     note = press(apart, "dream")
-    assert re.fullmatch(r"Stopped at \d%, because only 1 s are allowed here; this is the picture so far\.", note), note
+    assert re.fullmatch(
+        r"Stopped at \d%, because only 1 s are allowed here; this is the picture so far\.", note
+    ), note
     assert press(apart, "tour") == "Stopped, because only 1 s are allowed here."
 
 
@@ -709,7 +886,11 @@ def test_stop_leaves_the_queue(apart, tmp_path):
     texts = []
     apart.picture.observe(lambda change: texts.append(change.new), "text")
     apart.dream()
-    until(lambda: texts and re.fullmatch("In the queue: you are next; [1-9][0-9]* s so far", texts[-1]))
+    until(
+        lambda: (
+            texts and re.fullmatch("In the queue: you are next; [1-9][0-9]* s so far", texts[-1])
+        )
+    )
     apart.stop()
     apart.thread.join(300)
     assert apart.picture.note == "Stopped." and apart.result is None and not apart.busy
@@ -721,7 +902,9 @@ def test_stop_leaves_the_queue(apart, tmp_path):
 
 
 class Job(threading.Thread):
-    """A task that a crew is given: its places in the queue, what it reports, and in the end its answer."""
+    """A task that a crew is given: its places in the queue, what it reports, and in the
+    end its answer.
+    """
 
     def __init__(self, crew, task, *args, gives_way=False):
         super().__init__(daemon=True)
@@ -732,7 +915,9 @@ class Job(threading.Thread):
 
     def run(self):
         try:
-            self.answer = self.crew.run(self.task, self.args, self.show, self.stopping, self.waiting)
+            self.answer = self.crew.run(
+                self.task, self.args, self.show, self.stopping, self.waiting
+            )
         except Exception as error:
             self.answer = error
 
@@ -822,10 +1007,17 @@ def test_a_process_that_is_killed_from_outside(tmp_path):
 
 def test_what_a_task_raises_comes_back():
     crew = Crew(1)
-    for error in (dd.DreamError("{setting} is 3", "width"), KeyError("x"), ConnectionError("x"), EOFError("x")):
+    for error in (
+        dd.DreamError("{setting} is 3", "width"),
+        KeyError("x"),
+        ConnectionError("x"),
+        EOFError("x"),
+    ):
         with pytest.raises(type(error)) as raised:
             crew.run_now(chores.fail, error)
-        assert raised.value.args == error.args and getattr(raised.value, "setting", 0) == getattr(error, "setting", 0)
+        assert raised.value.args == error.args and getattr(raised.value, "setting", 0) == getattr(
+            error, "setting", 0
+        )
     with pytest.raises(RuntimeError, match=r"DreamError.*lambda"):
         crew.run_now(chores.fail_strangely)
 
@@ -838,7 +1030,11 @@ def test_nothing_remains_of_a_task():
         return {child.pid: child.memory_info().rss for child in me.children(recursive=True)}
 
     before, own = ours(), me.memory_info().rss
-    jobs = [Job(crew, chores.eat, 300), Job(crew, chores.fail, KeyError()), Job(crew, chores.die, "kill")]
+    jobs = [
+        Job(crew, chores.eat, 300),
+        Job(crew, chores.fail, KeyError()),
+        Job(crew, chores.die, "kill"),
+    ]
     assert jobs[0].ends() > 300 << 20
     for job in jobs:
         job.ends()
@@ -854,7 +1050,14 @@ def test_a_crew_without_a_forkserver(monkeypatch):
 
 @pytest.mark.parametrize(
     "seconds, says",
-    [(0, "0 s"), (8.4, "8 s"), (89, "89 s"), (180, "3 min"), (7500, "2 h 5 min"), (3 * 86_400, "3 days")],
+    [
+        (0, "0 s"),
+        (8.4, "8 s"),
+        (89, "89 s"),
+        (180, "3 min"),
+        (7500, "2 h 5 min"),
+        (3 * 86_400, "3 days"),
+    ],
 )
 def test_a_time_in_words(seconds, says):
     assert tasks.say_time(seconds) == says
@@ -875,7 +1078,10 @@ def test_serve_says_what_it_needs(monkeypatch):
     monkeypatch.setattr(serve, "NEEDS", {"segno": "", "anywidget": ""})
     refused(main("serve"), "the page needs anywidget; `pip install anywidget` installs it")
     monkeypatch.setattr(serve, "NEEDS", {"segno": "==1.7", "anywidget": ""})
-    refused(main("serve"), "the page needs segno==1.7, anywidget; `pip install segno==1.7 anywidget` installs them")
+    refused(
+        main("serve"),
+        "the page needs segno==1.7, anywidget; `pip install segno==1.7 anywidget` installs them",
+    )
 
 
 def test_the_server_needs_no_ipywidgets():

@@ -1,7 +1,9 @@
-"""Caffe's Net, Blob, Layer and solvers for pycaffe: what Boost.Python made in 2015, by way of ctypes and capi.cpp.
+"""Caffe's Net, Blob, Layer and solvers for pycaffe: what Boost.Python made in 2015, by
+way of ctypes and capi.cpp.
 
-A failed CHECK is a RuntimeError with Caffe's words, or a MemoryError where memory is short. Long calls let go of the
-GIL; a lock then keeps a second thread out of the same net.
+A failed CHECK is a RuntimeError with Caffe's words, or a MemoryError where memory is
+short. Long calls let go of the GIL; a lock then keeps a second thread out of the same
+net.
 """
 
 import ctypes
@@ -19,8 +21,11 @@ __version__ = "1.0.0"
 _Ints = POINTER(c_int)
 _Function = ctypes.CFUNCTYPE(None)
 _LIBRARY = str(Path(__file__).with_name("libcaffe.so"))
-# libcaffe.so needs OpenBLAS by its bare name, which is found because it is loaded already.
-ctypes.CDLL(os.path.join(scipy_openblas32.get_lib_dir(), scipy_openblas32.get_library(fullname=True)))
+# libcaffe.so needs OpenBLAS by its bare name, which is found because it is loaded
+# already.
+ctypes.CDLL(
+    os.path.join(scipy_openblas32.get_lib_dir(), scipy_openblas32.get_library(fullname=True))
+)
 _long = ctypes.CDLL(_LIBRARY)  # these calls let go of the GIL
 _short = ctypes.PyDLL(_LIBRARY)  # to let go of it would take longer than the call
 
@@ -28,7 +33,9 @@ _short = ctypes.PyDLL(_LIBRARY)  # to let go of it would take longer than the ca
 def _check(result, function, arguments):
     if result is None or (function.restype is c_int and result < 0):
         words = _short.caffe_error().decode(errors="replace")
-        raise (MemoryError if "host allocation" in words or words == "out of memory" else RuntimeError)(words)
+        raise (
+            MemoryError if "host allocation" in words or words == "out of memory" else RuntimeError
+        )(words)
     return result
 
 
@@ -99,7 +106,9 @@ _declare(
     net_blob_name=[c_void_p, c_int],
 )
 _declare(_short, c_float, net_blob_loss_weight=[c_void_p, c_int])
-_declare(_short, None, solver_add_callback=[c_void_p, _Function, _Function], set_get_pointer=[c_void_p])
+_declare(
+    _short, None, solver_add_callback=[c_void_p, _Function, _Function], set_get_pointer=[c_void_p]
+)
 
 _new_capsule = ctypes.pythonapi.PyCapsule_New
 _new_capsule.restype, _new_capsule.argtypes = ctypes.py_object, [c_void_p, c_char_p, c_void_p]
@@ -133,9 +142,11 @@ def _ints(numbers):
 
 
 class _Handle:
-    """A C++ object, freed with the last Python object that refers to this; ctypes takes it as an argument.
+    """A C++ object, freed with the last Python object that refers to this; ctypes takes
+    it as an argument.
 
-    A capsule frees it. A `__del__` would run Python's code, in which a Ctrl-C that comes just then would be lost.
+    A capsule frees it. A `__del__` would run Python's code, in which a Ctrl-C that
+    comes just then would be lost.
     """
 
     def __init__(self, address, free):
@@ -144,7 +155,9 @@ class _Handle:
 
 
 class _Entered:
-    """A Net or a Solver: one thread at a time is inside it, and inside those that share its lock."""
+    """A Net or a Solver: one thread at a time is inside it, and inside those that share
+    its lock.
+    """
 
     def _hold(self, address, free, lock=None):
         self._handle, self._lock = _Handle(address, free), lock or threading.RLock()
@@ -155,17 +168,28 @@ class _Entered:
 
 
 class _Memory:
-    """A blob's numbers in the form in which NumPy asks for them; the array keeps this, and this keeps the numbers."""
+    """A blob's numbers in the form in which NumPy asks for them; the array keeps this,
+    and this keeps the numbers.
+    """
 
     def __init__(self, blob, which):
         address = c_void_p()
-        self._handle = _Handle(_short.caffe_blob_memory(blob._handle, which, byref(address)), _short.caffe_memory_free)
+        self._handle = _Handle(
+            _short.caffe_blob_memory(blob._handle, which, byref(address)), _short.caffe_memory_free
+        )
         data = address.value or 0, False
-        self.__array_interface__ = {"version": 3, "typestr": "<f4", "shape": tuple(blob.shape), "data": data}
+        self.__array_interface__ = {
+            "version": 3,
+            "typestr": "<f4",
+            "shape": tuple(blob.shape),
+            "data": data,
+        }
 
 
 class Blob:
-    """data, diff: arrays in Caffe's own memory; ask for them again after the blob was reshaped."""
+    """data, diff: arrays in Caffe's own memory; ask for them again after the blob was
+    reshaped.
+    """
 
     def __init__(self, address):
         self._handle = _Handle(address, _short.caffe_blob_free)
@@ -196,7 +220,9 @@ class Blob:
     def _axis(self, axis):
         shape = self.shape
         if len(shape) > 4:
-            raise RuntimeError(f"a blob of {len(shape)} axes has no num, channels, height and width; use shape")
+            raise RuntimeError(
+                f"a blob of {len(shape)} axes has no num, channels, height and width; use shape"
+            )
         return shape[axis] if axis < len(shape) else 1
 
     def reshape(self, *shape):
@@ -209,11 +235,14 @@ class _Blobs(list):
     def __init__(self, net, layer):
         self._net, self._layer = net, layer
         super().__init__(
-            Blob(_short.caffe_net_layer_blob(net, layer, i)) for i in range(_short.caffe_net_layer_blobs(net, layer))
+            Blob(_short.caffe_net_layer_blob(net, layer, i))
+            for i in range(_short.caffe_net_layer_blobs(net, layer))
         )
 
     def add_blob(self, *shape):
-        self.append(Blob(_short.caffe_net_add_layer_blob(self._net, self._layer, _ints(shape), len(shape))))
+        self.append(
+            Blob(_short.caffe_net_add_layer_blob(self._net, self._layer, _ints(shape), len(shape)))
+        )
 
 
 class Layer:
@@ -227,7 +256,9 @@ class Layer:
 
 
 class Net(_Entered):
-    """Net(network_file, phase, level=0, stages=None, weights=None), or Net(network_file, weights, phase) as of old."""
+    """Net(network_file, phase, level=0, stages=None, weights=None), or
+    Net(network_file, weights, phase) as of old.
+    """
 
     # pycaffe.py adds these, and more.
     blobs: Any
@@ -243,7 +274,13 @@ class Net(_Entered):
             advice = f"DEPRECATION WARNING - use Net('{network_file}', {phase}, weights='{weights}') instead"
             _short.caffe_warn(os.fsencode(advice))
         stages = [stage.encode() for stage in stages or ()]
-        arguments = os.fsencode(network_file), phase, level, (c_char_p * len(stages))(*stages), len(stages)
+        arguments = (
+            os.fsencode(network_file),
+            phase,
+            level,
+            (c_char_p * len(stages))(*stages),
+            len(stages),
+        )
         self._adopt(_long.caffe_net_new(*arguments))
         if weights is not None:
             self.copy_from(weights)
@@ -312,7 +349,9 @@ class Net(_Entered):
                     group[str(i)] = blob.data
 
     def load_hdf5(self, filename):
-        """Read weights that `save_hdf5` or another Caffe wrote; layers that this net lacks are left out."""
+        """Read weights that `save_hdf5` or another Caffe wrote; layers that this net
+        lacks are left out.
+        """
         import h5py
 
         with h5py.File(filename) as file:
@@ -322,7 +361,9 @@ class Net(_Entered):
                     if values is None:
                         continue
                     if list(values.shape) != blob.shape:
-                        raise RuntimeError(f"{filename}: layer {name!r} needs {blob.shape}, not {list(values.shape)}")
+                        raise RuntimeError(
+                            f"{filename}: layer {name!r} needs {blob.shape}, not {list(values.shape)}"
+                        )
                     blob.data[...] = values
 
     def _set_input_arrays(self, data, labels):
@@ -330,7 +371,9 @@ class Net(_Entered):
             if array.dtype != np.float32 or array.ndim != 4 or not array.flags.c_contiguous:
                 raise RuntimeError(f"{name} array must be C contiguous, 4-d and float32")
         if labels.shape != (len(data), 1, 1, 1):
-            raise RuntimeError(f"labels array must have the shape {(len(data), 1, 1, 1)}, not {labels.shape}")
+            raise RuntimeError(
+                f"labels array must have the shape {(len(data), 1, 1, 1)}, not {labels.shape}"
+            )
         arguments = data.ctypes.data, labels.ctypes.data, len(data), _ints(data.shape[1:])
         with self._lock:
             self._call(_long.caffe_net_set_input_arrays, *arguments)
@@ -368,8 +411,12 @@ class Solver(_Entered):
         self._call(_long.caffe_solver_apply_update)
 
     def add_callback(self, on_start, on_gradients_ready):
-        """Call the two in each iteration; what they raise is raised when the step is over."""
-        functions = [_Function(self._guard(function)) for function in (on_start, on_gradients_ready)]
+        """Call the two in each iteration; what they raise is raised when the step is
+        over.
+        """
+        functions = [
+            _Function(self._guard(function)) for function in (on_start, on_gradients_ready)
+        ]
         self._callbacks += functions  # C++ has only their addresses
         _short.caffe_solver_add_callback(self._handle, *functions)
 

@@ -1,4 +1,6 @@
-"""What is changed in Caffe's sources, as lists of (file, regular expression, replacement)."""
+"""What is changed in Caffe's sources, as lists of (file, regular expression,
+replacement).
+"""
 # ruff: noqa: E501, for regular expressions and C++ are easier to read in one line
 
 import re
@@ -8,15 +10,24 @@ LAYERS = "src/caffe/layers/"
 # To build it with today's tools, and to run it on them.
 CHANGES = [
     # glog's messages below a warning stay away unless the user wants them
-    ("python/caffe/__init__.py", r"\A", "import os\nos.environ.setdefault('GLOG_minloglevel', '1')\n"),
-    # today's scikit-image and NumPy; and both are imported only where they are used, since that takes a second
+    (
+        "python/caffe/__init__.py",
+        r"\A",
+        "import os\nos.environ.setdefault('GLOG_minloglevel', '1')\n",
+    ),
+    # today's scikit-image and NumPy; and both are imported only where they are used,
+    # since that takes a second
     ("python/caffe/io.py", r"import skimage.io\nfrom scipy.ndimage import zoom\n", ""),
     (
         "python/caffe/io.py",
         r"    img = skimage\.(.*)as_grey=(.*)",
         r"    import skimage.io\n    img = skimage.\1as_gray=\2",
     ),
-    ("python/caffe/io.py", r"( +)resized_std = resize\(", r"\1from skimage.transform import resize\n\g<0>"),
+    (
+        "python/caffe/io.py",
+        r"( +)resized_std = resize\(",
+        r"\1from skimage.transform import resize\n\g<0>",
+    ),
     ("python/caffe/io.py", r"( +)resized_im = zoom\(", r"\1from scipy.ndimage import zoom\n\g<0>"),
     ("python/caffe/io.py", r"tostring\(\)", "tobytes()"),
     ("python/caffe/io.py", r"np.fromstring\((.*?)\)", r"np.frombuffer(\1).copy()"),
@@ -50,11 +61,13 @@ CHANGES = [
     ),
 ]
 
-# Caffe trusts what it reads. Here it says no where it would read or write beyond its memory, divide by zero or never
-# end. A search with an address sanitizer over every field of every layer found these; no number changes.
+# Caffe trusts what it reads. Here it says no where it would read or write beyond its
+# memory, divide by zero or never end. A search with an address sanitizer over every
+# field of every layer found these; no number changes.
 CHECKS = [
-    # For every layer: what it reads is not empty (many divide by a count), what it writes in place keeps its shape, no
-    # weights are reshaped, and there is no backward pass after a reshape or a failed forward pass.
+    # For every layer: what it reads is not empty (many divide by a count), what it
+    # writes in place keeps its shape, no weights are reshaped, and there is no backward
+    # pass after a reshape or a failed forward pass.
     (
         "include/caffe/layer.hpp",
         r"    CheckBlobCounts\(bottom, top\);\n    LayerSetUp\(bottom, top\);\n    Reshape\(bottom, top\);\n",
@@ -124,7 +137,11 @@ CHECKS = [
     ),
     ("src/caffe/net.cpp", r"(layers_\[i\]->)Reshape(\(bottom_vecs_)", r"\1ReshapeSafely\2"),
     # weights written into a prototxt: after the layer knows their shapes, not before
-    ("include/caffe/layer.hpp", r"(?s)      if \(layer_param_.blobs_size\(\) > 0\) \{.*?\n      \}\n", ""),
+    (
+        "include/caffe/layer.hpp",
+        r"(?s)      if \(layer_param_.blobs_size\(\) > 0\) \{.*?\n      \}\n",
+        "",
+    ),
     (
         "include/caffe/layer.hpp",
         r"    SetLossWeights\(top\);\n",
@@ -182,8 +199,9 @@ CHECKS = [
     CHECK_LE(bottom[0]->shape(channel_axis_ + i + 1) + 2L * pad_data[i], INT_MAX) << "Padding too large.";
 \g<0>""",
     ),
-    # pooling: sizes that overflow; and where no number is larger than -FLT_MAX (NaN, or a window beside the picture), the
-    # mask is -1 and the gradient was written there, before the blob
+    # pooling: sizes that overflow; and where no number is larger than -FLT_MAX (NaN, or
+    # a window beside the picture), the mask is -1 and the gradient was written there,
+    # before the blob
     (
         LAYERS + "pooling_layer.cpp",
         r"  if \(global_pooling_\) \{\n    CHECK\(pad_h_",
@@ -214,7 +232,11 @@ CHECKS = [
         r"\2\1",
     ),
     (LAYERS + "accuracy_layer.cpp", r"  CHECK_LE\(top_k_", r"  CHECK_GE(top_k_, 0);\n\g<0>"),
-    (LAYERS + "argmax_layer.cpp", r"  int num = bottom\[0\]->count\(\) / dim;", r"  CHECK_LE(top_k_, dim);\n\g<0>"),
+    (
+        LAYERS + "argmax_layer.cpp",
+        r"  int num = bottom\[0\]->count\(\) / dim;",
+        r"  CHECK_LE(top_k_, dim);\n\g<0>",
+    ),
     (
         LAYERS + "hinge_loss_layer.cpp",
         r"( +)(bottom_diff\[i \* dim \+ )static_cast<int>\(label\[i\]\)\]",
@@ -255,7 +277,8 @@ CHECKS = [
         r"  CHECK(bottom[0]->shape() == bottom[1]->shape()) << "
         r'"the mask must have the shape of the data";\n\g<0>',
     ),
-    # shapes; the first two are Caffe's own checks, which this copy of it has commented out
+    # shapes; the first two are Caffe's own checks, which this copy of it has commented
+    # out
     (
         LAYERS + "eltwise_layer.cpp",
         r"  // for(.*\n)  // .*\n  // \}",
@@ -271,8 +294,16 @@ CHECKS = [
         r"  CHECK_GT\(batch_size_ \* size_, 0\)",
         r"  Blob<Dtype>(batch_size_, channels_, height_, width_);\n\g<0>",
     ),
-    (LAYERS + "scale_layer.cpp", r"(CHECK_GE\(bottom\[0\]->num_axes\(\)), axis_ \+ (num_axes\))", r"\1 - axis_, \2"),
-    (LAYERS + "bias_layer.cpp", r"(CHECK_GE\(bottom\[0\]->num_axes\(\)), axis \+ (num_axes\))", r"\1 - axis, \2"),
+    (
+        LAYERS + "scale_layer.cpp",
+        r"(CHECK_GE\(bottom\[0\]->num_axes\(\)), axis_ \+ (num_axes\))",
+        r"\1 - axis_, \2",
+    ),
+    (
+        LAYERS + "bias_layer.cpp",
+        r"(CHECK_GE\(bottom\[0\]->num_axes\(\)), axis \+ (num_axes\))",
+        r"\1 - axis, \2",
+    ),
     (
         LAYERS + "reshape_layer.cpp",
         r"  CHECK_GE\(num_axes, -1\).*\n",
