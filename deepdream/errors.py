@@ -1,6 +1,4 @@
-"""Errors as one clear sentence (what was given, what is allowed, what to do), and files
-written whole or not at all.
-"""
+"""Errors as one clear sentence: what was given, what is allowed, what to do."""
 
 import re
 import sys
@@ -8,7 +6,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
 
-LONGEST, LONGEST_WORD = 500, 150  # characters of a message, and of a word in it: a path, or a value
+LONGEST = 500  # characters of a message
+LONGEST_WORD = 150  # characters of a word in it: a path, or a value
+MOST_NAMES = 12  # that a message lists
 
 
 class DreamError(Exception):
@@ -26,7 +26,9 @@ class DreamError(Exception):
     def named(self, name: str) -> str:
         """The message with this name for the setting, as one line."""
         message = str(self.args[0])
-        return one_line(message.replace("{setting}", name) if self.setting else message)
+        if self.setting:
+            message = message.replace("{setting}", name)
+        return one_line(message)
 
     def __str__(self) -> str:
         return self.named(self.setting or "")
@@ -39,44 +41,47 @@ class CannotWriteError(DreamError):
 
 
 def one_line(text: str) -> str:
-    """A message as one line for a terminal: what it quotes may be long, and may hold
-    control characters.
+    """A message as one line for a terminal, at most `LONGEST` characters: what it
+    quotes may be long, and may hold control characters.
     """
-    text = re.sub(r"\S+", lambda word: shorten(word[0], LONGEST_WORD), shorten(text, 10 * LONGEST))
-    return shorten("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text), LONGEST)
+    text = shorten(text, 10 * LONGEST)
+    text = re.sub(r"\S+", lambda word: shorten(word[0], LONGEST_WORD), text)
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return shorten(text, LONGEST)
 
 
 def shorten(text: str, most: int) -> str:
     """The text, without its middle if it has more characters than this."""
-    return text if len(text) <= most else f"{text[: most * 2 // 3]}…{text[-(most // 3) :]}"
+    if len(text) <= most:
+        return text
+    return f"{text[: most * 2 // 3]}…{text[-(most // 3) :]}"
 
 
 def unknown(what: str, given: object, allowed: Iterable[str], advice: str) -> DreamError:
     """A DreamError for a name that is not among those allowed; it suggests those that
     begin with it, or the closest.
     """
-    allowed, given = (
-        list(allowed),
-        shorten(str(given), LONGEST_WORD),
-    )  # to compare long names takes long
-    close = get_close_matches(given, allowed, 3, 0.5)
-    close.sort(key=lambda name: given.strip("-") not in name)  # --octave-scale first for --scale
-    longer = [name for name in allowed if given and name.startswith(given)]
-    close = [*dict.fromkeys(longer[::-1] + close)][
-        :3
-    ]  # of the layers of a module the last comes first, its output
+    allowed = list(allowed)
+    word = shorten(str(given), LONGEST_WORD)  # to compare long names takes long
+    close = get_close_matches(word, allowed, 3, 0.5)
+    # for --scale, --octave-scale comes first
+    close.sort(key=lambda name: word.strip("-") not in name)
+    # of the layers of a module, the last comes first: its output
+    longer = [name for name in allowed[::-1] if word and name.startswith(word)]
+    close = list(dict.fromkeys(longer + close))[:3]
     if close:
         hint = f"did you mean {' or '.join(map(repr, close))}?"
     else:
-        hint = "allowed: " + ", ".join(allowed[:12]) + (", ..." if len(allowed) > 12 else "")
-    return DreamError(f"unknown {what} {given!r}; {hint} ({advice})")
+        more = ", ..." if len(allowed) > MOST_NAMES else ""
+        hint = f"allowed: {', '.join(allowed[:MOST_NAMES])}{more}"
+    return DreamError(f"unknown {what} {word!r}; {hint} ({advice})")
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether this is how Python or PyTorch reports that memory ran out."""
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and "memory" in str(error)
-    )
+    if isinstance(error, RuntimeError):
+        return "memory" in str(error)
+    return isinstance(error, MemoryError)
 
 
 def reason(error: BaseException) -> str:
@@ -94,5 +99,8 @@ def in_words(error: BaseException) -> str:
 
 def install(*packages: str) -> str:
     """How to install packages of Python, where pip may be missing, too."""
-    pip = "pip" if find_spec("pip") else f"{sys.executable} -m ensurepip && {sys.executable} -m pip"
-    return f"`{pip} install {' '.join(packages)}` installs {'it' if len(packages) == 1 else 'them'}"
+    pip = "pip"
+    if not find_spec("pip"):
+        pip = f"{sys.executable} -m ensurepip && {sys.executable} -m pip"
+    them = "it" if len(packages) == 1 else "them"
+    return f"`{pip} install {' '.join(packages)}` installs {them}"

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING
 
 from .errors import CannotWriteError, DreamError, reason
 
-if TYPE_CHECKING:
-    pass
+PIPES = "/dev/stdin", "/dev/fd/"  # those that a shell connects
+NO_NAME = "no file can have this name"  # a zero byte, or half a character
 
 
 def why_unreadable(path: str | Path, may_be_pipe: bool = False) -> str:
@@ -31,18 +30,15 @@ def why_unreadable(path: str | Path, may_be_pipe: bool = False) -> str:
         return "there is no such file"
     except OSError as error:
         return reason(error)
-    except ValueError:  # a zero byte, or half a character
-        return "no file can have this name"
+    except ValueError:
+        return NO_NAME
+    if stat.S_ISREG(mode):
+        return ""
     if stat.S_ISDIR(mode):
         return "it is a folder"
-    is_pipe = (
-        may_be_pipe and stat.S_ISFIFO(mode) and str(path).startswith(("/dev/stdin", "/dev/fd/"))
-    )
-    return (
-        ""
-        if stat.S_ISREG(mode) or is_pipe
-        else "it is a pipe or a device; save what comes from it as a file first"
-    )
+    if may_be_pipe and stat.S_ISFIFO(mode) and str(path).startswith(PIPES):
+        return ""
+    return "it is a pipe or a device; save what comes from it as a file first"
 
 
 @contextmanager
@@ -70,10 +66,9 @@ def whole(path: Path, part: Path | None = None) -> Iterator[Path]:
     part = part or path.with_name(f".deepdream-{secrets.token_hex(8)}.part{path.suffix}")
     try:
         yield part
+        # so that not even a power cut leaves half a file under that name
         with open(part, "r+b") as written:
-            os.fsync(
-                written.fileno()
-            )  # so that not even a power cut leaves half a file under that name
+            os.fsync(written.fileno())
         os.replace(part, path)
     except OSError as error:
         raise CannotWriteError(f"cannot write {path}: {reason(error)}") from None
@@ -97,21 +92,20 @@ def check_place(path: str | Path, name: object = None) -> None:
 
     name: what the message calls it, if that is not the path.
     """
-    there, missing = Path(os.path.abspath(path)), []
+    there = Path(os.path.abspath(path))
+    missing: list[str] = []
     try:
         while not there.is_dir():
             missing.append(there.name)
             there = there.parent
-        for short in (
-            path,
-            *(there / each for each in missing),
-        ):  # a name may be too long for the folder that has it
+        # a name may be too long for the folder that has it
+        for each in (path, *(there / short for short in missing)):
             with suppress(FileNotFoundError):
-                os.lstat(short)
+                os.lstat(each)
         with TemporaryFile(dir=there):
             pass
-    except (OSError, ValueError) as error:  # ValueError: a zero byte, or half a character
-        fault = getattr(error, "strerror", None) or "no file can have this name"
+    except (OSError, ValueError) as error:
+        fault = getattr(error, "strerror", None) or NO_NAME
         raise DreamError(f"cannot write {path if name is None else name}: {fault}") from None
 
 

@@ -1,5 +1,8 @@
 """Pictures in and out: load, resize, save with settings, lay out on a sheet; masks and
 guides.
+
+A picture is an array (H, W, 3) float32, RGB, 0..255. Pillow is imported late: it is
+heavy.
 """
 
 import json
@@ -12,29 +15,30 @@ from io import BytesIO
 from numbers import Integral
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .errors import DreamError, reason
 from .paths import check_place, whole, why_unreadable
-from .settings import check
+from .settings import Params, Record, check
 
 if TYPE_CHECKING:
-    import PIL.Image
+    from PIL.Image import Image
 
-FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
-READABLE = (*FORMATS, ".webp", ".gif", ".bmp", ".tif", ".tiff")
+# How a name ends, and what Pillow calls the format
+WRITABLE = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
+READABLE = (*WRITABLE, ".webp", ".gif", ".bmp", ".tif", ".tiff")
 # What is read, whatever its name, where Pillow can. For some other formats it starts
 # programs.
-KINDS = "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"
+DECODERS = "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"
 MOST_PIXELS = 89_478_485  # above this Pillow suspects a decompression bomb
-MOST_SIDE = 65_500  # of a JPEG
+MOST_SIDE = 65_500  # pixels, of a JPEG
 MOST_GUIDE = 500_000  # pixels of a guide that is read from a file
+MOST_NOISE = 16_384  # pixels of a side of noise
 HERE = Path(__file__).parent
-IMAGES = (
-    HERE / "images" if (HERE / "images").is_dir() else HERE.parent / "images"
-)  # in a wheel, or in the repository
+# in a wheel, or in the repository
+IMAGES = HERE / "images" if (HERE / "images").is_dir() else HERE.parent / "images"
 SAMPLES = {name: IMAGES / name for name in ("mountains.jpg", "forest.jpg", "flower.jpg")}
 _stderr = RLock()
 
@@ -46,19 +50,19 @@ def or_sample(path: str) -> str:
     return str(SAMPLES[path]) if path in SAMPLES and not os.path.exists(path) else path
 
 
-def kinds() -> list[str]:
-    """The formats that are read here."""
+def list_decoders() -> list[str]:
+    """The formats that are read here, as Pillow calls them."""
     from PIL import Image
 
     Image.init()
-    return [kind for kind in KINDS if kind in Image.OPEN]
+    return [name for name in DECODERS if name in Image.OPEN]
 
 
 @contextmanager
-def open_picture(source: str | Path | BytesIO, name: object = None) -> Iterator["PIL.Image.Image"]:
+def open_picture(source: str | Path | BytesIO, name: object = None) -> Iterator["Image"]:
     """A picture as Pillow opens it. What Pillow raises, here or in the block, becomes a
-    DreamError, and what else it and its libraries have to say about a damaged file is
-    not shown.
+    DreamError, and what else it and its libraries print about a damaged file is not
+    shown.
 
     name: what it is called, if that is not its path.
     """
@@ -68,18 +72,17 @@ def open_picture(source: str | Path | BytesIO, name: object = None) -> Iterator[
     fault = "" if isinstance(source, BytesIO) else why_unreadable(source, may_be_pipe=True)
     if fault:
         raise DreamError(f"{cannot}: {fault}")
-    formats = kinds()
+    formats = list_decoders()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(source, formats=formats) as image, _quiet(image.format == "TIFF"):
+            with Image.open(source, formats=formats) as image, _silence(image.format):
                 yield image
     except (DreamError, MemoryError):
         raise
     except Image.UnidentifiedImageError:
-        raise DreamError(
-            f"{cannot}: only {', '.join(formats)} are read, and it is none of them"
-        ) from None
+        allowed = f"only {', '.join(formats)} are read, and it is none of them"
+        raise DreamError(f"{cannot}: {allowed}") from None
     except Image.DecompressionBombError:
         raise DreamError(f"{cannot}: it has more than {2 * MOST_PIXELS:,} pixels") from None
     except (OSError, ValueError, SyntaxError) as error:
@@ -89,11 +92,9 @@ def open_picture(source: str | Path | BytesIO, name: object = None) -> Iterator[
 
 
 @contextmanager
-def _quiet(wanted: bool = True) -> Iterator[None]:
-    """Silence the C libraries in this process, if that is wanted: libtiff writes to
-    stderr, past Python.
-    """
-    if not wanted:
+def _silence(fmt: str | None) -> Iterator[None]:
+    """Silence stderr for a TIFF: libtiff writes there, past Python."""
+    if fmt != "TIFF":
         yield
         return
     with _stderr, open(os.devnull, "wb") as nothing:
@@ -110,53 +111,62 @@ def load_image(path: str | Path, width: int | None = None, side: int | None = No
     """A picture -> (H, W, 3) float32, RGB, 0..255; resized to `width` pixels if that is
     given.
 
-    path: of a file of one of the KINDS, or one of the package's photographs, such as
-    mountains.jpg. side: reduce it until its shorter side has no more pixels than this;
-    large JPEGs are then read much faster. Transparency is laid on white, 16 bits become
-    8, and a camera's rotation is applied. Raises DreamError for what cannot be read, or
-    is too large.
+    path: of a file in one of the formats of DECODERS, or the name of one of the
+    package's photographs, such as mountains.jpg. side: reduce it until its shorter side
+    has no more pixels than this; large JPEGs are then read much faster. Transparency is
+    laid on white, 16 bits become 8, and a camera's rotation is applied.
+
+    Raises DreamError for what cannot be read, or is too large.
     """
-    from PIL import Image, ImageOps
+    from PIL.Image import Resampling
 
     path = or_sample(str(path))
     with open_picture(path) as image:
-        if image.width * image.height > MOST_PIXELS:
-            raise DreamError(
-                f"cannot read the picture {path}: it has more than {MOST_PIXELS:,} pixels"
-            )
-        if max(image.size) > MOST_SIDE:
-            raise DreamError(
-                f"cannot read the picture {path}: it has more than {MOST_SIDE:,} pixels at a side"
-            )
+        _check_size(image, path)
         if side:
-            image.draft(image.mode, (side, side))  # a JPEG is decoded no larger than it need be
+            image.draft(image.mode, (side, side))  # decodes a JPEG no larger than it need be
         image.load()
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith(("I", "F")):  # Pillow would cut these off at 255
-            image = _reduce_to_8_bits(image, path)
-        if image.has_transparency_data:
-            image = Image.alpha_composite(
-                Image.new("RGBA", image.size, "white"), image.convert("RGBA")
-            )
-        image = image.convert("RGB")
+        image = _to_rgb(image, path)
     if side and min(image.size) > side:
         scale = side / min(image.size)
-        image = image.resize(
-            (round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS
-        )
+        size = round(image.width * scale), round(image.height * scale)
+        image = image.resize(size, Resampling.LANCZOS)
     if width is not None:
         height = max(1, round(image.height * width / image.width))
-        if width < 1 or width * height > MOST_PIXELS or max(width, height) > MOST_SIDE:
-            most = f"{MOST_PIXELS:,} pixels, and {MOST_SIDE:,} at a side"
-            raise DreamError(
-                f"{{setting}} is {width}; it must be 1 or more, and the picture at most {most}",
-                "width",
-            )
-        image = image.resize((width, height), Image.Resampling.LANCZOS)
+        _check_width(width, height)
+        image = image.resize((width, height), Resampling.LANCZOS)
     return np.asarray(image, np.float32)
 
 
-def _reduce_to_8_bits(image: "PIL.Image.Image", path: str | Path) -> "PIL.Image.Image":
+def _check_size(image: "Image", path: str) -> None:
+    cannot = f"cannot read the picture {path}: it has more than"
+    if image.width * image.height > MOST_PIXELS:
+        raise DreamError(f"{cannot} {MOST_PIXELS:,} pixels")
+    if max(image.size) > MOST_SIDE:
+        raise DreamError(f"{cannot} {MOST_SIDE:,} pixels at a side")
+
+
+def _check_width(width: int, height: int) -> None:
+    if width < 1 or width * height > MOST_PIXELS or max(width, height) > MOST_SIDE:
+        most = f"{MOST_PIXELS:,} pixels, and {MOST_SIDE:,} at a side"
+        allowed = f"it must be 1 or more, and the picture at most {most}"
+        raise DreamError(f"{{setting}} is {width}; {allowed}", "width")
+
+
+def _to_rgb(image: "Image", path: str) -> "Image":
+    """The picture upright, with 8 bits for each colour, on white."""
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):  # Pillow would cut these off at 255
+        image = _reduce_to_8_bits(image, path)
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _reduce_to_8_bits(image: "Image", path: str) -> "Image":
     from PIL import Image
 
     values = np.asarray(image, np.float32)
@@ -171,7 +181,7 @@ def _reduce_to_8_bits(image: "PIL.Image.Image", path: str | Path) -> "PIL.Image.
 
 def load_guide(path: str | Path) -> np.ndarray:
     """The picture in a file, (H, W, 3), reduced to `MOST_GUIDE` pixels, since it goes
-    through the network whole.
+    through the network whole. Raises DreamError as `load_image`.
     """
     image = load_image(path)
     width = guide_width(image)
@@ -183,42 +193,43 @@ def guide_width(image: np.ndarray) -> int | None:
     has no more now.
     """
     height, width = image.shape[:2]
-    return (
-        max(1, int((MOST_GUIDE * width / height) ** 0.5)) if height * width > MOST_GUIDE else None
-    )
+    if height * width <= MOST_GUIDE:
+        return None
+    return max(1, int((MOST_GUIDE * width / height) ** 0.5))
 
 
-def grey(mask: str | Path | np.ndarray, in_film: bool = False) -> np.ndarray:
+def read_mask(mask: str | Path | np.ndarray, in_film: bool = False) -> np.ndarray:
     """A mask as it was given, a path or an array -> (h, w) float32, 0..1.
 
-    Arrays are (h, w) or (h, w, 3), whole numbers 0..255 or fractions 0..1. Raises
-    DreamError for what is no mask. in_film: it is one of many, so it may be black all
-    over, and if it is (h, w, 3), its values are 0..255.
+    Arrays are (h, w) or (h, w, 3), whole numbers 0..255 or fractions 0..1. in_film: it
+    is one of many, so it may be black all over, and if it is (h, w, 3), its values are
+    0..255. Raises DreamError for what is no mask.
     """
-    mask = load_image(mask).astype(np.uint8) if isinstance(mask, (str, Path)) else np.asarray(mask)
+    if isinstance(mask, (str, Path)):
+        mask = load_image(mask).astype(np.uint8)
+    mask = np.asarray(mask)
     values = mask.mean(2) if mask.ndim == 3 and mask.shape[2] == 3 else mask
     if values.ndim != 2 or not values.size or mask.dtype.kind not in "buif":
-        raise DreamError(
-            f"a mask is a grey picture, (height, width) or (height, width, 3); this one is {mask.shape}"
-        )
-    if not (values.min() >= 0 and values.max() <= 255):
-        raise DreamError(
-            f"the mask's values go from {values.min()} to {values.max()}; they must lie in 0..255 or 0..1"
-        )
+        shapes = "(height, width) or (height, width, 3)"
+        raise DreamError(f"a mask is a grey picture, {shapes}; this one is {mask.shape}")
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= 255):
+        allowed = "they must lie in 0..255 or 0..1"
+        raise DreamError(f"the mask's values go from {low} to {high}; {allowed}")
     if not values.any() and not in_film:
         raise DreamError("the mask is black all over; the dream grows where a mask is light")
-    is_picture = mask.dtype.kind in "ui" or values.max() > 1 or (in_film and mask.ndim == 3)
+    is_picture = mask.dtype.kind in "ui" or high > 1 or (in_film and mask.ndim == 3)
     return np.asarray(values / 255 if is_picture else values, np.float32)
 
 
-def resized(a: np.ndarray, h: int, w: int) -> np.ndarray:
-    """A mask (h', w') or an image (h', w', 3), float32, at another size: (h, w) or (h,
-    w, 3).
+def resize(a: np.ndarray, h: int, w: int) -> np.ndarray:
+    """A mask (H, W) or an image (H, W, 3), float32, at another size: (h, w) or
+    (h, w, 3).
     """
     from PIL import Image
 
     if a.ndim == 3:
-        return np.stack([resized(a[..., colour], h, w) for colour in range(a.shape[2])], 2)
+        return np.stack([resize(a[..., colour], h, w) for colour in range(a.shape[2])], 2)
     return np.asarray(Image.fromarray(a).resize((w, h), Image.Resampling.BILINEAR))
 
 
@@ -233,7 +244,7 @@ def fit_into(a: np.ndarray, h: int, w: int) -> np.ndarray:
     return np.asarray(ImageOps.fit(to_image(a), (w, h), Image.Resampling.BILINEAR), np.float32)
 
 
-def to_image(a: np.ndarray) -> "PIL.Image.Image":
+def to_image(a: np.ndarray) -> "Image":
     """(H, W, 3) RGB, 0..255, clipped where it goes beyond -> PIL.Image."""
     from PIL import Image
 
@@ -247,65 +258,69 @@ def encode(a: np.ndarray, fmt: str) -> bytes:
     return data.getvalue()
 
 
-def save_image(path: str | Path, image: np.ndarray, settings: dict[str, Any] | None = None) -> None:
-    """Write an image (H, W, 3) as .jpg or .png, whole or not at all; it carries the
-    settings, see `read_settings`.
+def save_image(path: str | Path, image: np.ndarray, settings: Record | None = None) -> None:
+    """Write an image (H, W, 3), RGB, 0..255, as .jpg or .png, whole or not at all; it
+    carries the settings, see `read_settings`.
+
+    Raises DreamError if it cannot be written there, or is no image.
     """
     path = Path(path)
     check_output(path)
     if np.ndim(image) not in (2, 3):
-        raise DreamError(
-            f"an image is an array (height, width, 3), RGB; this one is {np.shape(image)}"
-        )
+        given = np.shape(image)
+        raise DreamError(f"an image is an array (height, width, 3), RGB; this one is {given}")
+    fmt = WRITABLE[path.suffix.lower()]
     note = to_json(settings or {})
-    options: dict[str, Any] = {}
-    if FORMATS[path.suffix.lower()] == "PNG":
+    options: Params = {"quality": 95, "subsampling": 0, "comment": note.encode()}
+    if fmt == "PNG":
         from PIL.PngImagePlugin import PngInfo
 
-        options["pnginfo"] = PngInfo()
-        options["pnginfo"].add_itxt("deepdream", note)
-    else:
-        options |= {"quality": 95, "subsampling": 0, "comment": note.encode()}
+        info = PngInfo()
+        info.add_itxt("deepdream", note)
+        options = {"pnginfo": info}
     with whole(path) as part:
-        to_image(image).save(part, FORMATS[path.suffix.lower()], **options)
+        to_image(image).save(part, fmt, **options)
 
 
-def to_json(settings: dict[str, Any]) -> str:
+def to_json(settings: Record) -> str:
     """Settings, or a report, as they are written to files: JSON in one line, NumPy's
     numbers as plain ones.
     """
     return json.dumps(settings, default=lambda value: value.item())
 
 
-def from_json(note: str | bytes) -> dict[str, Any]:
+def from_json(note: str | bytes) -> Record:
     """The settings in a file's comment; empty if it is somebody else's comment."""
     try:
         settings = json.loads(note)
-        return settings if isinstance(settings, dict) else {}
     except (ValueError, TypeError, RecursionError):
         return {}
+    return settings if isinstance(settings, dict) else {}
 
 
-def picture_settings(path: str | Path) -> dict[str, Any]:
-    """The settings that a picture carries; empty if there are none."""
+def picture_settings(path: str | Path) -> Record:
+    """The settings that a picture carries; empty if there are none. Raises DreamError
+    for what cannot be read.
+    """
     with open_picture(path) as image:
         image.load()
         return from_json(image.info.get("deepdream") or image.info.get("comment") or "{}")
 
 
 def check_output(
-    path: str | Path, formats: Collection[str] = tuple(FORMATS), or_else: str = ""
+    path: str | Path, suffixes: Collection[str] = tuple(WRITABLE), or_else: str = ""
 ) -> None:
-    """Raise a DreamError if `save_image` could not write there: better before a dream
-    than after it.
+    """Raise a DreamError if nothing could be written there, or the name does not end in
+    one of the suffixes: better before a dream than after it.
     """
     path = Path(path)
-    if path.suffix.lower() not in formats:
-        raise DreamError(f"cannot write {path}: its name must end in {', '.join(formats)}{or_else}")
+    cannot = f"cannot write {path}"
+    if path.suffix.lower() not in suffixes:
+        raise DreamError(f"{cannot}: its name must end in {', '.join(suffixes)}{or_else}")
     if os.path.isdir(path):
-        raise DreamError(f"cannot write {path}: it is a folder")
+        raise DreamError(f"{cannot}: it is a folder")
     if not os.path.isdir(path.parent):
-        raise DreamError(f"cannot write {path}: there is no folder {path.parent}; make it first")
+        raise DreamError(f"{cannot}: there is no folder {path.parent}; make it first")
     check_place(path)
 
 
@@ -320,6 +335,7 @@ def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = N
     (H', W', 3) more.
 
     columns: how many pictures side by side; without it the sheet is nearly square.
+    Raises DreamError if there are no pictures, or one is not (H, W, 3).
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -327,14 +343,14 @@ def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = N
         raise DreamError("a sheet is made of pictures, arrays (height, width, 3), at least one")
     height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
     gap, line = max(2, width // 40), max(14, width // 12)
+    across, down = width + gap, height + line + gap  # from one picture to the next
     columns = columns or math.ceil(len(pictures) ** 0.5)
     rows = math.ceil(len(pictures) / columns)
-    canvas = Image.new(
-        "RGB", (columns * (width + gap) + gap, rows * (height + line + gap) + gap), "white"
-    )
+    canvas = Image.new("RGB", (columns * across + gap, rows * down + gap), "white")
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(line * 0.7)
     for i, (picture, label) in enumerate(zip(pictures, labels)):
-        x, y = gap + i % columns * (width + gap), gap + i // columns * (height + line + gap)
+        x = gap + i % columns * across
+        y = gap + i // columns * down
         canvas.paste(to_image(picture), (x, y))
         label = " ".join(label.split())
         while pen.textlength(label, font) > width and label != "…":
@@ -343,16 +359,18 @@ def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = N
     return np.asarray(canvas, np.float32)
 
 
-LARGEST = 16_384  # pixels of a side of noise
-
-
-def noise(size: tuple[int, int], seed: int) -> np.ndarray:
+def make_noise(size: tuple[int, int], seed: int) -> np.ndarray:
     """The noise that a dream without a picture begins with, soft and grey: (h, w, 3)
-    float32, for a size of (h, w).
+    float32, for a size of (h, w). Raises DreamError for a size or seed out of range.
     """
     check("seed", seed)
-    if not all(isinstance(side, Integral) and 0 < side <= LARGEST for side in size):
+    if not all(isinstance(side, Integral) and 0 < side <= MOST_NOISE for side in size):
         height, width = size
-        allowed = f"both numbers must be whole numbers of pixels from 1 to {LARGEST}"
+        allowed = f"both numbers must be whole numbers of pixels from 1 to {MOST_NOISE}"
         raise DreamError(f"{{setting}} is {width}x{height}; {allowed}", "size")
-    return np.random.RandomState(seed).normal(118, 8, (*size, 3)).clip(0, 255).astype(np.float32)
+    noise = np.random.RandomState(seed).normal(118, 8, (*size, 3))
+    return noise.clip(0, 255).astype(np.float32)
+
+
+# Old names, until all branches use the new ones (/work/tools/new_names.sh)
+FORMATS, kinds, grey, resized, noise = WRITABLE, list_decoders, read_mask, resize, make_noise

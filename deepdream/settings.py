@@ -15,6 +15,9 @@ from typing import Any
 
 from .errors import DreamError, unknown
 
+Recipe = dict[str, Any]  # a command and all its settings, see recipe.py
+Record = dict[str, Any]  # the settings that a picture or film carries
+Params = dict[str, Any]  # keywords for a function
 GRAND = 2**31 - 1  # in place of a limit, for whole numbers that have no natural one
 REQUIRED = object()  # in place of a default
 PICTURES = "dream", "batch", "grid"
