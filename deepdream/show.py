@@ -1,6 +1,7 @@
 """Watch a dream grow: a progress bar, and a live view for notebooks."""
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -11,25 +12,25 @@ from .pictures import encode
 if TYPE_CHECKING:
     from .train import Lesson
 
-DREAM_LOOK = "{desc}{percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left"
-FILM_LOOK = "{desc}{percentage:3.0f}%|{bar}| {n:.1f} of {total_fmt} frames, {rate_noinv_fmt}, "
-ENCODING_LOOK = "{desc}{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} frames, "
-UNKNOWN, KNOWN = (
-    "{elapsed} elapsed",
-    "{remaining} left, ready {eta:%a %H:%M}",
-)  # when a film will be finished
-TRAINING_LOOK = "{desc}{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} steps, {remaining} left"
-LONGEST = 40  # characters of a layer or objective beside a film's bar
+Tqdm = Callable[..., Any]  # tqdm's class of a bar, or one like it
+DREAM = "{desc}{percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left"
+FILM = "{desc}{percentage:3.0f}%|{bar}| {n:.1f} of {total_fmt} frames, {rate_noinv_fmt}, "
+ENCODING = "{desc}{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} frames, "
+TRAINING = "{desc}{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} steps, {remaining} left"
+# How FILM and ENCODING end before and after it is known when the film will be finished
+UNKNOWN = "{elapsed} elapsed"
+KNOWN = "{remaining} left, ready {eta:%a %H:%M}"
+MOST_LABEL = 40  # characters of a layer or objective beside a film's bar
 
 
 class _Bar:
     """A bar that its `with` block removes. tqdm: the class of the bar; without it, a
-    bar on the terminal. disable: True shows no bar; None shows one only on a
-    terminal."""
+    bar on the terminal. disable: True shows no bar; None shows one only on a terminal.
+    """
 
     begun_at = 0
 
-    def __init__(self, tqdm: Any, disable: bool | None, **look: Any) -> None:
+    def __init__(self, tqdm: Tqdm | None, disable: bool | None, **look: Any) -> None:
         if tqdm is None:
             from tqdm import tqdm
 
@@ -39,17 +40,20 @@ class _Bar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self.bar.close()
 
     def begin_at(self, n: int) -> None:
         """Begin with what an earlier run has done: it took no time in this run, and
         must not count in its speed.
         """
-        self.begun_at = self.bar.initial = self.bar.n = self.bar.last_print_n = n
+        self.begun_at = n
+        self.bar.initial = self.bar.n = self.bar.last_print_n = n
 
-    def close(self) -> None:
-        """Remove the bar."""
-        self.bar.close()
+    def move(self, n: float, label: str = "") -> None:
+        """Move the bar to n, with a label before it."""
+        if label:
+            self.bar.set_description_str(f"{label} ", refresh=False)
+        self.bar.update(n - self.bar.n)
 
 
 class Progress(_Bar):
@@ -64,41 +68,33 @@ class Progress(_Bar):
     """
 
     def __init__(
-        self, frames: int | None = 0, tqdm: Any = None, disable: bool | None = None
+        self, frames: int | None = 0, tqdm: Tqdm | None = None, disable: bool | None = None
     ) -> None:
         """frames: how many a film has, None if that is not known, 0 for a dream. tqdm,
         disable: see `_Bar`.
         """
-        self.done, self.stopped = 0.0, False
-        self.is_film, self._finished, self._look = (
-            frames != 0,
-            None,
-            FILM_LOOK,
-        )  # _finished: frames of the film
-        if self.is_film:  # with smoothing, the time would jump with the speed of each step
-            look = {
-                "total": frames,
-                "bar_format": FILM_LOOK + UNKNOWN,
-                "unit": " frames",
-                "ncols": 120,
-                "smoothing": 0,
-            }
-        else:
-            look = {"total": 1.0, "bar_format": DREAM_LOOK, "ncols": 100}
-        super().__init__(tqdm, disable, **look)
+        self.done = 0.0
+        self.stopped = False
+        self.is_film = frames != 0
+        self._finished: int | None = None  # frames of the film
+        self._look = FILM
+        if not self.is_film:
+            super().__init__(tqdm, disable, total=1.0, bar_format=DREAM, ncols=100)
+            return
+        look = {"bar_format": FILM + UNKNOWN, "unit": " frames", "ncols": 120}
+        # with smoothing, the time would jump with the speed of each step
+        super().__init__(tqdm, disable, total=frames, smoothing=0, **look)
 
     def __call__(self, step: Step) -> None:
-        self.on_step(step)
-
-    def on_step(self, step: Step) -> None:
         """Move the bar to where this step is."""
-        self.done, self.stopped = step.done, step.stopped
+        self.done = step.done
+        self.stopped = step.stopped
+        label = f"octave {step.octave}, step {step.iteration}, {step.end}"
         if self.is_film:
-            label = step.end if len(step.end) <= LONGEST else f"{step.end[: LONGEST - 1]}…"
-        else:
-            label = f"octave {step.octave}, step {step.iteration}, {step.end}"
-        self.bar.set_description_str(f"{label} ", refresh=False)
-        self._move((self._finished or 0) + step.done)
+            label = step.end
+            if len(label) > MOST_LABEL:
+                label = f"{label[: MOST_LABEL - 1]}…"
+        self.move((self._finished or 0) + step.done, label)
 
     def on_frame(self, finished: int) -> None:
         """Move the bar to the number of frames that are finished; the first call gives
@@ -107,39 +103,35 @@ class Progress(_Bar):
         if self._finished is None:
             self.begin_at(finished)
         self._finished = finished
-        self._move(finished)
+        self.move(finished)
 
     def on_encode(self, encoded: int, frames: int) -> None:
         """Begin again with a bar for encoding, and move it to the number of frames that
         are encoded.
         """
-        if self._look != ENCODING_LOOK:
-            self._look = ENCODING_LOOK
-            self.bar.set_description_str("encoding ", refresh=False)
+        if self._look != ENCODING:
+            self._look = ENCODING
             self.begin_at(0)
-            self.bar.bar_format = ENCODING_LOOK + UNKNOWN
+            self.bar.bar_format = ENCODING + UNKNOWN
+            self.bar.set_description_str("encoding ", refresh=False)
             self.bar.reset(frames)
-        self._move(encoded)
+        self.move(encoded)
 
-    def _move(self, n: float) -> None:
-        """Move the bar; for a film, show when it will be done, as soon as that can be
-        calculated.
-        """
+    def move(self, n: float, label: str = "") -> None:
+        """Move the bar; for a film, show when it will be done, where that is known."""
         if self.is_film:
             is_known = self.begun_at < n <= (self.bar.total or 0)
             self.bar.bar_format = self._look + (KNOWN if is_known else UNKNOWN)
-        self.bar.update(n - self.bar.n)
+        super().move(n, label)
 
 
 class TrainingProgress(_Bar):
-    """A bar for `train`, with the loss, the accuracy of the last steps, and the time
-    left; give it as `on_step`.
-    """
+    """A bar with loss, accuracy and the time left: give it to `train` as `on_step`."""
 
-    def __init__(self, steps: int, tqdm: Any = None, disable: bool | None = None) -> None:
+    def __init__(self, steps: int, tqdm: Tqdm | None = None, disable: bool | None = None) -> None:
         """steps: of the whole training. tqdm, disable: see `_Bar`."""
         self.accuracy: float | None = None
-        super().__init__(tqdm, disable, total=steps, bar_format=TRAINING_LOOK, ncols=100)
+        super().__init__(tqdm, disable, total=steps, bar_format=TRAINING, ncols=100)
 
     def __call__(self, lesson: "Lesson") -> None:
         """Move the bar to this lesson."""
@@ -147,10 +139,7 @@ class TrainingProgress(_Bar):
             self.begin_at(lesson.step - 1)
             self.accuracy = lesson.accuracy
         self.accuracy = 0.9 * self.accuracy + 0.1 * lesson.accuracy
-        self.bar.set_description_str(
-            f"loss {lesson.loss:.2f}, accuracy {self.accuracy:.0%} ", refresh=False
-        )
-        self.bar.update(lesson.step - self.bar.n)
+        self.move(lesson.step, f"loss {lesson.loss:.2f}, accuracy {self.accuracy:.0%}")
 
 
 def live_view(every: float = 0.2) -> OnStep:
@@ -160,37 +149,47 @@ def live_view(every: float = 0.2) -> OnStep:
     Both are drawn at most once in `every` seconds; at the end the finished picture
     replaces them. Make one for each dream.
     """
-    import ipywidgets
-    from IPython.display import Image, Pretty, clear_output, display
-    from tqdm.notebook import tqdm
+    return _LiveView(every)
 
-    progress = Progress(tqdm=tqdm, disable=False)
-    picture = ipywidgets.Image(format="jpeg")
-    display(picture)
-    started, drawn = time.monotonic(), 0.0
 
-    def on_step(step: Step) -> None:
-        nonlocal drawn
-        progress(step)
+class _LiveView:
+    """A progress bar and a picture that changes, below a notebook's cell."""
+
+    def __init__(self, every: float) -> None:
+        import ipywidgets
+        from IPython.display import display
+        from tqdm.notebook import tqdm
+
+        self.every = every
+        self.progress = Progress(tqdm=tqdm, disable=False)
+        self.picture = ipywidgets.Image(format="jpeg")
+        display(self.picture)
+        self.started = time.monotonic()
+        self.drawn = 0.0
+
+    def __call__(self, step: Step) -> None:
+        self.progress(step)
         now = time.monotonic()
         if step.done == 1 or step.stopped:
-            # A notebook that is read later shows no widgets, but it shows a plain
-            # picture.
-            progress.close()
-            picture.close()
-            clear_output(wait=True)
-            display(
-                Pretty(f"{step.end}, {now - started:.1f} s"), Image(encode(step.image(), "jpeg"))
-            )
-        elif now - drawn >= every:
-            picture.value = encode(step.image(), "jpeg")
-            drawn = now
+            self.end(step, now - self.started)
+        elif now - self.drawn >= self.every:
+            self.picture.value = encode(step.image(), "jpeg")
+            self.drawn = now
 
-    return on_step
+    def end(self, step: Step, seconds: float) -> None:
+        """Replace the widgets by a plain picture, which a notebook that is read later
+        shows, too.
+        """
+        from IPython.display import Image, Pretty, clear_output, display
+
+        self.progress.bar.close()
+        self.picture.close()
+        clear_output(wait=True)
+        display(Pretty(f"{step.end}, {seconds:.1f} s"), Image(encode(step.image(), "jpeg")))
 
 
 def showarray(a: np.ndarray, fmt: str = "jpeg") -> None:
-    """Show an image (H, W, 3) in the notebook."""
+    """Show an image (H, W, 3), RGB, 0..255, in the notebook."""
     from IPython.display import Image, display
 
     display(Image(encode(a, fmt)))
