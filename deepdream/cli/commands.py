@@ -1,14 +1,16 @@
-"""Each command is a function of its recipe."""
+"""Each command is a function of its recipe, in `args.recipe`; a few have none."""
 
 import argparse
+import math
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,60 +19,97 @@ from .. import recipe as table
 from ..errors import DreamError, reason
 from ..films import keys
 from ..pictures import check_output, load_guide, or_sample, save_image, to_json
-from ..recipe import Recipe
-from ..settings import ROWS, check, rows_of, size_of
-from .parser import Parser, add_option, read_given, unrecognized
+from ..settings import ROWS, Params, Recipe, Record, arguments, check, size_of
+from .parser import parse_replaced
 from .terminal import say, warn
+
+if TYPE_CHECKING:
+    from ..nets.zoo import Model
+
+Reports = dict[str, Record]  # by the path of the picture
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run a command, unless it would overwrite a file that it reads."""
-    recipe = args.recipe if "recipe" in args else {}
+    """Run a command, unless it would overwrite what it reads; the exit status."""
+    recipe = vars(args).get("recipe", {})
+    out = vars(args).get("out")
     if recipe.get("preview"):
-        name, suffix = os.path.splitext(args.out.rstrip("/"))
-        args.out = f"{name}-preview{suffix}"
-    if recipe and os.path.exists(getattr(args, "out", None) or ""):
-        if recipe.get("keys"):
-            recipe = recipe | {"keys": keys.write(keys.KeyFile(recipe["keys"], recipe).keys)}
-        for path in map(or_sample, table.all_files(recipe).values()):
-            if os.path.exists(path) and os.path.samefile(path, args.out):
-                raise DreamError(
-                    f"{args.out} would be read and overwritten; choose another name for -o"
-                )
+        args.out = out = _name_preview(args.out)
+    if recipe and out:
+        _check_overwriting(recipe, out)
     return RUN[args.command](args)
 
 
+def _check_overwriting(recipe: Recipe, out: str) -> None:
+    if not os.path.exists(out):
+        return
+    if recipe.get("keys"):
+        recipe = recipe | {"keys": keys.write(keys.KeyFile(recipe["keys"], recipe).keys)}
+    for path in map(or_sample, table.all_files(recipe).values()):
+        if os.path.exists(path) and os.path.samefile(path, out):
+            cure = "choose another name for -o"
+            raise DreamError(f"{out} would be read and overwritten; {cure}")
+
+
+def _name_preview(out: str) -> str:
+    """film.mp4 -> film-preview.mp4"""
+    name, suffix = os.path.splitext(out.rstrip("/"))
+    return f"{name}-preview{suffix}"
+
+
+def _name_film(preview: str) -> str:
+    """film-preview.mp4 -> film.mp4"""
+    name, suffix = os.path.splitext(preview.rstrip("/"))
+    return name.removesuffix("-preview") + suffix
+
+
 def _dream(args: argparse.Namespace) -> int:
-    from ..making import make_drawing, make_dream
+    from ..making import make_dream
 
-    return _make(args, make_dream if args.command == "dream" else make_drawing)
+    return _make(args, make_dream)
 
 
-def _make(
-    args: argparse.Namespace, make: Callable[..., tuple[np.ndarray | None, dict[str, Any]]]
-) -> int:
-    """Make a picture, with a bar, and save it."""
-    from ..show import Progress
+def _draw(args: argparse.Namespace) -> int:
+    from ..making import make_drawing
 
-    check_output(args.out)
-    with Progress() as progress:
-        picture, carried = make(args.recipe, on_step=progress)
-    assert picture is not None
-    return _save(args.out, picture, carried, progress.done if progress.stopped else None)
+    return _make(args, make_drawing)
 
 
 def _looks(args: argparse.Namespace) -> int:
     from ..sheets import make_looks
 
-    if not args.recipe["image"] and not args.out:
-        for look in looks.read().values():
-            say(f"{look.name:16} {look.about}")
+    image, out = args.recipe["image"], args.out
+    if image and out:
+        return _make(args, make_looks)
+    if image or out:
+        example = "`deepdream looks photo.jpg -o sheet.jpg`"
+        raise DreamError(f"a sheet of looks needs a picture and -o: {example}")
+    for look in looks.read().values():
+        say(f"{look.name:16} {look.about}")
+    return 0
+
+
+def _make(args: argparse.Namespace, make: Callable[..., tuple[np.ndarray | None, Record]]) -> int:
+    """Make a picture, with a bar, and save it, finished or as far as it was when Ctrl-C
+    stopped it; the exit status.
+    """
+    from ..show import Progress
+
+    out = args.out
+    check_output(out)
+    with Progress() as progress:
+        picture, carried = make(args.recipe, on_step=progress)
+    assert picture is not None
+    if not progress.stopped:
+        save_image(out, picture, carried)
+        say(out)
         return 0
-    if not args.recipe["image"] or not args.out:
-        raise DreamError(
-            "a sheet of looks needs a picture and -o: `deepdream looks photo.jpg -o sheet.jpg`"
-        )
-    return _make(args, make_looks)
+    if not progress.done:
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the picture is safe
+    save_image(out, picture, carried | {"stopped_at": progress.done})
+    say(f"{out} (stopped at {progress.done:.0%})")
+    return 130
 
 
 def _look(args: argparse.Namespace) -> int:
@@ -82,22 +121,6 @@ def _look(args: argparse.Namespace) -> int:
     net = open_net(args.recipe)
     say(side_by_side([look(net, image) for image in images], paths))
     return 0
-
-
-def _save(out: str, image: np.ndarray, carried: dict[str, Any], stopped_at: float | None) -> int:
-    """Save the picture, finished, or as far as it was when Ctrl-C stopped it; the exit
-    status.
-    """
-    if stopped_at is None:
-        save_image(out, image, carried)
-        say(out)
-        return 0
-    if not stopped_at:
-        raise KeyboardInterrupt
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the picture is safe
-    save_image(out, image, carried | {"stopped_at": stopped_at})
-    say(f"{out} (stopped at {stopped_at:.0%})")
-    return 130
 
 
 def _film(args: argparse.Namespace) -> int:
@@ -161,10 +184,9 @@ def _video(args: argparse.Namespace) -> int:
 def _batch(args: argparse.Namespace) -> int:
     from ..batch import batch_jobs
 
-    jobs = batch_jobs(args.recipe, args.out)
-    reports = _many(args.recipe, jobs)
+    reports = _many(args.recipe, batch_jobs(args.recipe, args.out))
     say(args.out)
-    return 1 if any(report["error"] for report in reports.values()) else 0
+    return _status(reports)
 
 
 def _grid(args: argparse.Namespace) -> int:
@@ -177,36 +199,41 @@ def _grid(args: argparse.Namespace) -> int:
     if sheet:
         save_image(args.out, *sheet)
         say(args.out)
-    return 1 if any(report["error"] for report in reports.values()) else 0
+    return _status(reports)
 
 
 def _atlas(args: argparse.Namespace) -> int:
     from ..batch import outline
     from ..sheets import channel_names, plan_atlas, write_atlas
 
+    layer = args.recipe["layer"]
     net = outline(args.recipe["model"])
-    jobs, layer = plan_atlas(args.recipe, args.out, net), args.recipe["layer"]
+    jobs = plan_atlas(args.recipe, args.out, net)
     try:
         reports = _many(args.recipe, jobs)
     finally:  # after Ctrl-C, too
         page = write_atlas(Path(args.out), layer, channel_names(net, layer))
     if page:
         say(page)
+    return _status(reports)
+
+
+def _status(reports: Reports) -> int:
     return 1 if any(report["error"] for report in reports.values()) else 0
 
 
-def _many(recipe: Recipe, jobs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _many(recipe: Recipe, jobs: list[Params]) -> Reports:
     """Do the jobs, and print what becomes of them; {out: report}."""
     from tqdm import tqdm
 
     from ..batch import check_common, connect, dream_many
 
     check_common(recipe)
-    reports: dict[str, dict[str, Any]] = {}
+    reports: Reports = {}
     workers = min(len(jobs), recipe["workers"] or os.cpu_count() or 1)
     try:
         with (
-            _open_report(recipe["report"]) as write,
+            _open_report(recipe["report"]) as file,
             connect(recipe["scheduler"], workers) as client,
             tqdm(total=len(jobs), unit=" pictures", disable=None, leave=False) as bar,
         ):
@@ -214,106 +241,99 @@ def _many(recipe: Recipe, jobs: list[dict[str, Any]]) -> dict[str, dict[str, Any
                 reports[report["out"]] = report
                 if report["error"]:
                     warn(f"{report['out']}: {report['error']}")
-                write(report)
+                _add_line(file, report)
                 bar.update()
     except KeyboardInterrupt:
         done = sum(not report["error"] for report in reports.values())
-        raise KeyboardInterrupt(
-            f"; {done} of {len(jobs)} pictures are there; the same command resumes"
-        ) from None
+        there = f"{done} of {len(jobs)} pictures are there"
+        raise KeyboardInterrupt(f"; {there}; the same command resumes") from None
     failed = sum(bool(report["error"]) for report in reports.values())
     there = sum(report.get("skipped", False) for report in reports.values())
     say(f"{len(reports) - there - failed} made, {there} were there, {failed} failed")
     return reports
 
 
-@contextmanager
-def _open_report(path: str | None) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that adds one line of JSON to this file; it does nothing if there is
-    no path.
-    """
-
-    def write(report: dict[str, Any]) -> None:
-        try:
-            file.write(f"{to_json(report)}\n".encode())
-        except OSError as error:
-            raise DreamError(f"cannot write {path}: {reason(error)}") from None
-
+def _open_report(path: str | None) -> FileIO:
+    """The file for a line of JSON about each picture; without a path, a void."""
     try:
-        file = open(path or os.devnull, "ab", 0)  # noqa: SIM115, closed below, with nothing left to write
+        return open(path or os.devnull, "ab", buffering=0)
     except OSError as error:
         raise DreamError(f"cannot write {path}: {reason(error)}") from None
+
+
+def _add_line(file: FileIO, report: Record) -> None:
     try:
-        yield write
-    finally:
-        with suppress(OSError):  # `write` has reported it
-            file.close()
+        file.write(f"{to_json(report)}\n".encode())
+    except OSError as error:
+        raise DreamError(f"cannot write {file.name}: {reason(error)}") from None
 
 
 def _train(args: argparse.Namespace) -> int:
     from ..show import TrainingProgress
-    from ..train.training import Training
+    from ..train import Training
 
-    with TrainingProgress(args.recipe["steps"]) as progress:
+    steps = args.recipe["steps"]
+    with TrainingProgress(steps) as progress:
         trained = Training(args.recipe, Path(args.out)).run(progress)
-    how = f"after {trained.steps} steps"
     if trained.stopped:
-        how = f"stopped after {trained.steps} of {args.recipe['steps']} steps; the same command continues"
-    elif trained.accuracy is not None:
+        how = f"stopped after {trained.steps} of {steps} steps; the same command continues"
+        say(f"{trained.folder} ({how})")
+        return 130
+    how = f"after {trained.steps} steps"
+    if trained.accuracy is not None:
         how += f"; it finds the class of {trained.accuracy:.0%} of the pictures kept out"
     say(f"{trained.folder} ({how})")
-    return 130 if trained.stopped else 0
+    return 0
 
 
 def _serve(args: argparse.Namespace) -> int:
     from ..studio.serve import serve
 
-    def on_ready(url: str) -> None:
-        say(f"Deep Dream is at {url} (Ctrl-C stops it)")
-        if "token=" in url and sys.stdout.isatty():
-            import segno
-
-            segno.make(url).terminal(compact=True)  # for a phone's camera
-        if args.recipe["browser"]:
-            import webbrowser
-
-            webbrowser.open(url)
-
-    about = {
-        name: args.recipe[name] for name in ("host", "port", "token", "at_once", "idle", "minutes")
-    }
-    serve(**about, on_ready=on_ready)
+    on_ready = partial(_welcome, browser=args.recipe["browser"])
+    serve(**arguments(args.recipe, "serve"), on_ready=on_ready)
     return 0
+
+
+def _welcome(url: str, browser: bool) -> None:
+    """Print where the page is, and open it in a browser if that is wanted."""
+    say(f"Deep Dream is at {url} (Ctrl-C stops it)")
+    if "token=" in url and sys.stdout.isatty():
+        import segno
+
+        segno.make(url).terminal(compact=True)  # for a phone's camera
+    if browser:
+        import webbrowser
+
+        webbrowser.open(url)
 
 
 def _replay(args: argparse.Namespace) -> int:
     from ..replay import locate, read_recipe
 
     recipe, carried = read_recipe(args.file)
-    parser = Parser(f"deepdream {recipe['command']}")
-    for row in rows_of(recipe["command"]).values():
-        if row.is_option:
-            add_option(parser, row)
-    replaced, rest = parser.parse_known_args(args.rest)
-    if rest:
-        raise unrecognized(rest, parser)
-    replaced = read_given(replaced, recipe["command"])
+    command = recipe["command"]
+    replaced = parse_replaced(args.rest, command)
     if "look" in replaced:
         recipe |= dict.fromkeys(looks.GOALS)
         replaced = looks.begin({"model": recipe["model"]} | replaced)
-    if not args.out:
-        recipe = table.complete(recipe["command"], recipe | replaced)
-        is_frame = "frame" in carried and os.path.isfile(args.file)
-        out = Path(args.file).parent if is_frame else Path(args.file)
-        if carried.get("preview"):  # what it says of itself is the recipe of the whole film
-            name, suffix = os.path.splitext(out)
-            out = Path(f"{name.removesuffix('-preview')}{suffix}")
-        words = table.words(recipe, args.file if out == Path(args.file) else str(out))
-        say(table.quote(["deepdream", *words]))
-        return 0
-    recipe = locate(recipe, carried, args.file)
-    recipe = table.complete(recipe["command"], recipe | replaced)
-    return run(argparse.Namespace(command=recipe["command"], recipe=recipe, out=args.out))
+    if args.out:
+        recipe = locate(recipe, carried, args.file)
+        recipe = table.complete(command, recipe | replaced)
+        return run(argparse.Namespace(command=command, recipe=recipe, out=args.out))
+    recipe = table.complete(command, recipe | replaced)
+    words = table.words(recipe, _find_out(args.file, carried))
+    say(table.quote(["deepdream", *words]))
+    return 0
+
+
+def _find_out(file: str, carried: Record) -> str:
+    """What -o was when this file was made."""
+    out = file
+    if "frame" in carried and os.path.isfile(file):
+        out = str(Path(file).parent)  # the frames lie in a folder
+    if carried.get("preview"):  # its recipe is that of the whole film
+        out = _name_film(out)
+    return out
 
 
 def _layers(args: argparse.Namespace) -> int:
@@ -322,21 +342,20 @@ def _layers(args: argparse.Namespace) -> int:
     check("size", args.size)
     size = size_of(args.size) if args.size else None
     layers = zoo.layers(zoo.find(args.model or zoo.default()))
-    fields, climbable, outputs = shapes.receptive_fields(layers), shapes.climbable(layers), {}
-    try:
-        for layer, _, tops, _ in shapes.walk(layers, size):
-            outputs[layer.name] = " x ".join(map(str, tops[0][1:]))
-    except DreamError:
-        pass  # the picture is too small for the rest
+    fields = shapes.receptive_fields(layers)
+    climbable = shapes.climbable(layers)
+    outputs = {}
+    with suppress(DreamError):  # the picture may be too small for the deeper ones
+        for each in shapes.walk(layers, size):
+            outputs[each.layer.name] = " x ".join(map(str, each.tops[0][1:]))
     row = "{:32} {:14} {:>20} {:>6}  {}".format
     say(row("layer", "type", "output", "sees", "climb"))
     for layer in layers:
-        name, sees = (
-            layer.name,
-            "all" if fields[layer.name] == float("inf") else f"{fields[layer.name]:.0f}",
-        )
+        name, field = layer.name, fields[layer.name]
+        sees = "all" if field == math.inf else f"{field:.0f}"
         climbs = name in climbable and shapes.fits(layers, name, size)
-        say(row(name, layer.type, outputs.get(name, "too small"), sees, "yes" if climbs else "-"))
+        output = outputs.get(name, "too small")
+        say(row(name, layer.type, output, sees, "yes" if climbs else "-"))
     return 0
 
 
@@ -346,30 +365,33 @@ def _models(args: argparse.Namespace) -> int:
     if args.action == "get":
         say(zoo.get(zoo.find(args.name or zoo.DEFAULT), again=True))
         return 0
-    for name in [args.name] if args.name else zoo.names():
+    if args.name:
+        say(_describe(args.name, zoo.find(args.name)))
+        return 0
+    for name in zoo.names():
         try:
-            model = zoo.find(name)
+            say(_describe(name, zoo.find(name)))
         except DreamError as error:
-            if args.name:
-                raise
             say(f"{name}\n    {error}")
-            continue
-        get = f"`deepdream models get {name}`" if model.source else model.by_hand()
-        try:
-            where = model.file(".caffemodel") or f"not here; {get}"
-        except DreamError as error:
-            where = error
-        say(
-            f"{name}\n    {model.title}; default layer {model.default_layer}; licence: {model.licence}\n    {where}"
-        )
     return 0
+
+
+def _describe(name: str, model: "Model") -> str:
+    """What a network is, and where its weights are, in three lines."""
+    get = f"`deepdream models get {name}`" if model.source else model.by_hand()
+    try:
+        where = model.file(".caffemodel") or f"not here; {get}"
+    except DreamError as error:
+        where = error
+    about = f"{model.title}; default layer {model.default_layer}; licence: {model.licence}"
+    return f"{name}\n    {about}\n    {where}"
 
 
 RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "dream": _dream,
     "looks": _looks,
     "look": _look,
-    "draw": _dream,
+    "draw": _draw,
     "zoom": _film,
     "journey": _film,
     "video": _video,

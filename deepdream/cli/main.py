@@ -13,7 +13,7 @@ from ..errors import DreamError, in_words, out_of_memory
 from ..settings import option, rows_of
 from .commands import run
 from .parser import parse
-from .terminal import complain, open_streams, say, unprinted, warn
+from .terminal import complain, is_lost, open_streams, say, warn
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,35 +24,38 @@ def main(argv: list[str] | None = None) -> int:
     reads it, as after `| head`.
     """
     open_streams()
-    warnings.showwarning = warn
-    unprinted.clear()
-    args = argparse.Namespace(command=None)
-    try:
+    with warnings.catch_warnings():
+        warnings.showwarning = warn
+        args = argparse.Namespace(command="")
         try:
-            args = parse(argv)
-            return run(args) or len(unprinted)
-        finally:
-            say()  # what argparse has printed
-    except DreamError as error:
-        complain(error.named(option(error.setting or "", args.command or "")))
-        return 2
-    except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
-            raise
-        rows = rows_of(args.command or "")
-        cures = {
-            "batch": "; take a smaller --batch",
-            "width": "; make the pictures smaller with --width",
-        }
-        advice = next((cure for name, cure in cures.items() if name in rows), "")
-        complain(f"there is not enough memory{advice}")
-        return 2
-    except KeyboardInterrupt as stop:
-        complain(f"stopped{stop}")
-        return 130
-    except (
-        OSError,
-        ImportError,
-    ) as error:  # a file or a library that this machine does not let us read
-        complain(DreamError(in_words(error)))
-        return 2
+            try:
+                args = parse(argv)
+                return run(args) or int(is_lost())
+            finally:
+                say()  # what argparse has printed
+        except KeyboardInterrupt as stop:
+            complain(f"stopped{stop}")
+            return 130
+        except Exception as error:
+            complain(explain(error, args.command))
+            return 2
+
+
+def explain(error: Exception, command: str) -> str:
+    """A sentence for the person who gave the command. What is nobody's fault but ours
+    is raised again.
+    """
+    if isinstance(error, DreamError):
+        return error.named(option(error.setting or "", command))
+    if out_of_memory(error):
+        rows = rows_of(command)
+        cure = ""
+        if "batch" in rows:
+            cure = "; take a smaller --batch"
+        elif "width" in rows:
+            cure = "; make the pictures smaller with --width"
+        return f"there is not enough memory{cure}"
+    # a file, or a library, that this machine does not let us read
+    if isinstance(error, (OSError, ImportError)):
+        return in_words(error)
+    raise error

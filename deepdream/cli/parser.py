@@ -10,9 +10,12 @@ from typing import Any, NoReturn
 from .. import looks
 from .. import recipe as table
 from ..errors import DreamError, unknown
-from ..settings import REQUIRED, Setting, read, rows_of
+from ..settings import REQUIRED, Params, Setting, read, rows_of
 
-FILM = "where the film goes, .mp4, .webm, .gif, or a folder (no dot) for its frames; it carries its settings"
+FILM = (
+    "where the film goes, .mp4, .webm, .gif, or a folder (no dot) for its frames; "
+    "it carries its settings"
+)
 PICTURE = "where the {} goes, .jpg or .png; it carries its settings"
 # What each command does, and what its -o takes; those without one make no recipe.
 COMMANDS = {
@@ -34,8 +37,8 @@ COMMANDS = {
         "a folder, or the URL of one, for the dreams",
     ),
     "grid": (
-        "dream a picture with all combinations of some settings, side by side: --layer, --iterations and others "
-        "take several values, a,b,c",
+        "dream a picture with all combinations of some settings, side by side: "
+        "--layer, --iterations and others take several values, a,b,c",
         PICTURE.format("sheet"),
     ),
     "atlas": (
@@ -48,45 +51,10 @@ COMMANDS = {
     ),
     "serve": ("open the studio, a page of knobs for people who do not program", ""),
 }
-
-
-def parse(words: list[str] | None = None) -> argparse.Namespace:
-    """What these words of the command line say: `command`, `recipe` if it has one,
-    `out`, and other arguments.
-
-    Raises DreamError for words that make no sense.
-    """
-    words = sys.argv[1:] if words is None else words
-    parser, commands = make_parser()
-    try:
-        args, rest = parser.parse_known_args(words)
-    except DreamError:
-        command = words[0] if words else ""
-        wrong = [] if command == "replay" else _unknown_options(words, commands.get(command))
-        if wrong:  # rather than that --out is missing, in a line with --output
-            raise unrecognized(wrong, commands[command]) from None
-        raise
-    if args.command == "replay":
-        args.rest = rest
-    elif rest:
-        raise unrecognized(rest, commands[args.command])
-    if vars(args).get("out") == "":
-        raise DreamError("-o is ''; it must be the path of what is to be written")
-    if args.command in COMMANDS:
-        args.recipe = table.complete(args.command, looks.begin(read_given(args, args.command)))
-    return args
-
-
-def read_given(args: argparse.Namespace, command: str) -> dict[str, Any]:
-    """{name: value} of the settings that were given, read from their words."""
-    rows = rows_of(command)
-    given = {name: value for name, value in vars(args).items() if name in rows}
-    for name, value in given.items():
-        if isinstance(value, str):
-            given[name] = read(command, name, value)
-        elif isinstance(value, list):
-            given[name] = [read(command, name, each) for each in value]
-    return given
+# The commands that have no recipe
+REPLAY = "show the command that made a picture or film, or run it again"
+LAYERS = "list a network's layers: shape, receptive field, whether a dream can climb it"
+MODELS = "list the networks and where their weights are, or get weights"
 
 
 class Parser(argparse.ArgumentParser):
@@ -105,20 +73,78 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise DreamError(f"{message}; `{self.prog} --help` shows what is allowed")
 
+    def refuse(self, words: list[str]) -> DreamError:
+        """The error for words that this parser does not know."""
+        wrong = words[0].split("=")[0]
+        if wrong.startswith("-"):
+            advice = f"`{self.prog} --help` shows all of them"
+            return unknown("option", wrong, self.options, advice)
+        advice = f"`{self.prog} --help` shows what is allowed"
+        return DreamError(f"unknown arguments: {shlex.join(words)}; {advice}")
 
-def _unknown_options(words: list[str], parser: Parser | None) -> list[str]:
-    """The words that look like options and that this command does not have."""
+
+def parse(words: list[str] | None = None) -> argparse.Namespace:
+    """What these words of the command line say: `command`, `recipe` if it has one,
+    `out`, and other arguments.
+
+    Raises DreamError for words that make no sense.
+    """
+    words = sys.argv[1:] if words is None else words
+    parser, commands = make_parser()
+    try:
+        args, rest = parser.parse_known_args(words)
+    except DreamError:
+        _check_options(words, commands)
+        raise
+    if args.command == "replay":
+        args.rest = rest
+    elif rest:
+        raise commands[args.command].refuse(rest)
+    if vars(args).get("out") == "":
+        raise DreamError("-o is ''; it must be the path of what is to be written")
+    if args.command in COMMANDS:
+        given = looks.begin(_read_given(args, args.command))
+        args.recipe = table.complete(args.command, given)
+    return args
+
+
+def _check_options(words: list[str], commands: dict[str, Parser]) -> None:
+    """Raise a DreamError for an option that the command does not have, rather than that
+    --out is missing, in a line with --output.
+    """
+    parser = commands.get(words[0]) if words else None
+    if parser is None or words[0] == "replay":
+        return
     options = [word for word in words if re.match("--[a-z]", word)]
-    return [option for option in options if parser and option.split("=")[0] not in parser.options]
+    wrong = [option for option in options if option.split("=")[0] not in parser.options]
+    if wrong:
+        raise parser.refuse(wrong)
 
 
-def unrecognized(words: list[str], parser: Parser) -> DreamError:
-    wrong = words[0].split("=")[0]
-    if wrong.startswith("-"):
-        return unknown("option", wrong, parser.options, f"`{parser.prog} --help` shows all of them")
-    return DreamError(
-        f"unknown arguments: {shlex.join(words)}; `{parser.prog} --help` shows what is allowed"
-    )
+def parse_replaced(words: list[str], command: str) -> Params:
+    """{name: value} of the settings that replace those of a recipe of this command.
+    Raises DreamError for other words.
+    """
+    parser = Parser(f"deepdream {command}")
+    for row in rows_of(command).values():
+        if row.is_option:
+            add_option(parser, row)
+    args, rest = parser.parse_known_args(words)
+    if rest:
+        raise parser.refuse(rest)
+    return _read_given(args, command)
+
+
+def _read_given(args: argparse.Namespace, command: str) -> Params:
+    """{name: value} of the settings that were given, read from their words."""
+    rows = rows_of(command)
+    given = {name: value for name, value in vars(args).items() if name in rows}
+    for name, value in given.items():
+        if isinstance(value, str):
+            given[name] = read(command, name, value)
+        elif isinstance(value, list):
+            given[name] = [read(command, name, each) for each in value]
+    return given
 
 
 @cache
@@ -126,9 +152,8 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
     """(the parser of all commands, that of each). They store the words that are given
     for a setting under its name.
     """
-    parser = Parser(
-        "deepdream", description="Deep dreams of photographs, with Caffe and GoogLeNet, as in 2015."
-    )
+    about = "Deep dreams of photographs, with Caffe and GoogLeNet, as in 2015."
+    parser = Parser("deepdream", description=about)
     parser.add_argument("--version", action="version", version=table.VERSION)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     for name, (does, out) in COMMANDS.items():
@@ -137,60 +162,46 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
             add_option(p, row)
         if out:
             p.add_argument("-o", "--out", required=name != "looks", help=out)
-    p = commands.add_parser(
-        "replay", help="show the command that made a picture or film, or run it again"
-    )
-    p.add_argument(
-        "file",
-        metavar="FILE",
-        help="what was made: .jpg, .png, .mp4, .webm, .gif, or a folder of frames",
-    )
-    p.add_argument(
-        "-o",
-        "--out",
-        help="run it again, and write this; options after FILE (--seed 5) replace its own",
-    )
-    p = commands.add_parser(
-        "layers",
-        help="list a network's layers: shape, receptive field, whether a dream can climb it",
-    )
-    p.add_argument(
-        "--model", help="a network's name or a folder; without it, the one that `dream` takes"
-    )
-    p.add_argument(
-        "--size",
-        metavar="WxH",
-        help="size of the picture, such as 1024x575; without it, the network's own",
-    )
-    p = commands.add_parser(
-        "models", help="list the networks and where their weights are, or get weights"
-    )
+    made = "what was made: .jpg, .png, .mp4, .webm, .gif, or a folder of frames"
+    again = "run it again, and write this; options after FILE (--seed 5) replace its own"
+    p = commands.add_parser("replay", help=REPLAY)
+    p.add_argument("file", metavar="FILE", help=made)
+    p.add_argument("-o", "--out", help=again)
+    model = "a network's name or a folder; without it, the one that `dream` takes"
+    size = "size of the picture, such as 1024x575; without it, the network's own"
+    p = commands.add_parser("layers", help=LAYERS)
+    p.add_argument("--model", help=model)
+    p.add_argument("--size", metavar="WxH", help=size)
+    which = "the network; without it, list shows all, and get takes bvlc_googlenet"
+    p = commands.add_parser("models", help=MODELS)
     p.add_argument("action", nargs="?", choices=("list", "get"), default="list")
-    p.add_argument(
-        "name",
-        nargs="?",
-        help="the network; without it, list shows all, and get takes bvlc_googlenet",
-    )
+    p.add_argument("name", nargs="?", help=which)
     return parser, commands.choices
 
 
 def add_option(parser: argparse.ArgumentParser, row: Setting) -> None:
     """Add a row of the table to a command's parser."""
-    about: dict[str, Any] = {"help": row.help.replace("%", "%%"), "default": argparse.SUPPRESS}
+    about: Params = {"help": row.help.replace("%", "%%"), "default": argparse.SUPPRESS}
     if row.kind is bool:
-        parser.add_argument(
-            row.option, dest=row.name, action="store_const", const=not row.default, **about
-        )
+        about |= {"action": "store_const", "const": not row.default}
+        parser.add_argument(row.option, dest=row.name, **about)
         return
-    if row.default not in (None, REQUIRED) and row.is_option:
+    about["nargs"] = row.count
+    if not row.is_option:
+        parser.add_argument(row.name, metavar=row.option, **about)
+        return
+    if row.default not in (None, REQUIRED):
         values = row.default if isinstance(row.default, list) else [row.default]
         about["help"] += f" (default: {' '.join(map(str, values))})"
-    metavar = row.metavar or ("N" if row.kind is int else "X" if row.kind is float else row.option)
+    names = [row.option, row.alias] if row.alias else [row.option]
+    about["metavar"] = _metavar(row)
+    about["required"] = row.default is REQUIRED
+    parser.add_argument(*names, dest=row.name, **about)
+
+
+def _metavar(row: Setting) -> str | tuple[str, ...]:
+    """What stands for the value of an option in its help."""
     if row.varies:
-        metavar = "A,B,C"
-    if row.is_option:
-        names = [row.option, row.alias] if row.alias else [row.option]
-        about["required"] = row.default is REQUIRED
-        parser.add_argument(*names, dest=row.name, nargs=row.count, metavar=metavar, **about)
-    else:
-        parser.add_argument(row.name, nargs=row.count, metavar=row.option, **about)
+        return "A,B,C"
+    letters = {int: "N", float: "X"}
+    return row.metavar or letters.get(row.kind, row.option)

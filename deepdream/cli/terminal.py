@@ -9,25 +9,61 @@ import sys
 
 from ..errors import one_line, reason
 
-unprinted: list[str] = []  # why something could not be printed
+
+class _Nowhere(io.TextIOBase):
+    """In place of a stream that cannot be written: what is printed is lost."""
+
+    def __init__(self, fault: str = "") -> None:
+        self.fault = fault
+
+    def write(self, text: str, /) -> int:
+        return len(text)
+
+
+def open_streams() -> None:
+    """Make stdout and stderr usable where they are closed, or cannot spell a name.
+
+    Where one is closed, the next file that is opened would get its number, and with it
+    whatever Caffe or ffmpeg print. os.open takes the lowest number that is free.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdout = sys.stdout or _Nowhere()
+    sys.stderr = sys.stderr or _Nowhere()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        codecs.register_error("deepdream", _spell)
+        sys.stdout.reconfigure(errors="deepdream")
+
+
+def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
+    """For what cannot be printed: the bytes of a file's name, or else such as \\xf6."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
 
 
 def say(text: object = "") -> None:
     """Print a line, at once: all that a command prints goes through here, and what is
-    wrong through `complain`.
-
-    If that fails, the work goes on, and nothing more is printed: Python would try again
-    at the end.
+    wrong through `complain`. If that fails, the work goes on.
     """
     try:
         if text:
             print(text)
         sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads it, as after `| head`
+        sys.stdout = _Nowhere()
     except OSError as error:
-        sys.stdout = _nowhere()
-        if not isinstance(error, BrokenPipeError):
-            unprinted.append(reason(error))
-            complain(f"cannot print to stdout: {reason(error)}")
+        sys.stdout = _Nowhere(reason(error))
+        complain(f"cannot print to stdout: {reason(error)}")
+
+
+def is_lost() -> bool:
+    """Whether something that somebody reads could not be printed."""
+    return bool(getattr(sys.stdout, "fault", ""))
 
 
 def complain(text: object) -> None:
@@ -36,49 +72,15 @@ def complain(text: object) -> None:
     """
     try:
         print(f"deepdream: {one_line(str(text))}", file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        sys.stderr = _nowhere()
-
-
-def _nowhere() -> io.TextIOBase:
-    return open(os.open(os.devnull, os.O_WRONLY), "w", closefd=False)
-
-
-def open_streams() -> None:
-    """Make stdout and stderr usable, also where they are closed, or cannot spell a
-    file's name.
-
-    Where one is closed, the next file that is opened would get its number, and whatever
-    Caffe or ffmpeg complains of.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.set_inheritable(
-                os.open(os.devnull, os.O_RDWR), True
-            )  # it gets the lowest number, which is this one
-        if name != "stdin" and getattr(sys, name) is None:
-            setattr(sys, name, _nowhere())
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="deepdream")
-
-
-def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
-    """For characters that cannot be printed: the bytes of a file's name that they stand
-    for, or else such as \\xf6.
-    """
-    try:
-        return codecs.lookup_error("surrogateescape")(error)
-    except UnicodeError:
-        return codecs.lookup_error("backslashreplace")(error)
-
-
-codecs.register_error("deepdream", _spell)
+    except OSError:
+        sys.stderr = _Nowhere()
 
 
 def warn(message: object, *_: object, **__: object) -> None:
+    """As `complain`, above a bar that is on the screen; in place of Python's way to
+    show a warning.
+    """
     from tqdm import tqdm
 
-    with tqdm.external_write_mode(file=sys.stderr):  # above a bar that is on the screen
+    with tqdm.external_write_mode(file=sys.stderr):
         complain(message)
