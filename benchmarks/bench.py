@@ -84,7 +84,7 @@ BEGIN, END = "<!--bench-->\n", "<!--/bench-->\n"  # one word each, for the READM
 
 
 def serve(name: str, model: str, image: np.ndarray) -> None:
-    """Do what each line of the standard input asks for, and answer with a line of JSON."""
+    """Do what each line of the standard input asks for; answer with a line of JSON."""
     try:
         jobs = {"start": lambda: None} | prepare(name, model, image)
     except DreamError as error:
@@ -391,26 +391,30 @@ def notes(result: dict[str, Any]) -> list[str]:
         key=lambda item: item[1].median,
     )
     gflop = result["gradient_gflop"]
+    others, added = max(0, result["others_share"]), result["python_added"]
     about = [
-        f"{chip['name']} ({', '.join(chip['flags'])}), {chip['cores']} cores; PyTorch {versions['torch']}, NumPy "
-        f"{versions['numpy']}, OpenBLAS with its kernels for {kernels}. Medians of {rounds[0]} rounds of gradients and "
-        f"{rounds[1]} of dreams, in which all contenders take turns, each in a process of its own; in brackets the "
-        f"lowest and the highest ratio of a round. Other programs took {max(0, result['others_share']):.1%} of the "
-        "processor's time.",
+        f"{chip['name']} ({', '.join(chip['flags'])}), {chip['cores']} cores; "
+        f"PyTorch {versions['torch']}, NumPy {versions['numpy']}, "
+        f"OpenBLAS with its kernels for {kernels}. "
+        f"Medians of {rounds[0]} rounds of gradients and {rounds[1]} of dreams, "
+        "in which all contenders take turns, each in a process of its own; "
+        "in brackets the lowest and the highest ratio of a round. "
+        f"Other programs took {others:.1%} of the processor's time.",
         *[
             f"{LABELS[name][1]}: left out, because {reason}."
             for name, reason in result["left_out"].items()
         ],
-        f"The convolutions of one gradient take {gflop:.3g} GFLOP. The fastest matrix product, {fastest}, reaches "
-        f"{rate.median:.0f} GFLOP/s in float32 ({rate.lowest:.0f} to {rate.highest:.0f}), so plain multiplication "
+        f"The convolutions of one gradient take {gflop:.3g} GFLOP. "
+        f"The fastest matrix product, {fastest}, reaches {rate.median:.0f} GFLOP/s in float32 "
+        f"({rate.lowest:.0f} to {rate.highest:.0f}), so plain multiplication "
         f"could not take less than {gflop / rate.median:.2f} s.",
-        f"Over a dream, CaffeNet's Python adds {result['python_added']:.1%} to the time inside Caffe.",
+        f"Over a dream, CaffeNet's Python adds {added:.1%} to the time inside Caffe.",
     ]
     if any(name in PEERS for name in result["contenders"]):
         about.insert(
             1,
-            "The other projects' networks have random weights; their dreams are 2015's loop around their "
-            "own gradient.",
+            "The other projects' networks have random weights; "
+            "their dreams are 2015's loop around their own gradient.",
         )
     return about
 
@@ -502,8 +506,12 @@ def films(frames: int = 200) -> None:
                             np.divide(*(camera.flicker(two, i - 1) for two in zip(before, pair)))
                         )
                     before = pair
-            row = f"{min(flicker):.2f} to {max(flicker):.2f} {min(strength):.2f} to {max(strength):.2f}"
+            row = f"{spell_range(flicker)} {spell_range(strength)}"
             print(f"{end:20} {name:11} {row} {off:14.2f}", flush=True)
+
+
+def spell_range(values: list[float]) -> str:
+    return f"{min(values):.2f} to {max(values):.2f}"
 
 
 LOOP = """
@@ -513,8 +521,8 @@ net, image = dd.load_net(engine="caffe"), dd.load_image(sys.argv[1], width=int(s
 for line in sys.stdin:
     start = time.perf_counter()
     for seed in range(int(line)):
-        settings = {"seed": seed}
-        dd.save_image(f"{sys.argv[3]}/{seed}.png", dd.deepdream(net, image, end=net.default_layer, seed=seed), settings)
+        dream = dd.deepdream(net, image, end=net.default_layer, seed=seed)
+        dd.save_image(f"{sys.argv[3]}/{seed}.png", dream, {"seed": seed})
     print(time.perf_counter() - start, flush=True)
 """
 

@@ -56,7 +56,8 @@ def main() -> None:
         times = np.mean(row) / np.mean(shares[0])
         each = ", ".join(f"{value:.3f}" for value in row)
         print(
-            f"{label:16} share of the trained classes {np.mean(row):.3f} ({each}), {times:.1f} times the parent's"
+            f"{label:16} share of the trained classes {np.mean(row):.3f} ({each}), "
+            f"{times:.1f} times the parent's"
         )
     (ROOT / "dreams").mkdir(exist_ok=True)
     shown = [picture for row in pictures for picture in row]
@@ -98,7 +99,7 @@ def dream(net: Any, name: str) -> np.ndarray:
 
 
 def share(judge: Any, picture: np.ndarray, n: int = 24) -> float:
-    """The mean probability of the trained classes over n random crops of the picture."""
+    """The mean probability of the trained classes over n random crops of a picture."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "dream.png"
         dd.save_image(path, picture)

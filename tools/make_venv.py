@@ -38,17 +38,24 @@ def find_problem() -> str:
     """What is wrong with this Python or this machine, in a sentence, or ''."""
     if sys.version_info < OLDEST:
         found = platform.python_version()
-        return f"deepdream needs Python 3.11 or newer, and this is {found}; name another: make PYTHON=python3.13"
+        return (
+            f"deepdream needs Python 3.11 or newer, and this is {found}; "
+            "name another: make PYTHON=python3.13"
+        )
     if sys.platform != "linux":
-        return "make builds Caffe, which needs Linux; here, use PyTorch: see 'Without Caffe' in README.md"
+        return (
+            "make builds Caffe, which needs Linux; here, use PyTorch: "
+            "see 'Without Caffe' in README.md"
+        )
     libc, version = platform.libc_ver()
     if libc != "glibc" or tuple(map(int, version.split(".")[:2])) < OLDEST_GLIBC:
         found = (
             f"glibc {version}" if libc == "glibc" else "another C library, such as Alpine's musl"
         )
         return (
-            f"deepdream needs a Linux with glibc 2.28 or newer, and this one has {found}, for which PyPI lacks "
-            "OpenCV or PyAV; use Debian, Ubuntu or Fedora, or Docker: the Dockerfile begins with the commands"
+            f"deepdream needs a Linux with glibc 2.28 or newer, and this one has {found}, "
+            "for which PyPI lacks OpenCV or PyAV; use Debian, Ubuntu or Fedora, or Docker: "
+            "the Dockerfile begins with the commands"
         )
     return ""
 
@@ -74,7 +81,8 @@ def install_ensurepip() -> None:
     if os.geteuid() or not shutil.which("apt-get"):
         advice = " && ".join(f"sudo {' '.join(command)}" for command in install)
         sys.exit(
-            f"Python has neither pip nor ensurepip here; install one, then try again; on Debian: {advice}"
+            "Python has neither pip nor ensurepip here; install one, then try again; "
+            f"on Debian: {advice}"
         )
     for command in install:
         run(command, f"{package} cannot be installed", stdout=subprocess.DEVNULL)

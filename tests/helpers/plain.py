@@ -184,7 +184,7 @@ class Camera:
         return cv2.warpAffine(self.photo, at, (self.width, self.height), flags=how).clip(0, 255)
 
     def moved(self, image, i):
-        """(what shot i shows where it is in shot i + 1, where that is in the picture)"""
+        """(shot i from where shot i + 1 is taken, where that is in the picture)"""
         (left, top, scale), (left2, top2, scale2) = self.window(i), self.window(i + 1)
         y, x = np.mgrid[: self.height, : self.width].astype(np.float32)
         x, y = (left2 + scale2 * x - left) / scale, (top2 + scale2 * y - top) / scale

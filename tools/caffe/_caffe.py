@@ -271,8 +271,8 @@ class Net(_Entered):
     def __init__(self, network_file, phase, level=0, stages=None, weights=None):
         if isinstance(phase, (str, os.PathLike)):
             phase, weights, level = level, phase, 0
-            advice = f"DEPRECATION WARNING - use Net('{network_file}', {phase}, weights='{weights}') instead"
-            _short.caffe_warn(os.fsencode(advice))
+            instead = f"Net('{network_file}', {phase}, weights='{weights}')"
+            _short.caffe_warn(os.fsencode(f"DEPRECATION WARNING - use {instead} instead"))
         stages = [stage.encode() for stage in stages or ()]
         arguments = (
             os.fsencode(network_file),
@@ -361,8 +361,9 @@ class Net(_Entered):
                     if values is None:
                         continue
                     if list(values.shape) != blob.shape:
+                        given = list(values.shape)
                         raise RuntimeError(
-                            f"{filename}: layer {name!r} needs {blob.shape}, not {list(values.shape)}"
+                            f"{filename}: layer {name!r} needs {blob.shape}, not {given}"
                         )
                     blob.data[...] = values
 

@@ -62,14 +62,16 @@ SDISTS = "brocolli-caffe", "grpcio-tools"
 # needs, in two units.
 PROTOBUF = {
     "lite": """any_lite arena arenastring arenaz_sampler extension_set generated_enum_util
-        generated_message_reflection generated_message_tctable_lite generated_message_util implicit_weak_message
-        inlined_string_field io/coded_stream io/strtod io/zero_copy_stream io/zero_copy_stream_impl
-        io/zero_copy_stream_impl_lite map message_lite parse_context repeated_field repeated_ptr_field stubs/bytestream
-        stubs/common stubs/int128 stubs/status stubs/statusor stubs/stringpiece stubs/stringprintf
-        stubs/structurally_valid stubs/strutil wire_format_lite""",
-    "full": """any descriptor descriptor.pb descriptor_database dynamic_message extension_set_heavy
-        generated_message_bases generated_message_tctable_full io/tokenizer map_field message reflection_ops
-        stubs/substitute text_format unknown_field_set wire_format""",
+        generated_message_reflection generated_message_tctable_lite generated_message_util
+        implicit_weak_message inlined_string_field io/coded_stream io/strtod
+        io/zero_copy_stream io/zero_copy_stream_impl io/zero_copy_stream_impl_lite map
+        message_lite parse_context repeated_field repeated_ptr_field stubs/bytestream
+        stubs/common stubs/int128 stubs/status stubs/statusor stubs/stringpiece
+        stubs/stringprintf stubs/structurally_valid stubs/strutil wire_format_lite""",
+    "full": """any descriptor descriptor.pb descriptor_database dynamic_message
+        extension_set_heavy generated_message_bases generated_message_tctable_full
+        io/tokenizer map_field message reflection_ops stubs/substitute text_format
+        unknown_field_set wire_format""",
 }
 
 
@@ -83,11 +85,13 @@ def main() -> None:
     folder = parser.parse_args().wheel
     if platform.libc_ver()[0] != "glibc":
         sys.exit(
-            "caffe: this needs Linux with glibc; elsewhere, dream with PyTorch (the README says how)"
+            "caffe: this needs Linux with glibc; "
+            "elsewhere, dream with PyTorch (the README says how)"
         )
     if MACHINE not in ("x86_64", "aarch64"):
         sys.exit(
-            f"caffe: PyPI has its parts for x86_64 and aarch64, and not for {MACHINE}; dream with PyTorch instead"
+            f"caffe: PyPI has its parts for x86_64 and aarch64, and not for {MACHINE}; "
+            "dream with PyTorch instead"
         )
     if folder:
         say(f"{compile_wheel(folder, compilers()[-1:])} is ready")
@@ -310,7 +314,8 @@ def compile_library(compiler: str, parts: dict[str, Path], tree: Path) -> bool:
 
     cores = len(os.sched_getaffinity(0))
     say(
-        f"compiling with {compiler} on {cores} cores; on 2 it takes about 2 minutes, and it happens once"
+        f"compiling with {compiler} on {cores} cores; "
+        "on 2 it takes about 2 minutes, and it happens once"
     )
     with ThreadPoolExecutor(cores) as pool:
         for i, worked in enumerate(pool.map(compile_unit, texts)):
@@ -370,8 +375,8 @@ def pack(parts: dict[str, Path], tree: Path, tag: str) -> Path:
     )
     (info / "METADATA").write_text(
         f"Metadata-Version: 2.4\nName: caffe\nVersion: {VERSION}\nRequires-Python: >=3.11\n"
-        "Summary: Caffe 1.0 (BVLC-derived), CPU only, with its Python module\nLicense-Expression: BSD-2-Clause\n"
-        + "".join(f"Requires-Dist: {name}\n" for name in needs)
+        "Summary: Caffe 1.0 (BVLC-derived), CPU only, with its Python module\n"
+        "License-Expression: BSD-2-Clause\n" + "".join(f"Requires-Dist: {name}\n" for name in needs)
     )
     (info / "WHEEL").write_text(
         f"Wheel-Version: 1.0\nGenerator: build.py\nRoot-Is-Purelib: false\nTag: {tag}\n"
