@@ -6,18 +6,38 @@ algorithm to the bit.
     dream = deepdream(net, image, end=net.default_layer)
     save_image('dream.jpg', dream)
 
-A map of the package, from the bottom up; each module imports only from modules before
-it: errors.py, sentences for people. recipe.py, the table of all settings. pictures.py,
-pictures in and out. shapes.py, caffemodel.py, zoo.py: Caffe's layers, its files, and
-where they come from. net.py, what a dream needs of a network. caffenet.py and
-torchnet.py, networks on Caffe and on PyTorch; engines.py, the door to both.
-objectives.py, what to climb. tiles.py, pictures larger than memory. films.py, films in
-and out. lessons.py, pictures to learn from. dream.py, the algorithm. trainers.py,
-training on Caffe and on PyTorch. draw.py, the algorithm from noise. motion.py, the same
-in motion. show.py, live view and progress. looks.py, recipes with a name. jobs.py, from
-a recipe to a picture. look.py, what a network sees. resume.py, what survives a kill.
-batch.py and sheets.py, many at once. train.py, a network of your own. studio/, the
-panel of knobs. cli.py, the command line.
+The port of 2015 stands at the front door; each family has a wing.
+
+    dream.py        the algorithm: gradient, make_step, octaves, deepdream
+    objectives.py   what to climb
+    drawing.py      the same algorithm from noise
+    seeing.py       what a network sees in a picture
+    pyramid.py      Laplacian pyramids, for `lap`
+    pictures.py     pictures in and out of files
+    show.py         live view and progress bars
+
+    settings.py     the table: a row for each setting, and the check of a value
+    recipe.py       recipes: complete, record, read back, as words
+    looks.py        recipes with a name
+    making.py       from a recipe and a network to a picture that carries its recipe
+    replay.py       the way back
+    batch.py        many pictures at once, on Dask
+    sheets.py       grid, looks and atlas
+
+    errors.py       sentences for people
+    paths.py        files written whole or not at all
+    stopping.py     Ctrl-C, and other ways to stop
+
+    nets/           base (what a dream needs of a network), engines (load_net), caffe,
+                    torch, torch_layers, torch_fast, tiles (larger than memory), shapes,
+                    caffemodel, caffemodel_pb2, zoo
+    films/          files, encode (films in and out), motion (zoom, journey), moves (how
+                    a frame moves), video (dreams over a film), keys, hold, plan (from a
+                    recipe to a film), make, resume
+    train/          a network of your own: training, trainers, lessons
+    studio/         knobs for people who do not program: panel, knobs, shelf, widgets,
+                    tasks, turns, guard, serve (the page)
+    cli/            the command line: main, parser, commands, terminal
 """
 
 from .drawing import draw

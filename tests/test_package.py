@@ -2,7 +2,10 @@
 elsewhere, a quiet Caffe.
 """
 
+import importlib
 import os
+import pkgutil
+import re
 import subprocess
 import sys
 import venv
@@ -24,41 +27,75 @@ def python(code, **kwargs):
 
 
 def test_import_is_light():
-    heavy = [
-        "caffe",
-        "torch",
-        "scipy",
-        "PIL",
-        "google.protobuf",
-        "IPython",
-        "pooch",
-        "tqdm",
-        "h5py",
-        "requests",
-    ]
-    heavy += ["av", "cv2", "distributed", "ipywidgets", "argparse"]
-    out, err = python(f"import sys, deepdream; print([m for m in {heavy} if m in sys.modules])")
+    heavy = """
+        caffe torch scipy PIL google.protobuf IPython pooch tqdm h5py requests
+        av cv2 distributed ipywidgets argparse
+    """
+    there = f"[name for name in {heavy.split()} if name in sys.modules]"
+    out, err = python(f"import sys, deepdream; print({there})")
     assert (out, err) == ("[]\n", "")
 
 
-OLD_NAMES = """L2 DreamError Step channel deepdream deprocess draw dream_video gradient guide guide_features journey
-    live_view load_image load_net logit make_film make_step objective_L2 objective_guide octaves preprocess read_film
-    read_settings save_film save_image sheet showarray stations steady unit zoom""".split()  # noqa: SIM905
+OLD_NAMES = """
+    L2 DreamError Step channel deepdream deprocess draw dream_video gradient guide
+    guide_features journey live_view load_image load_net logit make_film make_step
+    objective_L2 objective_guide octaves preprocess read_film read_settings save_film
+    save_image sheet showarray stations steady unit zoom
+"""
+# What README, docs or notebook ever imported from below the front door
+OLD_PATHS = {
+    "deepdream.batch": ["dream_many"],
+    "deepdream.films": ["make_film", "read_film", "save_film", "zoom"],
+    "deepdream.show": ["Progress", "TrainingProgress", "live_view"],
+    "deepdream.studio": ["Studio"],
+    "deepdream.train": ["train"],
+}
 
 
 def test_public_names_exist_and_have_a_docstring():
     assert all(getattr(dd, name).__doc__ for name in dd.__all__)
-    assert set(OLD_NAMES) <= set(dd.__all__), "those of version 0.1.0"
+    assert set(OLD_NAMES.split()) <= set(dd.__all__), "those of version 0.1.0"
 
 
-def test_what_readme_and_notebook_ever_imported_is_there():
-    pytest.importorskip(
-        "anywidget", reason="the studio is not installed: pip install anywidget ipywidgets"
-    )
-    from deepdream.batch import dream_many
-    from deepdream.studio import Studio
+@pytest.mark.parametrize("path", OLD_PATHS)
+def test_paths_that_readme_docs_or_notebook_ever_showed_are_there(path):
+    if path == "deepdream.studio":
+        pytest.importorskip(
+            "anywidget", reason="the studio is not installed: pip install anywidget"
+        )
+    module = importlib.import_module(path)
+    assert all(callable(getattr(module, name)) for name in OLD_PATHS[path])
 
-    assert callable(dream_many) and callable(Studio)
+
+def modules():
+    """The names of all that is in the package, without `deepdream.__main__`."""
+    names = [module.name for module in pkgutil.walk_packages(dd.__path__, "deepdream.")]
+    assert len(names) > 50
+    return [name for name in names if not name.endswith("__main__")]
+
+
+def test_no_public_function_hides_a_module():
+    """As `import deepdream.draw as d`, which once gave a function."""
+    for name in modules():
+        try:
+            module = importlib.import_module(name)
+        except ImportError as error:
+            assert not str(error.name).startswith("deepdream"), error  # Caffe, PyTorch and such
+            continue
+        parent, _, child = name.rpartition(".")
+        assert getattr(sys.modules[parent], child) is module, name
+
+
+def test_the_map_in_the_packages_docstring_is_complete():
+    entries = re.split(r"^    (?=\w)", dd.__doc__, flags=re.MULTILINE)[1:]
+    tree = {entry.split()[0]: entry.split(None, 1)[1] for entry in entries if "  " in entry}
+    folder = Path(dd.__file__).parent
+    front = {path.name for path in folder.glob("[a-z]*.py")}
+    wings = {f"{path.parent.name}/" for path in folder.glob("*/__init__.py")}
+    assert tree.keys() == front | wings
+    for wing in wings:
+        there = {path.stem for path in (folder / wing).glob("[a-z]*.py")}
+        assert there <= set(re.findall(r"\w+", tree[wing])), wing
 
 
 def test_the_page_is_served_without_loading_the_panel():
@@ -91,7 +128,8 @@ def test_signatures_are_googles():
 def test_caffe_is_quiet_unless_asked(toy):
     load = f"import deepdream; deepdream.load_net({str(toy)!r})"
     assert python(load) == ("", "")
-    warn = f"import caffe; caffe.Net({str(toy / 'deploy.prototxt')!r}, {str(toy / 'toy.caffemodel')!r}, 1)"
+    files = str(toy / "deploy.prototxt"), str(toy / "toy.caffemodel")
+    warn = f"import caffe; caffe.Net(*{files!r}, 1)"
     assert "DEPRECATION" in python(warn)[1]
     assert python(warn, env=os.environ | {"GLOG_minloglevel": "2"}) == ("", "")
 
@@ -111,67 +149,26 @@ def test_the_wheel_works_outside_the_repository(tmp_path):
     """Installed into an environment of its own, from a folder of its own; the heavy
     packages are borrowed.
     """
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        tmp_path,
-        ROOT,
-    ]
+    pip = [sys.executable, "-m", "pip", "--quiet"]
+    build = [*pip, "wheel", "--no-deps", "--wheel-dir", tmp_path, ROOT]
     subprocess.run(build, check=True, capture_output=True)
     wheel = next(tmp_path.glob("deepdream_caffe-*.whl"))
     venv.create(tmp_path / "env", symlinks=True, with_pip=False)
     site = next((tmp_path / "env").glob("lib/python*/site-packages"))
-    install = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--target",
-        site,
-        wheel,
-    ]
+    install = [*pip, "install", "--no-deps", "--target", site, wheel]
     subprocess.run(install, check=True, capture_output=True)
     borrowed = Path(pytest.__file__).parent.parent
-    command = [
-        tmp_path / "env" / "bin" / "python",
-        "-m",
-        "deepdream",
-        "dream",
-        ROOT / "images" / "flower.jpg",
-    ]
-    options = [
-        "-o",
-        tmp_path / "o.png",
-        "--model",
-        "squeezenet_v1.1",
-        "--width",
-        "100",
-        "--iterations",
-        "1",
-    ]
+    words = "dream flower.jpg -o o.png --model squeezenet_v1.1 --width 100 --iterations 1"
+    command = [tmp_path / "env" / "bin" / "python", "-m", "deepdream", *words.split()]
     env = os.environ | {"PYTHONPATH": f"{site}:{borrowed}"}
-    run = subprocess.run(
-        [*command, *options], cwd=tmp_path, capture_output=True, text=True, env=env
-    )
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env)
     assert run.returncode == 0, run.stderr
     assert dd.read_settings(tmp_path / "o.png")["model"] == "squeezenet_v1.1"
-    studio = {path.name for path in (site / "deepdream" / "studio").iterdir()}
-    assert {"page.html", "page.js", "studio.js", "studio.css"} <= studio and (
-        site / "deepdream" / "py.typed"
-    ).exists()
-    assert {path.name for path in (site / "deepdream" / "images").iterdir()} == {
-        "README.md",
-        *SAMPLES,
-    }
-    contents = {
-        path.relative_to(site).as_posix() for path in (site / "deepdream" / "models").rglob("*.*")
-    }
-    assert "deepdream/models/bvlc_googlenet/deploy.prototxt" in contents
+    package = site / "deepdream"
+    studio = {path.name for path in (package / "studio").iterdir()}
+    assert {"page.html", "page.js", "studio.js", "studio.css"} <= studio
+    assert (package / "py.typed").exists()
+    assert {path.name for path in (package / "images").iterdir()} == {"README.md", *SAMPLES}
+    contents = {path.relative_to(package).as_posix() for path in package.glob("models/**/*.*")}
+    assert "models/bvlc_googlenet/deploy.prototxt" in contents
     assert not any(path.endswith(".caffemodel") for path in contents)
