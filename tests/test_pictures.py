@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 import deepdream as dd
-from deepdream import errors, paths, pictures
+from deepdream import pictures
 
 GREY = np.linspace(0, 255, 12 * 10).reshape(10, 12)
 
@@ -31,10 +31,8 @@ def test_every_mode_of_pillow_comes_in(tmp_path, mode):
     elif mode == "F":
         image = Image.fromarray(np.float32(GREY))
     elif mode == "1":
-        image, expected = (
-            grey.convert("1", dither=Image.Dither.NONE),
-            np.where(np.uint8(GREY) > 127, 255, 0),
-        )
+        image = grey.convert("1", dither=Image.Dither.NONE)
+        expected = np.where(np.uint8(GREY) > 127, 255, 0)
     elif mode in ("P", "LA", "PA"):
         image = grey.convert(mode)
     else:
@@ -137,15 +135,12 @@ def test_settings_of_what_cannot_be_read_are_refused_in_one_sentence(tmp_path):
     note = PngInfo()
     note.add_text("deepdream", "x" * 2_000_000, zip=True)  # more text than Pillow unpacks
     Image.new("1", (1, 1)).save(long, pnginfo=note)
-    with pytest.raises(
-        dd.DreamError,
-        match=r"cannot read the picture .*huge\.png: it has more than 178,956,970 pix",
-    ):
-        dd.read_settings(huge)
-    with pytest.raises(
-        dd.DreamError, match=r"cannot read the picture .*long\.png: Decompressed data too large"
-    ):
-        dd.read_settings(long)
+    for path, says in {
+        huge: r"huge\.png: it has more than 178,956,970 pixels",
+        long: r"long\.png: Decompressed data too large",
+    }.items():
+        with pytest.raises(dd.DreamError, match=rf"^cannot read the picture .*{says}"):
+            dd.read_settings(path)
 
 
 def test_where_nothing_can_be_written_is_said(tmp_path):
@@ -166,10 +161,6 @@ def test_long_names_and_numpy_settings(tmp_path):
     for check in (dd.save_image, lambda path, _: pictures.check_output(path)):
         with pytest.raises(dd.DreamError, match="File name too long"):
             check(tmp_path / ("x" * 252 + ".png"), np.zeros((4, 4, 3)))
-    for folder in ("x" * 300, f"new/{'x' * 300}/deeper", f"{'x' * 250}.png/in", "a\0b"):
-        with pytest.raises(dd.DreamError, match=r"^cannot write|^.* is a file"):
-            paths.check_folder(tmp_path / folder)
-    paths.check_folder(tmp_path / "new" / "deeper")
     assert len(os.listdir(tmp_path)) == 1
 
 
@@ -204,10 +195,9 @@ def test_other_formats_are_refused_whatever_their_names(tmp_path, fmt):
     """For some of them, Pillow starts other programs."""
     path = tmp_path / "p.jpg"
     Image.new("RGB", (20, 20)).save(path, fmt)
-    for read in (dd.load_image, dd.read_settings, pictures.load_guide, pictures.grey):
-        with pytest.raises(
-            dd.DreamError, match=r"p\.jpg: only JPEG, PNG, WEBP, GIF, BMP, TIFF.* are read"
-        ):
+    says = r"p\.jpg: only JPEG, PNG, WEBP, GIF, BMP, TIFF.* are read"
+    for read in (dd.load_image, dd.read_settings, pictures.load_guide, pictures.read_mask):
+        with pytest.raises(dd.DreamError, match=says):
             read(path)
 
 
@@ -223,7 +213,7 @@ def damage(path, fmt, at, value):
 def test_damaged_pictures_are_read_or_refused_in_silence(tmp_path, capfd):
     path, refused = tmp_path / "p", 0
     for fmt in ("WEBP", "TIFF", "JPEG", "AVIF"):
-        if fmt not in pictures.kinds():
+        if fmt not in pictures.list_decoders():
             continue
         damage(path, fmt, 0, 0)
         for at in range(0, path.stat().st_size, 5):
@@ -250,16 +240,12 @@ def test_any_error_of_a_decoder_is_said(tmp_path, monkeypatch):
 
 def test_what_is_no_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
-    for path, says in {
-        tmp_path / "pipe.png": "a pipe",
-        "/dev/zero": "a device",
-        tmp_path: "a folder",
-    }.items():
+    pipe = tmp_path / "pipe.png"
+    for path, what in {pipe: "a pipe", "/dev/zero": "a device", tmp_path: "a folder"}.items():
+        says = rf"^cannot read the (picture|film) .*: it is .*{what}"
         for read in (dd.load_image, dd.read_settings, lambda path: next(dd.read_film(path))):
             if not (read is dd.read_settings and path is tmp_path):
-                with pytest.raises(
-                    dd.DreamError, match=rf"^cannot read the (picture|film) .*: it is .*{says}"
-                ):
+                with pytest.raises(dd.DreamError, match=says):
                     read(path)
     for path in ("a\0b.png", "\ud800.png"):
         with pytest.raises(dd.DreamError, match="no file can have this name"):
@@ -289,25 +275,6 @@ def test_a_sample_is_found_in_python_too(tmp_path, monkeypatch):
 def test_a_thin_picture_is_not_enlarged_beyond_all_bounds(tmp_path):
     Image.new("L", (1, 5000)).save(tmp_path / "thin.png")
     assert dd.load_image(tmp_path / "thin.png", width=2).shape == (10_000, 2, 3)
-    with pytest.raises(
-        dd.DreamError,
-        match=r"width is 100; it must be 1 or more, and the picture at most .* 65,500 at",
-    ):
+    says = r"width is 100; it must be 1 or more, and the picture at most .* 65,500 at"
+    with pytest.raises(dd.DreamError, match=says):
         dd.load_image(tmp_path / "thin.png", width=100)
-
-
-def test_what_a_message_quotes_is_short_and_can_be_printed():
-    long = dd.DreamError(f"{{setting}} is {'x' * 5000!r}; it must be text", "end")
-    assert (
-        str(long).startswith("end is 'xxx")
-        and str(long).endswith("x'; it must be text")
-        and len(str(long)) < 200
-    )
-    assert (
-        str(dd.DreamError("\x1b[2Ja\nb \u202e\x9b \ud800 é 🦆"))
-        == r"\x1b[2Ja\nb \u202e\x9b \ud800 é 🦆"
-    )
-    assert len(str(dd.DreamError("a b " * 5000))) <= errors.LONGEST
-    assert len(str(errors.unknown("layer", "both" * 10**6, ["both"] * 1000, "no others"))) < 400, (
-        "and quickly"
-    )
