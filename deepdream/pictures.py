@@ -124,7 +124,7 @@ def load_image(path: str | Path, width: int | None = None, side: int | None = No
     with open_picture(path) as image:
         _check_size(image, path)
         if side:
-            image.draft(image.mode, (side, side))  # decodes a JPEG no larger than it need be
+            image.draft(image.mode, (side, side))  # decodes a JPEG about as large
         image.load()
         image = _to_rgb(image, path)
     if side and min(image.size) > side:
@@ -229,7 +229,7 @@ def resize(a: np.ndarray, h: int, w: int) -> np.ndarray:
     from PIL import Image
 
     if a.ndim == 3:
-        return np.stack([resize(a[..., colour], h, w) for colour in range(a.shape[2])], 2)
+        return np.stack([resize(a[..., i], h, w) for i in range(a.shape[2])], 2)
     return np.asarray(Image.fromarray(a).resize((w, h), Image.Resampling.BILINEAR))
 
 
@@ -241,7 +241,8 @@ def fit_into(a: np.ndarray, h: int, w: int) -> np.ndarray:
 
     if a.shape[:2] == (h, w):
         return a
-    return np.asarray(ImageOps.fit(to_image(a), (w, h), Image.Resampling.BILINEAR), np.float32)
+    image = ImageOps.fit(to_image(a), (w, h), Image.Resampling.BILINEAR)
+    return np.asarray(image, np.float32)
 
 
 def to_image(a: np.ndarray) -> "Image":
@@ -304,7 +305,8 @@ def picture_settings(path: str | Path) -> Record:
     """
     with open_picture(path) as image:
         image.load()
-        return from_json(image.info.get("deepdream") or image.info.get("comment") or "{}")
+        about = image.info
+        return from_json(about.get("deepdream") or about.get("comment") or "{}")
 
 
 def check_output(
@@ -341,7 +343,8 @@ def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = N
 
     if not pictures or any(np.ndim(picture) != 3 for picture in pictures):
         raise DreamError("a sheet is made of pictures, arrays (height, width, 3), at least one")
-    height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    height = max(picture.shape[0] for picture in pictures)
+    width = max(picture.shape[1] for picture in pictures)
     gap, line = max(2, width // 40), max(14, width // 12)
     across, down = width + gap, height + line + gap  # from one picture to the next
     columns = columns or math.ceil(len(pictures) ** 0.5)

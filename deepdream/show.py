@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from .train import Lesson
 
 Tqdm = Callable[..., Any]  # tqdm's class of a bar, or one like it
-DREAM = "{desc}{percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left"
-FILM = "{desc}{percentage:3.0f}%|{bar}| {n:.1f} of {total_fmt} frames, {rate_noinv_fmt}, "
-ENCODING = "{desc}{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} frames, "
-TRAINING = "{desc}{percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} steps, {remaining} left"
+BAR = "{desc}{percentage:3.0f}%|{bar}| "
+DREAM = BAR + "{elapsed} elapsed, {remaining} left"
+FILM = BAR + "{n:.1f} of {total_fmt} frames, {rate_noinv_fmt}, "
+ENCODING = BAR + "{n_fmt} of {total_fmt} frames, "
+TRAINING = BAR + "{n_fmt} of {total_fmt} steps, {remaining} left"
 # How FILM and ENCODING end before and after it is known when the film will be finished
 UNKNOWN = "{elapsed} elapsed"
 KNOWN = "{remaining} left, ready {eta:%a %H:%M}"

@@ -26,6 +26,7 @@ from .terminal import say, warn
 if TYPE_CHECKING:
     from ..nets.zoo import Model
 
+Make = Callable[..., tuple[np.ndarray | None, Record]]  # make_dream and its like
 Reports = dict[str, Record]  # by the path of the picture
 
 
@@ -89,7 +90,7 @@ def _looks(args: argparse.Namespace) -> int:
     return 0
 
 
-def _make(args: argparse.Namespace, make: Callable[..., tuple[np.ndarray | None, Record]]) -> int:
+def _make(args: argparse.Namespace, make: Make) -> int:
     """Make a picture, with a bar, and save it, finished or as far as it was when Ctrl-C
     stopped it; the exit status.
     """
@@ -276,12 +277,13 @@ def _train(args: argparse.Namespace) -> int:
     with TrainingProgress(steps) as progress:
         trained = Training(args.recipe, Path(args.out)).run(progress)
     if trained.stopped:
-        how = f"stopped after {trained.steps} of {steps} steps; the same command continues"
-        say(f"{trained.folder} ({how})")
+        how = f"stopped after {trained.steps} of {steps} steps"
+        say(f"{trained.folder} ({how}; the same command continues)")
         return 130
     how = f"after {trained.steps} steps"
     if trained.accuracy is not None:
-        how += f"; it finds the class of {trained.accuracy:.0%} of the pictures kept out"
+        share = f"{trained.accuracy:.0%} of the pictures kept out"
+        how += f"; it finds the class of {share}"
     say(f"{trained.folder} ({how})")
     return 0
 
