@@ -34,7 +34,7 @@ from torch import Tensor
 import deepdream as dd
 from deepdream.nets import shapes
 from deepdream.nets import torch as torchnet
-from deepdream.nets.base import DreamNet
+from deepdream.nets.base import Net
 
 IMAGES = Path(__file__).parent.parent / "images"
 Image = Any  # (H, W, 3) float32, RGB
@@ -152,7 +152,7 @@ def dreams(args: argparse.Namespace) -> None:
             first, *later = seconds(args, dream, 1 + args.rounds)
             memory = peak(args)
             put(net, image)
-            passes = partial(DreamNet.climb, net, fills), partial(net.climb, fills)
+            passes = partial(Net.climb, net, fills), partial(net.climb, fills)
             plain, replayed = (median(seconds(args, each, 8)[3:]) for each in passes)
             row(f"deepdream, {dtype}", width, plain, replayed, first, later, memory)
             del net, passes, dream

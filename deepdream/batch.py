@@ -31,7 +31,7 @@ from .errors import DreamError, in_words, install, out_of_memory, reason
 from .films import read_settings
 from .making import dream_job, identity, layer_of, make_drawing, make_dream, objective_of, sha256
 from .nets import zoo
-from .nets.base import DreamNet, Net
+from .nets.base import Net
 from .nets.engines import load_net
 from .objectives import L2
 from .paths import check_folder, check_place, is_local
@@ -469,7 +469,7 @@ def outline(model: str | None) -> Net:
     """The network of this name, or in this folder, without its weights: enough to tell
     what can be climbed.
     """
-    net, found = DreamNet(), zoo.find(model or zoo.default())
+    net, found = Net(), zoo.find(model or zoo.default())
     net.adopt(found, zoo.layers(found))
     return net
 

@@ -19,12 +19,12 @@ from caffe.proto.caffe_pb2 import (
 from ..errors import DreamError
 from ..paths import temporary_folder
 from . import zoo
-from .base import DreamNet
+from .base import Net
 from .caffemodel import read_prototxt
 from .shapes import Layer, param_shapes
 
 
-class CaffeNet(DreamNet, caffe.Net):
+class CaffeNet(Net, caffe.Net):
     """A caffe.Net, so `blobs`, `params`, `forward(end=)`, `backward(start=)` are
     pycaffe's own.
 

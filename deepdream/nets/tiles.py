@@ -23,7 +23,7 @@ import numpy as np
 from ..errors import DreamError
 from ..settings import check
 from . import shapes
-from .base import DreamNet, EngineArray, Fill, Net, Values
+from .base import EngineArray, Fill, Net, Values
 
 SIDE = 512  # of a tile, in pixels, unless the layer needs more
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -291,7 +291,7 @@ class Picture:
         )
 
 
-class Tiles(DreamNet):
+class Tiles(Net):
     """Takes the place of a network in `make_step` and `deepdream` where a picture does
     not go through it at once.
 
@@ -324,7 +324,7 @@ class Tiles(DreamNet):
         return total
 
     def features(self, layer: str) -> np.ndarray:
-        """As DreamNet's, put together from the tiles; of windows, each is a place, and
+        """As Net's, put together from the tiles; of windows, each is a place, and
         its values are means.
         """
         if layer in self.one_size:

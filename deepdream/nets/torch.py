@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ..errors import DreamError
 from . import shapes, zoo
-from .base import DreamNet, Fill
+from .base import Net, Fill
 from .torch_fast import channels_last, find_kernels, keep_freed_memory, like
 from .torch_layers import TYPES, is_relu_in_place
 
@@ -129,7 +129,7 @@ class Recording(NamedTuple):
     fills: Mapping[str, Fill]
 
 
-class TorchNet(DreamNet):
+class TorchNet(Net):
     """A Caffe network on PyTorch, used like pycaffe's: `blobs`, `params`,
     `forward(end=)`, `backward(start=)`.
 
@@ -236,7 +236,7 @@ class TorchNet(DreamNet):
         blob.put("diff", tensors.diff.to(self.dtype))
 
     def climb(self, fills: Mapping[str, Fill]) -> Tensor:
-        """As DreamNet's. On a GPU, what is climbed for the second time is recorded, and
+        """As Net's. On a GPU, what is climbed for the second time is recorded, and
         replayed from then on.
         """
         if self.device.type != "cuda" or not all(map(_takes_tensors, fills.values())):

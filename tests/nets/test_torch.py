@@ -21,7 +21,7 @@ from deepdream.nets import caffemodel, shapes, torch_fast, torch_layers
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
 from deepdream.nets import torch as torchnet  # noqa: E402
-from deepdream.nets.base import DreamNet  # noqa: E402
+from deepdream.nets.base import Net  # noqa: E402
 
 SIZES = st.integers(5, 12)
 FEW = st.integers(1, 4)
@@ -373,7 +373,7 @@ class FakeGraph:
         self.replays += 1
         tensors = {name: blob.tensors() for name, blob in self.net.blobs.items()}
         self.net.blobs["data"].restore({"data": self.recorded["data"]["data"]})
-        DreamNet.climb(self.net, self.fills)
+        Net.climb(self.net, self.fills)
         for name, recorded in self.recorded.items():
             for which, tensor in recorded.items():
                 tensor.data.copy_(self.net.blobs[name].tensor(which))
@@ -392,7 +392,7 @@ def recorded(toy, monkeypatch):
             {name: blob.tensors() for name, blob in net.blobs.items()},
             list(net._tape),
         )
-        DreamNet.climb(net, fills)
+        Net.climb(net, fills)
         recording = net._recording(graph, before, tape, fills)
         graph.net, graph.fills, graph.recorded = net, fills, recording.tensors
         graphs.append(graph)
