@@ -317,11 +317,11 @@ def _replay(args: argparse.Namespace) -> int:
 
 
 def _layers(args: argparse.Namespace) -> int:
-    from ..nets import shapes, zoo
+    from ..nets import download, shapes, zoo
 
     check("size", args.size)
     size = size_of(args.size) if args.size else None
-    layers = zoo.layers(zoo.find(args.model or zoo.default()))
+    layers = zoo.layers(zoo.find(args.model or download.default()))
     fields, climbable, outputs = shapes.receptive_fields(layers), shapes.climbable(layers), {}
     try:
         for layer, _, tops, _ in shapes.walk(layers, size):
@@ -341,10 +341,10 @@ def _layers(args: argparse.Namespace) -> int:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from ..nets import zoo
+    from ..nets import download, zoo
 
     if args.action == "get":
-        say(zoo.get(zoo.find(args.name or zoo.DEFAULT), again=True))
+        say(download.get(zoo.find(args.name or zoo.DEFAULT), again=True))
         return 0
     for name in [args.name] if args.name else zoo.names():
         try:

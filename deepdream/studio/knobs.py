@@ -70,7 +70,7 @@ class Knobs(dict[str, Any]):
             engines = [engine]
         self._offer("model", models, models[0][1])
         engine = engine if engine in engines else engines[0]
-        self._offer("engine", [(ENGINE_NAMES[name], name) for name in engines], engine)
+        self._offer("engine", [(ENGINE_NAMES.get(name, name), name) for name in engines], engine)
         self.offer_pictures(pictures)
         self["image"].value = next(iter(pictures))
         self._offer_layers()

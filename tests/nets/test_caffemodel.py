@@ -12,7 +12,7 @@ from caffe.proto import caffe_pb2
 from conftest import TOY, V1, write_model
 
 from deepdream import DreamError, gradient, load_net
-from deepdream.nets import caffemodel, shapes, zoo
+from deepdream.nets import caffemodel, download, shapes
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +26,7 @@ def test_the_prototxts_in_models_are_what_the_generator_writes():
 
 
 def test_real_weights_have_the_known_digests(net):
-    _, weights = zoo.load(net.model)
+    _, weights = download.load(net.model)
     assert caffemodel.weights_digest(weights) == net.model.digest
 
 
