@@ -317,12 +317,12 @@ def _replay(args: argparse.Namespace) -> int:
 
 
 def _layers(args: argparse.Namespace) -> int:
-    from ..nets import download, shapes, zoo
+    from ..nets import download, receptive, shapes, zoo
 
     check("size", args.size)
     size = size_of(args.size) if args.size else None
     layers = zoo.layers(zoo.find(args.model or download.default()))
-    fields, climbable, outputs = shapes.receptive_fields(layers), shapes.climbable(layers), {}
+    fields, climbable, outputs = receptive.fields(layers), shapes.climbable(layers), {}
     try:
         for layer, _, tops, _ in shapes.walk(layers, size):
             outputs[layer.name] = " x ".join(map(str, tops[0][1:]))

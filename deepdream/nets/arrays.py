@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-EngineArray = Any  # NumPy's array or torch's tensor, whichever the engine calculates with
+EngineArray = Any  # NumPy's array or torch's tensor, as the engine has it
 
 
 class Arrays:

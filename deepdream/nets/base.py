@@ -93,10 +93,11 @@ class Outline:
         need = shapes.memory(self.layer_specs, end, height, width)
         free = self.free_memory()
         if need > free:
+            most = int(width * (free / need) ** 0.5)
             raise DreamError(
-                f"a picture of {width}x{height} needs about {need / 1e9:.1f} GB of memory "
-                f"for layer {end!r}, and {free / 1e9:.1f} GB are free; "
-                f"make it at most {int(width * (free / need) ** 0.5)} pixels wide"
+                f"a picture of {width}x{height} needs about {need / 1e9:.1f} GB "
+                f"of memory for layer {end!r}, and {free / 1e9:.1f} GB are free; "
+                f"make it at most {most} pixels wide"
             )
 
     def free_memory(self) -> float:
@@ -243,7 +244,8 @@ class Net(Outline, Arrays):
         if self._checked == (layer, shape):
             return  # a check takes some milliseconds, and each step asks for the same
         if len(shape) != 4 or shape[1] != 3:
-            raise DreamError(f"'data' has the shape {shape}; it must be (n, 3, height, width)")
+            must = "it must be (n, 3, height, width)"
+            raise DreamError(f"'data' has the shape {shape}; {must}")
         names = [spec.name for spec in self.layer_specs]
         end = layer if layer and layer in names else names[-1]
         shapes.check(self.layer_specs, end, *shape[2:])
@@ -272,9 +274,8 @@ def check_image(img: np.ndarray) -> None:
     """
     shape = np.shape(img)
     if len(shape) != 3 or shape[2] != 3 or 0 in shape:
-        raise DreamError(
-            f"an image is an array (height, width, 3), RGB; this one is {shape}; see `load_image`"
-        )
+        must = "an image is an array (height, width, 3), RGB"
+        raise DreamError(f"{must}; this one is {shape}; see `load_image`")
     is_finite = np.asarray(img).dtype.kind in "buif"
     if is_finite:
         with np.errstate(over="ignore"):  # in float32, as the network will see them
@@ -289,9 +290,8 @@ def check_finite(values: np.ndarray, layer: str) -> None:
     or its options, make no sense.
     """
     if not np.isfinite(values).all():
-        raise DreamError(
-            f"layer {layer!r} answers with numbers that are not finite; the network is damaged"
-        )
+        fault = f"layer {layer!r} answers with numbers that are not finite"
+        raise DreamError(f"{fault}; the network is damaged")
 
 
 def preprocess(net: Net, img: np.ndarray) -> np.ndarray:

@@ -55,9 +55,8 @@ def load(model: Model) -> tuple[list[Layer], Weights]:
     cure = "put the right one there"
     if model.source:
         cure = f"delete it, then `deepdream models get {model.name}`"
-    raise DreamError(
-        f"{path} does not hold the weights of {model.name} (their digest differs); {cure}"
-    )
+    fault = f"does not hold the weights of {model.name} (their digest differs)"
+    raise DreamError(f"{path} {fault}; {cure}")
 
 
 def _is_right(model: Model, weights: Weights) -> bool:
@@ -77,7 +76,8 @@ def default() -> str:
         if not told.exists():
             why = f"the weights of {DEFAULT} cannot be downloaded"
             cure = f"`deepdream models get {DEFAULT}` says why, and tries again"
-            warnings.warn(f"dreaming with {FALLBACK}, because {why}; {cure}", stacklevel=3)
+            message = f"dreaming with {FALLBACK}, because {why}; {cure}"
+            warnings.warn(message, stacklevel=3)
             with suppress(OSError):
                 told.touch()
         return FALLBACK
@@ -117,7 +117,8 @@ def _remember(failed: Path, model: Model) -> None:
     """Raise the NoWeightsError of a download that failed within the last hour."""
     if failed.exists() and abs(time.time() - failed.stat().st_mtime) < FORGET_AFTER:
         message = failed.read_text(encoding="utf-8", errors="surrogateescape")
-        raise NoWeightsError(f"{message}; `deepdream models get {model.name}` tries again")
+        cure = f"`deepdream models get {model.name}` tries again"
+        raise NoWeightsError(f"{message}; {cure}")
 
 
 def _try_sources(model: Model, folder: Path) -> Weights:
@@ -172,7 +173,9 @@ def _is_offline(error: BaseException | None) -> bool:
     """
     no_route = errno.ENETUNREACH, errno.ENETDOWN
     while error:
-        if isinstance(error, socket.gaierror) or getattr(error, "errno", None) in no_route:
+        if isinstance(error, socket.gaierror):
+            return True
+        if getattr(error, "errno", None) in no_route:
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -183,7 +186,8 @@ def _is_offline(error: BaseException | None) -> bool:
 
 
 def _read_caffemodel(source: Source, layers: list[Layer], folder: Path) -> Weights:
-    return read_weights(_download(source["url"], folder, source["sha256"], progress=True))
+    path = _download(source["url"], folder, source["sha256"], progress=True)
+    return read_weights(path)
 
 
 def _read_tensors(source: Source, layers: list[Layer], folder: Path) -> Weights:
@@ -237,13 +241,14 @@ def _download_wheel(package: str, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--only-binary=:all:", "--dest", str(folder), package]
     env = {"PIP_RETRIES": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"} | os.environ
-    done = subprocess.run(command, env=env, capture_output=True, text=True, errors="replace")
+    done = subprocess.run(command, env=env, capture_output=True)
     if done.returncode:
-        if re.search(NO_NETWORK, done.stderr):
+        said = done.stderr.decode(errors="replace")
+        if re.search(NO_NETWORK, said):
             raise OfflineError("pip cannot find PyPI")
-        if full := re.search(DISK_FULL, done.stderr):
+        if full := re.search(DISK_FULL, said):
             raise OSError(errno.ENOSPC, full[0])
-        lines = done.stderr.strip().splitlines() or ["no reason given"]
+        lines = said.strip().splitlines() or ["no reason given"]
         raise DreamError(f"pip download fails: {lines[-1]}")
     return next(folder.glob("*.whl"))
 

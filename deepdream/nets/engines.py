@@ -82,7 +82,8 @@ def check_device(engine: str, device: str | None, dtype: str | None = None) -> N
     runs = device in (None, "auto", "cpu") and dtype in (None, "auto", "float32")
     if engine == "caffe" and not runs:
         given = f"{device or 'cpu'} in {dtype or 'float32'}"
-        raise DreamError(f"Caffe runs on the CPU in float32, not on {given}; choose engine 'torch'")
+        fault = f"Caffe runs on the CPU in float32, not on {given}"
+        raise DreamError(f"{fault}; choose engine 'torch'")
 
 
 def choose_engine(engine: str | None, best_first: Iterable[str] = tuple(ENGINES)) -> str:

@@ -22,7 +22,7 @@ import numpy as np
 
 from ..errors import DreamError
 from ..settings import check
-from . import shapes
+from . import receptive, shapes
 from .base import EngineArray, Fill, Net, Values
 
 SIDE = 512  # of a tile, in pixels, unless the layer needs more
@@ -126,7 +126,7 @@ def _local(net: Net, layers: Iterable[str]) -> list[str]:
     have places: (n, c, h, w).
     """
     specs, (height, width) = net.layer_specs, net.own_size
-    fields = shapes.receptive_fields(specs)
+    fields = receptive.fields(specs)
     return [
         layer
         for layer in layers
@@ -194,8 +194,8 @@ def _choose_tiling(
     bytes hold; else a DreamError.
     """
     specs = net.layer_specs
-    grid = math.lcm(*(shapes.grid(specs, layer)[0] for layer in layers))
-    field = max(shapes.receptive_fields(specs)[layer] for layer in layers)
+    grid = math.lcm(*(receptive.grid(specs, layer)[0] for layer in layers))
+    field = max(receptive.fields(specs)[layer] for layer in layers)
     third = math.ceil(field / 3 / grid) * grid
     divide = partial(_divide, specs, layers, grid, third, halo)
     names = " and ".join(map(repr, layers))
@@ -246,7 +246,7 @@ def _reaches(specs: list[shapes.Layer], layer: str, core: int, halo: int) -> boo
     """Whether the blob of a tile holds all values of the core; where a network pads
     little, some may be missing.
     """
-    grid, jump = shapes.grid(specs, layer)
+    grid, jump = receptive.grid(specs, layer)
     try:
         for side in (grid, core, core + halo):
             height, width = shapes.top_shape(specs, layer, side + halo, side + halo)[2:]
@@ -404,7 +404,7 @@ class Core:
         self, net: Net, layer: str, fill_part: Fill, last_row: Cut, last_column: Cut
     ) -> None:
         self.fill_part, self.lasts = fill_part, (last_row, last_column)
-        self.jump = shapes.grid(net.layer_specs, layer)[1]
+        self.jump = receptive.grid(net.layer_specs, layer)[1]
         sides = [cut.high - cut.low for cut in self.lasts]
         height, width = shapes.top_shape(net.layer_specs, layer, *sides)[2:]
         self.whole = (

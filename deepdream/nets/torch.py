@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812, everybody's name for it
 from torch import Tensor
@@ -73,9 +74,10 @@ class TorchNet(TorchArrays, Net):
         self.params: OrderedDict[str, list[Blob]] = OrderedDict()
         self._weights: dict[str, list[Tensor]] = {}
         for layer, arrays in weights.items():
-            tensors = [channels_last(torch.tensor(a, dtype=torch.float32)) for a in arrays]
-            self.params[layer] = [_blob_of(t) for t in tensors]
-            self._weights[layer] = [channels_last(t.to(self.device, self.dtype)) for t in tensors]
+            blobs = [_blob_of(array) for array in arrays]
+            tensors = [blob.tensor("data").to(self.device, self.dtype) for blob in blobs]
+            self.params[layer] = blobs
+            self._weights[layer] = [channels_last(tensor) for tensor in tensors]
         self.blobs: OrderedDict[str, Blob] = OrderedDict()
         for layer, _, tops, _ in shapes.walk(layers):
             kind = torch.float32 if layer.type == "Input" else self.dtype
@@ -143,7 +145,7 @@ class TorchNet(TorchArrays, Net):
             # Of `data`, so that autograd takes no notice (see `backward`)
             bottoms[0].data.clamp_min_(0)
             return
-        leaves = [bottom.data.requires_grad_() for bottom in bottoms]  # `data`, as above
+        leaves = [bottom.data.requires_grad_() for bottom in bottoms]  # as above
         with torch.enable_grad():
             tops = TYPES[layer.type](layer, self._weights.get(layer.name, []), *leaves)
         tops = list(tops) if isinstance(tops, tuple) else [tops]
@@ -186,12 +188,12 @@ class TorchNet(TorchArrays, Net):
             return (torch.ops.aten.threshold_backward(like(given[0], after), after, 0),)
         taped = self.tape[i]
         if taped is None:
-            raise DreamError(
-                f"layer {layer.name!r} has not run; call forward(end=...) before backward"
-            )
+            cure = "call forward(end=...) before backward"
+            raise DreamError(f"layer {layer.name!r} has not run; {cure}")
         leaves, tops = taped
         outputs = [tops[top] for top in given]
-        return torch.autograd.grad(outputs, leaves, list(given.values()), retain_graph=True)
+        diffs = list(given.values())
+        return torch.autograd.grad(outputs, leaves, diffs, retain_graph=True)
 
     def _precision(self) -> AbstractContextManager:
         """A context in which cuDNN calculates as precisely as the dtype says.
@@ -201,9 +203,9 @@ class TorchNet(TorchArrays, Net):
         """
         if self.device.type != "cuda":
             return nullcontext()
-        cudnn = torch.backends.cudnn
         tf32 = self.engine["dtype"] == "tf32"
-        return cudnn.flags(enabled=True, deterministic=cudnn.deterministic, allow_tf32=tf32)
+        exact = torch.backends.cudnn.deterministic
+        return torch.backends.cudnn.flags(True, deterministic=exact, allow_tf32=tf32)
 
     def _range(self, start: str | None, end: str | None) -> tuple[int, int]:
         for name in (start, end):
@@ -214,10 +216,10 @@ class TorchNet(TorchArrays, Net):
         return first, last
 
 
-def _blob_of(tensor: Tensor) -> Blob:
-    """A blob on the CPU whose data are this tensor."""
-    blob = Blob(tuple(tensor.shape), tensor.device, tensor.dtype)
-    blob.put("data", tensor)
+def _blob_of(array: np.ndarray) -> Blob:
+    """A blob on the CPU with these values, float32."""
+    blob = Blob(array.shape, torch.device("cpu"), torch.float32)
+    blob.put("data", channels_last(torch.tensor(array, dtype=torch.float32)))
     return blob
 
 

@@ -52,7 +52,7 @@ class Graphs:
         self._known: dict[Key, Gradient] = {}
 
     def climb(self, net: "TorchNet", fills: Mapping[str, Fill]) -> Tensor:
-        """As Net.climb, for fills that work with tensors and depend on the blob alone."""
+        """As Net.climb, for fills that work with tensors, and depend on them alone."""
         recording = self._find(net, fills)
         if recording is None:
             return Net.climb(net, fills)

@@ -58,7 +58,8 @@ class Model:
             found = [path for path in _list(folder) if path.suffix.lower() in suffixes]
             if len(found) > 1:
                 clash = " and ".join(path.name for path in found)
-                raise DreamError(f"{folder} holds {clash}; leave only one {suffixes[0]} there")
+                cure = f"leave only one {suffixes[0]} there"
+                raise DreamError(f"{folder} holds {clash}; {cure}")
             if found and (fault := why_unreadable(found[0])):
                 raise DreamError(f"cannot read {found[0]}: {fault}")
             if found:
@@ -79,8 +80,9 @@ def _list(folder: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        which = "XDG_CACHE_HOME, DEEPDREAM_MODELS or --model chooses another"
-        raise DreamError(f"cannot read the folder {folder}: {reason(error)}; {which}") from None
+        fault = f"cannot read the folder {folder}: {reason(error)}"
+        cure = "XDG_CACHE_HOME, DEEPDREAM_MODELS or --model chooses another"
+        raise DreamError(f"{fault}; {cure}") from None
     return [folder / name for name in names if not name.startswith(".")]
 
 
@@ -205,7 +207,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
             raise DreamError(f"cannot read {path}: {fault}")
         fits, must = KEYS[key]
         if not fits(value):
-            raise DreamError(f"cannot read {path}: {key} is {value!r}; it must be {must}")
+            fault = f"{key} is {value!r}; it must be {must}"
+            raise DreamError(f"cannot read {path}: {fault}")
     return about
 
 
@@ -223,28 +226,23 @@ def _is_mean(value: object) -> bool:
     return len(numbers) == 3 and all(0 <= n <= 255 for n in numbers)
 
 
-def _are_offsets(value: object) -> bool:
-    return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
-
-
-def _is_package(value: object) -> bool:
-    """Whether pip would take this for a package of one version, and no option or URL."""
-    return isinstance(value, str) and bool(re.fullmatch(r"\w[\w.-]*==[\w.]+", value))
-
-
 def _are_sources(value: object) -> bool:
-    """Whether each is a table with what its kind needs."""
     return isinstance(value, list) and all(map(_is_source, value))
 
 
 def _is_source(source: object) -> bool:
+    """Whether this is a table with what its kind needs. A package is no option of
+    pip's, nor a URL.
+    """
     if not isinstance(source, dict):
         return False
     needs = NEEDS.get(str(source.get("kind")))
     if needs is None or not source.keys() >= needs:
         return False
-    checks = {"offsets": _are_offsets, "package": _is_package}
-    return all(checks.get(key, _is_text)(value) for key, value in source.items())
+    texts = {key: value for key, value in source.items() if key != "offsets"}
+    if not all(map(_is_text, texts.values())):
+        return False
+    return bool(re.fullmatch(r"\w[\w.-]*==[\w.]+", texts.get("package", "name==0")))
 
 
 NEEDS = {

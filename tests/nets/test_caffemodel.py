@@ -12,7 +12,7 @@ from caffe.proto import caffe_pb2
 from conftest import TOY, V1, write_model
 
 from deepdream import DreamError, gradient, load_net
-from deepdream.nets import caffemodel, download, shapes
+from deepdream.nets import caffemodel, download, receptive, shapes
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,7 +94,7 @@ def test_each_layer_type_has_caffes_shapes(tmp_path, kind):
 
 
 def test_receptive_fields_are_as_large_as_the_gradient_reaches(googlenet):
-    fields = shapes.receptive_fields(googlenet.layer_specs)
+    fields = receptive.fields(googlenet.layer_specs)
     googlenet.blobs["data"].reshape(1, 3, 161, 161)
     googlenet.blobs["data"].data[...] = np.random.RandomState(0).normal(0, 60, (1, 3, 161, 161))
     for end, side in {"conv1/7x7_s2": 7, "conv2/3x3": 19, "inception_3a/output": 59}.items():
