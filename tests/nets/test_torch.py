@@ -376,7 +376,7 @@ class Graph:
 
 @pytest.fixture
 def recorded(toy, monkeypatch):
-    """(A toy network that takes itself for one on a GPU, the graphs that it records)."""
+    """(A toy network that takes itself for one on a GPU, the graphs it records)."""
     net, graphs = load(toy, "torch"), []
 
     def capture(net, fills, stream, others):
