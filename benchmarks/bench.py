@@ -51,7 +51,7 @@ import numpy as np
 
 import deepdream as dd
 from deepdream.errors import DreamError
-from deepdream.nets import shapes, zoo
+from deepdream.nets import download, shapes, zoo
 from deepdream.nets.base import to_data
 
 ROOT = Path(__file__).parent.parent
@@ -599,7 +599,7 @@ def main() -> None:
     if args.draw or args.film:
         return drawings() if args.draw else films()
 
-    model = args.model or zoo.default()
+    model = args.model or download.default()
     image = dd.load_image(ROOT / "images" / "mountains.jpg", args.width)
     if args.contender:
         return serve(args.contender, model, image)

@@ -34,7 +34,7 @@ from torch import Tensor
 import deepdream as dd
 from deepdream.nets import shapes
 from deepdream.nets import torch as torchnet
-from deepdream.nets.base import DreamNet
+from deepdream.nets.base import Net
 
 IMAGES = Path(__file__).parent.parent / "images"
 Image = Any  # (H, W, 3) float32, RGB
@@ -127,20 +127,22 @@ def gradients(args: argparse.Namespace) -> None:
     true = gradient(theirs, image, end)
     for dtype in torchnet.find_dtypes(args.device):
         net = load(args, dtype)
-        grads = [
-            gradient(net, image, end) for _ in range(4)
-        ]  # as it is, recorded, and replayed twice
-        cosine = (grads[-1] * true).sum() / np.linalg.norm(grads[-1]) / np.linalg.norm(true)
-        replayed = np.linalg.norm(grads[-1] - grads[0]) / np.linalg.norm(grads[0])
+        # As it is, recorded, and replayed twice
+        grads = [gradient(net, image, end) for _ in range(4)]
+        first, last, norm = grads[0], grads[-1], np.linalg.norm
+        cosine = (last * true).sum() / norm(last) / norm(true)
+        replayed = norm(last - first) / norm(first)
         print(
-            f"{dtype:9} at {end}: cosine with the processor's {cosine:.5f}; replayed, it changes by {replayed:.0e}"
+            f"{dtype:9} at {end}: cosine with the processor's {cosine:.5f}; "
+            f"replayed, it changes by {replayed:.0e}"
         )
 
 
 def dreams(args: argparse.Namespace) -> None:
     """Print the seconds of default dreams."""
     print(
-        f"{'':28} {'width':>6} {'gradient':>10} {'replayed':>10} {'first dream':>12} {'later':>8} {'memory':>9}"
+        f"{'':28} {'width':>6} {'gradient':>10} {'replayed':>10} "
+        f"{'first dream':>12} {'later':>8} {'memory':>9}"
     )
     for width in map(int, args.widths.split(",")):
         image = picture(width)
@@ -152,7 +154,7 @@ def dreams(args: argparse.Namespace) -> None:
             first, *later = seconds(args, dream, 1 + args.rounds)
             memory = peak(args)
             put(net, image)
-            passes = partial(DreamNet.climb, net, fills), partial(net.climb, fills)
+            passes = partial(Net.climb, net, fills), partial(net.climb, fills)
             plain, replayed = (median(seconds(args, each, 8)[3:]) for each in passes)
             row(f"deepdream, {dtype}", width, plain, replayed, first, later, memory)
             del net, passes, dream
@@ -180,7 +182,8 @@ def row(
 ) -> None:
     ms = "" if replayed is None else f"{1e3 * replayed:.2f} ms"
     print(
-        f"{name:28} {width:6} {1e3 * plain:7.2f} ms {ms:>10} {first:10.2f} s {median(later):6.3f} s {memory:6.1f} GB",
+        f"{name:28} {width:6} {1e3 * plain:7.2f} ms {ms:>10} {first:10.2f} s "
+        f"{median(later):6.3f} s {memory:6.1f} GB",
         flush=True,
     )
 
@@ -269,8 +272,9 @@ def large(args: argparse.Namespace) -> None:
         dream = partial(dd.deepdream, net, image, end=net.default_layer, iter_n=1, seed=0)
         took = seconds(args, dream, 1)[0]
         held = psutil.Process().memory_info().rss / 1e9
+        height, width = image.shape[:2]
         print(
-            f"{dtype:9} {image.shape[1]}x{image.shape[0]}: {took:5.1f} s, {peak(args):5.1f} GB on the GPU, "
+            f"{dtype:9} {width}x{height}: {took:5.1f} s, {peak(args):5.1f} GB on the GPU, "
             f"{held:.1f} GB held by the process",
             flush=True,
         )

@@ -30,8 +30,8 @@ from . import looks
 from .errors import DreamError, in_words, install, out_of_memory, reason
 from .films import read_settings
 from .making import dream_job, identity, layer_of, make_drawing, make_dream, objective_of, sha256
-from .nets import zoo
-from .nets.base import DreamNet, Net
+from .nets import download, zoo
+from .nets.base import Net
 from .nets.engines import load_net
 from .objectives import L2
 from .paths import check_folder, check_place, is_local
@@ -69,7 +69,7 @@ def dream_many(jobs: Iterable[Job], client: Any = None) -> Iterator[Report]:
     """
     jobs = list(jobs)
     if not all(job.get("model") for job in jobs):
-        model = zoo.default()  # the same for all workers, whichever networks each of them could get
+        model = download.default()  # the same for all workers, whichever networks each of them could get
         jobs = [job | {"model": job.get("model") or model} for job in jobs]
     jobs = [_with_full_paths(job) for job in jobs]
     _check_outputs(jobs)
@@ -381,7 +381,7 @@ def _check_workers(client: Any, jobs: list[Job]) -> None:
     networks = sorted({tuple(job.get(name) for name in NETWORK) for job in jobs}, key=str)
     if client.cluster:  # on this machine: what is missing is downloaded once
         for model in {job["model"] for job in jobs}:
-            zoo.get(zoo.find(model))
+            download.get(zoo.find(model))
     address = client.scheduler.address
     try:
         client.wait_for_workers(1, timeout=PATIENCE)
@@ -469,7 +469,7 @@ def outline(model: str | None) -> Net:
     """The network of this name, or in this folder, without its weights: enough to tell
     what can be climbed.
     """
-    net, found = DreamNet(), zoo.find(model or zoo.default())
+    net, found = Net(), zoo.find(model or download.default())
     net.adopt(found, zoo.layers(found))
     return net
 

@@ -82,11 +82,11 @@ def begin(given: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in given.items() if value is not None}
     if "look" not in given:
         return given
-    from .nets import zoo  # as above
+    from .nets import download  # as above
 
     name = find(given.pop("look"))
     if "model" not in given:
-        given["model"] = zoo.default()
+        given["model"] = download.default()
     offered = of_network(given["model"])
     if name not in offered:
         names = ", ".join(offered)

@@ -17,8 +17,8 @@ from .dream import OnStep, Step
 from .errors import DreamError
 from .films import read_settings
 from .making import dream_job, make_dream, open_net, settings_of
-from .nets import zoo
 from .nets.base import Net
+from .nets.download import default
 from .objectives import scores
 from .paths import check_folder, check_place, is_local, whole
 from .pictures import load_image, or_sample, sheet
@@ -93,7 +93,7 @@ def make_looks(recipe: Recipe, on_step: OnStep | None = None) -> tuple[np.ndarra
     it is.
     """
     load_image(or_sample(recipe["image"]), recipe["width"])  # refused before a network is loaded
-    model = recipe["model"] or zoo.default()
+    model = recipe["model"] or default()
     chosen = looks.of_network(model)
     if not chosen:
         raise DreamError(

@@ -285,7 +285,7 @@ def test_a_job_is_made_on_the_processor_in_float32_unless_it_says_more(model, mo
 
 
 def test_a_job_without_a_model_has_the_default(client, photos, model, tmp_path, monkeypatch):
-    monkeypatch.setattr(batch.zoo, "default", lambda: str(model))
+    monkeypatch.setattr(batch.download, "default", lambda: str(model))
     jobs = jobs_for(photos, model, tmp_path / "out", iter_n=1)[:3]
     del jobs[0]["model"]
     jobs[1]["model"] = None

@@ -13,7 +13,7 @@ import deepdream as dd
 from deepdream import looks, sheets
 from deepdream.batch import outline
 from deepdream.making import make_dream
-from deepdream.nets import zoo
+from deepdream.nets import download
 from deepdream.objectives import TERMS, class_number, parse
 from deepdream.pictures import or_sample, picture_settings
 from deepdream.recipe import complete
@@ -85,7 +85,7 @@ def test_what_a_person_gives_replaces_what_the_look_says():
 def test_the_default_network_is_asked_for_only_where_none_is_given(monkeypatch):
     """It may be downloaded."""
     asked = []
-    monkeypatch.setattr(zoo, "default", lambda: asked.append(1) or "squeezenet_v1.1")
+    monkeypatch.setattr(download, "default", lambda: asked.append(1) or "squeezenet_v1.1")
     assert (
         looks.begin({"look": "Eyes", "model": "squeezenet_v1.1"})["end"] == "fire5/concat"
         and not asked

@@ -16,7 +16,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 from PIL import Image
 
-from deepdream.nets import zoo
+from deepdream.nets import download, zoo
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOK = nbformat.read(ROOT / "dream.ipynb", as_version=4)
@@ -109,7 +109,7 @@ def no_googlenet(tmp_path, monkeypatch):
     (models / "bvlc_googlenet" / "failed").write_text(
         "the weights of bvlc_googlenet cannot be downloaded (no network)"
     )
-    (models / "squeezenet_v1.1").symlink_to(zoo.get(zoo.find("squeezenet_v1.1")).parent)
+    (models / "squeezenet_v1.1").symlink_to(download.get(zoo.find("squeezenet_v1.1")).parent)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("DEEPDREAM_MODELS", raising=False)
 

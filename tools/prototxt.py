@@ -41,25 +41,18 @@ class Prototxt:
 
     def __init__(self, name: str, side: int) -> None:
         self.lines = [f'name: "{name}"']
-        self.layer(
-            "data",
-            "Input",
-            [],
-            f"input_param {{ shape {{ dim: 10 dim: 3 dim: {side} dim: {side} }} }}",
-        )
+        shape = f"dim: 10 dim: 3 dim: {side} dim: {side}"
+        self.layer("data", "Input", [], f"input_param {{ shape {{ {shape} }} }}")
 
     def layer(
         self, name: str, type: str, bottoms: list[str], params: str = "", top: str | None = None
     ) -> str:
-        names = (
-            "".join(f'  bottom: "{bottom}"\n' for bottom in bottoms) + f'  top: "{top or name}"\n'
-        )
-        self.lines.append(
-            f'layer {{\n  name: "{name}"\n  type: "{type}"\n{names}'
-            + (f"  {params}\n" if params else "")
-            + "}"
-        )
-        return top or name
+        top = top or name
+        lines = [f'name: "{name}"', f'type: "{type}"']
+        lines += [f'bottom: "{bottom}"' for bottom in bottoms]
+        lines += [f'top: "{top}"', params]
+        self.lines += ["layer {", *(f"  {line}" for line in lines if line), "}"]
+        return top
 
     def conv(
         self,
@@ -71,13 +64,12 @@ class Prototxt:
         pad: int = 0,
         stride: int = 1,
     ) -> str:
-        extra = (f" pad: {pad}" if pad else "") + (f" stride: {stride}" if stride != 1 else "")
-        self.layer(
-            name,
-            "Convolution",
-            [bottom],
-            f"convolution_param {{ num_output: {outputs} kernel_size: {kernel}{extra} }}",
-        )
+        params = f"num_output: {outputs} kernel_size: {kernel}"
+        if pad:
+            params += f" pad: {pad}"
+        if stride != 1:
+            params += f" stride: {stride}"
+        self.layer(name, "Convolution", [bottom], f"convolution_param {{ {params} }}")
         return self.layer(relu, "ReLU", [name], top=name)
 
     def pool(self, name: str, bottom: str, params: str) -> str:
@@ -96,9 +88,8 @@ def googlenet() -> str:
     x = net.pool("pool2/3x3_s2", x, "pool: MAX kernel_size: 3 stride: 2")
     for module, (n1, n3r, n3, n5r, n5, proj) in INCEPTION.items():
         if module in ("4a", "5a"):
-            x = net.pool(
-                f"pool{int(module[0]) - 1}/3x3_s2", x, "pool: MAX kernel_size: 3 stride: 2"
-            )
+            number = int(module[0]) - 1
+            x = net.pool(f"pool{number}/3x3_s2", x, "pool: MAX kernel_size: 3 stride: 2")
         name = f"inception_{module}/"
         one = net.conv(name + "1x1", x, n1, 1, name + "relu_1x1")
         three = net.conv(name + "3x3_reduce", x, n3r, 1, name + "relu_3x3_reduce")
@@ -109,12 +100,10 @@ def googlenet() -> str:
         pool = net.conv(name + "pool_proj", pool, proj, 1, name + "relu_pool_proj")
         x = net.layer(name + "output", "Concat", [one, three, five, pool])
     x = net.pool("pool5/7x7_s1", x, "pool: AVE kernel_size: 7 stride: 1")
-    x = net.layer(
-        "pool5/drop_7x7_s1", "Dropout", [x], "dropout_param { dropout_ratio: 0.4 }", top=x
-    )
-    x = net.layer(
-        "loss3/classifier", "InnerProduct", [x], "inner_product_param { num_output: 1000 }"
-    )
+    some = "dropout_param { dropout_ratio: 0.4 }"
+    x = net.layer("pool5/drop_7x7_s1", "Dropout", [x], some, top=x)
+    classes = "inner_product_param { num_output: 1000 }"
+    x = net.layer("loss3/classifier", "InnerProduct", [x], classes)
     net.layer("prob", "Softmax", [x])
     return "\n".join(net.lines) + "\n"
 
@@ -142,4 +131,5 @@ NETWORKS = {"bvlc_googlenet": googlenet, "squeezenet_v1.1": squeezenet}
 
 if __name__ == "__main__":
     for folder, write in NETWORKS.items():
-        (Path(__file__).parent.parent / "models" / folder / "deploy.prototxt").write_text(write())
+        path = Path(__file__).parent.parent / "models" / folder / "deploy.prototxt"
+        path.write_text(write())

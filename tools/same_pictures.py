@@ -39,10 +39,10 @@ SMALL = "--width 200 --octaves 3 --seed 1"
 RECIPES = {
     "default": f"dream mountains.jpg {SMALL} --iterations 3",
     "before ReLU": f"dream mountains.jpg {SMALL} --iterations 3 --layer {{reduce}} --no-clip",
-    "guide, mask": f"dream forest.jpg {SMALL} --iterations 2 --layer {{middle}} --guide flower.jpg "
-    "--mask mountains.jpg",
-    "sum, colour": f"dream flower.jpg {SMALL} --iterations 2 --keep-color --smooth 1 --jitter 9 --step 2 "
-    "--objective L2('{middle}')+3*channel('{low}',7)-logit('goldfish')",
+    "guide, mask": f"dream forest.jpg {SMALL} --iterations 2 --layer {{middle}} "
+    "--guide flower.jpg --mask mountains.jpg",
+    "sum, colour": f"dream flower.jpg {SMALL} --iterations 2 --keep-color --smooth 1 "
+    "--jitter 9 --step 2 --objective L2('{middle}')+3*channel('{low}',7)-logit('goldfish')",
     "tiles": f"dream mountains.jpg {SMALL} --iterations 2 --layer {{low}} --tile 128",
     "draw": "draw jellyfish --steps 6 --seed 1",
 }

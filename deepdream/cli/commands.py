@@ -339,12 +339,12 @@ def _find_out(file: str, carried: Record) -> str:
 
 
 def _layers(args: argparse.Namespace) -> int:
-    from ..nets import shapes, zoo
+    from ..nets import download, receptive, shapes, zoo
 
     check("size", args.size)
     size = size_of(args.size) if args.size else None
-    layers = zoo.layers(zoo.find(args.model or zoo.default()))
-    fields = shapes.receptive_fields(layers)
+    layers = zoo.layers(zoo.find(args.model or download.default()))
+    fields = receptive.fields(layers)
     climbable = shapes.climbable(layers)
     outputs = {}
     with suppress(DreamError):  # the picture may be too small for the deeper ones
@@ -362,10 +362,10 @@ def _layers(args: argparse.Namespace) -> int:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from ..nets import zoo
+    from ..nets import download, zoo
 
     if args.action == "get":
-        say(zoo.get(zoo.find(args.name or zoo.DEFAULT), again=True))
+        say(download.get(zoo.find(args.name or zoo.DEFAULT), again=True))
         return 0
     if args.name:
         say(_describe(args.name, zoo.find(args.name)))

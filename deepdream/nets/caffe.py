@@ -13,30 +13,33 @@ import numpy as np
 from caffe.proto.caffe_pb2 import (
     LayerParameter,  # pyright: ignore[reportAttributeAccessIssue]
     NetParameter,  # pyright: ignore[reportAttributeAccessIssue]
-    ParamSpec,  # pyright: ignore[reportAttributeAccessIssue]
 )
 
 from ..errors import DreamError
 from ..paths import temporary_folder
-from . import zoo
-from .base import DreamNet
+from .base import Net
 from .caffemodel import read_prototxt
+from .download import load
 from .shapes import Layer, param_shapes
+from .zoo import Model, find_prototxt
+
+Arrays = dict[str, np.ndarray]
 
 
-class CaffeNet(DreamNet, caffe.Net):
+class CaffeNet(Net, caffe.Net):
     """A caffe.Net, so `blobs`, `params`, `forward(end=)`, `backward(start=)` are
     pycaffe's own.
 
-    `forward` and `backward` raise a DreamError where Caffe cannot run a layer, or would
-    run it wrongly without a word.
+    device, dtype: Caffe has only one of each; `check_device` refuses others. `forward`
+    and `backward` raise a DreamError where Caffe cannot run a layer, or would run it
+    wrongly without a word.
     """
 
-    def __init__(self, model: zoo.Model) -> None:
-        layers, weights = zoo.load(model)
+    def __init__(self, model: Model, device: str | None = None, dtype: str | None = None) -> None:
+        layers, weights = load(model)
         self.adopt(model, layers)
         self.engine = {"engine": "caffe"}
-        prototxt = zoo.find_prototxt(model)
+        prototxt = find_prototxt(model)
         with temporary_folder() as folder:
             path = folder / "dream.prototxt"
             path.write_text(str(_prepare(prototxt, layers)), encoding="utf-8")
@@ -44,11 +47,12 @@ class CaffeNet(DreamNet, caffe.Net):
                 caffe.Net.__init__(self, str(path), caffe.TEST)
         for layer, blobs in weights.items():
             for mine, blob in zip(self.params[layer], blobs):
-                if tuple(mine.shape) != blob.shape:
-                    shapes = f"of the shape {tuple(mine.shape)} in Caffe, and the caffemodel has {blob.shape}"
+                shape = tuple(mine.shape)
+                if shape != blob.shape:
                     raise DreamError(
-                        f"{prototxt}: layer {layer!r} needs weights {shapes}; it has an option with no "
-                        "meaning in a dream"
+                        f"{prototxt}: layer {layer!r} needs weights of the shape {shape} "
+                        f"in Caffe, and the caffemodel has {blob.shape}; "
+                        "it has an option with no meaning in a dream"
                     )
                 mine.data[...] = blob
 
@@ -62,7 +66,7 @@ class CaffeNet(DreamNet, caffe.Net):
         start: str | None = None,
         end: str | None = None,
         **inputs: np.ndarray,
-    ) -> dict[str, np.ndarray]:
+    ) -> Arrays:
         """pycaffe's forward pass, checked first."""
         self._check(end)
         with _refusals(f"Caffe cannot run {self.model.name}"):
@@ -74,7 +78,7 @@ class CaffeNet(DreamNet, caffe.Net):
         start: str | None = None,
         end: str | None = None,
         **outputs: np.ndarray,
-    ) -> dict[str, np.ndarray]:
+    ) -> Arrays:
         """The gradient of what layer `start` wrote, and of nothing else.
 
         Caffe runs backward through every earlier layer, so a branch that does not lead
@@ -89,12 +93,13 @@ class CaffeNet(DreamNet, caffe.Net):
 
     def _side_branches(self, start: str | None) -> set[str]:
         """The blobs that are written before layer `start`, but read only after it."""
-        unread = set()
-        for name in self._layer_names:
-            unread = (unread - set(self.bottom_names[name])) | set(self.top_names[name])
-            if name == start:
-                break
-        return unread - set(self.top_names[name])
+        names = list(self._layer_names)
+        last = start or names[-1]
+        unread: set[str] = set()
+        for name in names[: names.index(last)]:
+            unread -= set(self.bottom_names[name])
+            unread |= set(self.top_names[name])
+        return unread - set(self.bottom_names[last]) - set(self.top_names[last])
 
     def _check(self, layer: str | None) -> None:
         if layer is not None and layer not in self._layer_names:
@@ -113,21 +118,19 @@ def _prepare(prototxt: Path, layers: list[Layer]) -> NetParameter:
     """
     net = read_prototxt(prototxt, NetParameter())
     net.force_backward = False
-    shapes = param_shapes(layers)
+    params = param_shapes(layers)
     for layer in net.layer:
         del layer.param[:]
-        layer.param.extend(ParamSpec(lr_mult=0) for _ in shapes.get(layer.name, []))
+        for _ in params.get(layer.name, []):
+            layer.param.add(lr_mult=0)
     net.layer[0].input_param.shape[0].dim[0] = 1  # pictures come one at a time
     read = set()
     for layer in reversed(net.layer):
         layer.loss_weight[:] = [float(top not in read) for top in layer.top]
         read |= set(layer.bottom)
-    bias = LayerParameter(name="data/bias", type="Bias", bottom=["data"], top=["data"])
-    bias.bias_param.num_axes = 1
-    bias.param.add(lr_mult=1)
-    rest = list(net.layer)
-    del net.layer[:]
-    net.layer.extend([rest[0], bias, *rest[1:]])
+    bias = {"name": "data/bias", "type": "Bias", "bottom": ["data"], "top": ["data"]}
+    bias["bias_param"], bias["param"] = {"num_axes": 1}, [{"lr_mult": 1}]
+    net.layer.insert(1, LayerParameter(**bias))
     return net
 
 

@@ -1,6 +1,4 @@
-"""Caffe's two file formats: prototxt (the layers of a network) and caffemodel (their
-weights). No engine needed.
-"""
+"""Caffe's file formats: a prototxt has a network's layers, a caffemodel its weights."""
 
 import hashlib
 import math
@@ -14,15 +12,14 @@ from google.protobuf.message import DecodeError, Message
 
 from ..errors import DreamError, reason
 from ..paths import whole
-from .caffemodel_pb2 import NetParameter  # pyright: ignore[reportAttributeAccessIssue], made when it is imported
+from .caffemodel_pb2 import (
+    NetParameter,  # pyright: ignore[reportAttributeAccessIssue], made by the import
+)
 from .shapes import Layer, param_shapes, walk
 
 Weights = dict[str, list[np.ndarray]]
-V1_NAMES = {
-    "RELU": "ReLU",
-    "LRN": "LRN",
-    "TANH": "TanH",
-}  # those that are not just CamelCase of the old name
+# Those that are not just CamelCase of the old name
+V1_NAMES = {"RELU": "ReLU", "LRN": "LRN", "TANH": "TanH"}
 MOST_AXES = 32  # of a blob in Caffe
 TRAIN = 0  # the number of that phase in Caffe's files
 
@@ -32,7 +29,7 @@ def read_prototxt(path: Path, net: Message | None = None) -> NetParameter:
 
     net: an empty NetParameter of Caffe's own to read into; a field that it does not
     have is then an error. Without it, the result is a NetParameter of ours, which
-    leaves out what a dream does not read.
+    leaves out what a dream does not read. Raises DreamError for a file that is none.
     """
     found: Any = NetParameter() if net is None else net
     try:
@@ -40,43 +37,40 @@ def read_prototxt(path: Path, net: Message | None = None) -> NetParameter:
         text_format.Parse(text, found, allow_unknown_field=net is None)
         upgrade(found)
     except (OSError, text_format.ParseError, ValueError, RecursionError) as error:
-        raise DreamError(f"cannot read {path} as a Caffe prototxt: {reason(error)}") from None
+        fault = f"cannot read {path} as a Caffe prototxt"
+        raise DreamError(f"{fault}: {reason(error)}") from None
     if not found.layer:
         raise DreamError(f"{path} describes no layers; a deploy.prototxt is needed")
     return found
 
 
 def read_layers(path: Path) -> list[Layer]:
-    """The layers of a deploy.prototxt in file order, checked: types, names,
-    connections, one `data` input.
+    """The layers of a deploy.prototxt in file order. Raises DreamError where a type, a
+    name, a connection or a number is wrong, or there is not one input, `data`.
     """
     layers = list(read_prototxt(path).layer)
     for layer in layers:
         for name, value in _infinite(layer):
-            raise DreamError(
-                f"{path}: {name} of layer {layer.name!r} is {value}; it must be a finite number"
-            )
+            what = f"{name} of layer {layer.name!r}"
+            raise DreamError(f"{path}: {what} is {value}; it must be a finite number")
     inputs = [top for layer in layers if layer.type == "Input" for top in layer.top]
     if inputs != ["data"]:
-        raise DreamError(
-            f"{path} has the inputs {inputs}; a dream needs one, called 'data' (a deploy.prototxt has it)"
-        )
+        needs = "a dream needs one, called 'data' (a deploy.prototxt has it)"
+        raise DreamError(f"{path} has the inputs {inputs}; {needs}")
     data = next(walk(layers)).tops[0]
     if len(data) != 4 or data[1] != 3:
-        raise DreamError(
-            f"{path}: 'data' has the shape {data}; a dream needs (n, 3, height, width)"
-        )
+        needs = "a dream needs (n, 3, height, width)"
+        raise DreamError(f"{path}: 'data' has the shape {data}; {needs}")
     for _ in walk(layers):
         pass  # it raises where a layer cannot run
     return layers
 
 
 def _infinite(message: Message) -> Iterator[tuple[str, float]]:
-    """(name, value) of each number in a message, and in the messages inside it, that is
-    infinite or NaN.
-    """
+    """(name, value) of each number in a message, at any depth, that is not finite."""
     for field, value in message.ListFields():
-        for each in [value] if isinstance(value, (Message, float, int, str, bytes)) else value:
+        is_one = isinstance(value, (Message, float, int, str, bytes))
+        for each in [value] if is_one else value:
             if isinstance(each, Message):
                 yield from _infinite(each)
             elif isinstance(each, float) and not math.isfinite(each):
@@ -85,16 +79,16 @@ def _infinite(message: Message) -> Iterator[tuple[str, float]]:
 
 def upgrade(net: NetParameter) -> None:
     """Bring a NetParameter, ours or Caffe's, to today's form: no V1 `layers`, `input:`
-    header or training layers.
+    header or training layers. Raises ValueError for an input without a shape.
     """
     for old in net.layers:
-        name = old.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[old.type].name
-        new = net.layer.add(name=old.name, type=V1_NAMES.get(name) or name.title().replace("_", ""))
+        types = old.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number
+        name = types[old.type].name
+        name = V1_NAMES.get(name) or name.title().replace("_", "")
+        new = net.layer.add(name=old.name, type=name)
+        kept = set(new.DESCRIPTOR.fields_by_name) - {"name", "type", "param"}
         for field, value in old.ListFields():
-            if (
-                field.name not in ("name", "type", "param")
-                and field.name in new.DESCRIPTOR.fields_by_name
-            ):
+            if field.name in kept:
                 getattr(new, field.name).MergeFrom(value)
     dims = [list(shape.dim) for shape in net.input_shape]
     dims += [net.input_dim[i : i + 4] for i in range(0, len(net.input_dim), 4)]
@@ -103,7 +97,8 @@ def upgrade(net: NetParameter) -> None:
     layers = [layer for layer in net.layer if not _only_trains(layer)]
     del net.layer[:]
     for name, dim in zip(net.input, dims):
-        net.layer.add(name=name, type="Input", top=[name]).input_param.shape.add(dim=dim)
+        data = net.layer.add(name=name, type="Input", top=[name])
+        data.input_param.shape.add(dim=dim)
     net.layer.extend(layers)
     for old_form in ("layers", "input", "input_shape", "input_dim"):
         net.ClearField(old_form)
@@ -115,8 +110,8 @@ def _only_trains(layer: Layer) -> bool:
 
 
 def read_weights(path: Path) -> Weights:
-    """All blobs of a caffemodel (V1 or V2 layers), float32, by layer name; layers
-    without blobs are left out.
+    """All blobs of a caffemodel (V1 or V2 layers), float32, {layer: its blobs}. Raises
+    DreamError for a file that cannot be read, or has none.
     """
     net = NetParameter()
     try:
@@ -126,17 +121,16 @@ def read_weights(path: Path) -> Weights:
     except DecodeError as error:
         if "alloc" in str(error):
             raise MemoryError from None
-        raise DreamError(
-            f"cannot read {path} as a caffemodel: {error}; it may be cut short: get it again"
-        ) from None
+        fault = f"cannot read {path} as a caffemodel: {error}"
+        raise DreamError(f"{fault}; it may be cut short: get it again") from None
     weights = {}
     for layer in [*net.layers, *net.layer]:
-        weights[layer.name] = [_to_array(blob, layer.name, path) for blob in layer.blobs]
-    weights = {name: blobs for name, blobs in weights.items() if blobs}
+        blobs = [_to_array(blob, layer.name, path) for blob in layer.blobs]
+        if blobs:
+            weights[layer.name] = blobs
     if not weights:
-        raise DreamError(
-            f"{path} holds no weights: it is not a caffemodel, or an empty one; get it again"
-        )
+        fault = f"{path} holds no weights: it is not a caffemodel, or an empty one"
+        raise DreamError(f"{fault}; get it again")
     return weights
 
 
@@ -148,25 +142,22 @@ def _to_array(blob: Any, layer: str, path: Path) -> np.ndarray:
         raw, dtype = blob.data, np.dtype("<f4")
     else:
         raw, dtype = blob.double_data, np.dtype("<f8")
-    if (
-        len(raw) != math.prod(shape) * dtype.itemsize
-        or min(shape, default=0) < 0
-        or len(shape) > MOST_AXES
-    ):
-        raise DreamError(
-            f"{path}: layer {layer!r} says {shape} but holds {len(raw)} bytes; the file is damaged: get it again"
-        )
-    with np.errstate(over="ignore"):  # what becomes infinite is refused by `fit_weights`
+    is_whole = len(raw) == math.prod(shape) * dtype.itemsize
+    if not is_whole or min(shape, default=0) < 0 or len(shape) > MOST_AXES:
+        fault = f"layer {layer!r} says {shape} but holds {len(raw)} bytes"
+        raise DreamError(f"{path}: {fault}; the file is damaged: get it again")
+    with np.errstate(over="ignore"):  # `fit_weights` refuses what becomes infinite
         return np.frombuffer(raw, dtype).astype(np.float32, copy=False).reshape(shape)
 
 
 def write_weights(path: Path, weights: Weights) -> None:
-    """Write a caffemodel in today's (V2) format, whole or not at all."""
+    """Write a caffemodel in today's (V2) format, whole or a CannotWriteError."""
     net = NetParameter()
     for name, blobs in weights.items():
         layer = net.layer.add(name=name)
         for blob in blobs:
-            layer.blobs.add(data=blob.astype("<f4").tobytes()).shape.dim.extend(blob.shape)
+            message = layer.blobs.add(data=blob.astype("<f4").tobytes())
+            message.shape.dim.extend(blob.shape)
     with whole(Path(path)) as part:
         part.write_bytes(net.SerializeToString())
 
@@ -184,21 +175,19 @@ def fit_weights(layers: list[Layer], weights: Weights, source: str | Path) -> We
             needed = ", ".join(map(str, shapes))
             found = ", ".join(str(blob.shape) for blob in blobs) or "none"
             raise DreamError(
-                f"{source}: layer {layer!r} needs weights of the shapes {needed}, but the file has {found}; it belongs "
-                "to another network than the prototxt"
+                f"{source}: layer {layer!r} needs weights of the shapes {needed}, "
+                f"but the file has {found}; "
+                "it belongs to another network than the prototxt"
             )
         if not all(np.isfinite(blob).all() for blob in blobs):
-            raise DreamError(
-                f"{source}: some weights of layer {layer!r} are infinite, or no numbers; get it again"
-            )
+            fault = f"some weights of layer {layer!r} are infinite, or no numbers"
+            raise DreamError(f"{source}: {fault}; get it again")
         fitted[layer] = [blob.reshape(shape) for blob, shape in zip(blobs, shapes)]
     return fitted
 
 
 def weights_digest(weights: Weights) -> str:
-    """sha256 over each layer's name, a zero byte and its blobs as little-endian
-    float32, whatever the file's format.
-    """
+    """sha256 of each layer's name, a zero byte, its blobs as little-endian float32."""
     digest = hashlib.sha256()
     for name, blobs in weights.items():
         digest.update(name.encode() + b"\0")

@@ -1,4 +1,8 @@
-"""The one door to a network: `load_net` finds the model and an engine to run it."""
+"""The one door to a network: `load_net` finds the model and an engine to run it.
+
+The row `engine` in settings.py lists the engines. Each is a module of this folder, with
+the name of the package that it imports; see `Net` for what it has to give.
+"""
 
 import mmap
 import os
@@ -7,11 +11,15 @@ from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 from ..errors import DreamError, install, unknown
+from ..settings import ROWS
 from .base import Net
 
-ENGINES = {"caffe": "`make caffe` builds and installs it", "torch": install("torch")}
+# {name: how to install it}
+ENGINES = {name: install(name) for name in ROWS["engine"].choices}
+ENGINES["caffe"] = "`make caffe` builds and installs it"
 
 
 def load_net(
@@ -23,31 +31,32 @@ def load_net(
     """A network ready to dream.
 
     model: a name from models/ ('bvlc_googlenet', 'squeezenet_v1.1'), or a folder with
-    one .prototxt, one .caffemodel
-        and perhaps a model.toml. None takes GoogLeNet if its weights are present or can
-        be downloaded, else SqueezeNet, with a warning that says how to get GoogLeNet.
+        one .prototxt, one .caffemodel and perhaps a model.toml. None takes GoogLeNet if
+        its weights are present or can be downloaded, else SqueezeNet, with a warning
+        that says how to get GoogLeNet.
     engine: 'caffe' or 'torch'; None means DEEPDREAM_ENGINE, else Caffe if it is
-    installed, else PyTorch. device: for torch, 'auto' (the default: 'cuda' if there is
-    an NVIDIA GPU, else 'cpu'), 'cpu', 'cuda', 'mps'. dtype: for torch, 'auto' (the
-    default: 'bfloat16' where the hardware multiplies it, else 'float32'), 'float32',
-        'tf32' (between the two, on a GPU), 'bfloat16' (faster, less exact).
+        installed, else PyTorch.
+    device: for torch, 'auto' (the default: 'cuda' if there is an NVIDIA GPU, else
+        'cpu'), 'cpu', 'cuda', 'mps'.
+    dtype: for torch, 'auto' (the default: 'bfloat16' where the hardware multiplies it,
+        else 'float32'), 'float32', 'tf32' (between the two, on a GPU), 'bfloat16'
+        (faster, less exact).
 
     Raises DreamError where the model, its files, the engine or the device are missing
     or damaged.
     """
-    from . import zoo  # late, because it imports protobuf
+    from . import download, zoo  # late, because they import protobuf
 
     _load_scipy()
     engine = choose_engine(engine)
     check_device(engine, device, dtype)
-    found = zoo.find(zoo.default() if model is None else model)
-    if engine == "torch":
-        from .torch import TorchNet
+    found = zoo.find(download.default() if model is None else model)
+    make = getattr(_module(engine), f"{engine.title()}Net")
+    return make(found, device, dtype)
 
-        return TorchNet(found, device, dtype)
-    from .caffe import CaffeNet
 
-    return CaffeNet(found)
+def _module(engine: str) -> ModuleType:
+    return import_module(f".{engine}", __package__)
 
 
 def _load_scipy() -> None:
@@ -61,21 +70,20 @@ def _load_scipy() -> None:
         mmap.mmap(-1, needed).close()
     except OSError:
         advice = "raise its limit (`ulimit -v`), or close other programs"
-        raise DreamError(
-            f"this process cannot get {needed / 1e6:.0f} MB of memory; {advice}"
-        ) from None
+        fault = f"this process cannot get {needed / 1e6:.0f} MB of memory"
+        raise DreamError(f"{fault}; {advice}") from None
     import scipy.ndimage  # noqa: F401
 
 
 def check_device(engine: str, device: str | None, dtype: str | None = None) -> None:
-    """Raise a DreamError if this is Caffe and something else is asked for than what it
-    runs on.
+    """Raise a DreamError if this is Caffe, and it would have to run on something other
+    than the CPU in float32.
     """
-    if engine == "caffe" and (
-        device not in (None, "auto", "cpu") or dtype not in (None, "auto", "float32")
-    ):
+    runs = device in (None, "auto", "cpu") and dtype in (None, "auto", "float32")
+    if engine == "caffe" and not runs:
         given = f"{device or 'cpu'} in {dtype or 'float32'}"
-        raise DreamError(f"Caffe runs on the CPU in float32, not on {given}; choose engine 'torch'")
+        fault = f"Caffe runs on the CPU in float32, not on {given}"
+        raise DreamError(f"{fault}; choose engine 'torch'")
 
 
 def choose_engine(engine: str | None, best_first: Iterable[str] = tuple(ENGINES)) -> str:
@@ -87,25 +95,20 @@ def choose_engine(engine: str | None, best_first: Iterable[str] = tuple(ENGINES)
     """
     asked = engine or os.environ.get("DEEPDREAM_ENGINE")
     if asked and asked not in ENGINES:
-        raise unknown("engine", asked, ENGINES, "set DEEPDREAM_ENGINE or the argument `engine`")
-    engine, problem = _import_engine(
-        [asked] if asked else [name for name in best_first if find_spec(name)]
-    )
-    if problem:
-        warnings.warn(f"using {engine}, because {problem}", stacklevel=3)
-    return engine
-
-
-def _import_engine(names: list[str]) -> tuple[str, str]:
-    """The first of these engines that can be imported, and why the one before it
-    cannot; else a DreamError.
-    """
+        advice = "set DEEPDREAM_ENGINE or the argument `engine`"
+        raise unknown("engine", asked, ENGINES, advice)
+    names = [asked] if asked else [name for name in best_first if find_spec(name)]
     problems = []
     for name in names:
         try:
-            import_module(f".{name}", __package__)
-            return name, "; ".join(problems)
+            _module(name)
         except ImportError as error:
-            problems.append(f"the engine {name!r} cannot be imported ({error}); {ENGINES[name]}")
-    none = f"neither Caffe ({ENGINES['caffe']}) nor PyTorch ({ENGINES['torch']}) is installed; one is needed"
+            fault = f"the engine {name!r} cannot be imported ({error})"
+            problems.append(f"{fault}; {ENGINES[name]}")
+            continue
+        if problems:
+            warnings.warn(f"using {name}, because {'; '.join(problems)}", stacklevel=3)
+        return name
+    ways = " nor ".join(f"{name} ({how})" for name, how in ENGINES.items())
+    none = f"neither {ways} is installed; one is needed"
     raise DreamError("; ".join(problems) or none)

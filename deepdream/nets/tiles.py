@@ -22,8 +22,8 @@ import numpy as np
 
 from ..errors import DreamError
 from ..settings import check
-from . import shapes
-from .base import DreamNet, EngineArray, Fill, Net, Values
+from . import receptive, shapes
+from .base import EngineArray, Fill, Net, Values
 
 SIDE = 512  # of a tile, in pixels, unless the layer needs more
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -126,7 +126,7 @@ def _local(net: Net, layers: Iterable[str]) -> list[str]:
     have places: (n, c, h, w).
     """
     specs, (height, width) = net.layer_specs, net.own_size
-    fields = shapes.receptive_fields(specs)
+    fields = receptive.fields(specs)
     return [
         layer
         for layer in layers
@@ -194,8 +194,8 @@ def _choose_tiling(
     bytes hold; else a DreamError.
     """
     specs = net.layer_specs
-    grid = math.lcm(*(shapes.grid(specs, layer)[0] for layer in layers))
-    field = max(shapes.receptive_fields(specs)[layer] for layer in layers)
+    grid = math.lcm(*(receptive.grid(specs, layer)[0] for layer in layers))
+    field = max(receptive.fields(specs)[layer] for layer in layers)
     third = math.ceil(field / 3 / grid) * grid
     divide = partial(_divide, specs, layers, grid, third, halo)
     names = " and ".join(map(repr, layers))
@@ -246,7 +246,7 @@ def _reaches(specs: list[shapes.Layer], layer: str, core: int, halo: int) -> boo
     """Whether the blob of a tile holds all values of the core; where a network pads
     little, some may be missing.
     """
-    grid, jump = shapes.grid(specs, layer)
+    grid, jump = receptive.grid(specs, layer)
     try:
         for side in (grid, core, core + halo):
             height, width = shapes.top_shape(specs, layer, side + halo, side + halo)[2:]
@@ -291,7 +291,7 @@ class Picture:
         )
 
 
-class Tiles(DreamNet):
+class Tiles(Net):
     """Takes the place of a network in `make_step` and `deepdream` where a picture does
     not go through it at once.
 
@@ -324,7 +324,7 @@ class Tiles(DreamNet):
         return total
 
     def features(self, layer: str) -> np.ndarray:
-        """As DreamNet's, put together from the tiles; of windows, each is a place, and
+        """As Net's, put together from the tiles; of windows, each is a place, and
         its values are means.
         """
         if layer in self.one_size:
@@ -404,7 +404,7 @@ class Core:
         self, net: Net, layer: str, fill_part: Fill, last_row: Cut, last_column: Cut
     ) -> None:
         self.fill_part, self.lasts = fill_part, (last_row, last_column)
-        self.jump = shapes.grid(net.layer_specs, layer)[1]
+        self.jump = receptive.grid(net.layer_specs, layer)[1]
         sides = [cut.high - cut.low for cut in self.lasts]
         height, width = shapes.top_shape(net.layer_specs, layer, *sides)[2:]
         self.whole = (

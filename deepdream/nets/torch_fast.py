@@ -1,6 +1,4 @@
-"""The same arithmetic, faster: orders of memory, convolutions by NNPACK, LRN, and
-malloc.
-"""
+"""Arithmetic made faster: orders of memory, convolutions by NNPACK, LRN, and malloc."""
 
 import ctypes
 import os
@@ -8,7 +6,6 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -50,11 +47,8 @@ def like(g: Tensor, x: Tensor) -> Tensor:
     """The gradient g with its values in the order of x's: mixed orders are slow."""
     if x.ndim != 4:
         return g
-    return (
-        channels_last(g)
-        if x.is_contiguous(memory_format=torch.channels_last)
-        else channels_first(g)
-    )
+    is_last = x.is_contiguous(memory_format=torch.channels_last)
+    return channels_last(g) if is_last else channels_first(g)
 
 
 def keep_freed_memory(large_blocks: bool) -> None:
@@ -67,16 +61,17 @@ def keep_freed_memory(large_blocks: bool) -> None:
     if sys.platform == "linux":
         try:
             libc = ctypes.CDLL("libc.so.6")
-            libc.mallopt(-3, 2**25)  # M_MMAP_THRESHOLD: larger blocks are mapped one by one,
-            libc.mallopt(-4, 0 if large_blocks else 65536)  # M_MMAP_MAX: at most so many of them
+            # M_MMAP_THRESHOLD: larger blocks are mapped, M_MMAP_MAX at the most
+            libc.mallopt(-3, 2**25)
+            libc.mallopt(-4, 0 if large_blocks else 65536)
             libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
         except (OSError, AttributeError):
             pass  # another libc; PyTorch is only slower
 
 
 class WithoutStride(torch.autograd.Function):
-    """A convolution without a stride: its gradient is one too, with the filters turned
-    round, which have none.
+    """A convolution without a stride: its gradient is one too, with the filters turned.
+    The filters have no gradient.
     """
 
     @staticmethod
@@ -109,27 +104,27 @@ def _convolve(
     x = channels_first(x)
     if exact and filters.shape[2] == 3:
         x, filters = F.pad(x, (0, 1, 0, 1)), F.pad(filters, (0, 1, 0, 1))
-    return torch.ops.aten._nnpack_spatial_convolution(x, filters.contiguous(), bias, [pad, pad])
+    filters = filters.contiguous()
+    return torch.ops.aten._nnpack_spatial_convolution(x, filters, bias, [pad, pad])
 
 
 def suits_nnpack(x: Tensor, filters: Tensor, pad: int, exact: bool) -> bool:
     """Whether NNPACK is the faster one: on small blobs, it loses more time with the
     filters than it gains.
     """
-    k, enough = filters.shape[2], 6000 if exact and filters.shape[2] == 3 else 2000
+    k = filters.shape[2]
+    enough = 6000 if exact and k == 3 else 2000  # pixels
     if len(x) > 1 or not 3 <= k <= 8 or pad >= k or x.shape[2] * x.shape[3] < enough:
         return False
-    return (
-        x.device.type == "cpu"
-        and x.dtype == filters.dtype == torch.float32
-        and find_kernels() == "nnpack"
-    )
+    if x.device.type != "cpu" or not x.dtype == filters.dtype == torch.float32:
+        return False
+    return find_kernels() == "nnpack"
 
 
 @cache
 def find_kernels() -> str:
     """Which library's convolutions to use on this processor: DEEPDREAM_KERNELS, or the
-    faster.
+    faster. Raises DreamError if that is not one of KERNELS, or cannot run here.
 
     PyTorch has two. With AVX2, NNPACK's transforms save a third of the time and more;
     with AVX-512, which NNPACK does not use, oneDNN's plain sums can be as fast. They
@@ -138,37 +133,41 @@ def find_kernels() -> str:
     """
     pinned = os.environ.get("DEEPDREAM_KERNELS", "")
     if pinned not in ("", *KERNELS):
-        raise DreamError(
-            f"DEEPDREAM_KERNELS is {pinned!r}; it must be {' or '.join(KERNELS)}, or not be set"
-        )
+        allowed = " or ".join(KERNELS)
+        fault = f"DEEPDREAM_KERNELS is {pinned!r}"
+        raise DreamError(f"{fault}; it must be {allowed}, or not be set")
     is_available = torch.backends.nnpack.is_available()  # it also starts NNPACK
     if pinned == "nnpack" and not is_available:
-        raise DreamError(
-            "DEEPDREAM_KERNELS is 'nnpack', which this processor cannot run; choose onednn"
-        )
+        fault = "DEEPDREAM_KERNELS is 'nnpack', which this processor cannot run"
+        raise DreamError(f"{fault}; choose onednn")
     if pinned or not is_available:
         return pinned or "onednn"
     with suppress(OSError, DreamError):
-        about = Path("/proc/cpuinfo").read_text().partition("model name")[2].partition("\n")[0]
-        about = f"{platform.machine()} {about} {torch.backends.cpu.get_cpu_capability()} {torch.__version__}"
-        path = (
-            zoo.cache().parent
-            / "kernels"
-            / re.sub(r"\W+", "-", f"{about} {torch.get_num_threads()}")
-        )
+        path = zoo.cache().parent / "kernels" / _machine()
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole(path) as part:
                 part.write_text(_time_kernels())
-        if (known := path.read_text()) in KERNELS:
+        known = path.read_text()
+        if known in KERNELS:
             return known
     return _time_kernels()
+
+
+def _machine() -> str:
+    """The processor, PyTorch and its threads, as the name of a file. Raises OSError."""
+    about = Path("/proc/cpuinfo").read_text()
+    model = about.partition("model name")[2].partition("\n")[0]
+    able = torch.backends.cpu.get_cpu_capability()
+    words = platform.machine(), model, able, torch.__version__, torch.get_num_threads()
+    return re.sub(r"\W+", "-", " ".join(map(str, words)))
 
 
 def _time_kernels() -> str:
     """NNPACK if it needs less than four fifths of oneDNN's time."""
     x, filters = torch.ones(1, 64, 96, 160), torch.ones(192, 64, 3, 3)
-    padded, last = F.pad(filters, (0, 1, 0, 1)), (channels_last(x), channels_last(filters))
+    padded = F.pad(filters, (0, 1, 0, 1))
+    last = channels_last(x), channels_last(filters)
 
     def nnpack() -> None:
         for each in (filters, padded):
@@ -178,13 +177,13 @@ def _time_kernels() -> str:
         for _ in range(2):
             F.conv2d(*last, padding=1)
 
-    seconds: dict[Callable, list[float]] = {nnpack: [], onednn: []}
+    nn, one = [], []  # seconds
     for _ in range(4):  # the first of which warms up
-        for call in seconds:
+        for call, seconds in ((nnpack, nn), (onednn, one)):
             start = time.perf_counter()
             call()
-            seconds[call].append(time.perf_counter() - start)
-    return "nnpack" if min(seconds[nnpack]) < 0.8 * min(seconds[onednn]) else "onednn"
+            seconds.append(time.perf_counter() - start)
+    return "nnpack" if min(nn) < 0.8 * min(one) else "onednn"
 
 
 class StridedOnPicture(torch.autograd.Function):
@@ -215,13 +214,12 @@ class StridedOnPicture(torch.autograd.Function):
         n = high - low + 1
         left = pad + s - k - s * low
         right = s * n - k - left
-        phases = (
-            F.pad(filters.flip(2, 3), (left, right, left, right))
-            .reshape(f, c, n, s, n, s)
-            .flip(3, 5)
-        )
+        phases = F.pad(filters.flip(2, 3), (left, right, left, right))
+        phases = phases.reshape(f, c, n, s, n, s).flip(3, 5)
         phases = phases.permute(1, 3, 5, 0, 2, 4).reshape(c * s * s, f, n, n)
-        margin = max(-low, -(-height // s) + high - g.shape[2], -(-width // s) + high - g.shape[3])
+        down = -(-height // s) + high - g.shape[2]
+        across = -(-width // s) + high - g.shape[3]
+        margin = max(-low, down, across)
         fine = F.pixel_shuffle(_convolve(g, phases, None, margin), s)
         first = s * (margin + low)
         picture = fine[:, :, first : first + height, first : first + width]
@@ -252,17 +250,17 @@ class AcrossChannels(torch.autograd.Function):
 
 
 def _sum_neighbours(x: Tensor, n: int) -> Tensor:
-    """The sum over a window of n channels: a product with a matrix in which a band is
-    1.
-    """
+    """The sum over a window of n channels: a product with a matrix, 1 in a band."""
     c, half = x.shape[1], n // 2
     if len(x) > 1 or not x.is_contiguous():
         i = torch.arange(c, device=x.device)
-        return F.conv2d(x, ((i[:, None] - i).abs() <= half).to(x.dtype)[:, :, None, None])
+        band = ((i[:, None] - i).abs() <= half).to(x.dtype)
+        return F.conv2d(x, band[:, :, None, None])
     # Most of the matrix is 0, so eight channels at a time
     blocks, pixels = -(-c // 8), x.shape[2] * x.shape[3]
     padded = F.pad(x.view(c, pixels), (0, 0, half, half + 8 * blocks - c))
     parts = padded.as_strided((blocks, 8 + 2 * half, pixels), (8 * pixels, pixels, 1))
     i = torch.arange(8 + 2 * half, device=x.device)
     band = ((i[:8, None] + half - i).abs() <= half).to(x.dtype)
-    return torch.bmm(band.expand(blocks, -1, -1), parts).view(1, 8 * blocks, *x.shape[2:])[:, :c]
+    sums = torch.bmm(band.expand(blocks, -1, -1), parts)
+    return sums.view(1, 8 * blocks, *x.shape[2:])[:, :c]

@@ -1,6 +1,4 @@
-"""Caffe's layer types in PyTorch: {type: a function of the layer, its weights and its
-bottoms}.
-"""
+"""Caffe's layer types in PyTorch, {type: a function that computes it}."""
 
 import math
 from collections.abc import Callable
@@ -19,11 +17,9 @@ from .torch_fast import AcrossChannels, StridedOnPicture, WithoutStride, channel
 
 
 def is_relu_in_place(layer: Layer) -> bool:
-    return (
-        layer.type == "ReLU"
-        and layer.relu_param.negative_slope == 0
-        and layer.bottom[0] == layer.top[0]
-    )
+    if layer.type != "ReLU" or layer.relu_param.negative_slope:
+        return False
+    return layer.bottom[0] == layer.top[0]
 
 
 def _relu(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
@@ -37,25 +33,28 @@ def _filters_and_bias(weights: list[Tensor]) -> tuple[Tensor, Tensor | None]:
 
 def _convolution(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
     p = layer.convolution_param
-    stride, pad, dilation = pair(p, "stride", 1), pair(p, "pad", 0), pair(p, "dilation", 1)
+    stride, pad = pair(p, "stride", 1), pair(p, "pad", 0)
+    dilation = pair(p, "dilation", 1)
     filters, bias = _filters_and_bias(weights)
     kernel = tuple(filters.shape[2:])
-    square = all(h == w for h, w in (kernel, stride, pad, dilation))
-    if square and dilation[0] == p.group == 1 and pad[0] < kernel[0] and not filters.requires_grad:
+    is_square = all(h == w for h, w in (kernel, stride, pad, dilation))
+    is_simple = is_square and dilation[0] == p.group == 1 and pad[0] < kernel[0]
+    if is_simple and not filters.requires_grad:  # these compute no gradient of weights
         if x.shape[1] <= 4 and stride[0] > 1:
             return StridedOnPicture.apply(x, filters, bias, stride[0], pad[0])
         if stride[0] == 1 and suits_nnpack(x, filters, pad[0], exact=False):
             return WithoutStride.apply(x, filters, bias, pad[0])
-    return F.conv2d(
-        channels_last(x).to(filters.dtype), filters, bias, stride, pad, dilation, p.group
-    )
+    x = channels_last(x).to(filters.dtype)
+    return F.conv2d(x, filters, bias, stride, pad, dilation, p.group)
 
 
 def _deconvolution(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
     p = layer.convolution_param
-    stride, pad, dilation = pair(p, "stride", 1), pair(p, "pad", 0), pair(p, "dilation", 1)
+    stride, pad = pair(p, "stride", 1), pair(p, "pad", 0)
+    dilation = pair(p, "dilation", 1)
     filters, bias = _filters_and_bias(weights)
-    return F.conv_transpose2d(x.to(filters.dtype), filters, bias, stride, pad, 0, p.group, dilation)
+    x = x.to(filters.dtype)
+    return F.conv_transpose2d(x, filters, bias, stride, pad, 0, p.group, dilation)
 
 
 def _top_shape(layer: Layer, x: Tensor) -> shapes.Shape:
@@ -70,12 +69,15 @@ def _pooling(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
     average = p.pool == p.AVE
     if p.global_pooling:
         return x.mean((2, 3), keepdim=True) if average else F.max_pool2d(x, x.shape[2:])
-    kernel, stride, pad = pair(p, "kernel_size", 0), pair(p, "stride", 1), pair(p, "pad", 0)
+    kernel, stride = pair(p, "kernel_size", 0), pair(p, "stride", 1)
+    pad = pair(p, "pad", 0)
     if any(2 * q > k for q, k in zip(pad, kernel)):  # more than PyTorch pads by itself
         height, width = _top_shape(layer, x)[2:]
-        x = F.pad(x, (pad[1], pad[1], pad[0], pad[0]), value=0 if average else -math.inf)
+        outside = 0 if average else -math.inf
+        x = F.pad(x, (pad[1], pad[1], pad[0], pad[0]), value=outside)
         pool = F.avg_pool2d if average else F.max_pool2d
-        return pool(x, kernel, stride, ceil_mode=p.ceil_mode)[:, :, :height, :width].clone()
+        y = pool(x, kernel, stride, ceil_mode=p.ceil_mode)
+        return y[:, :, :height, :width].clone()
     if average:
         return F.avg_pool2d(x, kernel, stride, pad, p.ceil_mode)
     return F.max_pool2d(x, kernel, stride, pad, ceil_mode=p.ceil_mode)
@@ -85,7 +87,8 @@ def _lrn(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
     p = layer.lrn_param
     if p.norm_region == p.ACROSS_CHANNELS:
         return AcrossChannels.apply(x, p.local_size, p.alpha, p.beta, p.k)
-    return x * (1 + p.alpha * F.avg_pool2d(x * x, p.local_size, 1, p.local_size // 2)) ** -p.beta
+    means = F.avg_pool2d(x * x, p.local_size, 1, p.local_size // 2)
+    return x * (1 + p.alpha * means) ** -p.beta
 
 
 def _inner_product(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
@@ -115,7 +118,7 @@ def _along(x: Tensor, factor: Tensor, first: int) -> Tensor:
 
 def _scale(layer: Layer, weights: list[Tensor], x: Tensor, *bottom: Tensor) -> Tensor:
     first = axis(layer.scale_param.axis, x.shape)
-    factor, *bias = [*bottom, *weights]  # the factor is a second bottom, or else a parameter
+    factor, *bias = [*bottom, *weights]  # it is a second bottom, or else a parameter
     y = x * _along(x, factor, first)
     return y + _along(x, bias[0], first) if bias else y
 
@@ -142,8 +145,8 @@ def _eltwise(layer: Layer, weights: list[Tensor], *xs: Tensor) -> Tensor:
 
 def _concat(layer: Layer, weights: list[Tensor], *xs: Tensor) -> Tensor:
     p = layer.concat_param
-    xs = tuple(map(channels_last, xs))
-    return torch.cat(xs, axis(p.concat_dim if p.HasField("concat_dim") else p.axis, xs[0].shape))
+    i = p.concat_dim if p.HasField("concat_dim") else p.axis
+    return torch.cat(tuple(map(channels_last, xs)), axis(i, xs[0].shape))
 
 
 def _slice(layer: Layer, weights: list[Tensor], x: Tensor) -> tuple[Tensor, ...]:
@@ -160,11 +163,8 @@ def _power(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
 
 
 def _flatten(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
-    first, last = (
-        axis(layer.flatten_param.axis, x.shape),
-        axis(layer.flatten_param.end_axis, x.shape),
-    )
-    return x.flatten(first, last).clone()
+    p = layer.flatten_param
+    return x.flatten(axis(p.axis, x.shape), axis(p.end_axis, x.shape)).clone()
 
 
 def _reshape(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import numpy as np
 from traitlets import TraitError
 
 from ..errors import DreamError, unknown
-from ..nets import shapes, zoo
+from ..nets import receptive, shapes, zoo
 from ..nets.base import Net
 from ..nets.engines import ENGINES
 from ..recipe import Recipe, complete, files, words
@@ -70,7 +70,7 @@ class Knobs(dict[str, Any]):
             engines = [engine]
         self._offer("model", models, models[0][1])
         engine = engine if engine in engines else engines[0]
-        self._offer("engine", [(ENGINE_NAMES[name], name) for name in engines], engine)
+        self._offer("engine", [(ENGINE_NAMES.get(name, name), name) for name in engines], engine)
         self.offer_pictures(pictures)
         self["image"].value = next(iter(pictures))
         self._offer_layers()
@@ -356,7 +356,7 @@ def _describe_layers(model: zoo.Model) -> dict[str, str]:
     any size can climb.
     """
     specs = zoo.layers(model)
-    fields, side = shapes.receptive_fields(specs), max(shapes.own_size(specs))
+    fields, side = receptive.fields(specs), max(shapes.own_size(specs))
     shares = {
         name: fields[name] / side for name in shapes.climbable(specs) if fields[name] < np.inf
     }

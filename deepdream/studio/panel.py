@@ -25,7 +25,7 @@ import numpy as np
 from .. import looks
 from ..errors import DreamError, out_of_memory
 from ..films import read_film
-from ..nets import zoo
+from ..nets import download, zoo
 from ..nets.base import Net
 from ..pictures import encode, load_image, noise
 from ..recipe import Recipe, all_files, complete, from_record
@@ -782,7 +782,7 @@ class Studio(ipywidgets.VBox):
         """What goes wrong becomes a note on the panel; quietly, it does not."""
         try:
             yield
-        except zoo.NoWeightsError as error:
+        except download.NoWeightsError as error:
             if not quietly:
                 self.turn(model=zoo.FALLBACK)
                 self.say(

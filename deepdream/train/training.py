@@ -34,7 +34,7 @@ from ..films import (
     steady,
 )
 from ..making import identity
-from ..nets import shapes, zoo
+from ..nets import download, shapes, zoo
 from ..nets.base import free_memory
 from ..nets.caffemodel import write_weights
 from ..nets.caffemodel_pb2 import NetParameter  # pyright: ignore[reportAttributeAccessIssue], made when it is imported
@@ -109,8 +109,8 @@ class Training:
         self.engine = choose_engine(recipe["engine"], ("torch", "caffe"))
         check_device(self.engine, recipe["device"])
         _check_out(out, Path(recipe["pictures"]))
-        self.parent = zoo.find(recipe["model"] or zoo.default())
-        layers, self.weights = zoo.load(self.parent)
+        self.parent = zoo.find(recipe["model"] or download.default())
+        layers, self.weights = download.load(self.parent)
         self.end = _check_layer(self.parent, layers, recipe["end"] or self.parent.default_layer)
         classes = find_classes(recipe["pictures"])
         self.names = [] if "" in classes else list(classes)

@@ -50,20 +50,28 @@ Bias 2x3x4x5 -> 1 bias_param { axis: 1 num_axes: 2 }
 Bias 2x3x4x5 3x4 -> 1 bias_param { axis: 1 }
 BilinearInterpolate 2x3x4x5 -> 1 bilinear_interpolate_param { dst_h: 7 dst_w: 9 }
 Concat 2x3x4x5 2x2x4x5 -> 1 concat_param { axis: 1 }
-ContrastiveLoss 4x3 4x3 4! -> 1 contrastive_loss_param { margin: 1 legacy_version: true }
-Convolution 2x6x9x11 -> 1 convolution_param { num_output: 6 kernel_h: 3 kernel_w: 2 pad: 1 stride: 2 group: 3 }
-Convolution 2x3x9x11 -> 1 convolution_param { num_output: 2 kernel_size: 3 dilation: 2 axis: 1 bias_term: false
+ContrastiveLoss 4x3 4x3 4! -> 1 contrastive_loss_param { margin: 1 legacy_version: true
+    }
+Convolution 2x6x9x11 -> 1 convolution_param { num_output: 6 kernel_h: 3 kernel_w: 2 pad:
+    1 stride: 2 group: 3 }
+Convolution 2x3x9x11 -> 1 convolution_param { num_output: 2 kernel_size: 3 dilation: 2
+    axis: 1 bias_term: false
     weight_filler { type: "xavier" variance_norm: AVERAGE } }
-Convolution 2x3x4x5x6 -> 1 convolution_param { num_output: 2 kernel_size: 2 kernel_size: 3 kernel_size: 1
+Convolution 2x3x4x5x6 -> 1 convolution_param { num_output: 2 kernel_size: 2 kernel_size:
+    3 kernel_size: 1
     force_nd_im2col: true }
 Crop 2x3x9x11 2x3x4x5 -> 1 crop_param { axis: 2 offset: 2 offset: 3 }
-Deconvolution 2x4x5x6 -> 1 convolution_param { num_output: 2 kernel_size: 4 stride: 2 pad: 1 weight_filler { type:
+Deconvolution 2x4x5x6 -> 1 convolution_param { num_output: 2 kernel_size: 4 stride: 2
+    pad: 1 weight_filler { type:
     "bilinear" } }
-DetectionOutput 1x16 1x8 1x2x16 -> 1 detection_output_param { num_classes: 2 keep_top_k: 5 nms_param {
+DetectionOutput 1x16 1x8 1x2x16 -> 1 detection_output_param { num_classes: 2 keep_top_k:
+    5 nms_param {
     nms_threshold: 0.4 top_k: 10 eta: 0.9 } code_type: CENTER_SIZE }
-DetectionEvaluate 1x1x3x7! 1x1x2x8! -> 1 detection_evaluate_param { num_classes: 2 overlap_threshold: 0.5 }
+DetectionEvaluate 1x1x3x7! 1x1x2x8! -> 1 detection_evaluate_param { num_classes: 2
+    overlap_threshold: 0.5 }
 Dropout 2x3x4x5 -> 1 dropout_param { dropout_ratio: 0.3 }
-DummyData -> 2 dummy_data_param { shape { dim: 2 dim: 3 } shape { dim: 2 } data_filler { type: "gaussian" std: 2
+DummyData -> 2 dummy_data_param { shape { dim: 2 dim: 3 } shape { dim: 2 } data_filler {
+    type: "gaussian" std: 2
     sparse: 1 } }
 ELU 2x3x4x5 -> 1 elu_param { alpha: 0.5 }
 Eltwise 2x3x4x5 2x3x4x5 -> 1 eltwise_param { operation: SUM coeff: 1 coeff: -1 }
@@ -79,34 +87,42 @@ HardSwish 2x3x4x5 -> 1
 HingeLoss 4x5 4! -> 1 hinge_loss_param { norm: L2 }
 Im2col 2x3x9x11 -> 1 convolution_param { kernel_size: 3 stride: 2 pad: 1 }
 InfogainLoss 4x3 4! -> 1 infogain_loss_param { source: "FILES/matrix.binaryproto" }
-InnerProduct 2x3x4x5 -> 1 inner_product_param { num_output: 7 axis: 2 transpose: true weight_filler { type:
+InnerProduct 2x3x4x5 -> 1 inner_product_param { num_output: 7 axis: 2 transpose: true
+    weight_filler { type:
     "gaussian" std: 0.1 } }
 Input -> 1 input_param { shape { dim: 2 dim: 3 dim: 4 } }
 LRN 2x7x4x5 -> 1 lrn_param { local_size: 3 alpha: 0.1 beta: 0.75 k: 2 }
 LRN 2x3x4x5 -> 1 lrn_param { local_size: 3 norm_region: WITHIN_CHANNEL }
-LSTM 4x2x3 4x2! -> 1 recurrent_param { num_output: 3 weight_filler { type: "uniform" min: -1 max: 1 } }
+LSTM 4x2x3 4x2! -> 1 recurrent_param { num_output: 3 weight_filler { type: "uniform"
+    min: -1 max: 1 } }
 LSTMUnit 1x2x3 1x2x12 1x2! -> 2
 Log 2x3x4x5 -> 1 log_param { base: 10 scale: 1 shift: 9 }
 MVN 2x3x4x5 -> 1 mvn_param { across_channels: true eps: 0.001 }
 MaxUnPool 1x2x3x3 1x2x3x3! -> 1 max_unpool_param { dst_h: 6 dst_w: 6 }
 MemoryData -> 2 memory_data_param { batch_size: 2 channels: 3 height: 4 width: 5 }
-MultiBoxLoss 1x16 1x8 1x2x16 1x1x2x8! -> 1 multibox_loss_param { num_classes: 2 neg_pos_ratio: 3 overlap_threshold:
+MultiBoxLoss 1x16 1x8 1x2x16 1x1x2x8! -> 1 multibox_loss_param { num_classes: 2
+    neg_pos_ratio: 3 overlap_threshold:
     0.5 code_type: CENTER_SIZE }
 MultinomialLogisticLoss 4x3 4! -> 1
-Normalize 2x3x4x5 -> 1 norm_param { across_spatial: false channel_shared: false scale_filler { type: "constant"
+Normalize 2x3x4x5 -> 1 norm_param { across_spatial: false channel_shared: false
+    scale_filler { type: "constant"
     value: 2 } }
 PReLU 2x3x4x5 -> 1 prelu_param { channel_shared: false }
-PSROIPooling 1x8x6x6 2x5 -> 1 psroi_pooling_param { spatial_scale: 0.5 output_dim: 2 group_size: 2 }
+PSROIPooling 1x8x6x6 2x5 -> 1 psroi_pooling_param { spatial_scale: 0.5 output_dim: 2
+    group_size: 2 }
 Pad 2x3x4x5 -> 1 pad_param { pad_u: 1 pad_d: 2 pad_l: 0 pad_r: 1 pad_value: 3 }
 Parameter -> 1 parameter_param { shape { dim: 2 dim: 3 } }
 Permute 2x3x4x5 -> 1 permute_param { order: 0 order: 2 order: 3 order: 1 }
 PixelShuffle 2x8x3x4 -> 1 pixelshuffle_param { upscale_factor: 2 }
 Pooling 2x3x9x11 -> 2 pooling_param { pool: MAX kernel_size: 3 stride: 2 pad: 1 }
-Pooling 2x3x9x11 -> 1 pooling_param { pool: AVE kernel_h: 2 kernel_w: 3 stride_h: 1 stride_w: 2 }
+Pooling 2x3x9x11 -> 1 pooling_param { pool: AVE kernel_h: 2 kernel_w: 3 stride_h: 1
+    stride_w: 2 }
 Pooling 2x3x9x11 -> 1 pooling_param { pool: STOCHASTIC kernel_size: 3 }
 Power 2x3x4x5 -> 1 power_param { power: 2 scale: 0.5 shift: 1 }
-PriorBox 1x3x4x5 1x3x20x20 -> 1 prior_box_param { min_size: 4 max_size: 8 aspect_ratio: 2 step: 5 variance: 0.1 }
-Proposal 1x18x4x5 1x36x4x5 1x3 -> 1 proposal_param { ratio: 1 scale: 8 feat_stride: 16 pre_nms_topn: 20
+PriorBox 1x3x4x5 1x3x20x20 -> 1 prior_box_param { min_size: 4 max_size: 8 aspect_ratio:
+    2 step: 5 variance: 0.1 }
+Proposal 1x18x4x5 1x36x4x5 1x3 -> 1 proposal_param { ratio: 1 scale: 8 feat_stride: 16
+    pre_nms_topn: 20
     post_nms_topn: 5 }
 RNN 4x2x3 4x2! -> 1 recurrent_param { num_output: 3 weight_filler { type: "uniform" } }
 ReLU 2x3x4x5 -> 1 relu_param { negative_slope: 0.1 }
@@ -123,7 +139,8 @@ Silence 2x3x4x5 -> 0
 Slice 2x5x4x5 -> 3 slice_param { axis: 1 slice_point: 1 slice_point: 3 }
 SmoothL1Loss 4x3 4x3 -> 1
 Softmax 2x3x4x5 -> 1 softmax_param { axis: 1 }
-SoftmaxWithLoss 4x5 4! -> 1 softmax_param { axis: 1 } loss_param { ignore_label: 0 normalization: VALID }
+SoftmaxWithLoss 4x5 4! -> 1 softmax_param { axis: 1 } loss_param { ignore_label: 0
+    normalization: VALID }
 SoftmaxWithLoss 2x5x3x4 2x1x3x4! -> 1
 Split 2x3x4x5 -> 2
 TanH 2x3x4x5 -> 1
@@ -131,10 +148,12 @@ Threshold 2x3x4x5 -> 1 threshold_param { threshold: 0.5 }
 Tile 2x3x4x5 -> 1 tile_param { axis: 1 tiles: 2 }
 Unsqueeze 2x3 -> 1 unsqueeze_param { dim: 1 }
 Upsample 2x3x4x5 -> 1 upsample_param { scale: 2 }
-Data -> 2 data_param { source: "FILES" backend: LMDB batch_size: 2 } transform_param { crop_size: 3 mirror: true
+Data -> 2 data_param { source: "FILES" backend: LMDB batch_size: 2 } transform_param {
+    crop_size: 3 mirror: true
     mean_value: 104 }
 Data -> 1 data_param { source: "FILES/nothing" backend: LEVELDB batch_size: 2 }
-AnnotatedData -> 2 data_param { source: "FILES" backend: LMDB batch_size: 2 } annotated_data_param { batch_sampler {
+AnnotatedData -> 2 data_param { source: "FILES" backend: LMDB batch_size: 2 }
+    annotated_data_param { batch_sampler {
     max_sample: 1 } }
 """
 
@@ -142,26 +161,37 @@ TRAIN = """
 name: "train" force_backward: true
 layer { name: "data" type: "DummyData" top: "data" top: "label" include { phase: TRAIN }
         dummy_data_param { shape { dim: 4 dim: 3 dim: 12 dim: 12 } shape { dim: 4 }
-                           data_filler { type: "gaussian" std: 1 } data_filler { type: "constant" value: 1 } } }
+                           data_filler { type: "gaussian" std: 1 } data_filler { type:
+                           "constant" value: 1 } } }
 layer { name: "data" type: "Input" top: "data" top: "label" include { phase: TEST }
         input_param { shape { dim: 2 dim: 3 dim: 12 dim: 12 } shape { dim: 2 } } }
-layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" param { name: "w" lr_mult: 1 } param { lr_mult: 2 }
-        convolution_param { num_output: 3 kernel_size: 3 pad: 1 weight_filler { type: "msra" } } }
-layer { name: "twin" type: "Convolution" bottom: "data" top: "twin" param { name: "w" share_mode: STRICT }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" param { name: "w"
+        lr_mult: 1 } param { lr_mult: 2 }
+        convolution_param { num_output: 3 kernel_size: 3 pad: 1 weight_filler { type:
+        "msra" } } }
+layer { name: "twin" type: "Convolution" bottom: "data" top: "twin" param { name: "w"
+        share_mode: STRICT }
         convolution_param { num_output: 3 kernel_size: 3 pad: 1 bias_term: false } }
 layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "bn" param { lr_mult: 0 } }
-layer { name: "scale" type: "Scale" bottom: "bn" top: "bn" scale_param { bias_term: true } }
+layer { name: "scale" type: "Scale" bottom: "bn" top: "bn" scale_param { bias_term: true
+        } }
 layer { name: "sum" type: "Eltwise" bottom: "bn" bottom: "twin" top: "sum" }
 layer { name: "relu" type: "ReLU" bottom: "sum" top: "sum" }
-layer { name: "pool" type: "Pooling" bottom: "sum" top: "pool" pooling_param { kernel_size: 2 stride: 2 } }
-layer { name: "drop" type: "Dropout" bottom: "pool" top: "drop" dropout_param { dropout_ratio: 0.5 } }
+layer { name: "pool" type: "Pooling" bottom: "sum" top: "pool" pooling_param {
+        kernel_size: 2 stride: 2 } }
+layer { name: "drop" type: "Dropout" bottom: "pool" top: "drop" dropout_param {
+        dropout_ratio: 0.5 } }
 layer { name: "both" type: "Concat" bottom: "drop" bottom: "pool" top: "both" }
-layer { name: "fc" type: "InnerProduct" bottom: "both" top: "fc" inner_product_param { num_output: 5 } }
-layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" loss_weight: 0.5 }
-layer { name: "top" type: "Accuracy" bottom: "fc" bottom: "label" top: "top" include { phase: TEST not_stage: "x" } }
+layer { name: "fc" type: "InnerProduct" bottom: "both" top: "fc" inner_product_param {
+        num_output: 5 } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss"
+        loss_weight: 0.5 }
+layer { name: "top" type: "Accuracy" bottom: "fc" bottom: "label" top: "top" include {
+        phase: TEST not_stage: "x" } }
 """
 
 FORCE = "force_backward: true\n"
+NUMBERS = "0 1 2 3 5 7 300 0 1 2 3 -1 2147483647 4294967295 -2147483648 1e30 0.5 nan inf"
 
 
 def single_layers(folder):
@@ -187,10 +217,10 @@ def one_layer(line):
         values = 'type: "constant" value: 1' if "!" in shape else 'type: "gaussian" std: 1'
         text += f'layer {{ name: "in{i}" type: "DummyData" top: "in{i}"\n'
         text += f"        dummy_data_param {{ shape {{ {dims} }} data_filler {{ {values} }} }} }}\n"
-    if (
-        shapes and "!" not in shapes[0]
-    ):  # something that learns, so that backward passes go through the layer
-        text += 'layer { name: "learns" type: "Scale" bottom: "in0" top: "in0" scale_param { axis: 0 } }\n'
+    # Something that learns, so that backward passes go through the layer
+    if shapes and "!" not in shapes[0]:
+        text += 'layer { name: "learns" type: "Scale" bottom: "in0" top: "in0"\n'
+        text += "        scale_param { axis: 0 } }\n"
     reads = " ".join(f'bottom: "in{i}"' for i in range(len(shapes)))
     writes = " ".join(f'top: "out{i}" loss_weight: 1' for i in range(int(tops)))
     return text + f'layer {{ name: "it" type: "{kind}" {reads} {writes}\n        {params} }}\n'
@@ -199,34 +229,9 @@ def one_layer(line):
 class Mutator:
     """Damages files; the same number, the same damage."""
 
-    numbers = [
-        "0",
-        "1",
-        "2",
-        "3",
-        "5",
-        "7",
-        "300",
-        "0",
-        "1",
-        "2",
-        "3",
-        "-1",
-        "2147483647",
-        "4294967295",
-        "-2147483648",
-        "1e30",
-        "0.5",
-        "nan",
-        "inf",
-    ]
     names = "", "data", "conv", "label", "gaussian", "nothing", "x" * 1000
-    kept = (
-        "file_name",
-        "output_directory",
-        "save_file",
-        "source",
-    )  # Caffe would write and delete other files
+    # Caffe would write and delete other files
+    kept = "file_name", "output_directory", "save_file", "source"
 
     def __init__(self, number):
         self.random = np.random.RandomState(number)
@@ -257,7 +262,7 @@ class Mutator:
                 case 5:
                     self.replace(words, "[A-Z]+$|true$|false$")
                 case _:
-                    self.replace(words, r"[-+]?\d[\w.]*$", self.numbers)
+                    self.replace(words, r"[-+]?\d[\w.]*$", NUMBERS.split())
         return " ".join(words)
 
     def replace(self, words, kind, others=None):
@@ -267,7 +272,7 @@ class Mutator:
             words[self.pick(places)] = self.pick(others or [words[i] for i in places])
 
     def message(self, text, times):
-        """Drop, double and mix layers, and change fields, also those that are absent."""
+        """Drop, double and mix layers, and change fields, even absent ones."""
         net = text_format.Parse(text, caffe_pb2.NetParameter())
         layers = net.layer or net.layers
         for _ in range(times):
@@ -370,7 +375,7 @@ def damaged_prototxts(folder, numbers):
 
 
 def known(folder):
-    """What is known to have aborted: a name, what the exception must say, and the call."""
+    """What is known to have aborted: a name, what the exception must say, the call."""
     toy, model = folder / "toy.prototxt", write_model(folder / "toy")
     weights = str(model / "toy.caffemodel")
 
@@ -387,14 +392,16 @@ def known(folder):
         (folder / "solver.prototxt").write_text(text)
         return caffe.SGDSolver(str(folder / "solver.prototxt"))
 
-    good = f'net: "{folder}/train.prototxt" base_lr: 0.1 lr_policy: "fixed" snapshot_prefix: "{folder}/no/where" '
+    good = f'net: "{folder}/train.prototxt" base_lr: 0.1 lr_policy: "fixed" '
+    good += f'snapshot_prefix: "{folder}/no/where" '
     (folder / "train.prototxt").write_text(TRAIN)
     layer = {re.findall(r'type: "(\w+)"', text)[-1]: text for text in single_layers(folder)}
     labels = layer["SoftmaxWithLoss"].replace("value: 1", "value: 99")
     weights_inside = TOY.replace(
         "num_output: 5 }", "num_output: 5 } blobs { shape { dim: 2 } data: 1 data: 2 }"
     )
-    huge = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 40000 dim: 40000 } } }'
+    huge = 'layer { name: "data" type: "Input" top: "data" input_param { shape '
+    huge += "{ dim: 40000 dim: 40000 } } }"
     return [
         ("unknown type", "Unknown layer type: Quux", lambda: net(TOY.replace("ReLU", "Quux"))),
         ("Python layer", "Unknown layer type: Python", lambda: net(TOY.replace("ReLU", "Python"))),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from deepdream.errors import DreamError
-from deepdream.nets import zoo
+from deepdream.nets import download
 
 
 def wait(report, path):
@@ -79,4 +79,4 @@ def crash_on_film(report, recipe, folder, out):
 
 
 def lack_weights(report, net, recipe, files, out):
-    raise zoo.NoWeightsError(f"the weights of {recipe['model']} cannot be downloaded")
+    raise download.NoWeightsError(f"the weights of {recipe['model']} cannot be downloaded")

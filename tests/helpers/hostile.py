@@ -62,7 +62,7 @@ from deepdream.films import keys
 from deepdream.nets import caffemodel, shapes, zoo
 from deepdream.pictures import FORMATS, READABLE
 
-LATE = "fsspec.core", "h5py", "pooch", "psutil", "requests", "scipy.ndimage"  # imported late
+LATE = "fsspec.core", "pooch", "psutil", "requests", "scipy.ndimage"  # imported late
 PNG = b"\x89PNG\r\n\x1a\n"
 TIMEOUT = 90  # seconds for a case; most take a tenth of one
 LIMIT = 6 << 30  # bytes of address space

@@ -60,7 +60,8 @@ def test_caffes_own_python_tests_pass(build, tmp_path):
     # Python 3.12 has no longer the old names of these two.
     (folder / "conftest.py").write_text(
         "from unittest import TestCase\n"
-        "TestCase.assertEquals, TestCase.assertRaisesRegexp = TestCase.assertEqual, TestCase.assertRaisesRegex\n"
+        "TestCase.assertEquals = TestCase.assertEqual\n"
+        "TestCase.assertRaisesRegexp = TestCase.assertRaisesRegex\n"
     )
     command = [
         sys.executable,
@@ -235,8 +236,9 @@ def test_what_a_net_is_made_of(tmp_path):
 
 
 SOLVER = """
-net: "{folder}/train.prototxt" base_lr: 0.1 lr_policy: "fixed" momentum: {momentum} max_iter: 60 display: 0
-test_iter: 1 test_interval: 1000 test_initialization: false snapshot_prefix: "{folder}/snap" random_seed: 1
+net: "{folder}/train.prototxt" base_lr: 0.1 lr_policy: "fixed" momentum: {momentum}
+max_iter: 60 display: 0 test_iter: 1 test_interval: 1000 test_initialization: false
+snapshot_prefix: "{folder}/snap" random_seed: 1
 """
 LEARNING = """
 layer { name: "data" type: "MemoryData" top: "data" top: "label" include { phase: TRAIN }
@@ -249,7 +251,8 @@ layer { name: "tanh" type: "TanH" bottom: "fc1" top: "fc1" }
 layer { name: "fc2" type: "InnerProduct" bottom: "fc1" top: "fc2"
         inner_product_param { num_output: 2 weight_filler { type: "xavier" } } }
 layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc2" bottom: "label" top: "loss" }
-layer { name: "hits" type: "Accuracy" bottom: "fc2" bottom: "label" top: "hits" include { phase: TEST } }
+layer { name: "hits" type: "Accuracy" bottom: "fc2" bottom: "label" top: "hits"
+        include { phase: TEST } }
 """
 
 
@@ -472,6 +475,7 @@ THREADS = """if True:
     import os, sys, zlib
     sys.path[:0] = sys.argv[1], sys.argv[1] + "/nets"
     import caffe, numpy as np
+    from functools import partial
     from test_caffe import in_threads, noise
 
     nets = [caffe.Net(sys.argv[2], caffe.TEST, weights=sys.argv[3]) for _ in range(2)]
@@ -489,9 +493,10 @@ THREADS = """if True:
         return sums
 
     alone = [gradients(net, seed) for seed, net in enumerate(nets)]
-    together = in_threads(*(lambda net=net, seed=seed: gradients(net, seed) for seed, net in enumerate(nets)))
-    assert alone == together
-    assert len(os.listdir("/proc/self/task")) >= min(int(os.environ["OPENBLAS_NUM_THREADS"]), os.cpu_count())
+    calls = [partial(gradients, net, seed) for seed, net in enumerate(nets)]
+    assert alone == in_threads(*calls)
+    threads = min(int(os.environ["OPENBLAS_NUM_THREADS"]), os.cpu_count())
+    assert len(os.listdir("/proc/self/task")) >= threads
     print(alone)
 """
 
@@ -549,7 +554,7 @@ def abuse(folder, what, *options):
 
 
 def test_what_once_aborted_is_an_exception_and_the_same_process_dreams_on(tmp_path):
-    """Known aborts, 200 mutated prototxts and 100 mutated caffemodels, in one process."""
+    """Known aborts, 200 mutated prototxts, 100 mutated caffemodels, in one process."""
     found = abuse(tmp_path, "caffe")
     assert found["wrong"] == []
     assert found["same"], "the process does not dream as before"

@@ -1,4 +1,4 @@
-"""How we read Caffe's files, and the shapes of its layers, compared with Caffe itself."""
+"""How we read Caffe's files, and its layers' shapes, compared with Caffe itself."""
 
 import math
 import subprocess
@@ -12,7 +12,7 @@ from caffe.proto import caffe_pb2
 from conftest import TOY, V1, write_model
 
 from deepdream import DreamError, gradient, load_net
-from deepdream.nets import caffemodel, shapes, zoo
+from deepdream.nets import caffemodel, download, receptive, shapes
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +26,7 @@ def test_the_prototxts_in_models_are_what_the_generator_writes():
 
 
 def test_real_weights_have_the_known_digests(net):
-    _, weights = zoo.load(net.model)
+    _, weights = download.load(net.model)
     assert caffemodel.weights_digest(weights) == net.model.digest
 
 
@@ -46,15 +46,20 @@ def test_shapes_of_real_networks_are_caffes(net, size):
 
 
 LAYERS = {
-    "conv": 'type: "Convolution" convolution_param { num_output: 6 kernel_h: 3 kernel_w: 2 pad: 1 stride: 2 group: 3 }',
-    "dilated": 'type: "Convolution" convolution_param { num_output: 2 kernel_size: 3 dilation: 2 bias_term: false }',
-    "deconv": 'type: "Deconvolution" convolution_param { num_output: 2 kernel_size: 4 stride: 2 pad: 1 }',
+    "conv": 'type: "Convolution" convolution_param { num_output: 6 '
+    "kernel_h: 3 kernel_w: 2 pad: 1 stride: 2 group: 3 }",
+    "dilated": 'type: "Convolution" convolution_param { num_output: 2 '
+    "kernel_size: 3 dilation: 2 bias_term: false }",
+    "deconv": 'type: "Deconvolution" convolution_param { num_output: 2 '
+    "kernel_size: 4 stride: 2 pad: 1 }",
     "pool": 'type: "Pooling" pooling_param { kernel_size: 3 stride: 2 pad: 1 }',
-    "pool_hw": 'type: "Pooling" pooling_param { pool: AVE kernel_h: 2 kernel_w: 3 stride_h: 1 stride_w: 2 }',
+    "pool_hw": 'type: "Pooling" pooling_param { pool: AVE '
+    "kernel_h: 2 kernel_w: 3 stride_h: 1 stride_w: 2 }",
     "global": 'type: "Pooling" pooling_param { pool: AVE global_pooling: true }',
     "lrn": 'type: "LRN" lrn_param { local_size: 3 norm_region: WITHIN_CHANNEL }',
     "fc": 'type: "InnerProduct" inner_product_param { num_output: 7 }',
-    "fc_t": 'type: "InnerProduct" inner_product_param { num_output: 7 transpose: true bias_term: false }',
+    "fc_t": 'type: "InnerProduct" inner_product_param { num_output: 7 '
+    "transpose: true bias_term: false }",
     "prelu": 'type: "PReLU"',
     "prelu1": 'type: "PReLU" prelu_param { channel_shared: true }',
     "elu": 'type: "ELU"',
@@ -82,7 +87,8 @@ LAYERS = {
 def test_each_layer_type_has_caffes_shapes(tmp_path, kind):
     """One layer alone: the shapes of its tops and of its parameters."""
     text = (
-        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 9 dim: 11 } } }\n'
+        'layer { name: "data" type: "Input" top: "data" '
+        "input_param { shape { dim: 1 dim: 3 dim: 9 dim: 11 } } }\n"
         f'layer {{ name: "a" bottom: "data" top: "a" {LAYERS[kind]} }}'
     )
     (tmp_path / "net.prototxt").write_text(text)
@@ -94,7 +100,7 @@ def test_each_layer_type_has_caffes_shapes(tmp_path, kind):
 
 
 def test_receptive_fields_are_as_large_as_the_gradient_reaches(googlenet):
-    fields = shapes.receptive_fields(googlenet.layer_specs)
+    fields = receptive.fields(googlenet.layer_specs)
     googlenet.blobs["data"].reshape(1, 3, 161, 161)
     googlenet.blobs["data"].data[...] = np.random.RandomState(0).normal(0, 60, (1, 3, 161, 161))
     for end, side in {"conv1/7x7_s2": 7, "conv2/3x3": 19, "inception_3a/output": 59}.items():
@@ -231,10 +237,12 @@ def test_a_size_that_does_not_fit_is_not_called_too_small_when_smaller_ones_fit(
     odd pictures.
     """
     forked = """
-    layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 25 dim: 25 } } }
+    layer { name: "data" type: "Input" top: "data"
+            input_param { shape { dim: 1 dim: 3 dim: 25 dim: 25 } } }
     layer { name: "a" type: "Convolution" bottom: "data" top: "a"
             convolution_param { num_output: 2 kernel_size: 3 stride: 2 } }
-    layer { name: "b" type: "Pooling" bottom: "data" top: "b" pooling_param { kernel_size: 3 stride: 2 } }
+    layer { name: "b" type: "Pooling" bottom: "data" top: "b"
+            pooling_param { kernel_size: 3 stride: 2 } }
     layer { name: "out" type: "Concat" bottom: "a" bottom: "b" top: "out" }
     """
     net = load_net(write_model(tmp_path / "forked", forked))

@@ -14,7 +14,7 @@ import pytest
 from conftest import load, main, write_model
 
 import deepdream as dd
-from deepdream.nets import shapes, zoo
+from deepdream.nets import receptive, shapes, zoo
 from deepdream.nets.tiles import Tiles, _cuts, budget, fit
 from deepdream.objectives import parts
 
@@ -58,7 +58,7 @@ def test_with_the_receptive_field_as_halo_the_gradient_is_that_of_the_whole_pict
 ):
     net = googlenet if engine == "caffe" else load("bvlc_googlenet", "torch")
     x = dd.preprocess(net, dd.load_image(ROOT / "images" / "mountains.jpg", 290))
-    field = int(shapes.receptive_fields(net.layer_specs)[end])
+    field = int(receptive.fields(net.layer_specs)[end])
     for halo in (
         field,
         field // 2,

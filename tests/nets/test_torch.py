@@ -5,14 +5,13 @@ dreams, which are chaotic.
 import os
 import subprocess
 import sys
-from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
 import caffe
 import numpy as np
 import pytest
-from conftest import TOY, load, write_model
+from conftest import TOY, load, run, write_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +20,8 @@ from deepdream.nets import caffemodel, shapes, torch_fast, torch_layers
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
 from deepdream.nets import torch as torchnet  # noqa: E402
-from deepdream.nets.base import DreamNet  # noqa: E402
+from deepdream.nets import torch_graphs  # noqa: E402
+from deepdream.nets.base import Net  # noqa: E402
 
 SIZES = st.integers(5, 12)
 FEW = st.integers(1, 4)
@@ -95,27 +95,18 @@ def layer(name, kind, bottoms, tops, text=""):
 
 
 def picture(height, width):
-    return layer(
-        "data",
-        "Input",
-        [],
-        ["data"],
-        f"input_param {{ shape {{ dim: 1 dim: 3 dim: {height} dim: {width} }} }}",
-    )
+    shape = f"shape {{ dim: 1 dim: 3 dim: {height} dim: {width} }}"
+    return layer("data", "Input", [], ["data"], f"input_param {{ {shape} }}")
 
 
 def relative(ours, theirs):
-    return np.linalg.norm(np.float64(ours) - theirs) / max(
-        np.linalg.norm(np.float64(theirs)), 1e-12
-    )
+    length = max(np.linalg.norm(np.float64(theirs)), 1e-12)
+    return np.linalg.norm(np.float64(ours) - theirs) / length
 
 
 def test_every_layer_type_is_compared():
-    assert (
-        {name.split(" ")[0] for name in CASES}
-        == set(torch_layers.TYPES)
-        == set(shapes.TYPES) - {"Input"}
-    )
+    compared = {name.split(" ")[0] for name in CASES}
+    assert compared == set(torch_layers.TYPES) == set(shapes.TYPES) - {"Input"}
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -127,12 +118,8 @@ def test_each_layer_type_computes_what_caffe_computes(tmp_path, kind, data):
     """
     text, own, bottoms = CASES[kind]
     draw, truth = data.draw, st.sampled_from(["true", "false"])
-    group, kernel, kernel2, pad = (
-        draw(st.sampled_from([1, 3])),
-        draw(FEW),
-        draw(FEW),
-        draw(st.integers(0, 3)),
-    )
+    group, kernel, kernel2 = draw(st.sampled_from([1, 3])), draw(FEW), draw(FEW)
+    pad = draw(st.integers(0, 3))
     drawn = {
         "group": group,
         "outputs": group * draw(FEW),
@@ -361,44 +348,42 @@ def test_arrays_that_are_copies(toy, photo, monkeypatch):
     assert np.array_equal(dream(net, objective=objective), expected)
 
 
-class FakeGraph:
-    """A CUDA graph without CUDA: a replay computes everything again and writes it where
-    the recording has it.
+class Graph:
+    """A CUDA graph without CUDA: a replay computes the gradient in a twin of the
+    network, and writes what it made to where the recorded pass had it.
     """
 
-    def __init__(self):
-        self.replays = 0
+    def __init__(self, net, fills):
+        before = {id(it) for blob in net.blobs.values() for it in blob.tensors().values()}
+        Net.climb(net, fills)
+        self.twin, self.fills, self.replays = load(net.model.folders[0], "torch"), fills, 0
+        self.data, self.made = net.blobs["data"].tensor("data"), []
+        for name, blob in net.blobs.items():
+            for which, tensor in blob.tensors().items():
+                if id(tensor) not in before:
+                    self.made.append((name, which, tensor))
 
     def replay(self):
         self.replays += 1
-        tensors = {name: blob.tensors() for name, blob in self.net.blobs.items()}
-        self.net.blobs["data"].restore({"data": self.recorded["data"]["data"]})
-        DreamNet.climb(self.net, self.fills)
-        for name, recorded in self.recorded.items():
-            for which, tensor in recorded.items():
-                tensor.data.copy_(self.net.blobs[name].tensor(which))
-        for name, blob in self.net.blobs.items():
-            blob.restore(tensors[name])
+        self.twin.blobs["data"].put("data", self.data.clone())
+        Net.climb(self.twin, self.fills)
+        for name, which, tensor in self.made:
+            tensor.data.copy_(self.twin.blobs[name].tensor(which))
+
+    def pool(self):
+        return None
 
 
 @pytest.fixture
 def recorded(toy, monkeypatch):
-    """(A toy network that takes itself for one on a GPU, the graphs that it records)."""
+    """(A toy network that takes itself for one on a GPU, the graphs it records)."""
     net, graphs = load(toy, "torch"), []
 
-    def record(fills):
-        graph, before, tape = (
-            FakeGraph(),
-            {name: blob.tensors() for name, blob in net.blobs.items()},
-            list(net._tape),
-        )
-        DreamNet.climb(net, fills)
-        recording = net._recording(graph, before, tape, fills)
-        graph.net, graph.fills, graph.recorded = net, fills, recording.tensors
-        graphs.append(graph)
-        return recording
+    def capture(net, fills, stream, others):
+        graphs.append(Graph(net, fills))
+        return graphs[-1]
 
-    monkeypatch.setattr(net, "_record", record)
+    monkeypatch.setattr(torch_graphs, "capture", capture)
     monkeypatch.setattr(net, "device", type("Device", (), {"type": "cuda"})())
     monkeypatch.setattr(net, "array", torch.as_tensor)
     monkeypatch.setattr(net, "free_memory", lambda: 1e12)
@@ -409,21 +394,15 @@ def test_dreams_of_recorded_gradients_are_the_same(toy, photo, recorded):
     net, graphs = recorded
     dream = partial(dd.deepdream, base_img=photo, seed=0, iter_n=4, octave_n=2, end="both")
     plain = load(toy, "torch")
-    terms = (
-        dd.L2("both"),
-        dd.L2("left"),
-        dd.L2("left") + 3 * dd.channel("both", 1),
-        dd.guide("both", photo),
-    )
+    both, left = dd.L2("both"), dd.L2("left")
+    terms = both, left, left + 3 * dd.channel("both", 1), dd.guide("both", photo)
     for what in (dd.objective_L2, *terms):
-        assert np.array_equal(dream(net, objective=what), dream(plain, objective=what)), what
-    assert [graph.replays for graph in graphs] == [3] * 10, (
-        "one step as it is, then a recording for each octave"
-    )
-    again = dream(net, objective=dd.objective_L2)
-    assert np.array_equal(again, dream(plain)) and len(graphs) == 12, (
-        "the oldest of many were forgotten"
-    )
+        expected = dream(plain, objective=what)
+        assert np.array_equal(dream(net, objective=what), expected), what
+    # One step as it is, then a recording for each octave
+    assert [graph.replays for graph in graphs] == [3] * 10
+    assert np.array_equal(dream(net), dream(plain))
+    assert len(graphs) == 12, "the oldest of many were forgotten"
 
 
 def test_a_films_later_pictures_only_replay(photo, recorded):
@@ -436,16 +415,15 @@ def test_a_films_later_pictures_only_replay(photo, recorded):
 def test_after_a_replay_the_blobs_are_those_of_the_pass(toy, recorded):
     net, graphs = recorded
     plain, noise = load(toy, "torch"), np.random.RandomState(0).normal(0, 60, (4, 3, 24, 32))
-    noise[3] = noise[
-        1
-    ]  # what was recorded: the fake does not renew what autograd keeps to itself, as a maximum's place
-    for i, x in enumerate(noise):
+    # The last is what was recorded: here a replay does not renew what autograd keeps to
+    # itself, such as the place of a maximum
+    for i, x in enumerate(noise[[0, 1, 2, 1]]):
         for each in (net, plain):
             each.blobs["data"].data[0] = x
             dd.gradient(each, "both")
-            assert each.blobs["both"].data.any()
         for name in ("data", "conv1", "left", "both"):
-            assert np.array_equal(net.blobs[name].diff, plain.blobs[name].diff), (i, name)
+            ours, theirs = net.blobs[name], plain.blobs[name]
+            assert theirs.diff.any() and np.array_equal(ours.diff, theirs.diff), (i, name)
         assert np.array_equal(net.blobs["both"].data, plain.blobs["both"].data)
         if i == 2:
             net.forward(end="conv1")  # something else in between
@@ -466,41 +444,36 @@ def test_a_replay_leaves_the_blobs_beyond_it_as_they_are(recorded):
     assert [graph.replays for graph in graphs] == [3]
 
 
-def test_what_cannot_be_recorded_is_climbed_as_it_is(photo, recorded, monkeypatch):
-    """As where an objective looks at a value, or memory is short: CUDA then fails in
-    the middle of a pass.
-    """
-    net, _ = recorded
-    plain = dd.deepdream(net, photo, iter_n=1, octave_n=1, end="both", seed=0)
-    net._recordings.clear()
-    monkeypatch.setattr(net, "_record", partial(torchnet.TorchNet._record, net))
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
-    monkeypatch.setattr(torch.cuda, "device", nullcontext)
+def test_what_cannot_be_recorded_is_climbed_as_it_is(toy, photo, recorded, monkeypatch):
+    """As where an objective looks at a value: CUDA fails in the middle of a pass."""
+    tries = []
 
-    @contextmanager
-    def capture(graph, **_):
-        yield
+    def fail(net, fills, stream, others):
+        tries.append(fills)
+        net.forward(end="conv1")
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr(torch.cuda, "graph", capture)
-    dd.deepdream(net, photo, iter_n=3, octave_n=1, end="both")
-    assert list(net._recordings.values()) == [False]
-    assert np.array_equal(dd.deepdream(net, photo, iter_n=1, octave_n=1, end="both", seed=0), plain)
+    monkeypatch.setattr(torch_graphs, "capture", fail)
+    net, _ = recorded
+    dream = partial(dd.deepdream, base_img=photo, iter_n=3, octave_n=1, end="both", seed=0)
+    assert np.array_equal(dream(net), dream(load(toy, "torch")))
+    assert len(tries) == 1, "it was not tried again"
 
 
 def test_what_depends_on_more_than_the_blob_is_not_recorded(photo, recorded):
+    def objective(dst):
+        dst.diff[0] = 1
+
     net, graphs = recorded
-    dd.deepdream(
-        net,
-        photo,
-        iter_n=3,
-        octave_n=1,
-        end="both",
-        objective=lambda dst: dst.diff.__setitem__(0, 1),
-    )
-    net._has_room = lambda fills: False
-    dd.deepdream(net, photo, iter_n=3, octave_n=1, end="both")
+    dream = partial(dd.deepdream, net, photo, iter_n=3, octave_n=1, end="both")
+    dream(objective=objective)
+    need = shapes.memory(net.layer_specs, "both", *photo.shape[:2])
+    net.free_memory = lambda: 2.5 * need  # room for a pass, and not for its recording
+    dream()
     assert not graphs
+    net.free_memory = lambda: 1e12
+    dream()
+    assert len(graphs) == 1
 
 
 def test_bfloat16_forgets_the_diffs_of_another_size(toy, photo, half):
@@ -580,7 +553,8 @@ def test_a_first_layer_with_a_stride_has_caffes_gradient(tmp_path):
     sizes = [(23, 30), (22, 19), (31, 37), (9, 9), (10, 14), (131, 150), (231, 233)]
     cases = [(2, 7, 3), (3, 5, 1), (4, 11, 0), (2, 2, 0), (3, 2, 1), (2, 7, 3), (4, 11, 0)]
     for size, (stride, kernel, pad) in zip(sizes, cases):
-        p = f"convolution_param {{ num_output: 5 kernel_size: {kernel} stride: {stride} pad: {pad} }}"
+        p = f"num_output: 5 kernel_size: {kernel} stride: {stride} pad: {pad}"
+        p = f"convolution_param {{ {p} }}"
         text = picture(*size) + layer("c", "Convolution", ["data"], ["c"], p)
         folder = write_model(tmp_path / f"{stride}{kernel}{size[0]}", text, "")
         pair = [load(folder, engine) for engine in ("torch", "caffe")]
@@ -595,11 +569,10 @@ def test_a_first_layer_with_a_stride_has_caffes_gradient(tmp_path):
 
 
 def test_torch_is_imported_only_when_asked():
-    code = "import sys, deepdream as dd; dd.load_net('squeezenet_v1.1', 'caffe'); print('torch' in sys.modules)"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
-        == "False\n"
-    )
+    code = "import sys, deepdream as dd; dd.load_net('squeezenet_v1.1', 'caffe'); "
+    code += "print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n"
 
 
 def test_which_engine_is_chosen(toy, monkeypatch):
@@ -612,7 +585,7 @@ def test_which_engine_is_chosen(toy, monkeypatch):
     assert type(dd.load_net(toy)).__name__ == "TorchNet"
     monkeypatch.setattr("deepdream.nets.engines.find_spec", lambda name: None)
     with pytest.raises(
-        dd.DreamError, match=r"neither Caffe .*make caffe.* nor PyTorch .*pip install torch"
+        dd.DreamError, match=r"neither caffe .*make caffe.* nor torch .*pip install torch"
     ):
         dd.load_net(toy)
 
@@ -645,12 +618,12 @@ def test_engines_devices_and_types_that_are_not_available_are_refused(toy, wrong
 
 def test_an_engine_that_cannot_be_imported_is_an_error(tmp_path, toy):
     (tmp_path / "torch.py").write_text("raise ImportError('no such thing')")
-    code = f"import deepdream as dd\ntry: dd.load_net({str(toy)!r}, 'torch')\nexcept dd.DreamError as e: print(e)"
+    code = f"import deepdream as dd\ntry: dd.load_net({str(toy)!r}, 'torch')\n"
+    code += "except dd.DreamError as e: print(e)"
     env = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
-    assert (
-        "'torch' cannot be imported (no such thing); `pip install torch` installs it" in done.stdout
-    )
+    says = "'torch' cannot be imported (no such thing); `pip install torch` installs it"
+    assert says in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -703,9 +676,8 @@ def test_both_libraries_compute_a_convolution_and_its_gradient(library, kernels,
         ours = torch_fast.channels_last(x.detach().float()).requires_grad_()
         top = torch_fast.WithoutStride.apply(ours, filters.float(), None, pad)
         (diff,) = torch.autograd.grad(top, ours, g.float())
-        assert top.shape == y.shape and relative(top.detach().numpy(), y.detach().numpy()) < 1e-6, (
-            pad
-        )
+        assert top.shape == y.shape, pad
+        assert relative(top.detach().numpy(), y.detach().numpy()) < 1e-6, pad
         assert relative(diff.numpy(), dx.numpy()) < 1e-5, pad
 
 
@@ -718,9 +690,8 @@ def test_whole_gradients_agree_with_either_library(net, kernels):
         assert twin.kernels == library
         found[library] = [gradient_at(twin, photo, end) for end in net.climbable[::8]]
     errors = [relative(ours, theirs) for ours, theirs in zip(*found.values())]
-    assert np.median(errors) <= 1e-3 and max(errors) <= 1e-2, (
-        "1e-3 where a ReLU or a maximum switches"
-    )
+    # 1e-3 where a ReLU or a maximum switches
+    assert np.median(errors) <= 1e-3 and max(errors) <= 1e-2
 
 
 def test_the_libraries_are_timed_once_on_a_machine(kernels, monkeypatch, tmp_path):
@@ -783,23 +754,12 @@ def test_an_unknown_layer_type_names_the_layer(toy):
 def test_the_command_line_takes_an_engine(tmp_path, toy):
     out = tmp_path / "o.png"
     dd.save_image(tmp_path / "in.png", np.random.RandomState(0).uniform(0, 255, (40, 50, 3)))
-    command = [
-        sys.executable,
-        "-m",
-        "deepdream",
-        "dream",
-        tmp_path / "in.png",
-        "-o",
-        out,
-        "--model",
-        toy,
-    ]
-    options = ["--engine", "torch", "--dtype", "auto", "--iterations", "1", "--octaves", "1"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True)
+    few = "--iterations", 1, "--octaves", 1
+    options = "-o", out, "--model", toy, "--engine", "torch", "--dtype", "auto", *few
+    done = run("dream", tmp_path / "in.png", *options)
     assert done.returncode == 0, done
     settings = dd.read_settings(out)
     best = torchnet.find_device("auto")
     assert (settings["engine"], settings["device"]) == ("torch", str(best))
-    assert settings["dtype"] == torchnet.find_dtypes(best)[-1], (
-        "the one that was taken, to make it again"
-    )
+    # The one that was taken, to make it again
+    assert settings["dtype"] == torchnet.find_dtypes(best)[-1]

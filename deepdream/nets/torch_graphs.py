@@ -1,0 +1,137 @@
+"""Gradients on a GPU as CUDA graphs, which start all kernels of a pass at once: what is
+climbed for the second time is recorded, and replayed from then on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import shapes
+from .base import Fill, Net
+
+if TYPE_CHECKING:
+    from .torch import TorchNet
+
+Taped = tuple[list[Tensor], list[Tensor]]  # what a layer read and wrote
+Key = tuple[object, ...]  # the picture's shape, and what is climbed
+MOST = 8  # gradients that are remembered, such as those of a film's octaves
+RECORDING = Lock()  # CUDA records one graph at a time
+
+
+class Recording(NamedTuple):
+    """A gradient recorded as a CUDA graph.
+
+    tensors: {name: the tensors of its blob}, and tape: {number of a layer: what it read
+    and wrote}, of the layers that ran; a replay fills the same memory again. fills:
+    what it climbs.
+    """
+
+    graph: torch.cuda.CUDAGraph
+    tensors: dict[str, dict[str, Tensor]]
+    tape: dict[int, Taped | None]
+    fills: Mapping[str, Fill]
+
+
+@dataclass
+class Gradient:
+    """What is known of a gradient that was climbed before."""
+
+    recording: Recording | None = None
+    can_be_recorded: bool = True
+
+
+class Graphs:
+    """The gradients that a network has climbed on its GPU, the latest last."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._known: dict[Key, Gradient] = {}
+
+    def climb(self, net: "TorchNet", fills: Mapping[str, Fill]) -> Tensor:
+        """As Net.climb, for fills that work with tensors, and depend on them alone."""
+        recording = self._find(net, fills)
+        if recording is None:
+            return Net.climb(net, fills)
+        recorded = recording.tensors["data"]["data"]
+        image = net.blobs["data"].tensor("data")
+        if recorded is not image:
+            recorded.copy_(image)
+        recording.graph.replay()
+        for name, tensors in recording.tensors.items():
+            net.blobs[name].restore(tensors)
+        for i, taped in recording.tape.items():
+            net.tape[i] = taped
+        return net.image_diff
+
+    def _find(self, net: "TorchNet", fills: Mapping[str, Fill]) -> Recording | None:
+        """The recording of this gradient, made if this is the second time; None where
+        it has to be climbed as it is.
+        """
+        shape = tuple(net.blobs["data"].shape)
+        key = (shape, *((layer, id(fill)) for layer, fill in fills.items()))
+        known = self._known.pop(key, None)
+        if known is None:
+            known = Gradient()
+        elif known.can_be_recorded and not known.recording and _has_room(net, fills):
+            known.recording = self._record(net, fills)
+            known.can_be_recorded = known.recording is not None
+        self._known[key] = known  # in the last place
+        if len(self._known) > MOST:
+            self._known.pop(next(iter(self._known)))
+        return known.recording
+
+    def _record(self, net: "TorchNet", fills: Mapping[str, Fill]) -> Recording | None:
+        """A recording of this gradient; None if it cannot be recorded, as where an
+        objective looks at a value.
+        """
+        before = {name: blob.tensors() for name, blob in net.blobs.items()}
+        tape = list(net.tape)
+        others = [it.recording.graph for it in self._known.values() if it.recording]
+        try:
+            graph = capture(net, fills, self._stream, others)
+        except RuntimeError:
+            for name, blob in net.blobs.items():
+                blob.restore(before[name])
+            net.tape = tape
+            return None
+        tensors = {}
+        for name, blob in net.blobs.items():
+            after = blob.tensors()
+            is_new = any(after[which] is not before[name].get(which) for which in after)
+            if is_new or name == "data":
+                tensors[name] = after
+        ran = {i: it for i, it in enumerate(net.tape) if it is not tape[i]}
+        return Recording(graph, tensors, ran, fills)
+
+
+def capture(
+    net: "TorchNet",
+    fills: Mapping[str, Fill],
+    stream: torch.cuda.Stream | None,
+    others: list[torch.cuda.CUDAGraph],
+) -> torch.cuda.CUDAGraph:
+    """The kernels of this gradient as a graph, in memory shared with the `others`.
+
+    Raises RuntimeError if they cannot be recorded.
+    """
+    graph = torch.cuda.CUDAGraph()
+    with RECORDING, torch.cuda.device(net.device):
+        pool = others[0].pool() if others else None
+        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+            Net.climb(net, fills)
+    return graph
+
+
+def _has_room(net: "TorchNet", fills: Mapping[str, Fill]) -> bool:
+    """Whether to record a gradient: in large pictures, arithmetic takes longer than
+    starting the kernels does.
+    """
+    height, width = net.blobs["data"].shape[2:]
+    if height * width > 2**22:
+        return False
+    needs = [shapes.memory(net.layer_specs, end, height, width) for end in fills]
+    return net.free_memory() > 3 * max(needs)
