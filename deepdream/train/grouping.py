@@ -52,9 +52,8 @@ def group(crops: Crops, trainer: Trainer, end: str, batch: int) -> np.ndarray:
     rng = np.random.default_rng(crops.seed)
     with warnings.catch_warnings(action="ignore"):  # of groups that stay empty
         found = kmeans2(features - features.mean(0), n, minit="++", rng=rng)[1]
-    readable = set(crops.readable(paths))
     numbers = np.full(len(paths), -1)
-    numbers[[path in readable for path in paths]] = found
+    numbers[crops.can_read(paths)] = found
     return numbers
 
 

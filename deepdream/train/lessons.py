@@ -131,11 +131,11 @@ def _find_fault(path: Path) -> str:
 
 
 class Crops:
-    """Batches of random crops, from pictures that are read as they are needed.
+    """Batches of random crops, from pictures that are read as they are needed. A batch
+    depends on the seed and its step alone, so that a training can be resumed.
 
     groups: the pictures to learn, one list for each class. tested: those kept out.
-    size: (h, w) of a crop. mean: of blue, green and red. A batch depends on the seed
-    and the number of its step alone, so that a training can be resumed.
+    size: (h, w) of a crop. mean: of blue, green and red.
     """
 
     def __init__(
@@ -187,9 +187,9 @@ class Crops:
         while part := list(islice(images, n)):
             yield self._data([self.cut(image, 1, 0.5, 0.5, False) for image in part])
 
-    def readable(self, paths: list[Path]) -> list[Path]:
-        """These pictures without those that could not be read so far."""
-        return [path for path in paths if path not in self._unreadable]
+    def can_read(self, paths: list[Path]) -> list[bool]:
+        """Which of these pictures could be read, as far as that was tried."""
+        return [path not in self._unreadable for path in paths]
 
     def cut(
         self, image: "PIL.Image.Image", scale: float, x: float, y: float, mirrored: bool

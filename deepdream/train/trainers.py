@@ -26,12 +26,10 @@ DECAY = 1e-4
 class Trainer(Protocol):
     """A network that learns by stochastic gradient descent, with momentum and weight
     decay as in Caffe.
-    """
 
-    def __init__(self, layers: list[Layer], weights: Weights, rates: Rates, recipe: Recipe) -> None:
-        """layers: they end with a head. weights: to begin with. rates: in the first
-        step; they fall evenly to 0. recipe: `steps`, over so many; `batch`; `device`.
-        """
+    It is made of layers, which end with a head; weights to begin with; rates of the
+    first step, which fall evenly to 0; and a recipe: `steps`, `batch`, `device`.
+    """
 
     def step(self, data: np.ndarray, classes: np.ndarray) -> float:
         """Learn a batch, (n, 3, h, w) and (n,); returns its loss before that."""
@@ -234,4 +232,4 @@ def _training_net(pb: Any, layers: list[Layer], rates: Rates, batch: int) -> Any
     return net
 
 
-TRAINERS: dict[str, type[Trainer]] = {"torch": TorchTrainer, "caffe": CaffeTrainer}
+TRAINERS = {"torch": TorchTrainer, "caffe": CaffeTrainer}

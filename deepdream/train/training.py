@@ -96,12 +96,11 @@ class Training:
         classes = find_classes(recipe["pictures"])
         groups = list(classes.values())
         n = len(groups)
-        keep_out = recipe["keep_out"]
         self.names = [name for name in classes if name]
         if not self.names:  # so it is {"": pictures}
             groups = [grouping.choose(groups[0], recipe["seed"])]
             n = grouping.count(groups[0])
-            keep_out = 0  # groups are no truth to test with
+        keep_out = recipe["keep_out"] if self.names else 0  # groups are no truth
         size = shapes.own_size(layers)
         self.crops = Crops(groups, keep_out, size, self.parent.mean, recipe["seed"])
         self.layers = head.add_head(layers, self.end, n)
@@ -113,9 +112,7 @@ class Training:
         self.settings = record(recipe, **about, sha256=identity(self.parent))
 
     def run(self, on_step: OnLesson | None = None) -> Trained:
-        """Learn all steps that are not done yet, and write the network. on_step: as for
-        `train`.
-        """
+        """Learn the steps that are not done yet, and write the network."""
         with reserve(self.out, "network"):
             trainer = self._begin()
             accuracy = None
@@ -152,12 +149,11 @@ class Training:
         if kept:
             trainer.restore(kept)
         if not self.names:
-            if kept:
-                self.group_of = kept["groups"]
-            else:
-                batch = self.recipe["batch"]
-                self.group_of = grouping.group(self.crops, trainer, self.end, batch)
-            self.crops.groups = grouping.split(self.crops.groups[0], self.group_of)
+            numbers = kept.get("groups")
+            if numbers is None:
+                numbers = grouping.group(self.crops, trainer, self.end, self.recipe["batch"])
+            self.crops.groups = grouping.split(self.crops.groups[0], numbers)
+            self.group_of = numbers
         self.viewer.resume(kept)
         return trainer
 
