@@ -1,5 +1,5 @@
 """Pictures to learn from: find them, keep some out for a test, cut batches of crops;
-the same for every engine.
+the same for every engine. What is done with a batch is in trainers.py.
 """
 
 import hashlib
@@ -26,9 +26,10 @@ CROP = 0.5, 1.0  # least and largest side of a crop, as a share of the largest t
 SMALLEST = 32  # pixels of a picture's shorter side
 MOST_TESTED = 400  # pictures
 CACHED = 256  # pictures that are kept in memory, reduced
-Batch = tuple[
-    np.ndarray, np.ndarray
-]  # data (n, 3, h, w) float32, BGR minus the mean; classes (n,), whole numbers
+ALLOWED = ", ".join(READABLE)
+Groups = list[list[Path]]  # pictures of one kind each
+# Data (n, 3, h, w) float32, BGR minus the mean; classes (n,), whole numbers
+Batch = tuple[np.ndarray, np.ndarray]
 
 
 class Lesson(NamedTuple):
@@ -52,14 +53,15 @@ def find_classes(folder: str | Path) -> dict[str, list[Path]]:
     """
     folder = Path(folder)
     if not os.path.isdir(folder):
-        reason = f"{folder} is a file" if os.path.exists(folder) else f"there is no folder {folder}"
-        raise DreamError(f"{reason}; give a folder with a folder of pictures for each class")
-    reasons: dict[Path, str] = {}
+        is_file = os.path.exists(folder)
+        fault = f"{folder} is a file" if is_file else f"there is no folder {folder}"
+        raise DreamError(f"{fault}; give a folder with a folder of pictures for each class")
+    left_out: dict[Path, str] = {}  # and why
     try:
         inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
         folders = [path for path in inside if path.is_dir()]
-        found = {path: _find_pictures(path.rglob("*"), reasons) for path in folders}
-        loose = _find_pictures(inside, reasons)
+        found = {path: _find_pictures(path.rglob("*"), left_out) for path in folders}
+        loose = _find_pictures(inside, left_out)
     except OSError as error:
         raise DreamError(f"cannot read {folder}: {error.strerror or error}") from None
     classes: dict[str, list[Path]] = {}
@@ -67,34 +69,31 @@ def find_classes(folder: str | Path) -> dict[str, list[Path]]:
         if pictures:
             classes.setdefault(_class_name(path), []).extend(pictures)
         else:
-            reasons[path] = "there is no picture in it"
+            left_out[path] = "there is no picture in it"
     if not classes:
         classes = {"": loose}
     elif loose:
-        reasons |= dict.fromkeys(loose, "it lies in no class's folder")
+        left_out |= dict.fromkeys(loose, "it lies in no class's folder")
     if sum(map(len, classes.values())) < 2:
-        raise DreamError(
-            f"there are no two pictures in {folder} that can be read; give {', '.join(READABLE)}, each of "
-            f"at least {SMALLEST}x{SMALLEST} pixels"
-        )
-    if reasons:
-        some = "; ".join(f"{path} ({reason})" for path, reason in list(reasons.items())[:3])
-        warnings.warn(
-            f"left out, {len(reasons)} in all: {some}{'; ...' if len(reasons) > 3 else ''}",
-            stacklevel=3,
-        )
+        fault = f"there are no two pictures in {folder} that can be read"
+        size = f"each of at least {SMALLEST}x{SMALLEST} pixels"
+        raise DreamError(f"{fault}; give {ALLOWED}, {size}")
+    if left_out:
+        some = "; ".join(f"{path} ({why})" for path, why in [*left_out.items()][:3])
+        more = "; ..." if len(left_out) > 3 else ""
+        warnings.warn(f"left out, {len(left_out)} in all: {some}{more}", stacklevel=3)
     if len(classes) == 1 and "" not in classes:
-        (only,) = classes
-        alone = next(path for path in folders if _class_name(path) == only)
-        deeper = any(path.parent != alone for path in found[alone])
-        why = (
-            "if its folders are the classes"
-            if deeper
-            else "to learn from its pictures without classes"
-        )
-        why = f"two are needed to tell apart; {why}, give {alone}"
-        raise DreamError(f"{folder} has one class only, {only!r}, and {why}")
+        raise _one_class(folder, next(iter(classes)), found)
     return classes
+
+
+def _one_class(folder: Path, name: str, found: dict[Path, list[Path]]) -> DreamError:
+    alone = next(path for path in found if _class_name(path) == name)
+    why = "to learn from its pictures without classes"
+    if any(path.parent != alone for path in found[alone]):
+        why = "if its folders are the classes"
+    need = f"two are needed to tell apart; {why}, give {alone}"
+    return DreamError(f"{folder} has one class only, {name!r}, and {need}")
 
 
 def _class_name(folder: Path) -> str:
@@ -102,27 +101,23 @@ def _class_name(folder: Path) -> str:
     return " ".join(name.replace("_", " ").split()) or name
 
 
-def _find_pictures(paths: Iterable[Path], reasons: dict[Path, str]) -> list[Path]:
-    """The files among these that can be used; for others that are not hidden, the
-    reason is added.
-    """
+def _find_pictures(paths: Iterable[Path], left_out: dict[Path, str]) -> list[Path]:
+    """Those that can be used; others that are not hidden are added to `left_out`."""
     found = []
-    for path in sorted(
-        path for path in paths if os.path.isfile(path) and not path.name.startswith(".")
-    ):
+    for path in sorted(paths):
+        if path.name.startswith(".") or not os.path.isfile(path):
+            continue
         if fault := _find_fault(path):
-            reasons[path] = fault
+            left_out[path] = fault
         else:
             found.append(path)
     return found
 
 
 def _find_fault(path: Path) -> str:
-    """Why a file cannot be used, as far as its name and its first bytes show; empty if
-    it can.
-    """
+    """Why a file cannot be used, as its name and first bytes show; empty if it can."""
     if not is_picture(path.name):
-        return f"only {', '.join(READABLE)} are read"
+        return f"only {ALLOWED} are read"
     try:
         with open_picture(path) as image:
             width, height = image.size
@@ -130,35 +125,31 @@ def _find_fault(path: Path) -> str:
         return "it cannot be read"
     if min(width, height) < SMALLEST:
         return f"it has only {width}x{height} pixels"
-    return f"it has more than {MOST_PIXELS:,} pixels" if width * height > MOST_PIXELS else ""
+    if width * height > MOST_PIXELS:
+        return f"it has more than {MOST_PIXELS:,} pixels"
+    return ""
 
 
 class Crops:
-    """Batches of random crops, from pictures that are read as they are needed.
+    """Batches of random crops, from pictures that are read as they are needed. A batch
+    depends on the seed and its step alone, so that a training can be resumed.
 
     groups: the pictures to learn, one list for each class. tested: those kept out.
-    size: (h, w) of a crop. mean: of blue, green and red. A batch depends on the seed
-    and the number of its step alone, so that a training can be resumed.
+    size: (h, w) of a crop. mean: of blue, green and red.
     """
 
     def __init__(
-        self,
-        groups: list[list[Path]],
-        keep_out: float,
-        size: tuple[int, int],
-        mean: Iterable[float],
-        seed: int,
+        self, groups: Groups, keep_out: float, size: tuple[int, int], mean: list[float], seed: int
     ) -> None:
-        self.size, self.mean, self.seed = (
-            size,
-            np.array(list(mean), np.float32).reshape(3, 1, 1),
-            seed,
-        )
-        self.groups, self.tested = [], []
+        self.size = size
+        self.mean = np.array(mean, np.float32).reshape(3, 1, 1)
+        self.seed = seed
+        self.groups: Groups = []
+        self.tested: Groups = []
         self._unreadable: set[Path] = set()
         self._read = lru_cache(CACHED)(self._load)
-        for paths in groups:
-            order = np.random.default_rng((seed, len(self.groups))).permutation(len(paths))
+        for number, paths in enumerate(groups):
+            order = np.random.default_rng((seed, number)).permutation(len(paths))
             most = min(len(paths) - 1, math.ceil(MOST_TESTED / len(groups)))
             n = min(most, max(1, round(keep_out * len(paths)))) if keep_out else 0
             self.tested.append([paths[i] for i in sorted(order[:n])])
@@ -169,58 +160,52 @@ class Crops:
         one before is learnt.
         """
         with ThreadPoolExecutor(1) as pool:
-            begun = (
-                pool.submit(self.make_batch, step, n) for step in range(first, last)
-            )  # each when it is asked for
-            ahead = next(begun, None)
+            steps = range(first, last)
+            begun = (pool.submit(self.make_batch, step, n) for step in steps)
+            ahead = next(begun, None)  # begins when it is asked for
             while ahead:
-                batch, ahead = ahead.result(), next(begun, None)
+                batch = ahead.result()
+                ahead = next(begun, None)
                 yield batch
 
     def make_batch(self, step: int, n: int) -> Batch:
-        """The batch for one step: classes, pictures, places, sizes and mirroring are
-        random.
-        """
+        """The batch for one step: classes, pictures and crops are random."""
         rng = np.random.default_rng((self.seed, step))
         classes = rng.integers(len(self.groups), size=n)
         crops = []
         for number in classes:
             group = self.groups[number]
             image = self._pick(group, int(rng.integers(len(group))))
-            crops.append(
-                self._cut(image, rng.uniform(*CROP), rng.random(), rng.random(), rng.random() < 0.5)
-            )
+            scale = rng.uniform(*CROP)
+            x, y, side = rng.random(3)
+            crops.append(self.cut(image, scale, x, y, side < 0.5))
         return self._data(crops), classes
 
     def views(self, paths: list[Path], n: int) -> Iterator[np.ndarray]:
-        """The middle of each picture that can be read, in batches of up to n: (n, 3, h,
-        w).
-        """
+        """Each picture's middle, (n, 3, h, w), up to n at once, if it can be read."""
         images = filter(None, map(self._try, paths))
         while part := list(islice(images, n)):
-            yield self._data([self._cut(image, 1, 0.5, 0.5, False) for image in part])
+            yield self._data([self.cut(image, 1, 0.5, 0.5, False) for image in part])
 
-    def readable(self, paths: list[Path]) -> list[Path]:
-        """These pictures without those that could not be read so far."""
-        return [path for path in paths if path not in self._unreadable]
+    def can_read(self, paths: list[Path]) -> list[bool]:
+        """Which of these pictures could be read, as far as that was tried."""
+        return [path not in self._unreadable for path in paths]
 
-    def _cut(
+    def cut(
         self, image: "PIL.Image.Image", scale: float, x: float, y: float, mirrored: bool
     ) -> np.ndarray:
         """A crop of the picture at the size of the network: (h, w, 3). scale: its size,
-        as a share of the largest that fits. x, y: its place, 0..1."""
+        as a share of the largest that fits. x, y: its place, 0..1.
+        """
         from PIL import Image
 
         h, w = self.size
         unit = scale * min(image.width / w, image.height / h)
-        left, top = max(0, x * (image.width - unit * w)), max(0, y * (image.height - unit * h))
-        box = (
-            left,
-            top,
-            min(image.width, left + unit * w),
-            min(image.height, top + unit * h),
-        )  # rounding goes too far
-        crop = image.resize((w, h), Image.Resampling.BILINEAR, box=box)
+        left = max(0, x * (image.width - unit * w))
+        top = max(0, y * (image.height - unit * h))
+        right = min(image.width, left + unit * w)  # rounding goes too far
+        bottom = min(image.height, top + unit * h)
+        crop = image.resize((w, h), Image.Resampling.BILINEAR, (left, top, right, bottom))
         return np.asarray(crop, np.float32)[:, :: -1 if mirrored else 1]
 
     def _data(self, crops: list[np.ndarray]) -> np.ndarray:
@@ -247,10 +232,10 @@ class Crops:
         return to_image(load_image(path, side=2 * max(self.size)))
 
 
-def fingerprint(groups: list[list[Path]]) -> str:
+def fingerprint(groups: Groups) -> str:
     """What tells these pictures from others: sha256 of their names and lengths."""
     digest = hashlib.sha256()
-    for group in groups:
-        for path in group:
-            digest.update(os.fsencode(f"{path.parent.name}/{path.name} {path.stat().st_size}\n"))
+    for path in (path for group in groups for path in group):
+        line = f"{path.parent.name}/{path.name} {path.stat().st_size}\n"
+        digest.update(os.fsencode(line))
     return digest.hexdigest()

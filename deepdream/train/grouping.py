@@ -1,0 +1,63 @@
+"""Pictures without classes, sorted into groups that look alike to a network."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DreamError
+from .head import HEAD
+from .lessons import Crops
+from .trainers import Trainer
+
+MOST_SORTED = 2000  # pictures; of more, so many are taken at random
+MOST_GROUPS = 32
+PER_GROUP = 16  # pictures
+
+
+def choose(paths: list[Path], seed: int) -> list[Path]:
+    """These pictures, or as many of them as can be sorted."""
+    if len(paths) <= MOST_SORTED:
+        return paths
+    rng = np.random.default_rng(seed)
+    return [paths[i] for i in sorted(rng.choice(len(paths), MOST_SORTED, replace=False))]
+
+
+def count(paths: list[Path]) -> int:
+    """How many groups to make of these pictures."""
+    return min(MOST_GROUPS, max(2, len(paths) // PER_GROUP))
+
+
+def group(crops: Crops, trainer: Trainer, end: str, batch: int) -> np.ndarray:
+    """The number of each picture's group, -1 if it cannot be read: k-means of the
+    strongest answer of each channel at the layer `end`.
+
+    The strongest, not the mean over all places: it belongs to the things in a picture
+    rather than to their background. Raises DreamError if fewer than two can be read.
+    """
+    from scipy.cluster.vq import kmeans2
+    from tqdm import tqdm
+
+    strongest: list[np.ndarray] = []
+    (paths,) = crops.groups
+    views = crops.views(paths, batch)
+    for data in tqdm(views, "sorting", -(-len(paths) // batch), leave=False, disable=None):
+        trainer.forward(data)
+        strongest += list(trainer.blob(end).max((2, 3)))
+    if len(strongest) < 2:
+        raise DreamError(f"there are no two pictures in {paths[0].parent} that can be read")
+    lengths = np.linalg.norm(strongest, axis=1, keepdims=True)
+    features = np.stack(strongest) / np.maximum(lengths, 1e-9)  # (pictures, channels)
+    n = trainer.blob(HEAD).shape[1]
+    rng = np.random.default_rng(crops.seed)
+    with warnings.catch_warnings(action="ignore"):  # of groups that stay empty
+        found = kmeans2(features - features.mean(0), n, minit="++", rng=rng)[1]
+    numbers = np.full(len(paths), -1)
+    numbers[crops.can_read(paths)] = found
+    return numbers
+
+
+def split(paths: list[Path], numbers: np.ndarray) -> list[list[Path]]:
+    """The pictures of each group."""
+    used = np.unique(numbers[numbers >= 0])
+    return [[path for path, n in zip(paths, numbers) if n == each] for each in used]
