@@ -153,9 +153,7 @@ class Sessions:
             self.close(session)
 
     def _away(self) -> list[str]:
-        """Cookies of visitors who have gone and whose place may be given away, those
-        first who went first.
-        """
+        """Cookies of those whose place may be given away, the longest gone first."""
         now = time.monotonic()
         gone = {
             cookie: session.away_since
@@ -166,9 +164,7 @@ class Sessions:
         return [who for who in by_time if now - gone[who] > AWAY or self.is_new(self.open[who])]
 
     async def check_token(self, address: str, token: str) -> bool:
-        """Whether this is the token; after a wrong one, the address has to wait, one
-        guess after another.
-        """
+        """Whether this is the token; an address has to wait after each wrong one."""
         if len(self._guessing) > 1000:
             locks = self._guessing.items()
             self._guessing = {who: lock for who, lock in locks if lock.locked()}
@@ -312,9 +308,7 @@ def _check_name(name: object) -> None:
 
 
 def unpack(data: bytes) -> tuple[bytes, list[bytes]]:
-    """(the JSON, the buffers) of a binary message: how many parts there are, where each
-    begins, and the parts.
-    """
+    """(the JSON, the buffers) of a binary message, which begins with their places."""
     (n,) = struct.unpack_from("!I", data)
     if not 1 <= n <= MOST_BUFFERS:
         raise ValueError(n)

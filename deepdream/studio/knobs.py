@@ -74,9 +74,7 @@ class Knobs(dict[str, Knob]):
         self._offer_layers()
 
     def watch(self, turned: Callable[[str], None]) -> None:
-        """Call `turned` with the name of each knob that is turned, by hand or by
-        `turn`.
-        """
+        """Call `turned` with the name of each knob that is turned, by whatever hand."""
 
         def react(name: str, _: object) -> None:
             if name == "model":
@@ -101,9 +99,7 @@ class Knobs(dict[str, Knob]):
                 self._offer(name, [*pictures, (nothing, "")], self[name].value or "")
 
     def _offer_layers(self) -> None:
-        """Let the knob for the layer choose from those of the network, and keep its
-        choice where that is possible.
-        """
+        """Let the knob for the layer choose from those of the network."""
         self.layers = _describe_layers(self.model)
         wanted = self["end"].value, self.model.default_layer, *self.layers
         layers = [(f"{layer} · {says}", layer) for layer, says in self.layers.items()]
@@ -123,9 +119,7 @@ class Knobs(dict[str, Knob]):
     # Turned by hand
 
     def recipe(self) -> Recipe:
-        """The recipe of the dream that the knobs would make; raises DreamError where a
-        value is not allowed.
-        """
+        """The recipe of the knobs' dream; raises DreamError for a value not allowed."""
         values = {name: knob.value for name, knob in self.items()}
         values["objective"] = _objective(values["objective"])
         if values["objective"]:  # it names its own layers and guides
@@ -140,9 +134,7 @@ class Knobs(dict[str, Knob]):
     # Turned to values
 
     def turn(self, **values: object) -> None:
-        """Turn knobs, by their names in Python; all of them, or none where a DreamError
-        is raised.
-        """
+        """Turn knobs by their names; all, or none where a DreamError is raised."""
         for name in values:
             if name not in self:
                 raise unknown("knob", name, self, "the panel has no others")
@@ -220,9 +212,7 @@ class Knobs(dict[str, Knob]):
 
 
 class Wish(NamedTuple):
-    """A slider for people who do not know the settings: each of its positions is a
-    value of each of these.
-    """
+    """A slider that moves several settings: the values of these at each position."""
 
     label: str
     help: str
@@ -275,9 +265,7 @@ WISHES = {
 
 
 def label(name: str) -> str:
-    """What a person at the panel calls a setting: by its knob's label, or by its option
-    where it has no knob.
-    """
+    """What a person at the panel calls a setting: its knob's label, or its option."""
     return str(ROWS[name].knob) if name in ROWS else option(name)
 
 
@@ -345,9 +333,7 @@ def _choices_of(net: Net) -> tuple[Choices, list[str], str]:
 
 
 def _models() -> Choices:
-    """(title, name) of each network that is here or can be downloaded, the default
-    first.
-    """
+    """(title, name) of each network that can be used, the default first."""
     models = []
     for name in zoo.names():
         with suppress(DreamError):  # one that is damaged is not offered
@@ -358,9 +344,7 @@ def _models() -> Choices:
 
 
 def _engines() -> list[str]:
-    """The engines that are installed; if none is, all of them, because the error of a
-    dream then says what to do.
-    """
+    """The engines that are installed; if none is, all: a dream then says what to do."""
     names = [name for name in ENGINES if find_spec(name)] or list(ENGINES)
     if "torch" in names and _may_have_bfloat16():
         with suppress(ImportError):
@@ -380,9 +364,7 @@ def _may_have_bfloat16() -> bool:
 
 
 def _describe_layers(model: zoo.Model) -> dict[str, str]:
-    """{layer: what it tends to show}, in network order, of the layers that a picture of
-    any size can climb.
-    """
+    """{layer: what it tends to show}, in order, of those that any picture can climb."""
     specs = zoo.layers(model)
     fields, side = shapes.receptive_fields(specs), max(shapes.own_size(specs))
     return {

@@ -141,18 +141,14 @@ class Page:
         return await self._check_token(request, str(form.get("token")))
 
     async def _check_token(self, request: Request, token: str) -> Response:
-        """Let in one who knows the token, at the address without it; the others get the
-        form again.
-        """
+        """Let in who knows the token, at the address without it."""
         address = request.client.host if request.client else ""
         if self.sessions.token and await self.sessions.check_token(address, token):
             return _with_cookie(RedirectResponse("/", 303), self.sessions.log_in())
         return HTMLResponse(LOGIN.format(FORM.format("That is not the token.")), 403)
 
     async def _say_here(self, request: Request) -> Response:
-        """Whether the visitor's panel is still here; a page that lost its connection
-        asks.
-        """
+        """Whether the visitor's panel is still here: a page that lost it asks."""
         cookie = request.cookies.get(COOKIE)
         is_here = cookie in self.sessions.open or cookie in self.sessions.expected
         return Response(status_code=204 if is_here else 410)
@@ -210,9 +206,7 @@ class Page:
         return panel is None or not (panel.busy or panel.history or len(panel.states) > 1)
 
     async def sweep(self) -> None:
-        """From time to time, stop the dreams of visitors who have gone, and close
-        panels that nobody uses.
-        """
+        """Stop dreams whose visitors have gone; close panels that nobody uses."""
         while True:
             await asyncio.sleep(min(5.0, self.idle * 15))
             for cookie, session in list(self.sessions.open.items()):
@@ -243,9 +237,7 @@ def _with_cookie(response: Response, cookie: str) -> Response:
 
 
 class Guarded:
-    """An app, behind what holds for every request: its host's name, and the headers of
-    every answer.
-    """
+    """An app, behind a check of its host's name, and with our headers."""
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self.app = app

@@ -50,11 +50,8 @@ class Studio(ipywidgets.VBox):
 
     net: a network that is already loaded, see `load_net`; without it, the panel has a
     choice of networks and engines. crew: the workers of a page. folder: where the
-    folder of its pictures is made.
-
-    `knobs`: the ipywidgets of the settings, by their names in Python; `parts`: the
-    other widgets. `settings()`, `restore(...)`: the knobs as a recipe, and back;
-    `dream()`, `stop()`, `again()`, `undo()`, `tour()`, `film(...)`: the buttons.
+    folder of its pictures is made. `knobs`: the ipywidgets of the settings, by their
+    names in Python; `parts`: the others; `states`, `history`: see stage.py.
     """
 
     is_alone = False  # whether the visitor of a page has gone
@@ -72,6 +69,8 @@ class Studio(ipywidgets.VBox):
         self.knobs = Knobs(net, self._shelf.files)
         self.parts = Parts(self.knobs, BUTTONS, FILMS, lambda *file: self._uploads.take(*file))
         self._stage = Stage(self.parts, self.knobs, self._shelf)
+        self.states = self._stage.states
+        self.history = self._stage.history
         self._works = Works(net, crew, self._stage)
         self._uploads = Uploads(self._works)
         self._look_pictures = LookPictures(crew, self._stage, lambda: not self.is_alone)
@@ -94,15 +93,13 @@ class Studio(ipywidgets.VBox):
         for name, slider in parts.wishes.items():
             slider.observe(partial(self._grant, name), "value")
         parts.looks.on_msg(lambda _, look, __: self._choose_look(str(look)))
-        parts.past.on_msg(lambda _, dream, __: self._choose_dream(str(dream)))
+        parts.past.on_msg(lambda _, dream, __: self._stage.go_back(str(dream)))
         parts.strip.on_msg(lambda _, layer, __: self._choose(end=str(layer), objective=""))
         for things in (parts.search, parts.channels):
             things.on_msg(lambda _, thing, __: self._choose(objective=str(thing)))
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        """With a picture and a sentence for a saved notebook, where no kernel brings
-        the panel to life.
-        """
+        """With a picture and a sentence for a saved notebook, which has no kernel."""
         bundle = super()._repr_mimebundle_(**options)
         data = base64.b64encode(self.parts.picture.before).decode()
         image = f'<img src="data:image/jpeg;base64,{data}" width="320" alt="">'
@@ -114,20 +111,8 @@ class Studio(ipywidgets.VBox):
 
     @property
     def result(self) -> Path | None:
-        """The path of the dream that is shown, in a folder that lasts as long as the
-        panel, or None.
-        """
+        """The path of the dream that is shown; it lasts as long as the panel."""
         return self._stage.result
-
-    @property
-    def states(self) -> list[Shown]:
-        """What was shown, one after another; the last one is shown now."""
-        return self._stage.states
-
-    @property
-    def history(self) -> dict[str, Shown]:
-        """{name of a dream: what it was}."""
-        return self._stage.history
 
     @property
     def busy(self) -> bool:
@@ -146,9 +131,7 @@ class Studio(ipywidgets.VBox):
     # Knobs and settings
 
     def settings(self) -> Recipe:
-        """The knobs, as the recipe of the dream that they would make; raises DreamError
-        for a value not allowed.
-        """
+        """The recipe of the knobs' dream; raises DreamError for a value not allowed."""
         return self.knobs.recipe()
 
     def restore(self, settings: Record) -> list[str]:
@@ -211,23 +194,15 @@ class Studio(ipywidgets.VBox):
             self.parts.looks.chosen = name
             self.say("")
 
-    def _choose_dream(self, name: str) -> None:
-        if name in self.history and not self.busy:
-            self._stage.go(self.history[name])
-
     def _offer(self) -> None:
-        """Offer the looks that the network has, of this picture, and the things that it
-        knows.
-        """
+        """Offer the looks of the network, and the things that it knows."""
         self._look_pictures.offer(self.knobs.model)
         self.parts.search.choices = _things(self.knobs.model)
         if self._is_page:
             self.show_looks()
 
     def show_looks(self) -> None:
-        """Make the small pictures of the looks that have none, one after another, while
-        nobody else waits.
-        """
+        """Make the pictures of the looks that have none, while nobody else waits."""
         self._look_pictures.make()
 
     # Buttons
@@ -247,15 +222,11 @@ class Studio(ipywidgets.VBox):
         self._works.start(self._works.tour)
 
     def show_channels(self) -> None:
-        """Draw what the next channels of the layer see; a click on one makes it the
-        thing to draw.
-        """
+        """Draw what the next channels of the layer see, each a thing to draw."""
         self._works.start(self._works.show_channels)
 
     def film(self, kind: str) -> None:
-        """Make a film of the picture: 'zoom', 'journey', or of a film that was dropped,
-        'video'.
-        """
+        """Make a film: 'zoom' or 'journey', or 'video' of one that was dropped."""
         self._works.start(partial(self._works.film, kind))
 
     def stop(self) -> None:
@@ -280,7 +251,8 @@ class Uploads:
     def __init__(self, works: Works) -> None:
         self.works = works
         self.stage = works.stage
-        self.knobs, self.shelf = self.stage.knobs, self.stage.shelf
+        self.knobs = works.stage.knobs
+        self.shelf = works.stage.shelf
 
     def take(self, role: str, name: str, size: int, data: bytes | None) -> None:
         """Take a file that was dropped on the place for this role, a knob's name or
@@ -367,9 +339,7 @@ class Uploads:
 
 
 def _things(model: zoo.Model) -> list[list[str]]:
-    """[its names, what names it alone] of each class that a network knows; none where
-    they cannot be read.
-    """
+    """[its names, what names it alone] of each class that a network knows."""
     try:
         labels = zoo.labels(model)
     except DreamError:

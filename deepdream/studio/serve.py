@@ -115,9 +115,7 @@ def _import_page(folder: str):
 
 @contextmanager
 def _end_as_ctrl_c() -> Iterator[None]:
-    """Whatever else ends this process is as Ctrl-C here, so that the visitors' pictures
-    do not stay behind.
-    """
+    """Whatever else ends this process is as Ctrl-C, so that no pictures stay behind."""
     names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     if current_thread() is not main_thread():
         names = []
@@ -148,9 +146,7 @@ def _listen(host: str, port: int | None) -> socket.socket:
 
 
 def _url(host: str, port: int, token: str | None) -> str:
-    """The address to open; of a server that listens on all addresses, the one that
-    others on the network can reach.
-    """
+    """The address to open, which others on the network can reach if they may."""
     if host in ("0.0.0.0", "::", ""):
         host = _own_address() or socket.gethostname()
     name = f"[{host}]" if ":" in host else host

@@ -64,9 +64,7 @@ class Shelf:
         return find_in(self.files, name)
 
     def find_same(self, name: str, digest: str | None) -> str | None:
-        """The name of the picture with this sha256, or where that is not known, of the
-        one with this name.
-        """
+        """The name of the picture with this sha256; if it is not known, this name."""
         if not digest:
             return name if name in self.files else None
         return next((here for here, path in self.files.items() if sha256(path) == digest), None)
@@ -82,9 +80,7 @@ class Shelf:
         return [name for name in self.files if not has_film_name(name)]
 
     def view(self, name: str) -> View:
-        """What there is to see of one of our own pictures, or of one that was looked at
-        before.
-        """
+        """What there is to see of one of our own pictures, or of one seen before."""
         if name not in self.views:
             self.views[name] = view_picture(self.find(name), name)
         return self.views[name]
@@ -155,9 +151,7 @@ def _size(folder: str | Path) -> int:
 
 
 def _clean(name: str) -> str:
-    """A short name for a file, made from the name of a visitor's file: no folders, no
-    strange letters.
-    """
+    """A short name for a visitor's file: no folders, no strange letters."""
     name = name.replace("\\", "/").split("/")[-1]
     name = re.sub(r"[^\w.() -]+", "_", name).lstrip(" .-") or "picture"
     stem, suffix = os.path.splitext(name)
@@ -193,9 +187,7 @@ def view_picture(path: str | Path, name: str) -> View:
 
 
 def check_upload(name: str, data: bytes) -> None:
-    """Raise a DreamError for a file that is no picture, or one that would be too large
-    when it is unpacked.
-    """
+    """Raise a DreamError for what is no picture, or is too large when unpacked."""
     from PIL import Image
 
     try:
@@ -220,9 +212,7 @@ def _check_pixels(name: str, height: int, width: int) -> None:
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of a picture as `load_image` gives it, with the camera's rotation
-    applied.
-    """
+    """(height, width) of a picture as `load_image` gives it, turned upright."""
     with open_picture(path) as image:
         width, height = image.size
         is_turned = image.getexif().get(0x0112) in (5, 6, 7, 8)
@@ -230,9 +220,7 @@ def picture_size(path: str | Path) -> tuple[int, int]:
 
 
 def widest(height: int, width: int, most: int) -> int:
-    """How wide a picture of this shape may be, so that it has at most so many pixels,
-    and no side is too long.
-    """
+    """How wide a picture of this shape may be, to have at most so many pixels."""
     by_pixels = int((most * width / height) ** 0.5)
     by_height = LONGEST_SIDE * width // height
     return max(1, min(by_pixels, LONGEST_SIDE, by_height))

@@ -96,12 +96,17 @@ class Stage:
             self.states.append(to)
             self.show()
 
+    def go_back(self, name: str) -> None:
+        """Show a dream of the history again, unless something is being made."""
+        if name in self.history and not self.busy:
+            self.go(self.history[name])
+
     def undo(self) -> None:
         """Go back to what was shown before."""
-        if len(self.states) > 1 and not self.busy:
-            states = self.states[:-1]
-            self.knobs["image"].value = states[-1].image
-            self.states = states  # turning the knob has added one
+        last = len(self.states) - 1
+        if last > 0 and not self.busy:
+            self.knobs["image"].value = self.states[last - 1].image
+            del self.states[last:]  # turning the knob has added one
             self.show()
 
     @contextmanager
@@ -140,9 +145,7 @@ class Stage:
     # The command
 
     def show_command(self) -> None:
-        """Show the command for these knobs; where a value is not allowed, there is
-        none, but a note.
-        """
+        """Show the command for these knobs, or why there is none."""
         was_wrong = not self.parts.line.text
         try:
             command = command_line(self.knobs.recipe())
@@ -166,9 +169,7 @@ class Stage:
         self.parts.picture.note = note
 
     def explain(self, error: DreamError) -> str:
-        """An error in words for the panel: settings by their labels, and pictures
-        without their folder.
-        """
+        """An error in words for the panel: labels of settings, names of pictures."""
         text = error.named(label(error.setting or ""))
         return text.replace(f"{self.shelf.folder.name}{os.sep}", "")
 

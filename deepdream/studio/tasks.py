@@ -120,9 +120,7 @@ def ensure_net(report: Report, net: Net | None, recipe: Recipe) -> Net:
 
 
 def dream(report: Report, net: Net | None, recipe: Recipe, files: Files, out: Path) -> Record:
-    """Dream a picture, and save it as `out`; the settings that it carries, with
-    `stopped_at` if it was stopped.
-    """
+    """Dream a picture, and save it as `out`; returns the settings that it carries."""
 
     def describe(step: Step) -> str:
         octave = f"Octave {step.octave + 1} of {recipe['octave_n']}"
@@ -167,9 +165,7 @@ def _report_stop(report: Report, layer: str, picture: bytes = b"", **shown: obje
 
 
 def _tour_layers(net: Net) -> list[str]:
-    """Layers of this network at some depths, low to high; the first, which shows least,
-    is left out.
-    """
+    """Some layers, low to high, without the first, which shows least."""
     layers = stations(net)
     last = len(layers) - 1
     stops = np.linspace(min(1, last), last, TOUR_STOPS)
@@ -179,9 +175,7 @@ def _tour_layers(net: Net) -> list[str]:
 def show_channels(
     report: Report, net: Net | None, recipe: Recipe, layer: str, numbers: list[int]
 ) -> None:
-    """Draw, small, what these channels of a layer see; reports `channel`, (number,
-    JPEG).
-    """
+    """Draw, small, what these channels see; reports `channel`, (number, JPEG)."""
     net = ensure_net(report, net, recipe)
     numbers = [number for number in numbers if number < net.channels(layer)]
     if not numbers:

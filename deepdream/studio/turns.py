@@ -81,9 +81,7 @@ class Crew:
             return worker.finish(show, is_stopped, self.minutes, GRACE)
 
     def run_now(self, task: Callable[..., T], *args: object) -> T:
-        """Have a short task done without a turn, two at a time; a DreamError if it
-        takes longer than 30 seconds.
-        """
+        """Have a task of at most 30 seconds done without a turn, two at a time."""
         with self._short:
             worker = Worker(self._context, self.at_once, task, args)
             return worker.finish(lambda **_: None, lambda: False, SHORT, 0)

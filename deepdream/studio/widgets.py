@@ -64,9 +64,7 @@ class Drop(StudioWidget):
 
 
 class PictureView(StudioWidget):
-    """The stage: the picture before and after, or as it dreams; the progress; a note;
-    the result to download.
-    """
+    """The stage: a picture before, after, and as it dreams; progress; a note."""
 
     kind = Unicode("picture").tag(sync=True)
     before = Bytes().tag(sync=True)  # JPEG
@@ -130,9 +128,7 @@ class Slider(StudioWidget):
 
 
 class Search(StudioWidget):
-    """A field to find something by its name among `choices` [[name, key], ...]; sends
-    the key that is taken.
-    """
+    """A field to find one of `choices` [[name, key], ...]; sends the key."""
 
     kind = Unicode("search").tag(sync=True)
     label = Unicode().tag(sync=True)

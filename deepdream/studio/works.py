@@ -35,9 +35,7 @@ Work = Callable[[Recipe, str], None]  # of a recipe, and the name of the picture
 
 
 class Works:
-    """The work of a panel, one at a time; `dream`, `tour`, `show_channels` and `film`
-    are what there is to `start`.
-    """
+    """The work of a panel: one of dream, tour, show_channels and film at a time."""
 
     def __init__(self, net: Net | None, crew: Crew, stage: Stage) -> None:
         """net: the network to work with; without one, the crew does it."""
@@ -45,7 +43,9 @@ class Works:
         self.crew = crew
         self.stage = stage
         self.thread: Thread | None = None
-        self._parts, self._knobs, self._shelf = stage.parts, stage.knobs, stage.shelf
+        self._parts = stage.parts
+        self._knobs = stage.knobs
+        self._shelf = stage.shelf
         self._stopping = Event()
 
     def start(self, work: Work, source: str | None = None, **changes: object) -> None:
@@ -133,9 +133,7 @@ class Works:
         self.stage.keep(source, out, carried)
 
     def _film_recipe(self, kind: str, recipe: Recipe) -> tuple[Recipe, int]:
-        """(the recipe of a film, with what the table has for this kind; how many frames
-        it has).
-        """
+        """(the recipe of a film, with what the table has for this kind; its frames)."""
         seconds, width = self._parts.seconds.value, self._parts.film_width.value
         frames = max(2, round(seconds * FILM_RATE))
         given = recipe | {"width": width, "fps": FILM_RATE, "frames": frames}
@@ -253,7 +251,9 @@ class LookPictures:
         self.crew = crew
         self.stage = stage
         self.is_wanted = is_wanted
-        self._strip, self._knobs, self._shelf = stage.parts.looks, stage.knobs, stage.shelf
+        self._strip = stage.parts.looks
+        self._knobs = stage.knobs
+        self._shelf = stage.shelf
         self._key: tuple | None = None  # what pictures are being made of
 
     def offer(self, model: Model) -> None:
