@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -213,7 +214,7 @@ def show_looks(
     return []
 
 
-def film(report: Report, recipe: Recipe, folder: Path, out: str) -> Record:
+def film(report: Report, recipe: Recipe, folder: Path, out: str) -> dict[str, Any]:
     """Make the film of a recipe in a folder that has its pictures; returns the settings
     that it carries.
 

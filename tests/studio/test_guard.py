@@ -41,7 +41,7 @@ def server():
 
 @pytest.fixture
 def address(server):
-    """Its address; afterwards it still answers a newcomer, and is as large as before."""
+    """Its address; afterwards it answers a newcomer, and is as large as before."""
     import psutil
 
     address, server = server
@@ -200,7 +200,7 @@ def test_a_browser_sets_values_and_nothing_else():
 
 
 def test_many_at_once_are_counted_one_after_another():
-    """With the first design, 32 requests at once made 32 kernels where 24 were allowed."""
+    """In the first design, 32 requests at once made 32 kernels: 24 were allowed."""
     with serving("--at-once", 1) as (address, _):
         address = address.rstrip("/")
         cookies = [visit(address) for _ in range(32)]

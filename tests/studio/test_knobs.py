@@ -1,4 +1,4 @@
-"""The studio's knobs: what the table makes of them, and what there is to choose from."""
+"""The studio's knobs: what the table makes of them, and what they offer."""
 
 import shlex
 

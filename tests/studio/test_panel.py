@@ -72,10 +72,8 @@ def test_stop_ends_the_dream_within_a_step(panel, monkeypatch):
     monkeypatch.setattr(dream, "make_step", slowly)
     panel.turn(iter_n=1000)
     note = press(panel, "dream")
-    assert (
-        note
-        == f"Stopped at {dd.read_settings(panel.result)['stopped_at']:.0%}; this is the picture so far."
-    )
+    share = dd.read_settings(panel.result)["stopped_at"]
+    assert note == f"Stopped at {share:.0%}; this is the picture so far."
     assert len(steps) == 5 and said == ["Stopping after this step"]
     panel.turn(iter_n=2)
     assert press(panel, "dream") == "" and "stopped_at" not in dd.read_settings(panel.result)
@@ -247,10 +245,12 @@ def test_a_panel_keeps_only_so_many_pictures(panel, photo, tmp_path, monkeypatch
 
 
 def test_a_value_that_is_not_allowed_has_no_command(panel):
-    panel.knobs[
-        "octave_scale"
-    ].value = 0  # typed in the browser; the field itself has only inclusive limits
-    says = "Ratio of sizes (octave scale) is 1.0; it must be a number, above 1 and at most 100, such as 1.4."
+    # As typed in the browser; the field itself has only inclusive limits
+    panel.knobs["octave_scale"].value = 0
+    says = (
+        "Ratio of sizes (octave scale) is 1.0; "
+        "it must be a number, above 1 and at most 100, such as 1.4."
+    )
     assert panel.parts.line.text == "" and panel.parts.picture.note == says
     panel.parts.picture.note = ""
     panel.dream()

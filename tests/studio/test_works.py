@@ -213,7 +213,10 @@ def test_pictures_of_the_looks(monkeypatch):
 
 def test_too_much_work_is_refused(crew, panel):
     crew.most_work = 5000
-    asks = r"that is [\d.]+ times the work that one visitor may ask for here; lower the width, the iterations or the "
+    asks = (
+        r"that is [\d.]+ times the work that one visitor may ask for here; "
+        "lower the width, the iterations or the "
+    )
     assert re.fullmatch(asks + r"octaves\.", press(panel, "dream")) and panel.result is None
     panel.parts.seconds.value, panel.parts.film_width.value = 2, 64
     assert re.fullmatch(asks + r"length\.", press(panel, "film", "zoom"))
