@@ -240,7 +240,7 @@ class Studio(ipywidgets.VBox):
     def close(self) -> None:
         """End what is being made, and remove the folder of pictures."""
         self._stage.closing.set()
-        self._works.stop()
+        self._works.stopping.set()
         self._shelf.folder.cleanup()
         super().close()
 

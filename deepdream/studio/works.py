@@ -46,7 +46,7 @@ class Works:
         self._parts = stage.parts
         self._knobs = stage.knobs
         self._shelf = stage.shelf
-        self._stopping = Event()
+        self.stopping = Event()
 
     def start(self, work: Work, source: str | None = None, **changes: object) -> None:
         """Do this work in a thread, with the knobs' recipe and these changes, unless
@@ -61,7 +61,7 @@ class Works:
         with stage.saying():
             recipe = self._knobs.recipe() | changes
             source = self._knobs["image"].value if source is None else source
-            self._stopping.clear()
+            self.stopping.clear()
             stage.late = ""
             with picture.hold_sync():
                 picture.busy = True
@@ -73,7 +73,7 @@ class Works:
 
     def stop(self) -> None:
         """Stop after the step that is being made, and say so at once."""
-        self._stopping.set()
+        self.stopping.set()
         if self.stage.busy:
             self._parts.picture.text = "Stopping after this step"
 
@@ -194,7 +194,7 @@ class Works:
             queue = f"In the queue: {where}; {say_time(waited)} so far"
             self._show_report(text="Starting" if is_short else queue)
 
-        return self.crew.run(task, args, self._show_report, self._stopping, waiting)
+        return self.crew.run(task, args, self._show_report, self.stopping, waiting)
 
     def inspect(self, name: str) -> None:
         """Look at a file on the shelf that somebody has sent."""
@@ -207,7 +207,7 @@ class Works:
 
     def _report(self, **what: Any) -> bool:
         self._show_report(**what)
-        return self._stopping.is_set()
+        return self.stopping.is_set()
 
     def _show_report(
         self,
@@ -217,7 +217,7 @@ class Works:
         **traits: object,
     ) -> None:
         """Show what a task reports."""
-        if self._stopping.is_set():
+        if self.stopping.is_set():
             traits.pop("text", None)  # that it is stopping stays
         if late:
             self.stage.late = late

@@ -199,6 +199,38 @@ def test_a_browser_sets_values_and_nothing_else():
     assert guard.unpack(guard.MessageFilter().clean(together))[1] == parts
 
 
+@pytest.mark.parametrize(
+    "headers, visit",
+    [
+        ({}, guard.Visit.DIRECT),  # an old browser
+        ({"sec-fetch-dest": "document", "sec-fetch-site": "none"}, guard.Visit.DIRECT),
+        ({"sec-fetch-dest": "document", "sec-fetch-site": "same-origin"}, guard.Visit.DIRECT),
+        ({"sec-fetch-dest": "document", "sec-fetch-site": "cross-site"}, guard.Visit.LINK),
+        ({"sec-fetch-dest": "iframe", "sec-fetch-site": "same-origin"}, guard.Visit.EMBEDDED),
+    ],
+)
+def test_how_the_page_is_asked_for(headers, visit):
+    assert guard.kind_of_visit(headers) is visit
+
+
+def test_a_place_is_given_away_to_who_comes_next(monkeypatch):
+    monkeypatch.setattr(guard, "MOST_SESSIONS", 1)
+    ended, new = [], []
+    sessions = guard.Sessions(None, ended.append, lambda session: session in new)
+
+    def connect(cookie):
+        sessions.expect(cookie)
+        return sessions.connect(cookie)
+
+    assert sessions.connect("a") is None, "its page was not sent"
+    first, socket = connect("a")
+    assert connect("b") is None and sessions.is_full("b") and not sessions.is_full("a")
+    sessions.disconnect(first, socket)
+    assert connect("b") is None, "it may come back"
+    new.append(first)
+    assert connect("b") and ended == [first] and list(sessions.open) == ["b"]
+
+
 def test_many_at_once_are_counted_one_after_another():
     """In the first design, 32 requests at once made 32 kernels: 24 were allowed."""
     with serving("--at-once", 1) as (address, _):
