@@ -257,7 +257,8 @@ class MessageFilter:
         return cleaned if isinstance(data, str) else pack(cleaned.encode(), buffers)
 
     def _clean(self, message: Message) -> Message:
-        kind, content = message["header"]["msg_type"], message["content"]
+        kind = message["header"]["msg_type"]
+        content = message["content"]
         if kind not in MESSAGES or message["channel"] not in ("shell", "control"):
             raise RefusedError(f"{kind} is not allowed")
         if kind == "comm_open":

@@ -366,7 +366,8 @@ def _may_have_bfloat16() -> bool:
 def _describe_layers(model: zoo.Model) -> dict[str, str]:
     """{layer: what it tends to show}, in order, of those that any picture can climb."""
     specs = zoo.layers(model)
-    fields, side = shapes.receptive_fields(specs), max(shapes.own_size(specs))
+    fields = shapes.receptive_fields(specs)
+    side = max(shapes.own_size(specs))
     return {
         name: next(says for most, says in DEPTHS.items() if fields[name] / side <= most)
         for name in shapes.climbable(specs)

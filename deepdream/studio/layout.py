@@ -50,10 +50,14 @@ class Parts:
 
     def enable(self, is_busy: bool, can_repeat: bool, can_undo: bool) -> None:
         """Enable the buttons that can be pressed now."""
-        for name, button in (self.buttons | self.film_buttons).items():
-            button.disabled = not is_busy if name == "stop" else is_busy
-        self.buttons["again"].disabled = is_busy or not can_repeat
-        self.buttons["undo"].disabled = is_busy or not can_undo
+        buttons = self.buttons | self.film_buttons
+        disabled = dict.fromkeys(buttons, is_busy) | {
+            "stop": not is_busy,
+            "again": is_busy or not can_repeat,
+            "undo": is_busy or not can_undo,
+        }
+        for name, button in buttons.items():
+            button.disabled = disabled[name]
 
     # Where they stand
 

@@ -113,7 +113,8 @@ class Page:
     # What can be asked for
 
     async def _show_page(self, request: Request) -> Response:
-        visit, cookie = kind_of_visit(request.headers), request.cookies.get(COOKIE)
+        visit = kind_of_visit(request.headers)
+        cookie = request.cookies.get(COOKIE)
         if visit is Visit.EMBEDDED:
             return HTMLResponse(LOGIN.format(EMBEDDED), 403)
         token = request.query_params.get("token")
@@ -213,7 +214,8 @@ class Page:
                 await self._look_after(cookie, session)
 
     async def _look_after(self, cookie: str, session: Session) -> None:
-        now, away = time.monotonic(), session.away_since
+        now = time.monotonic()
+        away = session.away_since
         panel = self.panels.get(session.kernel_id)
         if panel:
             panel.is_alone = away is not None

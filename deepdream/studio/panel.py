@@ -152,7 +152,8 @@ class Studio(ipywidgets.VBox):
 
     def _react(self, name: str) -> None:
         """What follows when a knob has been turned."""
-        parts, stage, image = self.parts, self._stage, self.knobs["image"].value
+        parts, stage = self.parts, self._stage
+        image = self.knobs["image"].value
         if name in ("model", "end") and not stage.busy:
             parts.channels.items = []
         if name in ("model", "image") and not stage.busy:

@@ -63,7 +63,8 @@ class Stage:
 
     def show(self) -> None:
         """Show the last of the states."""
-        shown, result, picture = self.states[-1], self.result, self.parts.picture
+        shown, result = self.states[-1], self.result
+        picture = self.parts.picture
         is_film = result is not None and has_film_name(result.name)
         before = self.shelf.view(shown.image).jpeg if shown.image else self._noise()
         with picture.hold_sync():
@@ -125,7 +126,8 @@ class Stage:
 
     def keep(self, source: str, out: Path, carried: Record) -> None:
         """Show what was made of a picture, and keep it in the history."""
-        is_film, past = has_film_name(out.name), self.parts.past
+        is_film = has_film_name(out.name)
+        past = self.parts.past
         self.shelf.files[out.name] = out
         if not is_film:
             self.knobs.offer_pictures(self.shelf.pictures())

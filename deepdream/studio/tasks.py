@@ -83,7 +83,8 @@ class Watch:
         if step.stopped:
             self.stopped = step.done
             return True
-        now, done = time.monotonic(), (self.number + step.done) / self.of
+        now = time.monotonic()
+        done = (self.number + step.done) / self.of
         left = say_time((now - self.began) * (1 / done - 1))
         picture: dict[str, bytes] = {}
         if now >= self.due:
@@ -149,7 +150,8 @@ def tour(report: Report, net: Net | None, recipe: Recipe, files: Files) -> None:
         small = min(TOUR_WIDTH, width, widest(height, width, TOUR_PIXELS))
         image = noise((max(1, round(height * small / width)), small), recipe["seed"])
     net = ensure_net(report, net, recipe)
-    began, layers = time.monotonic(), _tour_layers(net)
+    began = time.monotonic()
+    layers = _tour_layers(net)
     for i, layer in enumerate(layers):
         show = partial(_report_stop, report, layer)
         watch = Watch(show, lambda step: step.end, "picture", i, len(layers), began)

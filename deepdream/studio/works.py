@@ -54,7 +54,8 @@ class Works:
 
         source: the name of the picture that it is said to be of; if none, the knob's.
         """
-        stage, picture = self.stage, self._parts.picture
+        stage = self.stage
+        picture = self._parts.picture
         if stage.busy:
             return
         stage.say("")
@@ -134,7 +135,8 @@ class Works:
 
     def _film_recipe(self, kind: str, recipe: Recipe) -> tuple[Recipe, int]:
         """(the recipe of a film, with what the table has for this kind; its frames)."""
-        seconds, width = self._parts.seconds.value, self._parts.film_width.value
+        seconds = self._parts.seconds.value
+        width = self._parts.film_width.value
         frames = max(2, round(seconds * FILM_RATE))
         given = recipe | {"width": width, "fps": FILM_RATE, "frames": frames}
         given["frames_per_layer"] = max(1, frames // 10)
@@ -166,14 +168,8 @@ class Works:
         if frames > 1 and kept > MOST_KEPT:
             allowed = f"{MOST_KEPT >> 20} MB are allowed; lower the width or the length"
             raise DreamError(f"its frames take {kept / 2**20:.0f} MB, and {allowed}")
-        shares = sum(recipe["octave_scale"] ** (-2.0 * i) for i in range(recipe["octave_n"]))
-        work, most_work = pixels * shares * recipe["iter_n"] * frames, self.crew.most_work
-        if most_work and work > most_work:
-            asks = (
-                f"that is {work / most_work:.1f} times the work that one visitor may ask for here"
-            )
-            cure = "the length" if frames > 1 else "the octaves"
-            raise DreamError(f"{asks}; lower the width, the iterations or {cure}")
+        if self.crew.most_work:
+            _check_work(recipe, pixels, frames, self.crew.most_work)
 
     # How it is done
 
@@ -231,6 +227,18 @@ class Works:
             number, picture = channel
             thing = f"channel({self._knobs['end'].value!r}, {number})"
             self._parts.channels.put(thing, str(number), "", picture)
+
+
+def _check_work(recipe: Recipe, pixels: float, frames: int, most: float) -> None:
+    """Raise a DreamError for more work than this, in pixels times steps."""
+    shares = sum(recipe["octave_scale"] ** (-2.0 * i) for i in range(recipe["octave_n"]))
+    work = pixels * shares * recipe["iter_n"] * frames
+    if work > most:
+        allowed = "the work that one visitor may ask for here"
+        cure = "the length" if frames > 1 else "the octaves"
+        raise DreamError(
+            f"that is {work / most:.1f} times {allowed}; lower the width, the iterations or {cure}"
+        )
 
 
 def _link_pictures(shelf: Shelf) -> None:
