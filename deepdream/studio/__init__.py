@@ -2,7 +2,7 @@
 page in the browser.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .panel import Studio
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 __all__ = ["Studio"]
 
 
-def __getattr__(name: str) -> Any:
-    """Import `Studio` only when it is asked for: the page's server needs no ipywidgets."""
+def __getattr__(name: str) -> type["Studio"]:
+    """Import `Studio` only when it is asked for: `serve` needs no ipywidgets."""
     if name != "Studio":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .panel import Studio

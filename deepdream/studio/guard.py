@@ -1,9 +1,9 @@
 """Who may come in, and what a visitor's browser may say: all that reaches the page's
 server passes through here.
 
-A visitor is a cookie. They have one panel, in one of Solara's virtual kernels, which is
-made when their page connects, and found again when they come back. Nothing that is
-asked for before has a panel made, so no other website can fill the house.
+A session is a cookie. It has one panel, in one of Solara's virtual kernels, which is
+made when the visitor's page connects, and found again when they come back. No request
+before that makes a panel, so no other website can fill the server.
 """
 
 import asyncio
@@ -12,255 +12,274 @@ import json
 import secrets
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
 COOKIE = "solara-session-id"  # its name is Solara's
-MOST_VISITORS = 24
-MOST_SOCKETS = 4  # of one visitor
+MOST_SESSIONS = 24
+MOST_SOCKETS = 4  # of one session
 MOST_BUFFERS = 8  # of one message
-MOST_TEXT = 4000  # bytes of what one message says, without its buffers
+MOST_TEXT = 4000  # bytes of one message, without its buffers
 MOST_NAME = 100  # letters of the name of a comm, or of what a header holds
-INVITED = 120  # seconds that a page may take to connect
-AWAY = 60  # seconds without a connection after which a visitor's dream is stopped, and their place may be given away
-MOST_KNOWN = 10_000  # cookies of those who knew the token
+CONNECT_WITHIN = 120  # seconds that a page may take to connect
+# Seconds without a connection after which a visitor's dream is stopped, and their place
+# may be given away
+AWAY = 60
+MOST_LOGGED_IN = 10_000  # cookies of those who gave the token
 PAUSE = 1.0  # seconds after a wrong token
 MESSAGES = "comm_msg", "comm_open", "comm_close", "comm_info_request", "kernel_info_request"
-TARGETS = (
-    "jupyter.widget.control",
-    "solara.control",
-)  # the second, which would run other apps, hears nothing
+# The second would run other apps, and gets nothing
+TARGETS = "jupyter.widget.control", "solara.control"
 # What a browser may set of widgets: no limits of knobs, for example
 TRAITS = "value", "index", "is_open", "unsaved", "note"
 BURST, RATE = 300, 60  # messages: at once, and a second
 STATES = 40  # requests for the state of all widgets, and comms for that, in a burst
-HEADER = (
-    "msg_id",
-    "msg_type",
-    "session",
-    "username",
-    "version",
-    "date",
-)  # what a message's header holds
+STATES_RATE = 0.2  # of these, a second
+# What a message's header holds
+HEADER = "msg_id", "msg_type", "session", "username", "version", "date"
 LOCAL = "127.0.0.1", "localhost", "[::1]"
 HEADERS = {
-    "Content-Security-Policy": "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'none'; "
-    "form-action 'self'; base-uri 'self'",
+    "Content-Security-Policy": "default-src 'self' data: blob: 'unsafe-inline' "
+    "'unsafe-eval'; frame-ancestors 'none'; form-action 'self'; base-uri 'self'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+Message = dict[str, Any]  # of Jupyter's protocol
 
 
 class RefusedError(Exception):
-    """What a browser has said is not allowed."""
+    """What a browser has sent is not allowed."""
+
+
+# Sessions
 
 
 @dataclass
-class Visitor:
+class Session:
     """One visitor, known by a cookie. `kernel_id` never leaves the server."""
 
     kernel_id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    pages: list[int] = field(
-        default_factory=lambda: list(range(MOST_SOCKETS))
-    )  # names for sockets, those not in use
-    used: float = field(default_factory=time.monotonic)  # when something was last heard from them
-    gone: float | None = None  # since when they have no connection
-    ear: "Ear" = field(default_factory=lambda: Ear())
+    # Names for sockets, those not in use
+    free_sockets: list[int] = field(default_factory=lambda: list(range(MOST_SOCKETS)))
+    last_used: float = field(default_factory=time.monotonic)
+    away_since: float | None = None  # since when it has no connection
+    filter: "MessageFilter" = field(default_factory=lambda: MessageFilter())
 
 
-class House:
-    """The visitors of a page.
+class Sessions:
+    """The sessions of a page, by their cookies.
 
     token: what a visitor has to know; None lets in everyone who reaches this machine by
-    its own name. close: called with a visitor whose panel is to be closed. is_new:
-    whether there is nothing on a visitor's panel that they would miss; such a one who
-    has gone does not keep their place when others want to come in.
+    its own name. close: called with a session whose panel is to be closed. is_new:
+    whether a session's panel holds nothing that its visitor would miss; once they have
+    gone, such a session does not keep its place when others want to come in.
     """
 
     def __init__(
         self,
         token: str | None,
-        close: Callable[[Visitor], object],
-        is_new: Callable[[Visitor], bool],
+        close: Callable[[Session], object],
+        is_new: Callable[[Session], bool],
     ) -> None:
-        self.token, self.close, self.is_new = token, close, is_new
-        self.visitors: dict[str, Visitor] = {}  # by their cookies
-        self.invited: dict[str, float] = {}  # {cookie: when the page was sent, which then connects}
-        self.known: dict[
-            str, None
-        ] = {}  # cookies of those who knew the token, in the order in which they came
-        self.guesses: dict[str, asyncio.Lock] = {}
+        self.token = token
+        self.close = close
+        self.is_new = is_new
+        self.open: dict[str, Session] = {}
+        self.expected: dict[str, float] = {}  # {cookie: when its page was sent}
+        self.logged_in: dict[str, None] = {}  # cookies, the oldest first
+        self._guessing: dict[str, asyncio.Lock] = {}  # by address
 
-    def may_enter(self, cookie: str | None) -> bool:
-        return self.token is None or cookie in self.known
+    def is_allowed(self, cookie: str | None) -> bool:
+        return self.token is None or cookie in self.logged_in
 
     def is_full(self, cookie: str | None) -> bool:
-        """Whether there is no place for this visitor, nor one to give away."""
-        return (
-            cookie not in self.visitors and len(self.visitors) >= MOST_VISITORS and not self._away()
-        )
+        """Whether there is no place for this cookie, nor one to give away."""
+        is_crowded = len(self.open) >= MOST_SESSIONS
+        return cookie not in self.open and is_crowded and not self._away()
 
-    def invite(self, cookie: str) -> None:
-        """Expect the page that was sent to this visitor to connect."""
+    def expect(self, cookie: str) -> None:
+        """Expect the page that was sent with this cookie to connect."""
         now = time.monotonic()
-        self.invited = {other: sent for other, sent in self.invited.items() if now - sent < INVITED}
-        self.invited[cookie] = now
+        sent = self.expected.items()
+        self.expected = {other: at for other, at in sent if now - at < CONNECT_WITHIN}
+        self.expected[cookie] = now
 
-    def know(self) -> str:
-        """A cookie for one who knew the token."""
+    def log_in(self) -> str:
+        """A cookie for one who gave the token."""
         cookie = secrets.token_urlsafe(24)
-        self.known[cookie] = None
-        if len(self.known) > MOST_KNOWN:
-            del self.known[next(iter(self.known))]
+        self.logged_in[cookie] = None
+        if len(self.logged_in) > MOST_LOGGED_IN:
+            del self.logged_in[next(iter(self.logged_in))]
         return cookie
 
-    def admit(self, cookie: str | None) -> tuple[Visitor, int] | None:
-        """(the visitor with this cookie, a name for one socket more); None for who may
-        not come in, or has no place.
+    def connect(self, cookie: str | None) -> tuple[Session, int] | None:
+        """(the session of this cookie, a name for one socket more); None for a visitor
+        who may not come in, or has no place.
 
         Nothing is awaited between counting and letting in, so that many at once are
         counted one after another.
         """
-        if cookie is None or not self.may_enter(cookie) or self.is_full(cookie):
+        if cookie is None or not self.is_allowed(cookie) or self.is_full(cookie):
             return None
-        if cookie not in self.visitors:
-            if self.invited.pop(cookie, None) is None:
+        if cookie not in self.open:
+            if self.expected.pop(cookie, None) is None:
                 return None
-            if len(self.visitors) >= MOST_VISITORS:
-                self.leave(self._away()[0])
-            self.visitors[cookie] = Visitor()
-        visitor = self.visitors[cookie]
-        if not visitor.pages:
+            if len(self.open) >= MOST_SESSIONS:
+                self.end(self._away()[0])
+            self.open[cookie] = Session()
+        session = self.open[cookie]
+        if not session.free_sockets:
             return None
-        visitor.gone, visitor.used = None, time.monotonic()
-        return visitor, visitor.pages.pop()
+        session.away_since = None
+        session.last_used = time.monotonic()
+        return session, session.free_sockets.pop()
 
-    def hang_up(self, visitor: Visitor, page: int) -> None:
-        """Note that this socket of a visitor has closed."""
-        visitor.pages.append(page)
-        if len(visitor.pages) == MOST_SOCKETS:
-            visitor.gone = time.monotonic()
+    def disconnect(self, session: Session, socket: int) -> None:
+        """Note that this socket of a session has closed."""
+        session.free_sockets.append(socket)
+        if len(session.free_sockets) == MOST_SOCKETS:
+            session.away_since = time.monotonic()
 
-    def leave(self, cookie: str) -> None:
-        """Close a visitor's panel, if it is still there."""
-        visitor = self.visitors.pop(cookie, None)
-        if visitor:
-            self.close(visitor)
+    def end(self, cookie: str) -> None:
+        """End a session, if it is still there, and close its panel."""
+        session = self.open.pop(cookie, None)
+        if session:
+            self.close(session)
 
     def _away(self) -> list[str]:
-        """Cookies of visitors who have gone and whose place may be given away, those
-        first who went first.
-        """
+        """Cookies of those whose place may be given away, the longest gone first."""
         now = time.monotonic()
         gone = {
-            cookie: visitor.gone
-            for cookie, visitor in self.visitors.items()
-            if visitor.gone is not None
+            cookie: session.away_since
+            for cookie, session in self.open.items()
+            if session.away_since is not None
         }
         by_time = sorted(gone, key=gone.__getitem__)
-        return [who for who in by_time if now - gone[who] > AWAY or self.is_new(self.visitors[who])]
+        return [who for who in by_time if now - gone[who] > AWAY or self.is_new(self.open[who])]
 
-    async def guess(self, address: str, token: str) -> bool:
-        """Whether this is the token; whoever was wrong waits, one guess after another."""
-        if len(self.guesses) > 1000:
-            self.guesses = {who: lock for who, lock in self.guesses.items() if lock.locked()}
-        async with self.guesses.setdefault(address, asyncio.Lock()):
+    async def check_token(self, address: str, token: str) -> bool:
+        """Whether this is the token; an address has to wait after each wrong one."""
+        if len(self._guessing) > 1000:
+            locks = self._guessing.items()
+            self._guessing = {who: lock for who, lock in locks if lock.locked()}
+        async with self._guessing.setdefault(address, asyncio.Lock()):
             is_right = hmac.compare_digest(token.encode(), (self.token or "").encode())
             if not is_right:
                 await asyncio.sleep(PAUSE)
         return is_right
 
 
-def check_host(host: str, token: str | None) -> bool:
+# Requests
+
+
+class Visit(Enum):
+    """How somebody asks for the page."""
+
+    DIRECT = "by its address, or from the page itself"
+    LINK = "by a link on another site"
+    EMBEDDED = "as a part of another page"
+
+
+def kind_of_visit(headers: Mapping[str, str]) -> Visit:
+    """How the page is asked for; old browsers do not say, and count as direct."""
+    if headers.get("sec-fetch-dest", "document") != "document":
+        return Visit.EMBEDDED
+    if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
+        return Visit.DIRECT
+    return Visit.LINK
+
+
+def is_own_name(host: str, token: str | None) -> bool:
     """Whether a page may be asked for by this name: without a token, only by this
     machine's own, so that no other site's name can be made to point here."""
-    name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+    has_port = ":" in host and not host.endswith("]")
+    name = host.rpartition(":")[0] if has_port else host
     return token is not None or name in LOCAL
 
 
-def check_origin(headers: Any) -> bool:
+def is_same_origin(headers: Mapping[str, str]) -> bool:
     """Whether a socket is opened by our own page."""
     origin = headers.get("origin")
     return bool(origin) and urlsplit(origin).netloc == headers.get("host")
 
 
-def is_visit(headers: Any) -> bool | None:
-    """Whether somebody opens the page: True; False for a part of another page; None for
-    one who follows a link.
-
-    Old browsers do not say.
-    """
-    if headers.get("sec-fetch-dest", "document") != "document":
-        return False
-    return True if headers.get("sec-fetch-site", "none") in ("none", "same-origin") else None
+# Messages
 
 
-class Ear:
-    """What one visitor's browser says, before Solara hears it."""
+class RateLimit:
+    """So many at once, and so many a second."""
+
+    def __init__(self, burst: int, rate: float) -> None:
+        self.burst = burst
+        self.rate = rate
+        self._left = float(burst)
+        self._last = time.monotonic()
+
+    def take(self) -> bool:
+        """Whether one more is allowed; if so, it is counted."""
+        now = time.monotonic()
+        self._left = min(self.burst, self._left + (now - self._last) * self.rate)
+        self._last = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class MessageFilter:
+    """What one visitor's browser sends, before Solara receives it."""
 
     def __init__(self) -> None:
-        self.allowance, self.states, self.last = float(BURST), float(STATES), time.monotonic()
+        self._messages = RateLimit(BURST, RATE)
+        self._states = RateLimit(STATES, STATES_RATE)
 
-    def hear(self, data: str | bytes) -> str | bytes | None:
-        """The message, without what a browser may not set, or None for one to pass
-        over; raises RefusedError for what none of ours would say."""
-        now = time.monotonic()
-        passed, self.last = now - self.last, now
-        self.allowance = min(BURST, self.allowance + passed * RATE) - 1
-        self.states = min(STATES, self.states + passed / 5)
-        if self.allowance < 0:
+    def clean(self, data: str | bytes) -> str | bytes | None:
+        """The message, without what a browser may not set, or None for one to leave
+        out; raises RefusedError for what no page of ours would send."""
+        if not self._messages.take():
             raise RefusedError("too many messages")
         try:
-            text, buffers = (data.encode(), []) if isinstance(data, str) else take_apart(data)
+            text, buffers = (data.encode(), []) if isinstance(data, str) else unpack(data)
             if len(text) > MOST_TEXT:
                 raise RefusedError("too long a message")
-            clean = self._clean(json.loads(text))
-            # What a browser has opened ends with its panel.
-            if (
-                clean["header"]["msg_type"] == "comm_close"
-                or clean["content"].get("target_name") == TARGETS[1]
-            ):
+            message = self._clean(json.loads(text))
+            if _is_left_out(message):
                 return None
-            said = json.dumps(clean, allow_nan=False)
+            cleaned = json.dumps(message, allow_nan=False)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error):
             raise RefusedError("not a message") from None
-        return said if isinstance(data, str) else put_together(said.encode(), buffers)
+        return cleaned if isinstance(data, str) else pack(cleaned.encode(), buffers)
 
-    def _clean(self, message: dict[str, Any]) -> dict[str, Any]:
-        kind, content = message["header"]["msg_type"], message["content"]
+    def _clean(self, message: Message) -> Message:
+        kind = message["header"]["msg_type"]
+        content = message["content"]
         if kind not in MESSAGES or message["channel"] not in ("shell", "control"):
-            raise RefusedError(f"{kind} is not for here")
+            raise RefusedError(f"{kind} is not allowed")
         if kind == "comm_open":
             if content["target_name"] not in TARGETS:
                 raise RefusedError("only the server makes widgets")
             self._count_state()
         elif kind == "comm_msg":
             self._clean_data(content["data"])
-        if "comm_id" in content and not (
-            isinstance(content["comm_id"], str) and len(content["comm_id"]) <= MOST_NAME
-        ):
-            raise RefusedError("not a name")
-        version = message["metadata"].get("version", "")
-        header = {
-            name: str(value)[:MOST_NAME]
-            for name, value in message["header"].items()
-            if name in HEADER
-        }
+        if "comm_id" in content:
+            _check_name(content["comm_id"])
+        header = message["header"].items()
         return {
-            "header": header,
+            "header": {name: str(value)[:MOST_NAME] for name, value in header if name in HEADER},
             "channel": message["channel"],
             "content": content,
             "buffers": [],
             "parent_header": {},
-            "metadata": {"version": version},
+            "metadata": {"version": message["metadata"].get("version", "")},
         }
 
-    def _clean_data(self, data: dict[str, Any]) -> None:
+    def _clean_data(self, data: Message) -> None:
         method = data.get("method")
         if method == "update":
             state = data["state"].items()  # a list of ours always has a choice
@@ -271,31 +290,40 @@ class Ear:
         elif method == "request_states":
             self._count_state()
         elif method not in ("custom", "request_state"):
-            raise RefusedError(f"{method} is not for here")
+            raise RefusedError(f"{method} is not allowed")
 
     def _count_state(self) -> None:
-        self.states -= 1
-        if self.states < 0:
+        if not self._states.take():
             raise RefusedError("too many requests")
 
 
-def take_apart(data: bytes) -> tuple[bytes, list[bytes]]:
-    """(the JSON, the buffers) of a binary message: how many parts there are, where each
-    begins, and the parts.
-    """
+def _is_left_out(message: Message) -> bool:
+    """What a browser has opened ends with its panel, and Solara runs no other app."""
+    is_close = message["header"]["msg_type"] == "comm_close"
+    return is_close or message["content"].get("target_name") == TARGETS[1]
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or len(name) > MOST_NAME:
+        raise RefusedError("not a name")
+
+
+def unpack(data: bytes) -> tuple[bytes, list[bytes]]:
+    """(the JSON, the buffers) of a binary message, which begins with their places."""
     (n,) = struct.unpack_from("!I", data)
     if not 1 <= n <= MOST_BUFFERS:
         raise ValueError(n)
     places = [*struct.unpack_from(f"!{n}I", data, 4), len(data)]
     if places[0] != 4 * (n + 1) or places != sorted(places):
         raise ValueError(places)
-    parts = [data[first:last] for first, last in pairwise(places)]
-    return parts[0], parts[1:]
+    text, *buffers = (data[first:last] for first, last in pairwise(places))
+    return text, buffers
 
 
-def put_together(text: bytes, buffers: list[bytes]) -> bytes:
-    """The opposite of `take_apart`."""
-    parts, places = [text, *buffers], [4 * (len(buffers) + 2)]
+def pack(text: bytes, buffers: list[bytes]) -> bytes:
+    """The opposite of `unpack`."""
+    parts = [text, *buffers]
+    places = [4 * (len(parts) + 1)]
     for part in parts[:-1]:
         places.append(places[-1] + len(part))
     return b"".join([struct.pack(f"!{len(parts) + 1}I", len(parts), *places), *parts])

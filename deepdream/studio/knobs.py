@@ -1,4 +1,4 @@
-"""The knobs: ipywidgets made from the rows of the table in recipe.py.
+"""The knobs: ipywidgets made from the rows of the table in settings.py.
 
 A row knows its knob's label, kind, limits and default. Here is only what a row cannot
 know: which networks, engines, layers and pictures there are to choose from.
@@ -8,6 +8,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,12 +17,14 @@ import ipywidgets
 import numpy as np
 from traitlets import TraitError
 
+from .. import looks
 from ..errors import DreamError, unknown
 from ..nets import receptive, shapes, zoo
 from ..nets.base import Net
 from ..nets.engines import ENGINES
 from ..recipe import Recipe, complete, files, words
 from ..settings import GRAND, File, Setting, check, knobs, option, size_of
+from .tasks import LOOK_SETTINGS
 
 ROWS = knobs()
 CHOICES = "model", "engine", "end"  # besides pictures, these are chosen from a list
@@ -38,15 +41,20 @@ ENGINE_NAMES = {
     "torch": "PyTorch, more than twice as fast",
     "torch bfloat16": "PyTorch, bfloat16: faster, less exact",
 }
-DEPTHS = {  # a layer's receptive field, divided by the side of the pictures that its network was made for
+# By a layer's receptive field, divided by the side of the pictures that its network was
+# made for
+DEPTHS = {
     0.27: "edges and strokes",
     0.77: "textures and eyes",
     1.4: "animal parts",
     np.inf: "whole things",
 }
+Knob = Any  # an ipywidget with a `value`; the classes of those have no type in common
+Values = dict[str, Any]  # of knobs, by their names
+Choices = list[tuple[str, str]]  # [(what is shown, value)]
 
 
-class Knobs(dict[str, Any]):
+class Knobs(dict[str, Knob]):
     """{name in Python: its ipywidget}. `layers` is {layer: what it tends to show} of
     the network that is chosen.
     """
@@ -54,20 +62,10 @@ class Knobs(dict[str, Any]):
     def __init__(self, net: Net | None, pictures: Iterable[str]) -> None:
         """net: the only network to choose; without it, all that there are."""
         super().__init__({name: _make(row) for name, row in ROWS.items()})
-        self.net, self._quiet = net, False
+        self.net = net
         self.layers: dict[str, str] = {}
-        if net is None:
-            models, engines, engine = _models(), _engines(), os.environ.get("DEEPDREAM_ENGINE")
-        else:
-            is_known = net.model.name in zoo.names()
-            models = [
-                (
-                    net.model.title,
-                    net.model.name if is_known else os.path.relpath(net.model.folders[0]),
-                )
-            ]
-            engine = net.engine["engine"] + (HALF if net.engine.get("dtype") == "bfloat16" else "")
-            engines = [engine]
+        self._quiet = False
+        models, engines, engine = _choices_of(net) if net else _choices()
         self._offer("model", models, models[0][1])
         engine = engine if engine in engines else engines[0]
         self._offer("engine", [(ENGINE_NAMES.get(name, name), name) for name in engines], engine)
@@ -76,21 +74,21 @@ class Knobs(dict[str, Any]):
         self._offer_layers()
 
     def watch(self, turned: Callable[[str], None]) -> None:
-        """Call `turned` with the name of each knob that is turned, by hand or by
-        `turn`.
-        """
+        """Call `turned` with the name of each knob that is turned, by whatever hand."""
 
-        def observe(name: str) -> None:
-            def react(_: Any) -> None:
-                if name == "model":
-                    self._offer_layers()
-                if not self._quiet:
-                    turned(name)
+        def react(name: str, _: object) -> None:
+            if name == "model":
+                self._offer_layers()
+            if not self._quiet:
+                turned(name)
 
-            self[name].observe(react, "value")
+        for name, knob in self.items():
+            knob.observe(partial(react, name), "value")
 
-        for name in self:
-            observe(name)
+    @property
+    def model(self) -> zoo.Model:
+        """The network that is chosen."""
+        return self.net.model if self.net else zoo.find(self["model"].value)
 
     def offer_pictures(self, names: Iterable[str]) -> None:
         """Let the knobs for pictures choose from these."""
@@ -101,30 +99,29 @@ class Knobs(dict[str, Any]):
                 self._offer(name, [*pictures, (nothing, "")], self[name].value or "")
 
     def _offer_layers(self) -> None:
-        """Let the knob for the layer choose from those of the network, and keep its
-        choice where that is possible.
-        """
-        model = self.net.model if self.net else zoo.find(self["model"].value)
-        self.layers = _describe_layers(model)
-        choices = self["end"].value, model.default_layer, *self.layers
+        """Let the knob for the layer choose from those of the network."""
+        self.layers = _describe_layers(self.model)
+        wanted = self["end"].value, self.model.default_layer, *self.layers
         layers = [(f"{layer} · {says}", layer) for layer, says in self.layers.items()]
-        self._offer("end", layers, next(layer for layer in choices if layer in self.layers))
+        self._offer("end", layers, next(layer for layer in wanted if layer in self.layers))
 
-    def _offer(self, name: str, options: list[tuple[str, str]], chosen: str) -> None:
-        self._quiet = (
-            True  # new options move a Dropdown's value for a moment, which is no turn of the knob
-        )
+    def _offer(self, name: str, choices: Choices, chosen: str) -> None:
+        """Let a knob choose from these. New options move a Dropdown's value for a
+        moment, which is no turn of the knob.
+        """
+        self._quiet = True
         try:
-            self[name].options, self[name].value = options, chosen
+            self[name].options = choices
+            self[name].value = chosen
         finally:
             self._quiet = False
 
+    # Turned by hand
+
     def recipe(self) -> Recipe:
-        """The recipe of the dream that the knobs would make; raises DreamError where a
-        value is not allowed.
-        """
+        """The recipe of the knobs' dream; raises DreamError for a value not allowed."""
         values = {name: knob.value for name, knob in self.items()}
-        values["objective"] = words_of(values["objective"])
+        values["objective"] = _objective(values["objective"])
         if values["objective"]:  # it names its own layers and guides
             values |= {"end": "", "guide": ""}
         if not values["image"]:
@@ -134,10 +131,10 @@ class Knobs(dict[str, Any]):
             values["dtype"] = dtype or "float32"
         return complete("dream", {name: value for name, value in values.items() if value != ""})
 
-    def turn(self, **values: Any) -> None:
-        """Turn knobs, by their names in Python; all of them, or none where a DreamError
-        is raised.
-        """
+    # Turned to values
+
+    def turn(self, **values: object) -> None:
+        """Turn knobs by their names; all, or none where a DreamError is raised."""
         for name in values:
             if name not in self:
                 raise unknown("knob", name, self, "the panel has no others")
@@ -150,14 +147,13 @@ class Knobs(dict[str, Any]):
                 self[name].value = value
             raise
 
-    def _turn(self, name: str, value: Any) -> None:
+    def _turn(self, name: str, value: object) -> None:
         knob = self[name]
         if isinstance(knob, ipywidgets.Dropdown):
             choices = [choice for _, choice in knob.options]
             if value not in choices:
-                what = (
-                    label(name).split("(")[-1].rstrip(")").lower()
-                )  # of "What to look for (layer)", the layer
+                # Of "What to look for (layer)", the layer
+                what = label(name).split("(")[-1].rstrip(")").lower()
                 raise unknown(what, value, choices, "the knob has these")
         elif value != "" or name not in CAN_BE_EMPTY:
             check(name, value)
@@ -168,7 +164,7 @@ class Knobs(dict[str, Any]):
 
     def values_of(
         self, recipe: Recipe, find: Callable[[str, str], str | None]
-    ) -> tuple[dict[str, Any], list[str]]:
+    ) -> tuple[Values, list[str]]:
         """({name: value} that turns the knobs to a recipe, what the recipe needs that
         is not here).
 
@@ -186,37 +182,49 @@ class Knobs(dict[str, Any]):
             values["engine"] += HALF
         if values["engine"] not in (None, *(choice for _, choice in self["engine"].options)):
             missing.append(f"the engine {values.pop('engine')}")
+        if recipe["size"]:
+            values |= {"image": "", "width": size_of(recipe["size"])[1]}
+        options = words(self._without_knobs(recipe), "dream.png")
+        if options[1:-2]:  # between the command and -o
+            missing.append(" ".join(options[1:-2]))
+        return {name: value for name, value in values.items() if value is not None}, missing
+
+    def _without_knobs(self, recipe: Recipe) -> Recipe:
+        """What of a recipe no knob can say."""
         rest = {name: value for name, value in recipe.items() if name not in self}
         if rest["dtype"] != "tf32":  # the knob of the engine has the others
             rest["dtype"] = None
         if rest["device"] == "cpu":
             rest["device"] = None
-        if recipe["size"]:
-            values["image"], values["width"] = "", size_of(recipe["size"])[1]
-            if noise_size(values["width"]) == recipe["size"]:
-                rest["size"] = None
-        options = words(rest, "dream.png")[1:-2]  # between the command and -o
-        if options:
-            missing.append(" ".join(options))
-        return {name: value for name, value in values.items() if value is not None}, missing
+        if recipe["size"] and noise_size(size_of(recipe["size"])[1]) == recipe["size"]:
+            rest["size"] = None
+        return rest
+
+    def values_of_look(self, look: str) -> Values:
+        """{name: value} that turns the knobs to a look, so that nothing stays of the
+        look before; raises DreamError where the network does not have it.
+        """
+        given = {"model": self["model"].value, "look": look}
+        recipe = complete("dream", looks.begin(given))
+        values = {name: recipe[name] for name in self if name in LOOK_SETTINGS}
+        values |= {name: values[name] or "" for name in CAN_BE_EMPTY if name in values}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 class Wish(NamedTuple):
-    """A slider for people who do not know the settings: each of its positions is a
-    value of each of these.
-    """
+    """A slider that moves several settings: the values of these at each position."""
 
     label: str
     help: str
     low: str  # what the slider's ends are called
     high: str
-    values: tuple[dict[str, Any], ...]
+    values: tuple[Values, ...]
 
-    def place(self, knobs: Mapping[str, Any]) -> int:
+    def place(self, knobs: Mapping[str, Knob]) -> int:
         """The position, from 0, that is nearest to where the knobs are."""
         first, last = self.values[0], self.values[-1]
 
-        def distance(values: dict[str, Any]) -> float:
+        def distance(values: Values) -> float:
             return sum(
                 abs(knobs[name].value - value) / (last[name] - first[name])
                 for name, value in values.items()
@@ -225,6 +233,8 @@ class Wish(NamedTuple):
         return min(range(len(self.values)), key=lambda i: distance(self.values[i]))
 
 
+OCTAVES = 1, 2, 3, 3, 4, 5, 5, 6, 6
+SCALES = 1.2, 1.25, 1.3, 1.35, 1.4, 1.4, 1.45, 1.45, 1.5
 WISHES = {
     "much": Wish(
         "How much",
@@ -239,20 +249,7 @@ WISHES = {
         "octaves, and their scale.",
         "small",
         "large",
-        tuple(
-            {"octave_n": n, "octave_scale": scale}
-            for n, scale in (
-                (1, 1.2),
-                (2, 1.25),
-                (3, 1.3),
-                (3, 1.35),
-                (4, 1.4),
-                (5, 1.4),
-                (5, 1.45),
-                (6, 1.45),
-                (6, 1.5),
-            )
-        ),
+        tuple({"octave_n": n, "octave_scale": scale} for n, scale in zip(OCTAVES, SCALES)),
     ),
     "wild": Wish(
         "How wild",
@@ -264,10 +261,11 @@ WISHES = {
 }
 
 
+# In words
+
+
 def label(name: str) -> str:
-    """What a person at the panel calls a setting: by its knob's label, or by its option
-    where it has no knob.
-    """
+    """What a person at the panel calls a setting: its knob's label, or its option."""
     return str(ROWS[name].knob) if name in ROWS else option(name)
 
 
@@ -276,20 +274,23 @@ def command_line(recipe: Recipe, out: str = "dream.png") -> str:
     return shlex.join(["deepdream", *words(recipe, out)])
 
 
-def words_of(objective: str) -> str:
-    """An objective in words, in which the name of a class may stand for its `logit`."""
-    objective = objective.strip()
-    if not objective or "(" in objective:
-        return objective
-    return f"logit({int(objective) if objective.isdecimal() else objective!r})"
-
-
 def noise_size(width: int) -> str:
     """The size of noise that is this wide, such as 640x360."""
     return f"{width}x{max(1, round(width * 9 / 16))}"
 
 
-def _make(row: Setting) -> Any:
+def _objective(text: str) -> str:
+    """An objective in words, in which the name of a class may stand for its `logit`."""
+    text = text.strip()
+    if not text or "(" in text:
+        return text
+    return f"logit({int(text) if text.isdecimal() else text!r})"
+
+
+# How they are made
+
+
+def _make(row: Setting) -> Knob:
     """The ipywidget of a row."""
     about: dict[str, Any] = {"description": row.knob, "tooltip": row.help}
     if row.kind is bool:
@@ -298,28 +299,41 @@ def _make(row: Setting) -> Any:
         if row.kind is File or row.name in CHOICES:
             knob = ipywidgets.Dropdown(**about)
         else:
-            knob = ipywidgets.Text(
-                value=row.default or "", placeholder=PLACEHOLDERS.get(row.name, ""), **about
-            )
+            hint = PLACEHOLDERS.get(row.name, "")
+            knob = ipywidgets.Text(value=row.default or "", placeholder=hint, **about)
         if row.name != "image":
             knob.add_class("dd-wide")
         return knob
-    low, high = (row.low, row.above, -GRAND), (row.high, row.below, GRAND)
-    limits = {"min": _first(low), "max": _first(high)}
+    about |= {"min": _first(row.low, row.above, -GRAND), "max": _first(row.high, row.below, GRAND)}
     if row.kind is int:
-        return ipywidgets.BoundedIntText(value=row.default, **limits, **about)
-    return ipywidgets.BoundedFloatText(value=row.default, step=0.05, **limits, **about)
+        return ipywidgets.BoundedIntText(value=row.default, **about)
+    return ipywidgets.BoundedFloatText(value=row.default, step=0.05, **about)
 
 
-def _first(limits: Iterable[float | None]) -> float:
+def _first(*limits: float | None) -> float:
     """The first of these that is given."""
     return next(limit for limit in limits if limit is not None)
 
 
-def _models() -> list[tuple[str, str]]:
-    """(title, name) of each network that is here or can be downloaded, the default
-    first.
-    """
+# What there is to choose from
+
+
+def _choices() -> tuple[Choices, list[str], str | None]:
+    """The networks, the engines, and the engine to begin with, if one was asked for."""
+    return _models(), _engines(), os.environ.get("DEEPDREAM_ENGINE")
+
+
+def _choices_of(net: Net) -> tuple[Choices, list[str], str]:
+    """The same for a network that is already loaded."""
+    model = net.model
+    name = model.name if model.name in zoo.names() else os.path.relpath(model.folders[0])
+    is_half = net.engine.get("dtype") == "bfloat16"
+    engine = net.engine["engine"] + (HALF if is_half else "")
+    return [(model.title, name)], [engine], engine
+
+
+def _models() -> Choices:
+    """(title, name) of each network that can be used, the default first."""
     models = []
     for name in zoo.names():
         with suppress(DreamError):  # one that is damaged is not offered
@@ -330,9 +344,7 @@ def _models() -> list[tuple[str, str]]:
 
 
 def _engines() -> list[str]:
-    """The engines that are installed; if none is, all of them, because the error of a
-    dream then says what to do.
-    """
+    """The engines that are installed; if none is, all: a dream then says what to do."""
     names = [name for name in ENGINES if find_spec(name)] or list(ENGINES)
     if "torch" in names and _may_have_bfloat16():
         with suppress(ImportError):
@@ -352,15 +364,12 @@ def _may_have_bfloat16() -> bool:
 
 
 def _describe_layers(model: zoo.Model) -> dict[str, str]:
-    """{layer: what it tends to show}, in network order, of the layers that a picture of
-    any size can climb.
-    """
+    """{layer: what it tends to show}, in order, of those that any picture can climb."""
     specs = zoo.layers(model)
-    fields, side = receptive.fields(specs), max(shapes.own_size(specs))
-    shares = {
-        name: fields[name] / side for name in shapes.climbable(specs) if fields[name] < np.inf
-    }
+    fields = receptive.fields(specs)
+    side = max(shapes.own_size(specs))
     return {
-        name: next(says for most, says in DEPTHS.items() if share <= most)
-        for name, share in shares.items()
+        name: next(says for most, says in DEPTHS.items() if fields[name] / side <= most)
+        for name in shapes.climbable(specs)
+        if fields[name] < np.inf
     }

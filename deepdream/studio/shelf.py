@@ -18,21 +18,23 @@ from ..films.files import film_size
 from ..making import sha256
 from ..pictures import SAMPLES, encode, kinds, load_image, open_picture, picture_settings
 
-MOST_PIXELS = 40_000_000  # of an uploaded picture
-MOST = f"at most {MOST_PIXELS // 10**6} megapixels are allowed; make it smaller"
-MOST_SIDE = 30_000  # pixels
-MOST_SHOWN, VIEW_WIDTH = 2_000_000, 1600  # pixels of the picture as it is shown
+MOST_UPLOADED = 40_000_000  # pixels
+MOST = f"at most {MOST_UPLOADED // 10**6} megapixels are allowed; make it smaller"
+LONGEST_SIDE = 30_000  # pixels
+MOST_SHOWN = 2_000_000  # pixels of the picture as it is shown
+VIEW_WIDTH = 1600  # pixels
 FILM_SUFFIXES = ".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi"
 MOST_KEPT = 500 * 2**20  # bytes of one panel's pictures
 MOST_FILES = 200  # of one panel: of each, there is a view in memory
 MOST_KEPT_BY_ALL = 4 * 2**30  # bytes of the pictures of all panels of a page
+Record = dict[str, Any]  # the settings that a picture carries
 
 
 class View(NamedTuple):
     """What there is to see of a picture."""
 
     size: tuple[int, int]  # (height, width)
-    settings: dict[str, Any]  # that it carries
+    settings: Record  # that it carries
     jpeg: bytes  # it, at most MOST_SHOWN pixels
     fps: float = 0.0  # of a film
     frames: int = 0  # of a film, about; 0 if it does not say
@@ -43,7 +45,7 @@ class Shelf:
 
     Uploads and dreams are files in a `folder` that lasts as long as the panel. within:
     a folder for the folders of all panels of a page, which together may hold
-    MOST_KEPT_BY_ALL.
+    MOST_KEPT_BY_ALL. film: the name of the film to dream over.
     """
 
     def __init__(self, within: str | Path | None = None) -> None:
@@ -52,42 +54,41 @@ class Shelf:
             prefix="deepdream-", dir=within, ignore_cleanup_errors=True
         )
         self.files = dict(SAMPLES)
+        self.film = ""
         self.views: dict[str, View] = {}  # of the pictures that were looked at
-        self.digests: dict[str, str] = {}
-        self.promised: set[str] = set()  # names of what is being made
+        self._digests: dict[str, str] = {}
+        self._promised: set[str] = set()  # names of what is being made
 
     def find(self, name: str) -> str:
         """The path of the picture of this name; raises DreamError if there is none."""
         return find_in(self.files, name)
 
     def find_same(self, name: str, digest: str | None) -> str | None:
-        """The name of the picture with this sha256, or where that is not known, of the
-        one with this name.
-        """
+        """The name of the picture with this sha256; if it is not known, this name."""
         if not digest:
             return name if name in self.files else None
         return next((here for here, path in self.files.items() if sha256(path) == digest), None)
 
     def digest(self, name: str) -> str:
         """The sha256 of the picture of this name."""
-        if name not in self.digests:
-            self.digests[name] = sha256(self.find(name))
-        return self.digests[name]
+        if name not in self._digests:
+            self._digests[name] = sha256(self.find(name))
+        return self._digests[name]
 
     def pictures(self) -> list[str]:
         """The names of all that are no films."""
-        return [name for name in self.files if not is_film(name)]
+        return [name for name in self.files if not has_film_name(name)]
 
     def view(self, name: str) -> View:
-        """What there is to see of one of our own pictures, or of one that was looked at
-        before.
-        """
+        """What there is to see of one of our own pictures, or of one seen before."""
         if name not in self.views:
             self.views[name] = view_picture(self.find(name), name)
         return self.views[name]
 
     def keep(self, name: str, data: bytes) -> str:
-        """Keep an uploaded file, and return the name that it has here."""
+        """Keep an uploaded file, and return the name that it has here; raises
+        DreamError if there is no room.
+        """
         name = _clean(name)
         stem, suffix = os.path.splitext(name)
         n = 1
@@ -103,9 +104,9 @@ class Shelf:
 
     def _is_taken(self, name: str, data: bytes) -> bool:
         """Whether a file of this name is another one, or will be."""
-        return (
-            self.files[name].read_bytes() != data if name in self.files else name in self.promised
-        )
+        if name in self.files:
+            return self.files[name].read_bytes() != data
+        return name in self._promised
 
     def remove(self, name: str) -> None:
         """Remove a file that was kept."""
@@ -117,7 +118,7 @@ class Shelf:
         for n in count(1):
             path = Path(self.folder.name, f"{stem}-{what}-{n}{suffix}")
             if path.name not in self.files:
-                self.promised.add(path.name)
+                self._promised.add(path.name)
                 return path
         raise AssertionError
 
@@ -125,9 +126,8 @@ class Shelf:
         """Raise a DreamError if there is no room for so many bytes more."""
         if _size(self.folder.name) + needed > MOST_KEPT or len(self.files) >= MOST_FILES:
             most = f"at most {MOST_KEPT >> 20} MB of pictures, and {MOST_FILES} files"
-            raise DreamError(
-                f"one panel keeps {most}; download what you like, and begin a new panel"
-            )
+            cure = "download what you like, and begin a new panel"
+            raise DreamError(f"one panel keeps {most}; {cure}")
         if self.within and _size(self.within) + needed > MOST_KEPT_BY_ALL:
             raise DreamError(
                 "the visitors' pictures fill the space that there is for them; come back later"
@@ -151,9 +151,7 @@ def _size(folder: str | Path) -> int:
 
 
 def _clean(name: str) -> str:
-    """A short name for a file, made from the name of a visitor's file: no folders, no
-    strange letters.
-    """
+    """A short name for a visitor's file: no folders, no strange letters."""
     name = name.replace("\\", "/").split("/")[-1]
     name = re.sub(r"[^\w.() -]+", "_", name).lstrip(" .-") or "picture"
     stem, suffix = os.path.splitext(name)
@@ -165,8 +163,8 @@ def _shorten(text: str, most: int) -> str:
     return text.encode()[:most].decode(errors="ignore")
 
 
-def is_film(name: str) -> bool:
-    """Whether a file of this name is a film."""
+def has_film_name(name: str) -> bool:
+    """Whether a file of this name is taken for a film."""
     return Path(name).suffix.lower() in FILM_SUFFIXES
 
 
@@ -177,21 +175,19 @@ def view_picture(path: str | Path, name: str) -> View:
     Of a stranger's file, this is for a process of its own: a decoder may crash, or need
     much memory.
     """
-    if is_film(name):
+    if has_film_name(name):
         _check_pixels(name, *film_size(path))
         frame = next(read_film(path, width=VIEW_WIDTH))
         fps, frames, _ = film_about(path)
         return View(frame.shape[:2], {}, encode(frame, "jpeg"), float(fps), frames)
-    check_picture(name, Path(path).read_bytes())
+    check_upload(name, Path(path).read_bytes())
     height, width = picture_size(path)
     small = load_image(path, min(width, widest(height, width, MOST_SHOWN), VIEW_WIDTH))
     return View((height, width), picture_settings(path), encode(small, "jpeg"))
 
 
-def check_picture(name: str, data: bytes) -> None:
-    """Raise a DreamError for a file that is no picture, or one that would be too large
-    when it is unpacked.
-    """
+def check_upload(name: str, data: bytes) -> None:
+    """Raise a DreamError for what is no picture, or is too large when unpacked."""
     from PIL import Image
 
     try:
@@ -203,22 +199,20 @@ def check_picture(name: str, data: bytes) -> None:
     except DreamError:
         raise
     except Exception:  # Pillow's decoders raise all kinds
-        raise DreamError(
-            f"{name} cannot be read as a picture; these can: {', '.join(kinds())}"
-        ) from None
+        can = f"these can: {', '.join(kinds())}"
+        raise DreamError(f"{name} cannot be read as a picture; {can}") from None
 
 
 def _check_pixels(name: str, height: int, width: int) -> None:
-    if max(height, width) > MOST_SIDE:
-        raise DreamError(f"{name} has {width:,} x {height:,} pixels; a side may have {MOST_SIDE:,}")
-    if width * height > MOST_PIXELS:
-        raise DreamError(f"{name} has {width:,} x {height:,} pixels; {MOST}")
+    has = f"{name} has {width:,} x {height:,} pixels"
+    if max(height, width) > LONGEST_SIDE:
+        raise DreamError(f"{has}; a side may have {LONGEST_SIDE:,}")
+    if width * height > MOST_UPLOADED:
+        raise DreamError(f"{has}; {MOST}")
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of a picture as `load_image` gives it, with the camera's rotation
-    applied.
-    """
+    """(height, width) of a picture as `load_image` gives it, turned upright."""
     with open_picture(path) as image:
         width, height = image.size
         is_turned = image.getexif().get(0x0112) in (5, 6, 7, 8)
@@ -226,7 +220,7 @@ def picture_size(path: str | Path) -> tuple[int, int]:
 
 
 def widest(height: int, width: int, most: int) -> int:
-    """How wide a picture of this shape may be, so that it has at most so many pixels,
-    and no side is too long.
-    """
-    return max(1, min(int((most * width / height) ** 0.5), MOST_SIDE, MOST_SIDE * width // height))
+    """How wide a picture of this shape may be, to have at most so many pixels."""
+    by_pixels = int((most * width / height) ** 0.5)
+    by_height = LONGEST_SIDE * width // height
+    return max(1, min(by_pixels, LONGEST_SIDE, by_height))

@@ -27,13 +27,23 @@ from ..objectives import channel
 from ..pictures import encode, load_image, noise, save_image
 from ..recipe import Recipe, complete
 from ..seeing import stations
-from ..settings import size_of
-from .shelf import View, find_in, picture_size, view_picture, widest
+from ..settings import rows_of, size_of
+from .shelf import Record, View, find_in, picture_size, view_picture, widest
 
 EVERY = 0.2  # seconds from one live picture to the next
-TOUR_STOPS, TOUR_OCTAVES, TOUR_WIDTH, TOUR_PIXELS = 6, 3, 240, 60_000
+TOUR_STOPS = 6  # layers
+TOUR_OCTAVES = 3
+TOUR_WIDTH, TOUR_PIXELS = 240, 60_000  # at most
 CHANNEL_STEPS, CHANNEL_SIDE = 32, 80  # of the small picture of a channel
-LOOK_OCTAVES, LOOK_STEP = 2, 1.5  # so that even a small picture shows what a look is
+LOOK_STEPS, LOOK_OCTAVES = 10, 2  # at most, for the small picture of a look
+LOOK_STEP = 1.5  # times larger, so that even a small picture shows what a look is
+# What a look sets, and takes back from the look before: its goal, and how to climb it,
+# but not the chance
+LOOK_SETTINGS = [
+    name
+    for name, row in rows_of("dream").items()
+    if name in looks.GOALS or ("deepdream" in row.to and name != "seed")
+]
 Report = Callable[..., bool]
 Files = Mapping[str, Path]
 
@@ -60,13 +70,11 @@ class Watch:
         of: int = 1,
         began: float | None = None,
     ) -> None:
-        self.report, self.describe, self.live, self.number, self.of = (
-            report,
-            describe,
-            live,
-            number,
-            of,
-        )
+        self.report = report
+        self.describe = describe
+        self.live = live
+        self.number = number
+        self.of = of
         self.began = time.monotonic() if began is None else began
         self.stopped: float | None = None
         self.due = 0.0  # when to show the next picture
@@ -75,15 +83,16 @@ class Watch:
         if step.stopped:
             self.stopped = step.done
             return True
-        now, done = time.monotonic(), (self.number + step.done) / self.of
+        now = time.monotonic()
+        done = (self.number + step.done) / self.of
         left = say_time((now - self.began) * (1 / done - 1))
-        shown: dict[str, Any] = {"progress": done, "text": f"{self.describe(step)}, {left} left"}
+        picture: dict[str, bytes] = {}
         if now >= self.due:
-            shown[self.live] = encode(step.image(), "jpeg")
-            self.due = now + max(
-                EVERY, 10 * (time.monotonic() - now)
-            )  # large pictures take a while to encode
-        return self.report(**shown)
+            picture[self.live] = encode(step.image(), "jpeg")
+            took = time.monotonic() - now  # large pictures take a while to encode
+            self.due = now + max(EVERY, 10 * took)
+        text = f"{self.describe(step)}, {left} left"
+        return self.report(progress=done, text=text, **picture)
 
 
 def say_time(seconds: float) -> str:
@@ -103,7 +112,7 @@ def inspect(report: Report, path: Path, name: str) -> View:
     return view_picture(path, name)
 
 
-def load(report: Report, net: Net | None, recipe: Recipe) -> Net:
+def ensure_net(report: Report, net: Net | None, recipe: Recipe) -> Net:
     """The network of a recipe, which is loaded where there is none."""
     if net is None:
         report(text="Loading the network; the first time, it is downloaded")
@@ -112,18 +121,14 @@ def load(report: Report, net: Net | None, recipe: Recipe) -> Net:
     return net
 
 
-def dream(
-    report: Report, net: Net | None, recipe: Recipe, files: Files, out: Path
-) -> dict[str, Any]:
-    """Dream a picture, and save it as `out`; the settings that it carries, with
-    `stopped_at` if it was stopped.
-    """
+def dream(report: Report, net: Net | None, recipe: Recipe, files: Files, out: Path) -> Record:
+    """Dream a picture, and save it as `out`; returns the settings that it carries."""
 
     def describe(step: Step) -> str:
         octave = f"Octave {step.octave + 1} of {recipe['octave_n']}"
         return f"{octave}, step {step.iteration + 1} of {recipe['iter_n']}"
 
-    net = load(report, net, recipe)
+    net = ensure_net(report, net, recipe)
     watch = Watch(report, describe)
     picture, settings = make_dream(recipe, net, watch, partial(find_in, files))
     assert picture is not None  # only one that was already known would not be made
@@ -144,8 +149,9 @@ def tour(report: Report, net: Net | None, recipe: Recipe, files: Files) -> None:
         height, width = size_of(recipe["size"])
         small = min(TOUR_WIDTH, width, widest(height, width, TOUR_PIXELS))
         image = noise((max(1, round(height * small / width)), small), recipe["seed"])
-    net = load(report, net, recipe)
-    began, layers = time.monotonic(), _tour_layers(net)
+    net = ensure_net(report, net, recipe)
+    began = time.monotonic()
+    layers = _tour_layers(net)
     for i, layer in enumerate(layers):
         show = partial(_report_stop, report, layer)
         watch = Watch(show, lambda step: step.end, "picture", i, len(layers), began)
@@ -157,28 +163,23 @@ def tour(report: Report, net: Net | None, recipe: Recipe, files: Files) -> None:
         show(picture=encode(picture, "jpeg"))
 
 
-def _report_stop(report: Report, layer: str, picture: bytes = b"", **shown: Any) -> bool:
+def _report_stop(report: Report, layer: str, picture: bytes = b"", **shown: object) -> bool:
     return report(stop=(layer, picture), **shown) if picture else report(**shown)
 
 
 def _tour_layers(net: Net) -> list[str]:
-    """Layers of this network at some depths, low to high; the first, which shows least,
-    is left out.
-    """
+    """Some layers, low to high, without the first, which shows least."""
     layers = stations(net)
     last = len(layers) - 1
-    return [
-        layers[i] for i in sorted({round(i) for i in np.linspace(min(1, last), last, TOUR_STOPS)})
-    ]
+    stops = np.linspace(min(1, last), last, TOUR_STOPS)
+    return [layers[i] for i in sorted({round(stop) for stop in stops})]
 
 
 def show_channels(
     report: Report, net: Net | None, recipe: Recipe, layer: str, numbers: list[int]
 ) -> None:
-    """Draw, small, what these channels of a layer see; reports `channel`, (number,
-    JPEG).
-    """
-    net = load(report, net, recipe)
+    """Draw, small, what these channels see; reports `channel`, (number, JPEG)."""
+    net = ensure_net(report, net, recipe)
     numbers = [number for number in numbers if number < net.channels(layer)]
     if not numbers:
         raise DreamError(f"{layer} has {net.channels(layer)} channels, and all are shown")
@@ -199,17 +200,13 @@ def show_looks(
     Returns the names that are left.
     """
     net = net or open_net(recipe)
+    given = {key: value for key, value in recipe.items() if key not in LOOK_SETTINGS}
+    del given["mask"]
     for i, name in enumerate(names):
-        given = {
-            key: recipe[key]
-            for key in ("image", "width", "size", "seed", "model", "engine", "dtype")
-        }
         small = complete("dream", looks.begin(given | {"look": name}))
         watch = Watch(lambda **_: report(), lambda step: "")
-        small["iter_n"], small["octave_n"] = (
-            min(small["iter_n"], 10),
-            min(small["octave_n"], LOOK_OCTAVES),
-        )
+        small["iter_n"] = min(small["iter_n"], LOOK_STEPS)
+        small["octave_n"] = min(small["octave_n"], LOOK_OCTAVES)
         small["step_size"] *= LOOK_STEP
         picture, _ = make_dream(small, net, watch, partial(find_in, files))
         if watch.stopped is not None or picture is None:

@@ -12,14 +12,13 @@ import anywidget
 from traitlets import Bool, Bytes, Float, Int, List, Unicode
 
 HERE = Path(__file__).parent
-MOST_BYTES = 20 * 2**20  # of a file that is dropped
-MOST_PIXELS = (
-    16_000_000  # of a photograph; the browser makes larger ones smaller before it sends them
-)
+MOST_SENT_BYTES = 20 * 2**20  # of a file that is dropped
+# Of a photograph; the browser makes larger ones smaller before it sends them
+MOST_SENT_PIXELS = 16_000_000
 OnFile = Callable[[str, int, bytes | None], None]
 
 
-class View(anywidget.AnyWidget):
+class StudioWidget(anywidget.AnyWidget):
     """One of the views in studio.js; `kind` says which."""
 
     _esm = HERE / "studio.js"
@@ -27,28 +26,27 @@ class View(anywidget.AnyWidget):
     kind = Unicode().tag(sync=True)
 
 
-class Drop(View):
+class Drop(StudioWidget):
     """A place to drop a file on, or to choose one with: calls `on_file(name, size,
     bytes)`, bytes None if too large.
     """
 
     kind = Unicode("drop").tag(sync=True)
     what = Unicode().tag(sync=True)
-    most = Int(MOST_BYTES).tag(sync=True)
-    most_pixels = Int(MOST_PIXELS).tag(sync=True)
-    accept = Unicode("image/*,.heic,.heif,.avif").tag(
-        sync=True
-    )  # what the browser offers to choose
-    anywhere = Bool(False).tag(
-        sync=True
-    )  # whether it also takes what is dropped elsewhere on the panel
+    most = Int(MOST_SENT_BYTES).tag(sync=True)
+    most_pixels = Int(MOST_SENT_PIXELS).tag(sync=True)
+    # What the browser offers to choose
+    accept = Unicode("image/*,.heic,.heif,.avif").tag(sync=True)
+    # Whether it also takes what is dropped elsewhere on the panel
+    anywhere = Bool(False).tag(sync=True)
 
-    def __init__(self, on_file: OnFile, **traits: Any) -> None:
+    def __init__(self, on_file: OnFile, **traits: object) -> None:
         super().__init__(**traits)
-        self.on_file, self.data = on_file, bytearray()
+        self.on_file = on_file
+        self.data = bytearray()
         self.on_msg(self._receive)
 
-    def _receive(self, _: Any, about: dict[str, Any], pieces: list[bytes]) -> None:
+    def _receive(self, _: object, about: dict[str, Any], pieces: list[bytes]) -> None:
         """Put a file together: it comes in pieces, because servers refuse large
         messages.
 
@@ -59,36 +57,29 @@ class Drop(View):
         for piece in pieces:
             self.data += piece
         size = max(about["size"], len(self.data))
-        if size > MOST_BYTES or len(self.data) == size:
-            self.on_file(about["name"], size, None if size > MOST_BYTES else bytes(self.data))
+        is_too_large = size > MOST_SENT_BYTES
+        if is_too_large or len(self.data) == size:
+            self.on_file(about["name"], size, None if is_too_large else bytes(self.data))
             self.data = bytearray()
 
 
-class Picture(View):
-    """The stage: the picture before and after, or as it dreams; the progress; a note;
-    the result to download.
-    """
+class PictureView(StudioWidget):
+    """The stage: a picture before, after, and as it dreams; progress; a note."""
 
     kind = Unicode("picture").tag(sync=True)
     before = Bytes().tag(sync=True)  # JPEG
     live = Bytes().tag(sync=True)  # JPEG
-    after = Bytes().tag(
-        sync=True
-    )  # the file to download, which carries its settings: a PNG, or a film
-    mime = Unicode("image/png").tag(
-        sync=True
-    )  # of `after`; video/mp4 for a film, which plays in place
-    name = Unicode().tag(sync=True)  # the name of `after` for who downloads it
-    unsaved = Bool(False).tag(
-        sync=True
-    )  # the page asks before it is left; a download makes it False
+    after = Bytes().tag(sync=True)  # the file to download: a PNG, or a film
+    mime = Unicode("image/png").tag(sync=True)  # of `after`; a video/mp4 plays in place
+    name = Unicode().tag(sync=True)  # of `after`, for who downloads it
+    unsaved = Bool(False).tag(sync=True)  # the page asks before it is left
     busy = Bool(False).tag(sync=True)
     progress = Float(0.0).tag(sync=True)
     text = Unicode().tag(sync=True)
     note = Unicode().tag(sync=True)
 
 
-class Strip(View):
+class Strip(StudioWidget):
     """Pictures that are buttons, [{key, title, says, picture (JPEG)}]; sends the key of
     the one that is pressed.
 
@@ -109,7 +100,7 @@ class Strip(View):
         self.items = [*self.items[:i], item, *self.items[i + 1 :]]
 
 
-class Help(View):
+class Help(StudioWidget):
     """A question mark beside a knob; a press opens what the knob does, below it."""
 
     kind = Unicode("help").tag(sync=True)
@@ -117,15 +108,15 @@ class Help(View):
     text = Unicode().tag(sync=True)
 
 
-class Fold(View):
-    """A button that shows and hides what follows it in its box; `is_open` says which."""
+class Fold(StudioWidget):
+    """A button that shows and hides what follows it in its box, as `is_open` says."""
 
     kind = Unicode("fold").tag(sync=True)
     label = Unicode().tag(sync=True)
     is_open = Bool(False).tag(sync=True)
 
 
-class Slider(View):
+class Slider(StudioWidget):
     """A slider of so many places, from 0, with words at its ends."""
 
     kind = Unicode("slider").tag(sync=True)
@@ -136,10 +127,8 @@ class Slider(View):
     value = Int().tag(sync=True)
 
 
-class Search(View):
-    """A field to find something by its name among `choices` [[name, key], ...]; sends
-    the key that is taken.
-    """
+class Search(StudioWidget):
+    """A field to find one of `choices` [[name, key], ...]; sends the key."""
 
     kind = Unicode("search").tag(sync=True)
     label = Unicode().tag(sync=True)
@@ -147,7 +136,7 @@ class Search(View):
     choices = List().tag(sync=True)
 
 
-class Line(View):
+class CopyLine(StudioWidget):
     """A line of text to copy, and what it is for."""
 
     kind = Unicode("line").tag(sync=True)

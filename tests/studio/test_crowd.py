@@ -11,7 +11,7 @@ psutil = pytest.importorskip("psutil")
 
 
 def memory(server):
-    """How many bytes the server and its workers hold; pages that they share count once."""
+    """How many bytes the server and its workers hold; shared pages count once."""
     held = 0
     for process in [
         psutil.Process(server.pid),

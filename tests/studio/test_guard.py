@@ -33,18 +33,18 @@ PROTOCOL = "v1.kernel.websocket.jupyter.org"
 
 
 @pytest.fixture(scope="module")
-def house():
+def server():
     """A server, and its process."""
     with serving("--at-once", 1) as (address, server):
         yield address.rstrip("/"), server
 
 
 @pytest.fixture
-def address(house):
-    """Its address; afterwards it still answers a newcomer, and is as large as before."""
+def address(server):
+    """Its address; afterwards it answers a newcomer, and is as large as before."""
     import psutil
 
-    address, server = house
+    address, server = server
     before = psutil.Process(server.pid).memory_info().rss
     yield address
     assert requests.get(address, timeout=60).ok
@@ -96,7 +96,7 @@ def ask(socket, request, kind):
     socket.send(json.dumps(request))
     while True:
         data = socket.recv(timeout=60)
-        answer = json.loads(data if isinstance(data, str) else guard.take_apart(data)[0])
+        answer = json.loads(data if isinstance(data, str) else guard.unpack(data)[0])
         if answer["header"]["msg_type"] == kind:
             return answer["content"]
 
@@ -186,7 +186,7 @@ def test_a_browser_sets_values_and_nothing_else():
         "state": {"value": 7, "max": 10**9, "busy": False, "_model_name": "x"},
         "buffer_paths": [["value"]],
     }
-    heard = json.loads(guard.Ear().hear(comm(data)))["content"]["data"]
+    heard = json.loads(guard.MessageFilter().clean(comm(data)))["content"]["data"]
     assert heard == {"method": "update", "state": {"value": 7}, "buffer_paths": []}
     text, parts = (
         json.dumps(
@@ -194,13 +194,45 @@ def test_a_browser_sets_values_and_nothing_else():
         ),
         [b"ab", b""],
     )
-    together = guard.put_together(text.encode(), parts)
-    assert guard.take_apart(together) == (text.encode(), parts)
-    assert guard.take_apart(guard.Ear().hear(together))[1] == parts
+    together = guard.pack(text.encode(), parts)
+    assert guard.unpack(together) == (text.encode(), parts)
+    assert guard.unpack(guard.MessageFilter().clean(together))[1] == parts
+
+
+@pytest.mark.parametrize(
+    "headers, visit",
+    [
+        ({}, guard.Visit.DIRECT),  # an old browser
+        ({"sec-fetch-dest": "document", "sec-fetch-site": "none"}, guard.Visit.DIRECT),
+        ({"sec-fetch-dest": "document", "sec-fetch-site": "same-origin"}, guard.Visit.DIRECT),
+        ({"sec-fetch-dest": "document", "sec-fetch-site": "cross-site"}, guard.Visit.LINK),
+        ({"sec-fetch-dest": "iframe", "sec-fetch-site": "same-origin"}, guard.Visit.EMBEDDED),
+    ],
+)
+def test_how_the_page_is_asked_for(headers, visit):
+    assert guard.kind_of_visit(headers) is visit
+
+
+def test_a_place_is_given_away_to_who_comes_next(monkeypatch):
+    monkeypatch.setattr(guard, "MOST_SESSIONS", 1)
+    ended, new = [], []
+    sessions = guard.Sessions(None, ended.append, lambda session: session in new)
+
+    def connect(cookie):
+        sessions.expect(cookie)
+        return sessions.connect(cookie)
+
+    assert sessions.connect("a") is None, "its page was not sent"
+    first, socket = connect("a")
+    assert connect("b") is None and sessions.is_full("b") and not sessions.is_full("a")
+    sessions.disconnect(first, socket)
+    assert connect("b") is None, "it may come back"
+    new.append(first)
+    assert connect("b") and ended == [first] and list(sessions.open) == ["b"]
 
 
 def test_many_at_once_are_counted_one_after_another():
-    """With the first design, 32 requests at once made 32 kernels where 24 were allowed."""
+    """In the first design, 32 requests at once made 32 kernels: 24 were allowed."""
     with serving("--at-once", 1) as (address, _):
         address = address.rstrip("/")
         cookies = [visit(address) for _ in range(32)]
@@ -217,7 +249,7 @@ def test_many_at_once_are_counted_one_after_another():
             thread.start()
         for thread in threads:
             thread.join(300)
-        assert (len(sockets), len(full)) == (guard.MOST_VISITORS, 32 - guard.MOST_VISITORS)
+        assert (len(sockets), len(full)) == (guard.MOST_SESSIONS, 32 - guard.MOST_SESSIONS)
         answer = requests.get(address, timeout=60)
         assert answer.status_code == 503 and "Too many people are dreaming here" in answer.text
         known = next(cookie for cookie in cookies if cookie not in full)
@@ -333,10 +365,10 @@ def test_what_a_browser_says_is_short_and_finite():
     """One message could take 3 MB of memory for ever, or be sent back with each
     message; another closed a widget in such a way that its panel could not be
     closed."""
-    ear = guard.Ear()
-    assert ear.hear(json.dumps(message("comm_close", {"comm_id": "a"}))) is None
+    messages = guard.MessageFilter()
+    assert messages.clean(json.dumps(message("comm_close", {"comm_id": "a"}))) is None
     assert (
-        ear.hear(
+        messages.clean(
             json.dumps(message("comm_open", {"comm_id": "a", "target_name": "solara.control"}))
         )
         is None
@@ -350,25 +382,25 @@ def test_what_a_browser_says_is_short_and_finite():
         json.dumps(message("comm_open", control | {"comm_id": "x" * 200})),
     ):
         with pytest.raises(guard.RefusedError):
-            ear.hear(refused)
+            messages.clean(refused)
     said = message("kernel_info_request", {})
     said["header"] |= {"username": "x" * 1000, "more": "x"}
-    heard = json.loads(ear.hear(json.dumps(said)))["header"]
+    heard = json.loads(messages.clean(json.dumps(said)))["header"]
     assert len(heard["username"]) == guard.MOST_NAME and heard.keys() == said["header"].keys() - {
         "more"
     }
     opened = json.dumps(message("comm_open", control | {"comm_id": "a"}))
     with pytest.raises(guard.RefusedError):
         for _ in range(guard.STATES + 5):
-            ear.hear(opened)
+            messages.clean(opened)
 
 
 @pytest.mark.slow  # the server's patience is a minute
-def test_who_reads_nothing_is_cut_off(house):
+def test_who_reads_nothing_is_cut_off(server):
     """Such a one held the place of their dream for ever: the server waited until they
     had read what it had sent.
     """
-    address, server = house
+    address, server = server
     with connect(address, max_queue=1, ping_interval=None, close_timeout=0) as socket:
         port = socket.local_address[1]
         socket.send(
@@ -400,8 +432,8 @@ def connections(server):
 @pytest.mark.skipif(
     sys.platform != "linux", reason="other systems have no second address of their own"
 )
-def test_one_address_cannot_have_all_connections(house):
-    address, _ = house
+def test_one_address_cannot_have_all_connections(server):
+    address, _ = server
     where = "127.0.0.1", int(address.rpartition(":")[2])
     held = [socket.create_connection(where, source_address=("127.0.0.2", 0)) for _ in range(450)]
     assert [connection.recv(1) for connection in held[-1:]] == [b""]
@@ -456,7 +488,7 @@ def test_a_visitors_files_are_bounded(tmp_path, monkeypatch):
     one of the name of a dream that was being made became that dream, under the sha256
     of the other, in the looks of everyone."""
     clip(tmp_path / "a.mp4")
-    monkeypatch.setattr(shelf, "MOST_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr(shelf, "MOST_UPLOADED", 64 * 64 - 1)
     with pytest.raises(DreamError, match="64 x 64 pixels"):
         shelf.view_picture(tmp_path / "a.mp4", "a.mp4")
     mine = shelf.Shelf(tmp_path)
