@@ -239,8 +239,8 @@ class Training:
             "default_layer": self.end,
             "labels": "labels.txt" if self.names else None,
         }
-        trained = self.settings | dict.fromkeys(UNTOLD)
-        trained |= {"pictures": count, "classes": len(self.names)} | about
+        trained = {"pictures": count, "classes": len(self.names)}
+        trained |= self.settings | dict.fromkeys(UNTOLD) | about
         note = "[trained]  # for people who read this file"
         texts["model.toml"] = f"{to_toml(model)}\n{note}\n{to_toml(trained)}"
         write_network(folder, self.out.name, layers, weights, texts)
