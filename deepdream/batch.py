@@ -462,7 +462,7 @@ def _check_goal(recipe: Recipe, net: Net) -> None:
             if recipe["objective"] is None
             else objective_of(point, lambda path: None)
         )
-        goal.bind(net)
+        goal.layers_in(net)
 
 
 def outline(model: str | None) -> Net:

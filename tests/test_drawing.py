@@ -2,6 +2,7 @@
 not draw it.
 """
 
+import signal
 from itertools import combinations
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from plain import opinion
 import deepdream as dd
 from deepdream import drawing
 from deepdream.drawing import Drawing, gram, likeness
-from deepdream.objectives import class_number, to_objective
+from deepdream.language import to_objective
+from deepdream.objectives import class_number
 
 ROOT = Path(__file__).parent.parent
 
@@ -77,7 +79,7 @@ def test_a_guide_may_be_a_photograph_of_the_package(toy, tmp_path, monkeypatch):
 
 
 def interrupt():
-    raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("stop", [interrupt, lambda: True], ids=["ctrl-c", "true"])

@@ -4,7 +4,7 @@ and its `data` blob.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -32,10 +32,28 @@ class Values(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
 
-# It fills `diff` of Values with the gradient of what should rise. One that works with
-# torch's arrays as it does with NumPy's, and depends on `data` alone, says so by an
-# attribute `any_array`: the engine may then pass it tensors.
-Fill = Callable[[Any], object]
+class Place(NamedTuple):
+    """Where a part of a layer's blob lies: its upper left, and the whole blob's size."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class Fill(Protocol):
+    """Fills `dst.diff` with the gradient of what should rise. place: of `dst`, if it is
+    a tile's part of the layer.
+
+    any_array: whether it works with torch's arrays as it does with NumPy's, and depends
+    on `data` alone; the engine may then pass it tensors, and record what it does. Such
+    fills are equal if they do the same.
+    """
+
+    @property
+    def any_array(self) -> bool: ...
+
+    def __call__(self, dst: Any, place: Place | None = None) -> object: ...
 
 
 class Net(Protocol):
@@ -50,9 +68,7 @@ class Net(Protocol):
 
     For the ascent, in the engine's own arrays, which `xp` (numpy or torch) calculates
     with: image and image_diff, (3, h, w), the picture and its gradient; limits, the
-    lowest and highest values of pixels, (3, 1, 1) each. shift: by how many pixels
-    make_step has rolled the picture down and right at this moment. angle: by how many
-    degrees it has then turned it.
+    lowest and highest values of pixels, (3, 1, 1) each.
     """
 
     model: "Model"
@@ -64,8 +80,6 @@ class Net(Protocol):
     engine: dict[str, str]
     xp: Any
     limits: tuple[EngineArray, EngineArray]
-    shift: tuple[int, int]
-    angle: float
 
     @property
     def blobs(self) -> Mapping[str, Any]: ...  # pycaffe's, which have no types
@@ -135,8 +149,6 @@ class DreamNet:
     forward: Callable[..., object]
     backward: Callable[..., object]
     xp: Any = np
-    shift: tuple[int, int] = (0, 0)
-    angle: float = 0.0
 
     def adopt(self, model: "Model", layers: list[shapes.Layer]) -> None:
         """Set all that follows from the model and its layers."""
@@ -246,8 +258,8 @@ class DreamNet:
             start = order[min(i + 1, len(order) - 1)]
 
     def climb(self, fills: Mapping[str, Fill]) -> EngineArray:
-        """The gradient of the sum of `fills`, {layer: a function that fills
-        `dst.diff`}: (3, h, w), a view.
+        """The gradient of the sum of `fills`, {layer: a `Fill`}:
+        (3, h, w), a view.
 
         One forward pass, and one backward pass from each layer.
         """

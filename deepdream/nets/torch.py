@@ -228,7 +228,7 @@ class TorchNet(DreamNet):
         """Let an objective fill the diff of a blob; on its tensors, if it works with
         them.
         """
-        if not _takes_tensors(fill):
+        if not fill.any_array:
             fill(blob)
             return
         tensors = Tensors(blob.tensor("data").float(), blob.tensor("diff").float())
@@ -239,9 +239,9 @@ class TorchNet(DreamNet):
         """As DreamNet's. On a GPU, what is climbed for the second time is recorded, and
         replayed from then on.
         """
-        if self.device.type != "cuda" or not all(map(_takes_tensors, fills.values())):
+        if self.device.type != "cuda" or not all(fill.any_array for fill in fills.values()):
             return super().climb(fills)
-        key = tuple(self.blobs["data"].shape), *((layer, id(fill)) for layer, fill in fills.items())
+        key = tuple(self.blobs["data"].shape), *fills.items()
         is_first = key not in self._recordings
         recording = self._recordings.pop(key, None)
         if recording is None and not is_first and self._has_room(fills):
@@ -396,10 +396,6 @@ class TorchNet(DreamNet):
             if name is not None and name not in self._index:
                 raise self.unknown(name, self._index)
         return self._index[start] if start else 0, self._index[end] if end else len(self._index) - 1
-
-
-def _takes_tensors(fill: Fill) -> bool:
-    return getattr(fill, "any_array", False)
 
 
 def find_device(name: str) -> torch.device:

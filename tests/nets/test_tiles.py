@@ -3,6 +3,7 @@ save.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import tracemalloc
@@ -14,9 +15,9 @@ import pytest
 from conftest import load, main, write_model
 
 import deepdream as dd
+from deepdream.language import as_objective
 from deepdream.nets import shapes, zoo
-from deepdream.nets.tiles import Tiles, _cuts, budget, fit
-from deepdream.objectives import parts
+from deepdream.nets.tiles import Tiles, budget, fit
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +40,7 @@ def whole_and_tiled(net, layers, x, **tile):
 def gradients(net, objective, end, x, **tile):
     """The gradient of the whole picture, and the gradient in tiles."""
     found = []
-    for each in whole_and_tiled(net, parts(objective, end, net), x, **tile):
+    for each in whole_and_tiled(net, as_objective(objective, end).layers_in(net), x, **tile):
         dd.gradient(each, end, objective)
         found.append(each.blobs["data"].diff[0].copy())
     return found
@@ -186,7 +187,7 @@ def test_no_seams_at_the_borders_of_tiles(googlenet):
         dream, at, beside = dd.deepdream(googlenet, image, tile=tile, **how), [], []
         for axis in (0, 1):
             change = np.abs(np.diff(dream - image, axis=axis)).mean((1 - axis, 2))
-            borders = [cut.first - 1 for cut in _cuts(image.shape[axis], *tiling)[1:]]
+            borders = [cut.first - 1 for cut in tiling.cuts(image.shape[axis])[1:]]
             assert len(borders) >= 2
             at += [change[b] for b in borders]
             beside += [change[b + n] for b in borders for n in range(-24, 25) if n]
@@ -283,7 +284,7 @@ def test_ctrl_c_in_tiles_returns_a_picture_that_is_not_shifted(squeezenet, photo
         dst.diff[:] = dst.data
         calls.append(1)
         if len(calls) == 20:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     how = {"end": "fire2/concat", "octave_n": 2, "jitter": 60, "step_size": 0.1, "tile": 64}
     dream = dd.deepdream(squeezenet, photo, objective=interrupted, **how)
