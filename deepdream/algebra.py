@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from numbers import Integral, Real
+from numbers import Real
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from .errors import DreamError
 from .nets.base import Fill, Net, Place, Values
+from .nets.classes import is_whole
 
 MOST_WEIGHT = 1e30  # so that float32 holds the gradient, too
 
@@ -22,15 +23,19 @@ class Term:
     """One term of an Objective, a dataclass. Terms without arrays are equal where their
     values are, so that a gradient which was recorded on a GPU is found again.
 
-    layer: what it climbs. needs_picture: whether it depends on the picture that a dream
-    begins with. any_array: see `Fill`. is_plain: whether it is a function, which
-    replaces the whole diff.
+    name: of the function that makes it. layer: what it climbs. needs_picture: whether
+    it depends on the picture that a dream begins with. any_array: see `Fill`. is_plain:
+    whether it is a function, which replaces the whole diff.
     """
 
+    name: str
     layer: str
     needs_picture: bool = False
     any_array: bool = True
     is_plain: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(map(repr, vars(self).values()))})"
 
     def layer_in(self, net: Net) -> str:
         """Its layer in this network. Raises DreamError for what the network lacks."""
@@ -193,9 +198,9 @@ class Objective:
         return {layer: Sum(tuple(terms), any_array) for layer, terms in layers.items()}
 
 
-def is_whole(n: object) -> bool:
-    """Whether it is a whole number, Python's or NumPy's."""
-    return isinstance(n, Integral) and not isinstance(n, bool)
+def one(term: Term) -> Objective:
+    """An Objective of one term."""
+    return Objective(str(term), [Weighted(1.0, term)])
 
 
 def number_in_words(number: object) -> str:

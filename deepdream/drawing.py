@@ -73,7 +73,7 @@ def draw(
     """
     for name, value in {"steps": steps, "seed": seed, "several": several, "size": size}.items():
         check(name, value, "draw")
-    objective = _check_objective(net, what)
+    objective, steps = _check_objective(net, what), int(steps)
     drawings = [
         Drawing(net, objective, np.random.RandomState((int(seed) + i) % 2**32), size)
         for i in range(several)
@@ -84,9 +84,9 @@ def draw(
         names = [str(n + 1) for n in range(several)]
         return pictures[0] if several == 1 else sheet(pictures, names)
 
-    progress = Progress(on_step, str(objective), int(steps), show)
+    progress = Progress(on_step, str(objective), steps, show)
     try:
-        for i in range(int(steps)):
+        for i in range(steps):
             for drawing in drawings:
                 with delay_ctrl_c(), np.errstate(over="ignore", invalid="ignore"):
                     drawing.step(i / steps, [other for other in drawings if other is not drawing])
@@ -132,10 +132,10 @@ class Drawing:
         self.h, self.w = (max(1, round(scale * n)) for n in net.own_size)
         # (h, w // 2 + 1), cycles a pixel
         waves = np.hypot(np.fft.fftfreq(self.h)[:, None], np.fft.rfftfreq(self.w))
-        self.prior = np.float32(1 / np.maximum(waves, 1 / max(self.h, self.w)))
+        self.prior = (1 / np.maximum(waves, 1 / max(self.h, self.w))).astype(np.float32)
         # Of the waves, those too short to be seen in the whole picture when it is
         # reduced to the network's own size
-        self.short = np.float32(1 - np.exp(-((2 * scale * waves) ** 2)))
+        self.short = (1 - np.exp(-((2 * scale * waves) ** 2))).astype(np.float32)
         self.gram: EngineArray | None = None  # (channels, channels)
         self.layers = _find_layers(net, objective)
         self.x = self._noise()  # (3, h, w), around the mean colour of photographs
@@ -152,7 +152,8 @@ class Drawing:
         g = self._shape(self._look(at, self.times, others), self.prior)  # (3, h, w)
         closer = self.times ** min(1, at / CLOSE)
         if self.times > 1 and round(closer**2) > 1:  # so many windows cover the picture
-            detail = sum(self._look(at, self.times / closer) for _ in range(round(closer**2)))
+            looks = (self._look(at, self.times / closer) for _ in range(round(closer**2)))
+            detail: EngineArray = sum(looks)
             g = _to_unit(g) + _to_unit(self._shape(detail, self.prior * self.short))
         strength = abs(g).mean()
         if np.finfo(np.float32).tiny < strength < np.inf:
@@ -166,7 +167,7 @@ class Drawing:
 
     def _shape(self, g: np.ndarray, waves: np.ndarray) -> np.ndarray:
         """The gradient (3, h, w) with each wave multiplied, and its colours more alike."""
-        g = np.float32(np.fft.irfft2(np.fft.rfft2(g) * waves, s=(self.h, self.w)))
+        g = np.fft.irfft2(np.fft.rfft2(g) * waves, s=(self.h, self.w)).astype(np.float32)
         return (1 - COLOUR) * g + COLOUR * g.sum(0)
 
     def _look(self, at: float, times: float, others: "Sequence[Drawing]" = ()) -> np.ndarray:

@@ -7,6 +7,7 @@ import operator
 import warnings
 from collections.abc import Callable
 from inspect import signature
+from typing import Any
 
 from .algebra import Function, Objective, Weighted
 from .errors import DreamError
@@ -83,7 +84,7 @@ def parse(text: str, find: Callable[[str], str | None] = str) -> Objective:
         raise DreamError(f"cannot read {text[:200]!r}: {reason}; {form}") from None
 
 
-def _build(node: ast.expr, find: Callable[[str], str | None]) -> object:
+def _build(node: ast.expr, find: Callable[[str], str | None]) -> Any:
     """What a piece of the text means: an Objective, or a number, text or None for one
     of its terms. Raises one of WRONG for what means nothing.
     """
@@ -93,7 +94,7 @@ def _build(node: ast.expr, find: Callable[[str], str | None]) -> object:
             if str not in map(type, sides):
                 return OPERATORS[type(op)](*sides)
         case ast.UnaryOp(ast.USub(), operand):
-            return operator.neg(_build(operand, find))
+            return -_build(operand, find)
         case ast.Call(ast.Name(name)) if name in TERMS:
             return _build_term(node, name, find)
         case ast.Constant(str() | int() | float() | None as value) if value is not True:

@@ -6,8 +6,8 @@ which are added and scaled like numbers, as in lucid (see algebra.py):
 multiply the gradients as they are: on a photograph, L2's is 1,000 to 3,000 times as
 strong as that of a channel.
 
-To add a term, write its class and, under `@in_words`, the function that makes an
-Objective of it: it can then be written on the command line, too.
+To add a term, write its class and the function that makes an Objective of it, and name
+this in TERMS: it can then be written on the command line, too.
 """
 
 import ast
@@ -17,28 +17,20 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from .algebra import Objective, Term, Weighted, is_whole, number_in_words
-from .errors import DreamError, unknown
+from .algebra import Objective, Term, number_in_words, one
+from .errors import DreamError
 from .nets.base import EngineArray, Net, Place, Values, check_image, preprocess, put, to_data
+from .nets.classes import check_range, class_number, is_whole, scores
 from .pictures import fit_into, load_guide
 
 T = TypeVar("T")
-Factory = TypeVar("Factory", bound=Callable[..., Objective])
 Picture = np.ndarray | str | Path  # an image (H, W, 3), or a path for `load_guide`
-
-TERMS: dict[str, Callable[..., Objective]] = {}  # what may stand in words, see language.py
-
-
-def in_words(factory: Factory) -> Factory:
-    """Let this function be called in words, by its name."""
-    TERMS[factory.__name__] = factory
-    return factory
 
 
 def objective_L2(dst: Values) -> None:
@@ -84,26 +76,20 @@ def guide_features(net: Net, image: np.ndarray, end: str) -> np.ndarray:
     return net.features(end)
 
 
-def _one(term: Term, text: str) -> Objective:
-    """An Objective of one term, and what it is in words."""
-    return Objective(text, [Weighted(1.0, term)])
-
-
 @dataclass(frozen=True)
 class Squares(Term):
     layer: str
+    name = "L2"
 
     def add(self, dst: Values, weight: float, place: Place | None) -> None:
         dst.diff[:] += weight * dst.data
 
 
-@in_words
 def L2(layer: str) -> Objective:
     """Whatever the layer sees, more of it: half the sum of squares. The same dream as
     with `objective_L2`.
     """
-    layer = str(layer)
-    return _one(Squares(layer), f"L2({layer!r})")
+    return one(Squares(str(layer)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,9 +102,17 @@ class Guide(Term):
     image: Picture
     features: tuple[np.ndarray, EngineArray] | None = None
 
+    def __str__(self) -> str:
+        return f"guide({self.layer!r}, {_show(self.image)})"
+
+    @cached_property
+    def _pixels(self) -> np.ndarray:
+        return _load(self.image)
+
     def layer_in(self, net: Net) -> str:
+        net.check_layer(self.layer)
         if self.features is None:
-            net.check(self.layer, *_load(self.image).shape[:2])
+            net.check(self.layer, *self._pixels.shape[:2])
         return self.layer
 
     def start(self, net: Net, picture: np.ndarray | None) -> list[Term]:
@@ -128,7 +122,7 @@ class Guide(Term):
         src = net.blobs["data"]
         before = src.data.copy()  # (1, 3, h, w): the picture in the network stays as it is
         try:
-            features = guide_features(net, _load(self.image), self.layer)
+            features = guide_features(net, self._pixels, self.layer)
         finally:
             src.reshape(*before.shape)
             src.data[:] = before
@@ -141,13 +135,11 @@ class Guide(Term):
         dst.diff[0] += weight * best.reshape(x.shape)
 
 
-@in_words
 def guide(layer: str, image: Picture) -> Objective:
     """More of what is in the guide, an image (H, W, 3) or a path for `load_guide`: the
     sum over places of the best match's product.
     """
-    layer = str(layer)
-    return _one(Guide(layer, image), f"guide({layer!r}, {_show(image)})")
+    return one(Guide(str(layer), image))
 
 
 def _load(image: Picture) -> np.ndarray:
@@ -168,27 +160,27 @@ def _show(image: Picture) -> str:
 class Channel(Term):
     layer: str
     i: int
+    name = "channel"
 
     def layer_in(self, net: Net) -> str:
         net.check_layer(self.layer)
-        _check_range(f"channel of layer {self.layer!r}", self.i, net.channels(self.layer))
+        check_range(f"channel of layer {self.layer!r}", self.i, net.channels(self.layer))
         return self.layer
 
     def add(self, dst: Values, weight: float, place: Place | None) -> None:
         dst.diff[0, self.i] += weight
 
 
-@in_words
 def channel(layer: str, i: int) -> Objective:
     """One feature of the layer, everywhere: the sum over places of channel i, from 0."""
-    layer = str(layer)
-    return _one(Channel(layer, _to_int(i)), f"channel({layer!r}, {i})")
+    return one(Channel(str(layer), _to_int(i)))
 
 
 @dataclass(frozen=True)
 class Unit(Channel):
     x: int
     y: int
+    name = "unit"
 
     def add(self, dst: Values, weight: float, place: Place | None) -> None:
         layer, i, data = self.layer, self.i, dst.data[0]  # (channels, h, w)
@@ -196,14 +188,13 @@ class Unit(Channel):
             what = f"layer {layer!r} has no places, only {len(data)} channels"
             raise DreamError(f"{what}; take channel({layer!r}, {i})")
         top, left, height, width = place or (0, 0, *data.shape[1:])
-        _check_range(f"x in layer {layer!r} at this octave's size", self.x, width)
-        _check_range(f"y in layer {layer!r} at this octave's size", self.y, height)
+        check_range(f"x in layer {layer!r} at this octave's size", self.x, width)
+        check_range(f"y in layer {layer!r} at this octave's size", self.y, height)
         y, x = self.y - top, self.x - left
         if 0 <= y < data.shape[1] and 0 <= x < data.shape[2]:  # it lies in this part
             dst.diff[0, i, y, x] += weight
 
 
-@in_words
 def unit(layer: str, i: int, x: int, y: int) -> Objective:
     """One feature at one place: the value of channel i at (x, y) of the layer's own
     grid, from its upper left.
@@ -211,14 +202,13 @@ def unit(layer: str, i: int, x: int, y: int) -> Objective:
     The grid belongs to one size of the picture and stays in place only without jitter:
     take octave_n=1, jitter=0.
     """
-    layer = str(layer)
-    made = Unit(layer, _to_int(i), _to_int(x), _to_int(y))
-    return _one(made, f"unit({layer!r}, {i}, {x}, {y})")
+    return one(Unit(str(layer), _to_int(i), _to_int(x), _to_int(y)))
 
 
 @dataclass(frozen=True)
 class Logit(Term):
     label: str | int
+    name = "logit"
 
     def _channel(self, net: Net) -> Channel:
         return Channel(scores(net), class_number(net, self.label))
@@ -230,7 +220,6 @@ class Logit(Term):
         return [self._channel(net)]
 
 
-@in_words
 def logit(label: str | int) -> Objective:
     """A class, by name or number: its value before the softmax, which unlike a
     probability can always rise.
@@ -238,17 +227,16 @@ def logit(label: str | int) -> Objective:
     A network that takes pictures of only one size sees a larger one through windows of
     that size.
     """
-    label = str(label) if isinstance(label, str) else _to_int(label)
-    return _one(Logit(label), f"logit({label!r})")
+    return one(Logit(str(label) if isinstance(label, str) else _to_int(label)))
 
 
 @dataclass(frozen=True)
 class Ranked(Term):
     """n channels of a ranking of all. at: 0 for the first of it, 1 for the last."""
 
-    name: str
     layer: str
     n: int
+    name: str
     at: float
     needs_picture = True
 
@@ -273,7 +261,6 @@ class Ranked(Term):
         return [Channel(self.layer, i) for i in ranking[first : first + self.n]]
 
 
-@in_words
 def strongest(layer: str, n: int = 1) -> Objective:
     """More of what this picture has already: the n channels whose mean over it is
     largest, at a dream's first octave.
@@ -281,26 +268,19 @@ def strongest(layer: str, n: int = 1) -> Objective:
     `look` lists them. What rises is the sum of their values over all places, as with
     `channel`.
     """
-    return _ranked("strongest", layer, n, 0)
+    return one(Ranked(str(layer), _to_int(n), "strongest", 0))
 
 
-@in_words
 def weakest(layer: str, n: int = 1) -> Objective:
     """The n channels whose mean over the picture is smallest, of those that are not 0
     everywhere; see `strongest`.
     """
-    return _ranked("weakest", layer, n, 1)
+    return one(Ranked(str(layer), _to_int(n), "weakest", 1))
 
 
-@in_words
 def typical(layer: str, n: int = 1) -> Objective:
     """The n channels in the middle between `strongest` and `weakest`; see there."""
-    return _ranked("typical", layer, n, 1 / 2)
-
-
-def _ranked(name: str, layer: str, n: int, at: float) -> Objective:
-    term = Ranked(name, str(layer), _to_int(n), at)
-    return _one(term, str(term))
+    return one(Ranked(str(layer), _to_int(n), "typical", 1 / 2))
 
 
 def rank_channels(features: np.ndarray) -> list[int]:
@@ -334,10 +314,15 @@ class Caricature(Term):
         assert self.image is not None
         return lru_cache(maxsize=1)(partial(fit_into, _load(self.image)))
 
+    def __str__(self) -> str:
+        image = "" if self.image is None else f", {_show(self.image)}"
+        power = "" if self.power == 1 else f", power={number_in_words(self.power)}"
+        return f"caricature({self.layer!r}{image}{power})"
+
     def layer_in(self, net: Net) -> str:
         net.check_layer(self.layer)
-        if self.image is not None and self.target is None:
-            self._fit  # noqa: B018, refuses what is no image
+        if self.image is not None:
+            self._fit  # noqa: B018, it refuses what is no image
         return self.layer
 
     def start(self, net: Net, picture: np.ndarray | None) -> list[Term]:
@@ -388,7 +373,6 @@ def _compare(x: np.ndarray, t: np.ndarray) -> tuple[float, float]:
     return float(np.sum(x * t, dtype=float)), float(np.sum(x * x, dtype=float)) ** 0.5 + 1e-6
 
 
-@in_words
 def caricature(layer: str, image: Picture | None = None, power: float = 1) -> Objective:
     """Exaggerate: what a layer makes of an image, more of it, and the more so the
     better it fits at present.
@@ -404,59 +388,21 @@ def caricature(layer: str, image: Picture | None = None, power: float = 1) -> Ob
     if isinstance(power, bool) or not isinstance(power, Real) or not 0 <= power <= 100:
         what = f"the power of caricature({layer!r}) is {power!r}"
         raise DreamError(f"{what}; it must be a number from 0 to 100")
-    shown = "" if image is None else f", {_show(image)}"
-    closer = "" if power == 1 else f", power={number_in_words(power)}"
-    return _one(Caricature(layer, image, power), f"caricature({layer!r}{shown}{closer})")
+    return one(Caricature(layer, image, power))
 
 
 def _to_int(i: T) -> int | T:
     """NumPy's integers as Python's, which neither overflow nor look odd in words;
     anything else as it is.
     """
-    return int(i) if isinstance(i, Integral) and not isinstance(i, bool) else i
+    return int(i) if is_whole(i) else i
 
 
-def _check_range(what: str, i: int, n: int) -> None:
-    if not (is_whole(i) and 0 <= i < n):
-        raise DreamError(f"{what} is {i!r}; it must be a whole number from 0 to {n - 1}")
-
-
-def scores(net: Net) -> str:
-    """The layer whose blob holds the classes' values before the softmax; the last layer
-    if there is no softmax.
-    """
-    blobs = [layer.bottom[0] for layer in net.layer_specs if layer.type == "Softmax"]
-    return blobs[-1] if blobs else net.layer_specs[-1].top[-1]
-
-
-def class_number(net: Net, label: str | int) -> int:
-    """The number of a class, given that or one of its names.
-
-    Raises DreamError, with the closest names, for a class that the network lacks, and
-    for a name of several.
-    """
-    if not isinstance(label, str):
-        if net.labels:  # without names, its blob's channels are the limit, see `Channel`
-            _check_range(f"the number of a class of {net.model.name}", label, len(net.labels))
-        return label
-    model, labels = net.model.name, net.labels
-    if not labels:
-        cure = "give the number of one, or an objective such as channel('LAYER', 0),"
-        raise DreamError(f"{model} has no names for its classes; {cure} instead of {label!r}")
-    given = " ".join(label.lower().replace("_", " ").split())
-    names = [
-        (name.strip(), i) for i, names in enumerate(labels) for name in [names, *names.split(",")]
-    ]
-    numbers = sorted({i for name, i in names if name.lower() == given})
-    if len(numbers) == 1:
-        return numbers[0]
-    if numbers:
-        which = "; ".join(f"{i}: {labels[i]}" for i in numbers)
-        several = f"{label!r} names {len(numbers)} classes of {model}"
-        raise DreamError(f"{several}; give the number of one ({which})")
-    single = list(dict.fromkeys(name for name, _ in names if "," not in name))
-    similar = [name for name in single if given and given in name.lower()]
-    raise unknown("class", label, similar or single, f"{model} has {len(labels)} classes")
+# What may stand in words, see language.py
+TERMS: dict[str, Callable[..., Objective]] = {
+    factory.__name__: factory
+    for factory in (L2, guide, channel, unit, logit, strongest, weakest, typical, caricature)
+}
 
 
 def read_words(text: str) -> ast.Expression:  # until recipe.py uses language.parse
