@@ -38,9 +38,15 @@ class Term:
         return f"{self.name}({', '.join(map(repr, vars(self).values()))})"
 
     def layer_in(self, net: Net) -> str:
-        """Its layer in this network. Raises DreamError for what the network lacks."""
+        """Its layer in this network. Raises DreamError for one that is not there, and
+        as `check` does.
+        """
         net.check_layer(self.layer)
+        self.check(net)
         return self.layer
+
+    def check(self, net: Net) -> None:
+        """Raise a DreamError if it makes no sense at its layer."""
 
     def start(self, net: Net, picture: np.ndarray | None) -> "Iterable[Term]":
         """What stands for it in this network. picture: what a dream begins with,
@@ -66,9 +72,7 @@ class Weighted(NamedTuple):
 
 @dataclass(frozen=True)
 class Function(Term):
-    """A function of one layer's values, such as `objective_L2`; nothing is added to it,
-    and it gets the network's own blob.
-    """
+    """A function of one layer's values, such as `objective_L2`, alone in its Sum."""
 
     function: Callable[[Values], object]
     layer: str

@@ -71,7 +71,8 @@ def draw(
     network's own. Raises DreamError for an unknown class (it names the closest), and
     for an objective that never gives a direction to climb.
     """
-    for name, value in {"steps": steps, "seed": seed, "several": several, "size": size}.items():
+    given = {"steps": steps, "seed": seed, "several": several, "size": size}
+    for name, value in given.items():
         check(name, value, "draw")
     objective, steps = _check_objective(net, what), int(steps)
     drawings = [
@@ -89,7 +90,7 @@ def draw(
         for i in range(steps):
             for drawing in drawings:
                 with delay_ctrl_c(), np.errstate(over="ignore", invalid="ignore"):
-                    drawing.step(i / steps, [other for other in drawings if other is not drawing])
+                    drawing.step(i / steps, drawings)
             progress.count(1, 0, i)
             progress.report()
         if not any(drawing.is_alive for drawing in drawings):
@@ -102,7 +103,7 @@ def draw(
 
 
 def _check_objective(net: Net, what: str | int | Objective) -> Objective:
-    """The objective to draw. Raises DreamError for one that this network cannot draw."""
+    """The objective to draw. Raises DreamError for one that cannot be drawn."""
     objective = to_objective(what)
     if objective.needs_picture:
         no_picture = "depends on the picture that a dream begins with, and here is none"
@@ -143,13 +144,13 @@ class Drawing:
     def _noise(self) -> np.ndarray:
         return self.rng.normal(0, NOISE, (3, self.h, self.w)).astype(np.float32)
 
-    def step(self, at: float, others: "Sequence[Drawing]" = ()) -> None:
-        """One step of the ascent, away from the others; `at` says how far the drawing
-        is, 0..1.
+    def step(self, at: float, among: "Sequence[Drawing]") -> None:
+        """One step of the ascent, away from the others among which it is drawn. at: how
+        far it is, 0..1.
         """
         from scipy import ndimage as nd
 
-        g = self._shape(self._look(at, self.times, others), self.prior)  # (3, h, w)
+        g = self._shape(self._look(at, self.times, among), self.prior)  # (3, h, w)
         closer = self.times ** min(1, at / CLOSE)
         if self.times > 1 and round(closer**2) > 1:  # so many windows cover the picture
             looks = (self._look(at, self.times / closer) for _ in range(round(closer**2)))
@@ -166,11 +167,12 @@ class Drawing:
             self.x += self._noise()  # perhaps something wakes up by chance
 
     def _shape(self, g: np.ndarray, waves: np.ndarray) -> np.ndarray:
-        """The gradient (3, h, w) with each wave multiplied, and its colours more alike."""
-        g = np.fft.irfft2(np.fft.rfft2(g) * waves, s=(self.h, self.w)).astype(np.float32)
+        """The gradient (3, h, w), each wave multiplied, and its colours more alike."""
+        shaped = np.fft.irfft2(np.fft.rfft2(g) * waves, s=(self.h, self.w))
+        g = shaped.astype(np.float32)
         return (1 - COLOUR) * g + COLOUR * g.sum(0)
 
-    def _look(self, at: float, times: float, others: "Sequence[Drawing]" = ()) -> np.ndarray:
+    def _look(self, at: float, times: float, among: "Sequence[Drawing]" = ()) -> np.ndarray:
         """The gradient of the picture, (3, h, w), as far as a random window shows it.
 
         times: how much larger the window is than in a picture without a size.
@@ -178,16 +180,17 @@ class Drawing:
         net, src = self.net, self.net.blobs["data"]
         least, largest = (_between(ends, at) / times for ends in SCALES)
         scale = self.rng.uniform(least, largest)
-        rows = _make_window(self.rng, net.own_size[0], self.h, scale, times)  # (own h, h)
-        columns = _make_window(self.rng, net.own_size[1], self.w, scale, times)  # (own w, w)
-        src.reshape(1, 3, *net.own_size)
+        own_h, own_w = net.own_size
+        rows = _make_window(self.rng, own_h, self.h, scale, times)  # (own h, h)
+        columns = _make_window(self.rng, own_w, self.w, scale, times)  # (own w, w)
+        src.reshape(1, 3, own_h, own_w)
         src.data[0] = [rows @ colour @ columns.T for colour in self.x]
         if not gradient(net, None, self.objective).any():
             _climb_without_relus(net, self.objective)
-        g = self._move_away(others) if others else src.diff[0]
+        g = self.move_away(among) if len(among) > 1 else src.diff[0]
         return np.stack([rows.T @ colour @ columns for colour in g])
 
-    def _move_away(self, others: "Sequence[Drawing]") -> np.ndarray:
+    def move_away(self, among: "Sequence[Drawing]") -> np.ndarray:
         """The gradient of what the network looks at now, (3, own h, own w), with one
         away from the other pictures.
         """
@@ -195,7 +198,7 @@ class Drawing:
         src, blob = net.blobs["data"], net.blobs[layer]
         g, x = src.diff[0].copy(), net.array(blob.data[0])
         self.gram = gram(x)
-        grams = [other.gram for other in others if other.gram is not None]
+        grams = [each.gram for each in among if each is not self and each.gram is not None]
         if not grams:
             return g
         alike, slope = likeness(x, sum(grams) / len(grams))

@@ -13,7 +13,7 @@ import numpy as np
 
 from .algebra import Objective
 from .errors import DreamError
-from .language import Goal, as_objective
+from .language import ObjectiveLike, as_objective
 from .nets.base import EngineArray, Net, check_image, deprocess, preprocess, to_data
 from .nets.tiles import fit
 from .objectives import objective_L2
@@ -45,7 +45,7 @@ class Step(NamedTuple):
 OnStep = Callable[[Step], object]
 
 
-def gradient(net: Net, end: str | None, objective: Goal = objective_L2) -> EngineArray:
+def gradient(net: Net, end: str | None, objective: ObjectiveLike = objective_L2) -> EngineArray:
     """How the objective at layer `end` changes with the picture now in
     net.blobs['data']: (3, h, w).
 
@@ -74,7 +74,7 @@ def _climb(
 
 def make_step(
     net: Net, step_size: float = 1.5, end: str = "inception_4c/output", jitter: int = 32,
-    clip: bool = True, objective: Goal = objective_L2,
+    clip: bool = True, objective: ObjectiveLike = objective_L2,
     rng: np.random.RandomState | ModuleType = np.random, smooth: float = 0.0,
     mask: EngineArray = None, keep_color: bool = False, lap: int = 0, turn: float = 0.0,
 ) -> None:  # fmt: skip
@@ -189,7 +189,7 @@ def check_dream(
     net: Net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4,
     octave_scale: float = 1.4, end: str = "inception_4c/output", seed: int | None = None,
     tile: int | None = None, halo: int | None = None, mask: Mask = None,
-    objective: Goal = objective_L2, **step_params: Any,
+    objective: ObjectiveLike = objective_L2, **step_params: Any,
 ) -> tuple[Net, Objective, np.ndarray | None]:  # fmt: skip
     """All checks before a dream: (the network, in tiles if need be; the objective; the
     mask, (h, w) float32, 0..1). Arguments and errors are those of `deepdream`.

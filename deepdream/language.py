@@ -15,7 +15,7 @@ from .nets.base import Values
 from .objectives import L2, TERMS, logit, objective_L2
 from .pictures import or_sample
 
-Goal = Callable[[Values], object] | Objective | str  # what may be given for an objective
+ObjectiveLike = Callable[[Values], object] | Objective | str  # what `make_step` takes
 OPERATORS = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -25,23 +25,20 @@ OPERATORS = {
 WRONG = SyntaxError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError
 
 
-def as_objective(goal: Goal, end: str | None) -> Objective:
+def as_objective(given: ObjectiveLike, end: str | None) -> Objective:
     """An Objective: given itself, in words, or as a function that fills the diff of
-    layer `end`.
-
-    Only the engine's own function, and one that says so by an attribute `any_array`,
-    gets torch's tensors (docs/speed.md). Raises DreamError for anything else, and for
-    words that are none.
+    layer `end`, which may get torch's tensors if it has an attribute `any_array`, see
+    docs/speed.md. Raises DreamError for anything else, and for words that are none.
     """
-    if isinstance(goal, str):
-        return parse(goal)
-    if isinstance(goal, Objective):
-        return goal
-    if not callable(goal):
+    if isinstance(given, str):
+        return parse(given)
+    if isinstance(given, Objective):
+        return given
+    if not callable(given):
         must = "it must be a function that fills dst.diff, or an Objective"
-        raise DreamError(f"objective is {goal!r}; {must}")
-    any_array = goal is objective_L2 or getattr(goal, "any_array", False)
-    return Objective(str(end), [Weighted(1.0, Function(goal, str(end), any_array))])
+        raise DreamError(f"objective is {given!r}; {must}")
+    any_array = given is objective_L2 or getattr(given, "any_array", False)
+    return Objective(str(end), [Weighted(1.0, Function(given, str(end), any_array))])
 
 
 def to_objective(what: str | int | Objective) -> Objective:
@@ -70,8 +67,7 @@ def parse(text: str, find: Callable[[str], str | None] = str) -> Objective:
     matters: L2 stands for it. Raises DreamError for words that are no objective.
     """
     try:
-        with warnings.catch_warnings():  # Python's are for those who write programs
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):  # they are for programmers
             tree = ast.parse(text.strip(), mode="eval")
         objective = _build(tree.body, find)
         if not isinstance(objective, Objective):

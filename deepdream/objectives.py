@@ -1,13 +1,12 @@
 """What to climb: a number that should rise.
 
-Two of Google's objectives are plain functions of one layer. The rest are Objectives,
-which are added and scaled like numbers, as in lucid (see algebra.py):
-`L2('inception_4c/output') + 8000 * channel('inception_4c/output', 237)`. Weights
-multiply the gradients as they are: on a photograph, L2's is 1,000 to 3,000 times as
-strong as that of a channel.
+Google's two are plain functions of one layer. The others are added and scaled like
+numbers, as in lucid: `L2('inception_4c/output') + 8000 * channel('inception_4c/output',
+237)`. Weights multiply the gradients as they are: on a photograph, L2's is 1,000 to
+3,000 times as strong as that of a channel.
 
-To add a term, write its class and the function that makes an Objective of it, and name
-this in TERMS: it can then be written on the command line, too.
+To add a term, see `Term` in algebra.py for what it does, write its class and a function
+that makes an Objective of it, and name this in TERMS.
 """
 
 import ast
@@ -16,20 +15,17 @@ import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
 from numbers import Real
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from .algebra import Objective, Term, number_in_words, one
 from .errors import DreamError
 from .nets.base import EngineArray, Net, Place, Values, check_image, preprocess, put, to_data
-from .nets.classes import check_range, class_number, is_whole, scores
+from .nets.classes import as_int, check_range, class_number, is_whole, scores
 from .pictures import fit_into, load_guide
 
-T = TypeVar("T")
 Picture = np.ndarray | str | Path  # an image (H, W, 3), or a path for `load_guide`
 
 
@@ -92,6 +88,34 @@ def L2(layer: str) -> Objective:
     return one(Squares(str(layer)))
 
 
+class Exemplar:
+    """An image (H, W, 3), or the path of one, which is read when it is needed."""
+
+    def __init__(self, given: Picture) -> None:
+        self.given = given
+        self._pixels = self._fitted = None
+
+    def __repr__(self) -> str:
+        if isinstance(self.given, (str, Path)):
+            return repr(str(self.given))
+        return f"<image {'x'.join(map(str, np.shape(self.given)))}>"
+
+    def read(self) -> np.ndarray:
+        """(H, W, 3). Raises DreamError for what cannot be read, or is no image."""
+        if self._pixels is None:
+            given = self.given
+            pixels = load_guide(given) if isinstance(given, (str, Path)) else given
+            check_image(pixels)
+            self._pixels = np.asarray(pixels)
+        return self._pixels
+
+    def fit(self, h: int, w: int) -> np.ndarray:
+        """As much of its middle as has this shape, (h, w, 3)."""
+        if self._fitted is None or self._fitted.shape[:2] != (h, w):
+            self._fitted = fit_into(self.read(), h, w)
+        return self._fitted
+
+
 @dataclass(frozen=True, eq=False)
 class Guide(Term):
     """features: what the layer makes of the image, (channels, h, w), once it is
@@ -99,21 +123,15 @@ class Guide(Term):
     """
 
     layer: str
-    image: Picture
+    image: Exemplar
     features: tuple[np.ndarray, EngineArray] | None = None
 
     def __str__(self) -> str:
-        return f"guide({self.layer!r}, {_show(self.image)})"
+        return f"guide({self.layer!r}, {self.image})"
 
-    @cached_property
-    def _pixels(self) -> np.ndarray:
-        return _load(self.image)
-
-    def layer_in(self, net: Net) -> str:
-        net.check_layer(self.layer)
+    def check(self, net: Net) -> None:
         if self.features is None:
-            net.check(self.layer, *self._pixels.shape[:2])
-        return self.layer
+            net.check(self.layer, *self.image.read().shape[:2])
 
     def start(self, net: Net, picture: np.ndarray | None) -> list[Term]:
         if self.features is not None:
@@ -121,11 +139,9 @@ class Guide(Term):
         net = net.inner  # a guide is small, and needs no tiles
         src = net.blobs["data"]
         before = src.data.copy()  # (1, 3, h, w): the picture in the network stays as it is
-        try:
-            features = guide_features(net, self._pixels, self.layer)
-        finally:
-            src.reshape(*before.shape)
-            src.data[:] = before
+        features = guide_features(net, self.image.read(), self.layer)
+        src.reshape(*before.shape)
+        src.data[:] = before
         return [replace(self, features=(features, net.array(features)))]
 
     def add(self, dst: Values, weight: float, place: Place | None) -> None:
@@ -139,21 +155,7 @@ def guide(layer: str, image: Picture) -> Objective:
     """More of what is in the guide, an image (H, W, 3) or a path for `load_guide`: the
     sum over places of the best match's product.
     """
-    return one(Guide(str(layer), image))
-
-
-def _load(image: Picture) -> np.ndarray:
-    """A guide as an array (H, W, 3). Raises DreamError if it cannot be one."""
-    loaded = load_guide(image) if isinstance(image, (str, Path)) else image
-    check_image(loaded)
-    return np.asarray(loaded)
-
-
-def _show(image: Picture) -> str:
-    """A guide in words."""
-    if isinstance(image, (str, Path)):
-        return repr(str(image))
-    return f"<image {'x'.join(map(str, np.shape(image)))}>"
+    return one(Guide(str(layer), Exemplar(image)))
 
 
 @dataclass(frozen=True)
@@ -162,18 +164,16 @@ class Channel(Term):
     i: int
     name = "channel"
 
-    def layer_in(self, net: Net) -> str:
-        net.check_layer(self.layer)
+    def check(self, net: Net) -> None:
         check_range(f"channel of layer {self.layer!r}", self.i, net.channels(self.layer))
-        return self.layer
 
     def add(self, dst: Values, weight: float, place: Place | None) -> None:
         dst.diff[0, self.i] += weight
 
 
 def channel(layer: str, i: int) -> Objective:
-    """One feature of the layer, everywhere: the sum over places of channel i, from 0."""
-    return one(Channel(str(layer), _to_int(i)))
+    """One feature of the layer: the sum over all places of channel i, from 0."""
+    return one(Channel(str(layer), as_int(i)))
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ class Unit(Channel):
         check_range(f"x in layer {layer!r} at this octave's size", self.x, width)
         check_range(f"y in layer {layer!r} at this octave's size", self.y, height)
         y, x = self.y - top, self.x - left
-        if 0 <= y < data.shape[1] and 0 <= x < data.shape[2]:  # it lies in this part
+        if 0 <= y < data.shape[1] and 0 <= x < data.shape[2]:  # it is in this part
             dst.diff[0, i, y, x] += weight
 
 
@@ -202,7 +202,7 @@ def unit(layer: str, i: int, x: int, y: int) -> Objective:
     The grid belongs to one size of the picture and stays in place only without jitter:
     take octave_n=1, jitter=0.
     """
-    return one(Unit(str(layer), _to_int(i), _to_int(x), _to_int(y)))
+    return one(Unit(str(layer), as_int(i), as_int(x), as_int(y)))
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ def logit(label: str | int) -> Objective:
     A network that takes pictures of only one size sees a larger one through windows of
     that size.
     """
-    return one(Logit(str(label) if isinstance(label, str) else _to_int(label)))
+    return one(Logit(str(label) if isinstance(label, str) else as_int(label)))
 
 
 @dataclass(frozen=True)
@@ -244,13 +244,11 @@ class Ranked(Term):
         n = "" if self.n == 1 else f", {self.n}"
         return f"{self.name}({self.layer!r}{n})"
 
-    def layer_in(self, net: Net) -> str:
-        net.check_layer(self.layer)
+    def check(self, net: Net) -> None:
         n, most = self.n, net.channels(self.layer)
         if not (is_whole(n) and 1 <= n <= most):
             what = f"{self.name}({self.layer!r}, {n!r}) asks for {n!r} channels"
             raise DreamError(f"{what}; layer {self.layer!r} has 1 to {most}")
-        return self.layer
 
     def start(self, net: Net, picture: np.ndarray | None) -> list[Term]:
         ranking = rank_channels(net.features(self.layer))
@@ -268,19 +266,19 @@ def strongest(layer: str, n: int = 1) -> Objective:
     `look` lists them. What rises is the sum of their values over all places, as with
     `channel`.
     """
-    return one(Ranked(str(layer), _to_int(n), "strongest", 0))
+    return one(Ranked(str(layer), as_int(n), "strongest", 0))
 
 
 def weakest(layer: str, n: int = 1) -> Objective:
     """The n channels whose mean over the picture is smallest, of those that are not 0
     everywhere; see `strongest`.
     """
-    return one(Ranked(str(layer), _to_int(n), "weakest", 1))
+    return one(Ranked(str(layer), as_int(n), "weakest", 1))
 
 
 def typical(layer: str, n: int = 1) -> Objective:
     """The n channels in the middle between `strongest` and `weakest`; see there."""
-    return one(Ranked(str(layer), _to_int(n), "typical", 1 / 2))
+    return one(Ranked(str(layer), as_int(n), "typical", 1 / 2))
 
 
 def rank_channels(features: np.ndarray) -> list[int]:
@@ -298,7 +296,7 @@ class Caricature(Term):
     """
 
     layer: str
-    image: Picture | None
+    image: Exemplar | None
     power: float
     target: np.ndarray | None = None
     fits: tuple[float, float] | None = None
@@ -308,29 +306,22 @@ class Caricature(Term):
     def needs_picture(self) -> bool:
         return self.image is None
 
-    @cached_property
-    def _fit(self) -> Callable[[int, int], np.ndarray]:
-        """From a size to the image at that size, (h, w, 3); it remembers the last."""
-        assert self.image is not None
-        return lru_cache(maxsize=1)(partial(fit_into, _load(self.image)))
-
     def __str__(self) -> str:
-        image = "" if self.image is None else f", {_show(self.image)}"
+        image = "" if self.image is None else f", {self.image}"
         power = "" if self.power == 1 else f", power={number_in_words(self.power)}"
         return f"caricature({self.layer!r}{image}{power})"
 
-    def layer_in(self, net: Net) -> str:
-        net.check_layer(self.layer)
-        if self.image is not None:
-            self._fit  # noqa: B018, it refuses what is no image
-        return self.layer
+    def check(self, net: Net) -> None:
+        if self.image:
+            self.image.read()
 
     def start(self, net: Net, picture: np.ndarray | None) -> list[Term]:
-        return [self if self.image is not None else replace(self, image=picture)]
+        if self.image or picture is None:
+            return [self]
+        return [replace(self, image=Exemplar(picture))]
 
     def aim(self, net: Net, shift: tuple[int, int], angle: float) -> Term:
-        is_own = self.image is None
-        target = net.features(self.layer) if is_own else self._look(net, shift, angle)
+        target = self._look(net, shift, angle)
         fits = None
         if net.inner is not net:  # a tile sees only a part
             fits = _compare(net.features(self.layer), target)
@@ -340,9 +331,11 @@ class Caricature(Term):
         """What the layer makes of the image, shifted and turned as the picture in the
         network is, which stays there.
         """
+        if not self.image:
+            return net.features(self.layer)
         picture = deepcopy(net.image)
-        data = net.array(to_data(self._fit(*picture.shape[1:]), net.mean))
-        shown = net.xp.roll(data, shift, (-2, -1))
+        image = to_data(self.image.fit(*picture.shape[1:]), net.mean)
+        shown = net.xp.roll(net.array(image), shift, (-2, -1))
         net.image[:] = net.rotate(shown, angle) if angle else shown
         try:
             return net.features(self.layer)
@@ -353,7 +346,8 @@ class Caricature(Term):
         x, t, power = dst.data[0], self.target, self.power
         assert t is not None
         if place:
-            t = t[:, place.top : place.top + x.shape[1], place.left : place.left + x.shape[2]]
+            h, w = x.shape[1:]
+            t = t[:, place.top : place.top + h, place.left : place.left + w]
         if t.shape != x.shape:
             how = "sees this picture through windows; for a caricature take another layer"
             raise DreamError(f"layer {self.layer!r} {how}")
@@ -370,7 +364,8 @@ class Caricature(Term):
 
 def _compare(x: np.ndarray, t: np.ndarray) -> tuple[float, float]:
     """(<x, t>, |x|)"""
-    return float(np.sum(x * t, dtype=float)), float(np.sum(x * x, dtype=float)) ** 0.5 + 1e-6
+    squares = float(np.sum(x * x, dtype=float))
+    return float(np.sum(x * t, dtype=float)), squares**0.5 + 1e-6
 
 
 def caricature(layer: str, image: Picture | None = None, power: float = 1) -> Objective:
@@ -388,14 +383,7 @@ def caricature(layer: str, image: Picture | None = None, power: float = 1) -> Ob
     if isinstance(power, bool) or not isinstance(power, Real) or not 0 <= power <= 100:
         what = f"the power of caricature({layer!r}) is {power!r}"
         raise DreamError(f"{what}; it must be a number from 0 to 100")
-    return one(Caricature(layer, image, power))
-
-
-def _to_int(i: T) -> int | T:
-    """NumPy's integers as Python's, which neither overflow nor look odd in words;
-    anything else as it is.
-    """
-    return int(i) if is_whole(i) else i
+    return one(Caricature(layer, None if image is None else Exemplar(image), power))
 
 
 # What may stand in words, see language.py
@@ -406,6 +394,5 @@ TERMS: dict[str, Callable[..., Objective]] = {
 
 
 def read_words(text: str) -> ast.Expression:  # until recipe.py uses language.parse
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         return ast.parse(text, mode="eval")

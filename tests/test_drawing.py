@@ -272,7 +272,7 @@ def test_the_way_from_the_others_agrees_with_finite_differences(
     ahead = dd.gradient(net, None, drawing.objective)
     ahead = net.to_numpy(ahead).copy()
     away = (
-        drawing._move_away([other]) - ahead
+        drawing.move_away([other]) - ahead
     )  # with a strength that the pictures' own climb decides
     assert abs(away).mean() == pytest.approx(1.5 * value(x) ** 2 * abs(ahead).mean(), rel=1e-3)
     slope, at_layer = -away, likeness(np.float64(net.blobs[layer].data[0]), theirs)[1]

@@ -1,15 +1,24 @@
 """The classes of a network: the layer that holds their values, and their names."""
 
 from numbers import Integral
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 from ..errors import DreamError, unknown
 from .base import Net
+
+T = TypeVar("T")
 
 
 def is_whole(n: object) -> TypeGuard[int]:
     """Whether it is a whole number, Python's or NumPy's."""
     return isinstance(n, Integral) and not isinstance(n, bool)
+
+
+def as_int(n: T) -> int | T:
+    """NumPy's whole numbers as Python's, which neither overflow nor look odd in words;
+    anything else as it is.
+    """
+    return int(n) if is_whole(n) else n
 
 
 def check_range(what: str, i: int, n: int) -> None:

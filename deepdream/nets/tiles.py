@@ -31,9 +31,7 @@ Size = tuple[int, int]  # (height, width) of a picture, in pixels
 
 
 class Cut(NamedTuple):
-    """A tile along one axis, in pixels: the network sees low..high, and its core is
-    first..last.
-    """
+    """A tile along one axis, in pixels: low..high, and its core, first..last."""
 
     low: int
     first: int
@@ -42,18 +40,14 @@ class Cut(NamedTuple):
 
 
 class Tiling(NamedTuple):
-    """Sizes of the tiles in pixels: side of the core, width of the halo, and the grid
-    that both lie on.
-    """
+    """In pixels: side of the core, width of the halo, the grid that both lie on."""
 
     core: int
     halo: int
     grid: int
 
     def cuts(self, length: int) -> list[Cut]:
-        """The tiles along one axis, as even as the grid allows; the last takes what is
-        left over.
-        """
+        """Along one axis, as even as the grid allows; the last takes what is left."""
         blocks = max(1, length // self.grid)
         n = math.ceil(blocks / (self.core // self.grid))
         edges = [blocks * i // n * self.grid for i in range(n)] + [length]
@@ -64,13 +58,9 @@ class Tiling(NamedTuple):
 
 
 def fit(
-    net: Net,
-    layers: Collection[str],
-    octaves: list[Size],
-    tile: int | None = None,
-    halo: int | None = None,
-    windows: bool = True,
-) -> Net:
+    net: Net, layers: Collection[str], octaves: list[Size], tile: int | None = None,
+    halo: int | None = None, windows: bool = True,
+) -> Net:  # fmt: skip
     """A network to climb these layers with at all octaves: `net` itself, or Tiles.
 
     tile, halo: side of a tile, and the margin in it, in pixels. Without a tile, there
@@ -82,12 +72,13 @@ def fit(
     """
     check("tile", tile)
     check("halo", halo)
-    tile, halo = (n if n is None else int(n) for n in (tile, halo))  # Caffe takes no NumPy integers
+    # Caffe takes no NumPy integers
+    tile, halo = (n if n is None else int(n) for n in (tile, halo))
     for layer in layers:
         net.check_layer(layer)
     local = _find_local(net, layers)
     others = [layer for layer in layers if layer not in local]
-    one_size = [layer for layer in others if windows and not _runs_at_all(net, layer, octaves)]
+    one_size = [layer for layer in others if windows and not _suits(net, layer, octaves)]
     whole = [layer for layer in layers if layer not in one_size]
     _check_octaves(net, whole, local, octaves)
     allowed, largest = budget(net), octaves[-1]
@@ -123,7 +114,8 @@ def _find_local(net: Net, layers: Iterable[str]) -> list[str]:
     ]
 
 
-def _runs_at_all(net: Net, layer: str, octaves: list[Size]) -> bool:
+def _suits(net: Net, layer: str, octaves: list[Size]) -> bool:
+    """Whether the layer runs at all octaves."""
     return all(shapes.fits(net.layer_specs, layer, size) for size in octaves)
 
 
@@ -158,7 +150,7 @@ def budget(net: Net) -> float:
 
 
 def _count_bytes(net: Net, layers: Iterable[str], height: int, width: int) -> float:
-    """The bytes that a pass to the most expensive of these layers takes at this size."""
+    """The bytes that a pass to the most expensive of these layers takes."""
     specs = net.layer_specs
     try:
         return max((shapes.memory(specs, layer, height, width) for layer in layers), default=0)
@@ -235,11 +227,10 @@ def _reaches(specs: list[shapes.Layer], layer: str, core: int, halo: int) -> boo
 
 
 def _cut_windows(length: int, side: int) -> list[Cut]:
-    """Windows of one size along one axis; a picture that is smaller than a window lies
-    in its middle.
-    """
+    """Windows along one axis; a picture smaller than a window lies in its middle."""
     n = math.ceil(length / side)
-    lows = [(length - side) * i // (n - 1) for i in range(n)] if n > 1 else [(length - side) // 2]
+    spare = length - side
+    lows = [spare * i // (n - 1) for i in range(n)] if n > 1 else [spare // 2]
     return [Cut(low, low, low + side, low + side) for low in lows]
 
 
@@ -269,13 +260,8 @@ class Part(NamedTuple):
         return self.data.shape
 
 
-class Core(NamedTuple):
-    """The core of a tile in a layer's blob. inside: where in it, (rows, columns);
-    place: and where in the blob of the whole picture.
-    """
-
-    inside: tuple[slice, slice]
-    place: Place
+# Of a tile: where it is in the tile's blob, and in that of the whole picture
+Core = tuple[tuple[slice, slice], Place]
 
 
 class InCore(NamedTuple):
@@ -286,11 +272,12 @@ class InCore(NamedTuple):
     any_array = False
 
     def __call__(self, dst: Values, place: Place | None = None) -> None:
-        core = ..., *self.core.inside
+        inside, place = self.core
+        core = ..., *inside
         data = np.array(dst.data[core], order="C")  # (1, channels, h, w)
         part = Part(data, np.zeros_like(data))
         if data.size:
-            self.fill(part, self.core.place)
+            self.fill(part, place)
         dst.diff[:] = 0
         dst.diff[core] = part.diff
 
@@ -316,9 +303,7 @@ class Tiles(DreamNet):
         return self.net
 
     def climb(self, fills: Mapping[str, Fill]) -> EngineArray:
-        """The gradient of the sum of `fills`, {layer: a `Fill`}: (3, h, w), tile by
-        tile.
-        """
+        """As DreamNet's, tile by tile."""
         self.image_diff[:] = 0
         local = [layer for layer in fills if layer not in self.one_size]
         for rows, columns, cores in self._tiles(local):
@@ -341,7 +326,12 @@ class Tiles(DreamNet):
         its values are means.
         """
         if layer in self.one_size:
-            return self._features_of_windows(layer)
+            means, cuts = [], self._windows()
+            for rows, columns in product(*cuts):
+                self._show(rows, columns)
+                values = self.net.features(layer)
+                means.append(values.reshape(len(values), -1).mean(1))
+            return np.stack(means, 1).reshape(-1, *map(len, cuts))
         found = None
         for rows, columns, cores in self._tiles([layer]):
             self._show(rows, columns)
@@ -355,19 +345,9 @@ class Tiles(DreamNet):
         assert found is not None
         return found
 
-    def _features_of_windows(self, layer: str) -> np.ndarray:
-        means, cuts = [], self._windows()
-        for rows, columns in product(*cuts):
-            self._show(rows, columns)
-            values = self.net.features(layer)
-            means.append(values.reshape(len(values), -1).mean(1))
-        return np.stack(means, 1).reshape(-1, *map(len, cuts))
-
     def _show(self, rows: Cut, columns: Cut) -> tuple[tuple, tuple]:
-        """Put a tile into the network: (what of the picture is in it, where in it that
-        lies).
-
-        A window may reach beyond the picture.
+        """Put a tile into the network, or a window, which may reach beyond the picture:
+        (what of the picture is in it, where in it that lies).
         """
         src, (height, width) = self.net.blobs["data"], self.image.shape[1:]
         top, bottom = max(0, rows.low), min(height, rows.high)
@@ -386,7 +366,7 @@ class Tiles(DreamNet):
         return [_cut_windows(length, side) for length, side in sizes]
 
     def _tiles(self, layers: list[str]) -> Iterator[tuple[Cut, Cut, dict[str, Core]]]:
-        """(rows, columns, the core in the blob of each of these layers) of each tile."""
+        """(rows, columns, the core in each layer's blob) of each tile."""
         lengths = self.image.shape[1:]
         if not layers:
             return
@@ -400,9 +380,7 @@ class Tiles(DreamNet):
             yield *cuts, {layer: _find_core(*whole[layer], cuts, lasts) for layer in layers}
 
     def _measure(self, layer: str, lasts: tuple[Cut, Cut]) -> tuple[float, Size]:
-        """(pixels to a value of the layer's blob, the size of the whole picture's
-        blob), given the last tile along each axis.
-        """
+        """(pixels to a value of the layer's blob, the size of the whole picture's blob)"""
         specs = self.net.layer_specs
         jump = shapes.grid(specs, layer)[1]
         sizes = shapes.top_shape(specs, layer, *(cut.high - cut.low for cut in lasts))[2:]
@@ -416,6 +394,5 @@ def _find_core(jump: float, whole: Size, cuts: tuple[Cut, Cut], lasts: tuple[Cut
     for cut, last in zip(cuts, lasts):
         end = None if cut.last == last.last else int((cut.last - cut.low) / jump)
         inside.append(slice(int((cut.first - cut.low) / jump), end))
-    rows, columns = cuts
-    top, left = int(rows.first / jump), int(columns.first / jump)
-    return Core((inside[0], inside[1]), Place(top, left, *whole))
+    top, left = (int(cut.first / jump) for cut in cuts)
+    return (inside[0], inside[1]), Place(top, left, *whole)
