@@ -176,15 +176,16 @@ class Objective:
         """What stands for it in this network, see `Term.start`: `strongest` becomes the
         channels that it means. Raises DreamError as `layers_in` does.
         """
-        started = self._started.get(net.inner)
-        if started is None or self.needs_picture:
-            self.layers_in(net)
-            terms = [
-                Weighted(weight, each)
-                for weight, term in self.terms
-                for each in term.start(net, picture)
-            ]
-            started = Objective(self.text, terms, self.is_sum)
+        if net.inner in self._started:
+            return self._started[net.inner]
+        self.layers_in(net)
+        terms = [
+            Weighted(weight, each)
+            for weight, term in self.terms
+            for each in term.start(net, picture)
+        ]
+        started = Objective(self.text, terms, self.is_sum)
+        if not self.needs_picture:
             self._started[net.inner] = started
         return started
 

@@ -37,7 +37,7 @@ def as_objective(given: ObjectiveLike, end: str | None) -> Objective:
     if not callable(given):
         must = "it must be a function that fills dst.diff, or an Objective"
         raise DreamError(f"objective is {given!r}; {must}")
-    any_array = given is objective_L2 or getattr(given, "any_array", False)
+    any_array = given is objective_L2 or bool(getattr(given, "any_array", False))
     return Objective(str(end), [Weighted(1.0, Function(given, str(end), any_array))])
 
 

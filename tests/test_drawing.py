@@ -130,8 +130,10 @@ def test_features_asleep_are_woken(engine):
 
 
 def test_what_never_wakes_is_said(tmp_path):
-    dead = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 24 dim: 24 } } }
-              layer { name: "dead" type: "Power" bottom: "data" top: "dead" power_param { scale: 0 } }"""
+    dead = """layer { name: "data" type: "Input" top: "data"
+                      input_param { shape { dim: 1 dim: 3 dim: 24 dim: 24 } } }
+              layer { name: "dead" type: "Power" bottom: "data" top: "dead"
+                      power_param { scale: 0 } }"""
     with pytest.raises(
         dd.DreamError,
         match=r"channel\('dead', 0\) gives no direction to climb, not even from noise",
@@ -148,7 +150,7 @@ def test_what_never_wakes_is_said(tmp_path):
         (
             1000,
             {},
-            "the number of a class of squeezenet_v1.1 is 1000; it must be a whole number from 0 to 999",
+            "number of a class of squeezenet_v1.1 is 1000; it must be a whole number from 0 to 999",
         ),
         ("channel('fire5/concat', 999)", {}, "channel of layer 'fire5/concat' is 999"),
         (dd.L2("fire5"), {}, "unknown layer 'fire5'"),
@@ -327,8 +329,10 @@ def test_on_step_gets_a_step_of_all_pictures(toy, stop):
 
 def test_several_pictures_where_nothing_has_places(tmp_path):
     """A network that sees all places at once has nothing but its classes to compare."""
-    toy = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 24 dim: 24 } } }
-             layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 5 } }"""
+    toy = """layer { name: "data" type: "Input" top: "data"
+                     input_param { shape { dim: 1 dim: 3 dim: 24 dim: 24 } } }
+             layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
+                     inner_product_param { num_output: 5 } }"""
     net = dd.load_net(write_model(tmp_path / "flat", toy, ""))
     assert dd.draw(net, dd.channel("fc", 2), steps=3, several=2).shape == (2, 32, 32, 3)
 

@@ -617,3 +617,33 @@ def test_ctrl_c_in_a_turned_gradient_returns_the_picture_after_the_step(toys, ph
 def test_masks_and_sigmas_that_cannot_be(toy_net, photo, wrong, says):
     with pytest.raises(dd.DreamError, match=says):
         dd.deepdream(toy_net, photo, end="both", iter_n=1, octave_n=1, **wrong)
+
+
+@ENGINES
+def test_a_function_gets_the_networks_own_blob_as_it_is(toys, photo, engine):
+    net, seen = toys(engine), []
+
+    def objective(dst):
+        seen.append(dst)
+        dst.diff[:] = 2 * dst.data
+
+    steps = []
+    how = {"end": "both", "iter_n": 1, "octave_n": 1, "seed": 0}
+    dream = dd.deepdream(net, photo, objective=objective, on_step=steps.append, **how)
+    assert seen == [net.blobs["both"]] and steps[0].end == "both"
+    assert np.abs(dream - dd.deepdream(net, photo, **how)).max() < 1e-3
+
+
+@pytest.mark.parametrize("any_array", [True, False])
+def test_a_function_that_says_so_gets_tensors(photo, toys, any_array):
+    net, kinds = toys("torch"), set()
+
+    def objective(dst):
+        kinds.add(type(dst.data).__name__)
+        dst.diff[:] = dst.data
+
+    objective.any_array = any_array
+    how = {"end": "both", "iter_n": 1, "octave_n": 1, "seed": 0}
+    dream = dd.deepdream(net, photo, objective=objective, **how)
+    assert kinds == {"Tensor" if any_array else "ndarray"}
+    assert np.array_equal(dream, dd.deepdream(net, photo, **how))

@@ -380,7 +380,7 @@ class Tiles(DreamNet):
             yield *cuts, {layer: _find_core(*whole[layer], cuts, lasts) for layer in layers}
 
     def _measure(self, layer: str, lasts: tuple[Cut, Cut]) -> tuple[float, Size]:
-        """(pixels to a value of the layer's blob, the size of the whole picture's blob)"""
+        """(pixels to a value of a layer, the size of its blob of the whole picture)"""
         specs = self.net.layer_specs
         jump = shapes.grid(specs, layer)[1]
         sizes = shapes.top_shape(specs, layer, *(cut.high - cut.low for cut in lasts))[2:]

@@ -139,10 +139,12 @@ def test_tiles_of_a_network_without_padding(tmp_path):
     """A tile then has fewer values than its pixels suggest, so the halo grows until
     none is missing.
     """
-    bare = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 64 dim: 64 } } }
+    bare = """layer { name: "data" type: "Input" top: "data"
+                      input_param { shape { dim: 1 dim: 3 dim: 64 dim: 64 } } }
               layer { name: "a" type: "Convolution" bottom: "data" top: "a"
                       convolution_param { num_output: 4 kernel_size: 11 stride: 3 } }
-              layer { name: "p" type: "Pooling" bottom: "a" top: "p" pooling_param { kernel_size: 3 stride: 2 } }
+              layer { name: "p" type: "Pooling" bottom: "a" top: "p"
+                      pooling_param { kernel_size: 3 stride: 2 } }
               layer { name: "b" type: "Convolution" bottom: "p" top: "b"
                       convolution_param { num_output: 5 kernel_size: 5 dilation: 2 } }
               layer { name: "up" type: "Deconvolution" bottom: "b" top: "up"
@@ -257,7 +259,8 @@ def test_a_tile_larger_than_the_picture_keeps_the_memory_limit(toy, photo, monke
 
 
 def test_a_layer_that_takes_only_one_size_is_refused_at_another(tmp_path):
-    fixed = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 40 dim: 40 } } }
+    fixed = """layer { name: "data" type: "Input" top: "data"
+                       input_param { shape { dim: 1 dim: 3 dim: 40 dim: 40 } } }
                layer { name: "r" type: "Reshape" bottom: "data" top: "r"
                        reshape_param { shape { dim: 1 dim: 3 dim: 20 dim: 80 } } }"""
     net = dd.load_net(write_model(tmp_path / "fixed", fixed, ""))
@@ -354,7 +357,8 @@ def test_a_large_picture_in_little_memory(model, width, budget, most):
         image = np.asarray(Image.open("images/mountains.jpg").resize(({width}, {width * 9 // 16})))
         dream = dd.deepdream(net, image, iter_n=1, end=net.default_layer)
         assert dream.shape == image.shape and np.abs(dream - image).mean() > 1
-        print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+        status = open("/proc/self/status")
+        print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
     """
     env = os.environ | {"DEEPDREAM_MEMORY": budget}
     done = subprocess.run(
