@@ -69,7 +69,9 @@ def dream_many(jobs: Iterable[Job], client: Any = None) -> Iterator[Report]:
     """
     jobs = list(jobs)
     if not all(job.get("model") for job in jobs):
-        model = download.default()  # the same for all workers, whichever networks each of them could get
+        model = (
+            download.default()
+        )  # the same for all workers, whichever networks each of them could get
         jobs = [job | {"model": job.get("model") or model} for job in jobs]
     jobs = [_with_full_paths(job) for job in jobs]
     _check_outputs(jobs)
@@ -462,7 +464,7 @@ def _check_goal(recipe: Recipe, net: Net) -> None:
             if recipe["objective"] is None
             else objective_of(point, lambda path: None)
         )
-        goal.bind(net)
+        goal.layers_in(net)
 
 
 def outline(model: str | None) -> Net:

@@ -21,26 +21,28 @@ cannot show.
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .dream import OnStep, Step, gradient
+from .algebra import Objective
+from .dream import OnStep, Progress, gradient
 from .errors import DreamError
+from .language import to_objective
 from .nets.base import EngineArray, Net, deprocess
 from .nets.shapes import top_shape
-from .objectives import Objective, parts, to_objective
 from .pictures import sheet
 from .settings import check
-from .stopping import Stopped
+from .stopping import delay_ctrl_c
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 # The first of two numbers belongs to the first step, the second to the last.
 Ends = tuple[float, float]
 MARGIN = 1.34  # side of the picture over that of the network's own
-SCALES: tuple[Ends, Ends] = (
-    (0.6, 0.7),
-    (0.8, 1.1),
-)  # least and largest scale of a window; the whole picture is 0.75
+# Least and largest scale of a window; the whole picture is 0.75
+SCALES: tuple[Ends, Ends] = (0.6, 0.7), (0.8, 1.1)
 STEP: Ends = 6.0, 1.0  # mean change of a colour value, of 255
 BLUR: Ends = 1.5, 0.3  # sigma in pixels
 COLOUR = 0.7  # correlation of two colours in a pixel
@@ -50,77 +52,66 @@ NOISE = 8.0  # standard deviation of the noise
 # they climb. Where they look alike by s, 0..1, the push is s squared times this:
 # pictures that differ enough can climb in peace.
 DIVERSITY = 1.5
-CLOSE = 2 / 3  # by this share of the steps, the windows in a large picture are as close as they get
+# By this share of the steps, the windows in a large picture are as close as they get
+CLOSE = 2 / 3
 
 
 def draw(
-    net: Net,
-    what: str | int | Objective,
-    steps: int = 300,
-    seed: int = 0,
-    on_step: OnStep | None = None,
-    several: int = 1,
-    size: int | None = None,
-) -> np.ndarray:
+    net: Net, what: str | int | Objective, steps: int = 300, seed: int = 0,
+    on_step: OnStep | None = None, several: int = 1, size: int | None = None,
+) -> np.ndarray:  # fmt: skip
     """Draw a class or an objective from noise: (h, w, 3) float32, RGB, 0..255; or
-    several pictures, (several, h, w, 3).
+    several pictures, (several, h, w, 3). After Ctrl-C it returns them so far.
 
     what: a class, by name or number, or an Objective, or one in words,
     "channel('inception_4d/output', 42)". seed: of the noise and of the windows; each
     further picture adds 1. on_step: called with a Step after each step of all pictures;
     it stops the drawing by returning True. several: how many pictures, which will
     differ. size: of the longer side in pixels; without it, a third more than the
-    network's own. After that, or after Ctrl-C, the picture so far is returned. Raises
-    DreamError for an unknown class (it names the closest), and for an objective that
-    never gives a direction to climb.
+    network's own. Raises DreamError for an unknown class (it names the closest), and
+    for an objective that never gives a direction to climb.
     """
-    for name, value in {"steps": steps, "seed": seed, "several": several, "size": size}.items():
+    given = {"steps": steps, "seed": seed, "several": several, "size": size}
+    for name, value in given.items():
         check(name, value, "draw")
-    objective = to_objective(what)
-    if objective.needs_picture:
-        instead = "name channels, such as channel('LAYER', 0), or give the caricature an image"
-        raise DreamError(
-            f"{objective} depends on the picture that a dream begins with, and here is none; {instead}"
-        )
-    for layer in objective.bind(net):
-        net.check(layer, *net.own_size)
-    seeds = [(int(seed) + i) % 2**32 for i in range(several)]
-    drawings = [Drawing(net, objective, np.random.RandomState(each), size) for each in seeds]
-    label, steps = str(objective), int(steps)
-    i = done = 0
+    objective, steps = _check_objective(net, what), int(steps)
+    drawings = [
+        Drawing(net, objective, np.random.RandomState((int(seed) + i) % 2**32), size)
+        for i in range(several)
+    ]
 
     def show() -> np.ndarray:
         pictures = [drawing.picture() for drawing in drawings]
-        return (
-            pictures[0] if several == 1 else sheet(pictures, [str(n + 1) for n in range(several)])
-        )
+        names = [str(n + 1) for n in range(several)]
+        return pictures[0] if several == 1 else sheet(pictures, names)
 
-    def finish() -> np.ndarray:
-        return (
-            drawings[0].picture()
-            if several == 1
-            else np.stack([drawing.picture() for drawing in drawings])
-        )
-
+    progress = Progress(on_step, str(objective), steps, show)
     try:
         for i in range(steps):
-            with np.errstate(
-                over="ignore", invalid="ignore"
-            ):  # where there is no direction, it takes a random one
-                for drawing in drawings:
-                    drawing.step(i / steps, [other for other in drawings if other is not drawing])
-            done = i + 1
-            if on_step and on_step(Step(0, i, label, done / steps, show)) is True and done < steps:
-                raise Stopped
+            for drawing in drawings:
+                with delay_ctrl_c(), np.errstate(over="ignore", invalid="ignore"):
+                    drawing.step(i / steps, drawings)
+            progress.count(1, 0, i)
+            progress.report()
+        if not any(drawing.is_alive for drawing in drawings):
+            none = "gives no direction to climb, not even from noise"
+            raise DreamError(f"{objective} {none}; try another")
     except KeyboardInterrupt:
-        if on_step:
-            on_step(Step(0, i, label, done / steps, show, stopped=True))
-        return finish()
-    if not any(drawing.is_alive for drawing in drawings):
-        raise DreamError(
-            f"{objective} gives no direction to climb, not even from noise; try another"
-        )
-    return finish()
+        progress.stop(show)
+    pictures = [drawing.picture() for drawing in drawings]
+    return pictures[0] if several == 1 else np.stack(pictures)
+
+
+def _check_objective(net: Net, what: str | int | Objective) -> Objective:
+    """The objective to draw. Raises DreamError for one that cannot be drawn."""
+    objective = to_objective(what)
+    if objective.needs_picture:
+        no_picture = "depends on the picture that a dream begins with, and here is none"
+        cure = "name channels, such as channel('LAYER', 0), or give the caricature an image"
+        raise DreamError(f"{objective} {no_picture}; {cure}")
+    for layer in objective.layers_in(net):
+        net.check(layer, *net.own_size)
+    return objective
 
 
 class Drawing:
@@ -133,20 +124,19 @@ class Drawing:
     def __init__(
         self, net: Net, objective: Objective, rng: np.random.RandomState, size: int | None = None
     ) -> None:
-        self.net, self.objective, self.rng, self.is_alive = net, objective, rng, False
-        side = MARGIN * max(net.own_size)
-        self.times = (
-            size / side if size else 1.0
-        )  # the side, as a multiple of what it is without a size
-        scale = size / max(net.own_size) if size else MARGIN
+        self.net, self.objective, self.rng = net, objective, rng
+        self.is_alive = False
+        own = max(net.own_size)
+        # The side, as a multiple of what it is without a size
+        self.times = size / (MARGIN * own) if size else 1.0
+        scale = size / own if size else MARGIN
         self.h, self.w = (max(1, round(scale * n)) for n in net.own_size)
-        waves = np.hypot(
-            np.fft.fftfreq(self.h)[:, None], np.fft.rfftfreq(self.w)
-        )  # (h, w // 2 + 1), cycles a pixel
-        self.prior = np.float32(1 / np.maximum(waves, 1 / max(self.h, self.w)))
+        # (h, w // 2 + 1), cycles a pixel
+        waves = np.hypot(np.fft.fftfreq(self.h)[:, None], np.fft.rfftfreq(self.w))
+        self.prior = (1 / np.maximum(waves, 1 / max(self.h, self.w))).astype(np.float32)
         # Of the waves, those too short to be seen in the whole picture when it is
         # reduced to the network's own size
-        self.short = np.float32(1 - np.exp(-((2 * scale * waves) ** 2)))
+        self.short = (1 - np.exp(-((2 * scale * waves) ** 2))).astype(np.float32)
         self.gram: EngineArray | None = None  # (channels, channels)
         self.layers = _find_layers(net, objective)
         self.x = self._noise()  # (3, h, w), around the mean colour of photographs
@@ -154,34 +144,35 @@ class Drawing:
     def _noise(self) -> np.ndarray:
         return self.rng.normal(0, NOISE, (3, self.h, self.w)).astype(np.float32)
 
-    def step(self, at: float, others: "Sequence[Drawing]" = ()) -> None:
-        """One step of the ascent, away from the others; `at` says how far the drawing
-        is, 0..1.
+    def step(self, at: float, among: "Sequence[Drawing]") -> None:
+        """One step of the ascent, away from the others among which it is drawn. at: how
+        far it is, 0..1.
         """
         from scipy import ndimage as nd
 
-        g = self._shape(self._look(at, self.times, others), self.prior)  # (3, h, w)
+        g = self._shape(self._look(at, self.times, among), self.prior)  # (3, h, w)
         closer = self.times ** min(1, at / CLOSE)
         if self.times > 1 and round(closer**2) > 1:  # so many windows cover the picture
-            detail = sum(self._look(at, self.times / closer) for _ in range(round(closer**2)))
+            looks = (self._look(at, self.times / closer) for _ in range(round(closer**2)))
+            detail: EngineArray = sum(looks)
             g = _to_unit(g) + _to_unit(self._shape(detail, self.prior * self.short))
         strength = abs(g).mean()
         if np.finfo(np.float32).tiny < strength < np.inf:
             self.is_alive = True
             x = self.x + _between(STEP, at) / strength * g
             x = x.clip(-self.net.mean, 255 - self.net.mean)
-            self.x = nd.gaussian_filter(
-                x, _between((BLUR[0] * max(1, self.times), BLUR[1]), at), axes=(1, 2)
-            )
+            sigma = _between((BLUR[0] * max(1, self.times), BLUR[1]), at)
+            self.x = nd.gaussian_filter(x, sigma, axes=(1, 2))
         else:
             self.x += self._noise()  # perhaps something wakes up by chance
 
-    def _shape(self, g: Any, waves: Any) -> np.ndarray:
-        """The gradient (3, h, w) with each wave multiplied, and its colours more alike."""
-        g = np.float32(np.fft.irfft2(np.fft.rfft2(g) * waves, s=(self.h, self.w)))
+    def _shape(self, g: np.ndarray, waves: np.ndarray) -> np.ndarray:
+        """The gradient (3, h, w), each wave multiplied, and its colours more alike."""
+        shaped = np.fft.irfft2(np.fft.rfft2(g) * waves, s=(self.h, self.w))
+        g = shaped.astype(np.float32)
         return (1 - COLOUR) * g + COLOUR * g.sum(0)
 
-    def _look(self, at: float, times: float, others: "Sequence[Drawing]" = ()) -> np.ndarray:
+    def _look(self, at: float, times: float, among: "Sequence[Drawing]" = ()) -> np.ndarray:
         """The gradient of the picture, (3, h, w), as far as a random window shows it.
 
         times: how much larger the window is than in a picture without a size.
@@ -189,16 +180,17 @@ class Drawing:
         net, src = self.net, self.net.blobs["data"]
         least, largest = (_between(ends, at) / times for ends in SCALES)
         scale = self.rng.uniform(least, largest)
-        rows = _make_window(self.rng, net.own_size[0], self.h, scale, times)  # (own h, h)
-        columns = _make_window(self.rng, net.own_size[1], self.w, scale, times)  # (own w, w)
-        src.reshape(1, 3, *net.own_size)
+        own_h, own_w = net.own_size
+        rows = _make_window(self.rng, own_h, self.h, scale, times)  # (own h, h)
+        columns = _make_window(self.rng, own_w, self.w, scale, times)  # (own w, w)
+        src.reshape(1, 3, own_h, own_w)
         src.data[0] = [rows @ colour @ columns.T for colour in self.x]
         if not gradient(net, None, self.objective).any():
             _climb_without_relus(net, self.objective)
-        g = self._move_away(others) if others else src.diff[0]
+        g = self.move_away(among) if len(among) > 1 else src.diff[0]
         return np.stack([rows.T @ colour @ columns for colour in g])
 
-    def _move_away(self, others: "Sequence[Drawing]") -> np.ndarray:
+    def move_away(self, among: "Sequence[Drawing]") -> np.ndarray:
         """The gradient of what the network looks at now, (3, own h, own w), with one
         away from the other pictures.
         """
@@ -206,7 +198,7 @@ class Drawing:
         src, blob = net.blobs["data"], net.blobs[layer]
         g, x = src.diff[0].copy(), net.array(blob.data[0])
         self.gram = gram(x)
-        grams = [other.gram for other in others if other.gram is not None]
+        grams = [each.gram for each in among if each is not self and each.gram is not None]
         if not grams:
             return g
         alike, slope = likeness(x, sum(grams) / len(grams))
@@ -259,7 +251,7 @@ def _find_layers(net: Net, objective: Objective) -> tuple[str, str]:
     network's default, or else the last layer that has places.
     """
     names = [spec.name for spec in net.layer_specs]
-    deepest = max(objective.bind(net), key=names.index)
+    deepest = max(objective.layers_in(net), key=names.index)
     before = net.layer_specs[: names.index(deepest) + 1]
     choices = [deepest, net.default_layer, *(spec.name for spec in reversed(before))]
     climbable = {spec.name for spec in before} & set(net.climbable)
@@ -284,8 +276,8 @@ def _climb_without_relus(net: Net, objective: Objective) -> None:
     In Inception and Fire modules the layer is a Concat of convolutions, each with a
     ReLU in place. A backward pass that starts at the convolution leaves the ReLU out.
     """
-    total: Any = 0  # (3, h, w)
-    fills = parts(objective, None, net)
+    total = np.zeros((), np.float32)  # (3, h, w)
+    fills = objective.start(net).fills(net)
     for layer, dst in net.stops(fills):
         fills[layer](dst)
         bottoms, ends = _split_concat(net, layer, dst.data.shape[1])
@@ -305,9 +297,7 @@ def _split_concat(net: Net, layer: str, channels: int) -> tuple[list[str], list[
     if spec.type == "Concat" and spec.concat_param.axis == 1:
         bottoms = [bottom for bottom in spec.bottom if bottom in specs]
         ends = np.cumsum([net.blobs[bottom].shape[1] for bottom in bottoms]).tolist()
-        if (
-            ends and ends[-1] == channels
-        ):  # or else a bottom is a blob that no layer has the name of
+        if ends and ends[-1] == channels:  # else a bottom's blob has no layer's name
             return bottoms, ends
     return [layer], [channels]
 
@@ -316,7 +306,9 @@ def _between(ends: Ends, at: float) -> float:
     return ends[0] + (ends[1] - ends[0]) * at
 
 
-def _make_window(rng: np.random.RandomState, n: int, side: int, scale: float, times: float) -> Any:
+def _make_window(
+    rng: np.random.RandomState, n: int, side: int, scale: float, times: float
+) -> "scipy.sparse.csr_array":
     """A matrix (n, side) that samples a line of `side` pixels at n points, from a
     random place on.
 

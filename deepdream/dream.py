@@ -5,18 +5,24 @@ github.com/google/deepdream, dream.ipynb.
 import math
 from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .algebra import Objective
 from .errors import DreamError
-from .nets.base import EngineArray, Fill, Net, check_image, deprocess, preprocess, to_data
+from .language import ObjectiveLike, as_objective
+from .nets.base import EngineArray, Net, check_image, deprocess, preprocess, to_data
 from .nets.tiles import fit
-from .objectives import Objective, objective_L2, parse, parts
+from .objectives import objective_L2
 from .pictures import grey, resized
 from .pyramid import lap_normalize
 from .settings import ROWS, check
-from .stopping import Stopped
+from .stopping import Stopped, delay_ctrl_c
+
+Mask = np.ndarray | str | Path | None
 
 
 class Step(NamedTuple):
@@ -39,107 +45,92 @@ class Step(NamedTuple):
 OnStep = Callable[[Step], object]
 
 
-def gradient(net: Net, end: str | None, objective: Fill | Objective = objective_L2) -> Any:
+def gradient(net: Net, end: str | None, objective: ObjectiveLike = objective_L2) -> EngineArray:
     """How the objective at layer `end` changes with the picture now in
-    net.blobs['data']: (3, H, W).
+    net.blobs['data']: (3, h, w).
 
     An Objective names its own layers, and `end` is then ignored. The answer is a view,
     in the engine's own array (NumPy's or torch's); net.blobs['data'].diff[0] is the
-    same in NumPy with any engine.
+    same in NumPy with any engine. Raises DreamError for a layer that is not there.
     """
-    if isinstance(objective, Objective):
-        objective = objective.begin(net).aim(net)
-    return net.climb(parts(objective, end, net.inner))
+    return _climb(net, as_objective(objective, end))
+
+
+def _climb(
+    net: Net, objective: Objective, shift: tuple[int, int] = (0, 0), angle: float = 0.0
+) -> EngineArray:
+    """The gradient of the picture in the network, which is shifted by so many pixels;
+    the network looks at it turned by so many degrees, and the gradient is turned back,
+    0 where the network saw nothing.
+    """
+    if not angle:
+        return net.climb(objective.start(net).fills(net, shift))
+    upright = deepcopy(net.image)
+    net.image[:] = net.rotate(upright, angle)
+    g = net.climb(objective.start(net).fills(net, shift, angle))
+    net.image[:] = upright
+    return net.rotate(g, -angle, mirror=False)
 
 
 def make_step(
-    net: Net,
-    step_size: float = 1.5,
-    end: str = "inception_4c/output",
-    jitter: int = 32,
-    clip: bool = True,
-    objective: Fill | Objective = objective_L2,
-    rng: Any = np.random,
-    smooth: float = 0.0,
-    mask: Any = None,
-    keep_color: bool = False,
-    lap: int = 0,
-    turn: float = 0.0,
-) -> None:
+    net: Net, step_size: float = 1.5, end: str = "inception_4c/output", jitter: int = 32,
+    clip: bool = True, objective: ObjectiveLike = objective_L2,
+    rng: np.random.RandomState | ModuleType = np.random, smooth: float = 0.0,
+    mask: EngineArray = None, keep_color: bool = False, lap: int = 0, turn: float = 0.0,
+) -> None:  # fmt: skip
     """One step of gradient ascent on the picture in net.blobs['data'].
 
     step_size: mean change of a colour value, of 255. jitter: largest random shift, in
     pixels. clip: stay in 0..255. objective: fills the `diff` of layer `end`, see
-    objectives.py. rng: draws the shifts, a RandomState or np.random. smooth: sigma in
-    pixels of a Gaussian over the gradient, against grain. mask: (H, W), 0..1, in the
-    engine's own array: how much each pixel takes part. keep_color: change only how
-    light a pixel is. lap: how often to split the gradient by scale, see
-    `lap_normalize`. turn: largest random rotation, in degrees; the network looks at the
-    picture turned, and the gradient is turned back.
+    objectives.py. rng: draws the shifts. smooth: sigma in pixels of a Gaussian over the
+    gradient, against grain. mask: (h, w), 0..1, in the engine's own array: how much
+    each pixel takes part. keep_color: change only how light a pixel is. lap: how often
+    to split the gradient by scale, see `lap_normalize`. turn: largest random rotation
+    of what the network sees, in degrees. Raises DreamError where there is no gradient.
     """
-    image, roll, axes = net.image, net.xp.roll, (-2, -1)  # (3, H, W)
-
+    objective, roll, axes = as_objective(objective, end), net.xp.roll, (-2, -1)
     ox, oy = map(int, rng.randint(-jitter, jitter + 1, 2))
-    image[:] = roll(
-        image, (oy, ox), axes
-    )  # shift, so that no pixel always lies on the network's grid
-    net.shift = oy, ox  # Python delivers Ctrl-C at a call, so never between these two lines
-
+    # Shifted, so that no pixel always lies on the network's grid
+    net.image[:] = roll(net.image, (oy, ox), axes)  # (3, h, w)
     angle = rng.uniform(-turn, turn) if turn else 0.0
-    g = (
-        _turned_gradient(net, end, objective, angle) if angle else gradient(net, end, objective)
-    )  # (3, H, W)
-    image = (
-        net.image
-    )  # again, because an objective that looks at the picture may move it between host and device
+    g = _climb(net, objective, (oy, ox), angle)  # (3, h, w)
     if keep_color:
-        g = g.mean(0)[None]  # (1, H, W)
+        g = g.mean(0)[None]  # (1, h, w)
     if lap:
         g = lap_normalize(net.xp, g, lap)
     if smooth:
         g = net.blur(g, smooth)
     if mask is not None:
         g = g * roll(mask, (oy, ox), axes)
-    strength = abs(g).mean() / (1 if mask is None else mask.mean())
-    if not np.finfo(np.float32).tiny < float(strength) < np.inf:
-        what = objective if isinstance(objective, Objective) else f"layer {end!r}"
-        where = "" if mask is None else " where the mask is light"
-        raise DreamError(
-            f"{what} gives no direction to climb{where}: its gradient is {strength}; try another layer"
-        )
-    step = step_size / strength * g  # a step of the same length, however steep the slope
+    # A step of the same length, however steep the slope
+    step = step_size / _measure(g, mask, objective) * g
+    image = net.image  # only now, because an objective that looks at it may move it
     if keep_color and clip:  # no further than the first colour that reaches an end
         low, high = net.limits
         step = step.clip(net.xp.amax(low - image, 0), net.xp.amin(high - image, 0))
     image += step
     del step  # large pictures are short of memory
-
     image[:] = roll(image, (-oy, -ox), axes)  # shift back
-    net.shift = 0, 0
-
     if clip:
         image[:] = image.clip(*net.limits)
 
 
-def _turned_gradient(net: Net, end: str | None, objective: Fill | Objective, angle: float) -> Any:
-    """As `gradient`, of the picture turned by so many degrees; turned back, and 0 where
-    the network saw nothing.
-    """
-    upright = deepcopy(net.image)
-    try:
-        net.image[:] = net.rotate(upright, angle)
-        net.angle = angle
-        return net.rotate(gradient(net, end, objective), -angle, mirror=False)
-    finally:  # after Ctrl-C, too
-        net.image[:] = upright
-        net.angle = 0.0
+def _measure(g: EngineArray, mask: EngineArray, objective: Objective) -> EngineArray:
+    """The mean |gradient| where the mask is light. Raises DreamError if it is none."""
+    strength = abs(g).mean() / (1 if mask is None else mask.mean())
+    if not np.finfo(np.float32).tiny < float(strength) < np.inf:
+        what = f"layer {str(objective)!r}" if objective.is_plain else objective
+        where = "" if mask is None else " where the mask is light"
+        none = f"gives no direction to climb{where}: its gradient is {strength}"
+        raise DreamError(f"{what} {none}; try another layer")
+    return strength
 
 
 def octaves(
     net: Net, base_img: np.ndarray, octave_n: int = 4, octave_scale: float = 1.4
 ) -> list[np.ndarray]:
     """The picture at `octave_n` sizes, smallest first, each `octave_scale` times the
-    one before: (3, h, w) float32.
+    one before: (3, h, w) float32. Raises DreamError for what is no image (H, W, 3).
     """
     return [net.to_numpy(base) for base in _bases(net, base_img, octave_n, octave_scale)]
 
@@ -153,197 +144,168 @@ def _bases(net: Net, base_img: np.ndarray, octave_n: int, octave_scale: float) -
 
 
 def deepdream(
-    net: Net,
-    base_img: np.ndarray,
-    iter_n: int = 10,
-    octave_n: int = 4,
-    octave_scale: float = 1.4,
-    end: str = "inception_4c/output",
-    clip: bool = True,
-    on_step: OnStep | None = None,
-    seed: int | None = None,
-    tile: int | None = None,
-    halo: int | None = None,
-    mask: Any = None,
-    **step_params: Any,
-) -> np.ndarray:
+    net: Net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4,
+    octave_scale: float = 1.4, end: str = "inception_4c/output", clip: bool = True,
+    on_step: OnStep | None = None, seed: int | None = None, tile: int | None = None,
+    halo: int | None = None, mask: Mask = None, **step_params: Any,
+) -> np.ndarray:  # fmt: skip
     """Dream: climb at each octave in turn, and carry the detail that was found up to
-    the next.
+    the next. Returns the picture, (H, W, 3) float32, RGB, beyond 0..255 if `clip` is
+    off; after Ctrl-C, the picture so far.
 
-    base_img: (H, W, 3) float32, RGB, 0..255. iter_n: steps an octave. octave_n,
-    octave_scale: see `octaves`. on_step: called with a Step after each step; it stops
-    the dream by returning True. seed: draws the same shifts again; None continues
-    NumPy's global generator, as the original does. tile, halo: in pixels, see tiles.py;
-    without them, a picture goes through the network in tiles only if it would take more
-    than half of the free memory, or than DEEPDREAM_MEMORY. mask: a path, or (h, w) or
-    (h, w, 3), whole numbers 0..255 or fractions 0..1, of any size; the dream grows
-    where it is light. step_params: as for `make_step`; an objective may be in words,
-    see `objectives.parse`.
-
-    Returns the picture, (H, W, 3) float32, RGB; beyond 0..255 if `clip` is off. After
-    Ctrl-C it returns the picture so far. Raises DreamError for an unknown layer, a
-    picture too small for it, or a number that makes no sense.
+    base_img: (H, W, 3), RGB, 0..255. iter_n: steps an octave. octave_n, octave_scale:
+    see `octaves`. on_step: called with a Step after each step; it stops the dream by
+    returning True. seed: of the shifts; None continues NumPy's global generator, as the
+    original does. tile, halo: see `tiles.fit`. mask: see `grey`; the dream grows where
+    it is light. step_params: as for `make_step`. Raises DreamError for an unknown
+    layer, a picture too small for it, and a number that makes no sense.
     """
-    net, objective, mask = prepare(
+    net, objective, mask = check_dream(  # from here on, the network may be in tiles
         net, base_img, iter_n, octave_n, octave_scale, end, seed, tile, halo, mask, **step_params
     )
-    step_params["objective"] = objective
     if seed is not None:
         step_params["rng"] = np.random.RandomState(seed)
-    label = str(objective) if isinstance(objective, Objective) else end
-    canvas = Canvas(net, base_img, _bases(net, base_img, octave_n, octave_scale)[:-1], mask)
-    octave, i, total = (
-        0,
-        0,
-        max(1, iter_n * (np.size(base_img) + sum(math.prod(base.shape) for base in canvas.bases))),
-    )
-    done = 0  # values computed, of the total
-
-    def show() -> np.ndarray:
-        return fit_brightness(canvas.small_picture(), clip)
-
+    canvas = Canvas(net, base_img, octave_n, octave_scale, mask, clip)
+    step_params["objective"] = objective.start(net, base_img)
+    progress = Progress(on_step, str(objective), iter_n * canvas.work, canvas.show)
     try:
         for octave in range(octave_n):
-            canvas.enlarge()
-            if octave == 0 and isinstance(objective, Objective):
-                step_params["objective"] = objective.begin(net, base_img)
+            if octave > 0:
+                with delay_ctrl_c():
+                    canvas.advance()
             for i in range(iter_n):
-                with np.errstate(over="ignore", invalid="ignore"):  # it says itself what is wrong
+                with delay_ctrl_c(), np.errstate(over="ignore", invalid="ignore"):
                     make_step(net, end=end, clip=clip, mask=canvas.light, **step_params)
-                canvas.touched = True
-                done += canvas.size
-                if on_step:
-                    stop = on_step(Step(octave, i, label, done / total, show))
-                    if stop is True and done < total:
-                        raise Stopped
+                    progress.count(canvas.size, octave, i)
+                progress.report()
     except KeyboardInterrupt:
         picture = canvas.picture()
-        net.shift = 0, 0
-        if on_step:
-            on_step(
-                Step(
-                    octave,
-                    i,
-                    label,
-                    done / total,
-                    lambda: fit_brightness(picture, clip),
-                    stopped=True,
-                )
-            )
+        progress.stop(lambda: fit_brightness(picture, clip))
         return picture
     return canvas.picture()
 
 
-def prepare(
-    net: Net,
-    base_img: np.ndarray,
-    iter_n: int = 10,
-    octave_n: int = 4,
-    octave_scale: float = 1.4,
-    end: str = "inception_4c/output",
-    seed: int | None = None,
-    tile: int | None = None,
-    halo: int | None = None,
-    mask: Any = None,
-    objective: Fill | Objective | str = objective_L2,
-    **step_params: Any,
-) -> tuple[Net, Fill | Objective, np.ndarray | None]:
+def check_dream(
+    net: Net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4,
+    octave_scale: float = 1.4, end: str = "inception_4c/output", seed: int | None = None,
+    tile: int | None = None, halo: int | None = None, mask: Mask = None,
+    objective: ObjectiveLike = objective_L2, **step_params: Any,
+) -> tuple[Net, Objective, np.ndarray | None]:  # fmt: skip
     """All checks before a dream: (the network, in tiles if need be; the objective; the
-    mask, (h, w) float32, 0..1).
-
-    Arguments and errors are those of `deepdream`.
+    mask, (h, w) float32, 0..1). Arguments and errors are those of `deepdream`.
     """
     numbers = {"iter_n": iter_n, "octave_n": octave_n, "octave_scale": octave_scale, "seed": seed}
     for name, value in (numbers | step_params).items():
         if name in ROWS and ROWS[name].kind in (int, float):
             check(name, value)
-    if isinstance(objective, str):
-        objective = parse(objective)
-    mask = None if mask is None else grey(mask)
+    objective = as_objective(objective, end)
+    light = None if mask is None else grey(mask)
     check_image(base_img)
-    sizes = [np.shape(base_img)[:2]]  # (h, w) of each octave, smallest first
+    h, w = np.shape(base_img)[:2]
+    sizes = [(h, w)]  # of each octave, smallest first
     for _ in range(octave_n - 1):
-        sizes.insert(0, tuple(round(n * (1.0 / octave_scale)) for n in sizes[0]))
-    layers = parts(objective, end, net)
-    return fit(net, layers, sizes, tile, halo, isinstance(objective, Objective)), objective, mask
+        h, w = round(h * (1.0 / octave_scale)), round(w * (1.0 / octave_scale))
+        sizes.insert(0, (h, w))
+    layers = objective.layers_in(net)
+    tiled = fit(net, layers, sizes, tile, halo, windows=not objective.is_plain)
+    return tiled, objective, light
+
+
+class Progress:
+    """Calls `on_step` after each step. work: all that is to be done, in any unit.
+    show(): the picture so far.
+    """
+
+    def __init__(
+        self, on_step: OnStep | None, label: str, work: int, show: Callable[[], np.ndarray]
+    ) -> None:
+        self.on_step, self.work, self.done = on_step, max(1, work), 0
+        self.step = Step(0, 0, label, 0.0, show)
+
+    def count(self, work: int, octave: int, iteration: int) -> None:
+        """So much more is done."""
+        self.done += work
+        share = self.done / self.work
+        self.step = self.step._replace(octave=octave, iteration=iteration, done=share)
+
+    def report(self) -> None:
+        """Raises Stopped if `on_step` answers True, and something is left to do."""
+        if self.on_step and self.on_step(self.step) is True and self.done < self.work:
+            raise Stopped
+
+    def stop(self, show: Callable[[], np.ndarray]) -> None:
+        """Report that it was stopped, with the picture that is left."""
+        if self.on_step:
+            self.on_step(self.step._replace(image=show, stopped=True))
 
 
 class Canvas:
     """The picture as it grows in net.blobs['data'], one octave after another.
 
-    Large pictures are short of memory: `bases` are those of all octaves but the last,
-    whose base is made from `base_img` when its turn comes, and only what a later octave
-    or Ctrl-C needs is kept.
+    Large pictures are short of memory: `bases` are those of the octaves to come except
+    the last, whose base is made from `base_img` when its turn comes. base: what is
+    under the detail now, (3, h, w); None at the last octave. light: the mask, (h, w).
+    size: how many values the picture has now; work: and in all octaves together.
     """
 
     def __init__(
-        self, net: Net, base_img: np.ndarray, bases: list[EngineArray], mask: np.ndarray | None
-    ) -> None:
-        self.net, self.base_img, self.bases, self.mask = net, base_img, bases, mask
-        self.light = None  # the mask at this octave's size, (h, w), in the engine's own array
-        self.size = 0  # number of values in the picture at this octave
-        self.touched = False  # whether a step was made
-        # The photograph under the detail; 0 while the detail is enlarged by itself;
-        # None at the last octave
-        self._below: EngineArray | float | None = None
-        self._start: EngineArray | None = None  # what is on its way into the network
+        self, net: Net, base_img: np.ndarray, octave_n: int, octave_scale: float,
+        mask: np.ndarray | None, clip: bool,
+    ) -> None:  # fmt: skip
+        self.net, self.base_img, self.mask, self.clip = net, base_img, mask, clip
+        self.bases = _bases(net, base_img, octave_n, octave_scale)[:-1]
+        self.work = np.size(base_img) + sum(math.prod(base.shape) for base in self.bases)
+        self.base = self.light = None
+        self.size = 0
+        self.advance()
 
-    def enlarge(self) -> None:
+    def advance(self) -> None:
         """Go to the next octave: enlarge what the network has added so far, and lay it
         over the photograph.
         """
-        net, src, last = self.net, self.net.blobs["data"], not self.bases
-        h, w = np.shape(self.base_img)[:2] if last else self.bases[0].shape[-2:]
-        self.size = 3 * h * w
-        if self._below is None:
+        net, src, is_last = self.net, self.net.blobs["data"], not self.bases
+        h, w = np.shape(self.base_img)[:2] if is_last else self.bases[0].shape[-2:]
+        if self.size == 0:  # the first octave
             detail = net.array(np.zeros((3, h, w), np.float32))
         else:
-            detail = net.image - self._below
-            self._start, self._below = detail, 0.0
-            src.reshape(
-                1, 3, 1, 1
-            )  # frees the old picture and its gradient, except in Caffe's own blobs
-            detail = _enlarge(net, detail, h, w)
+            detail = net.image - self.base
+            self.base = None
+            src.reshape(1, 3, 1, 1)  # frees the old picture, except in Caffe's own blobs
+            detail = self._enlarge(detail, h, w)
         if self.mask is not None:
             self.light = net.array(resized(self.mask, h, w))
-            detail *= self.light > 0
-        below = None if last else self.bases.pop(0)  # (3, h, w)
-        detail += self._photograph() if below is None else below
-        self._start, self._below = detail, below
+        self.base = None if is_last else self.bases.pop(0)
+        detail += self._photograph() if is_last else self.base
         src.reshape(1, 3, h, w)
         net.image[:] = detail
-        net.shift, self._start = (0, 0), None
+        self.size = 3 * h * w
+
+    def _enlarge(self, detail: EngineArray, h: int, w: int) -> EngineArray:
+        """(3, h', w') -> (3, h, w); 0 where the mask is black."""
+        h1, w1 = detail.shape[-2:]
+        detail = self.net.zoom(detail, 1.0 * h / h1, 1.0 * w / w1)
+        if self.mask is not None:
+            detail *= self.net.array(resized(self.mask, h, w)) > 0
+        return detail
 
     def _photograph(self) -> EngineArray:
         """What is under the detail at the last octave, (3, H, W)."""
         return self.net.array(to_data(self.base_img, self.net.mean))
 
-    def small_picture(self) -> np.ndarray:
-        """The picture at this octave's size, (h, w, 3), between two steps."""
-        return deprocess(self.net, self.net.blobs["data"].data[0])
+    def show(self) -> np.ndarray:
+        """The picture at this octave's size, (h, w, 3), for a person to look at."""
+        image = deprocess(self.net, self.net.blobs["data"].data[0])
+        return fit_brightness(image, self.clip)
 
     def picture(self) -> np.ndarray:
-        """The picture so far, (H, W, 3), at any moment, even in the middle of a step."""
+        """The picture so far, (H, W, 3)."""
         net = self.net
-        if not self.touched:
-            return deprocess(net, net.to_numpy(self._photograph()))
-        so_far = net.image if self._start is None else self._start  # (3, h, w)
-        if self._start is None and any(net.shift):
-            so_far = net.xp.roll(so_far, tuple(-n for n in net.shift), (-2, -1))
-        if self._below is None:
-            return deprocess(net, net.to_numpy(so_far))
+        if self.base is None:
+            return deprocess(net, net.to_numpy(net.image))
         h, w = np.shape(self.base_img)[:2]
-        whole = _enlarge(net, so_far - self._below, h, w)
-        if self.mask is not None:
-            whole *= net.array(resized(self.mask, h, w)) > 0
+        whole = self._enlarge(net.image - self.base, h, w)
         whole += self._photograph()
         return deprocess(net, net.to_numpy(whole))
-
-
-def _enlarge(net: Net, detail: EngineArray, h: int, w: int) -> EngineArray:
-    """(3, h', w') -> (3, h, w)"""
-    h1, w1 = detail.shape[-2:]
-    return net.zoom(detail, 1.0 * h / h1, 1.0 * w / w1)
 
 
 def fit_brightness(image: np.ndarray, clip: bool) -> np.ndarray:

@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from .algebra import Objective
 from .drawing import draw
 from .dream import OnStep, Step, deepdream, fit_brightness
 from .errors import DreamError, reason
 from .films.files import follow_film, is_film
+from .language import parse, to_objective
 from .nets.base import Net
 from .nets.engines import load_net
-from .objectives import Objective, guide_features, objective_guide, parse, to_objective
 from .objectives import guide as guide_objective
+from .objectives import guide_features, objective_guide
 from .paths import why_unreadable
 from .pictures import grey, load_guide, load_image, noise, or_sample, sheet, to_json
 from .recipe import Recipe, all_files, record, with_defaults
@@ -101,7 +103,7 @@ def make_drawing(
     if _same(carried, known):
         return None, carried
     for objective in objectives:
-        objective.bind(
+        objective.layers_in(
             net
         )  # refuses a class or channel that the network lacks before the first is drawn
     pictures: list[np.ndarray] = []

@@ -1,12 +1,12 @@
 """A gradient split by scale, a Laplacian pyramid, for the setting `lap`."""
 
 from collections.abc import Iterator
-from typing import Any
+from types import ModuleType
 
 from .nets.base import EngineArray
 
 
-def lap_normalize(xp: Any, g: EngineArray, lap: int) -> EngineArray:
+def lap_normalize(xp: ModuleType, g: EngineArray, lap: int) -> EngineArray:
     """Split a gradient (channels, h, w) by scale, and give all scales the same
     strength, so that large forms show, too.
 
@@ -15,9 +15,8 @@ def lap_normalize(xp: Any, g: EngineArray, lap: int) -> EngineArray:
     all are put together again. After Mordvintsev's second notebook:
     tensorflow/examples/tutorials/deepdream. xp: numpy or torch, to whichever g belongs.
     """
-    g = xp.stack(
-        tuple(g)
-    )  # the pixels of a channel side by side in memory, which is faster than PyTorch's order
+    # A channel's pixels side by side in memory: faster than in PyTorch's order
+    g = xp.stack(tuple(g))
     levels = []  # the finest first
     for _ in range(lap):
         low = _halve(xp, g)
@@ -33,7 +32,7 @@ def _scale_to_one(level: EngineArray) -> EngineArray:
     return level / ((level**2).mean() ** 0.5).clip(1e-10)
 
 
-def _halve(xp: Any, a: EngineArray) -> EngineArray:
+def _halve(xp: ModuleType, a: EngineArray) -> EngineArray:
     """(channels, h, w) -> (channels, h / 2, w / 2), rounded up, blurred with the kernel
     [1, 4, 6, 4, 1] / 16.
     """
@@ -46,10 +45,8 @@ def _halve(xp: Any, a: EngineArray) -> EngineArray:
     return half
 
 
-def _double(xp: Any, half: EngineArray, like: EngineArray) -> EngineArray:
-    """The way back to the size of `like`, with the same kernel: `_halve` transposed,
-    times 4.
-    """
+def _double(xp: ModuleType, half: EngineArray, like: EngineArray) -> EngineArray:
+    """Back to the size of `like` with the same kernel: `_halve` transposed, times 4."""
     rows = xp.zeros_like(like[:, ::2])
     for weight, small, large in _taps(like.shape[2]):
         _add(rows[:, :, large], 2 * weight, half[:, :, small])
@@ -69,10 +66,8 @@ def _add(total: EngineArray, weight: float, part: EngineArray) -> None:
 
 def _taps(n: int) -> Iterator[tuple[float, slice, slice]]:
     """Which of n places the kernel joins with which of every second one: (weight, those
-    of the half, those of the n).
-
-    Beyond the edges there is nothing, and the places are TensorFlow's: for an even n,
-    the first is the second of n.
+    of the half, those of the n). Beyond the edges there is nothing, and the places are
+    TensorFlow's: for an even n, the first is the second of n.
     """
     before = 1 + n % 2
     for k, weight in enumerate((1, 4, 6, 4, 1)):

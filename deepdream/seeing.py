@@ -29,13 +29,11 @@ class Seen(NamedTuple):
 
     def rows(self) -> dict[str, list[str]]:
         """{what a row is about: what is seen, line by line}"""
-        rows = {}
+        rows: dict[str, list[str]] = {}
         if self.classes:
             rows["class"] = [f"{name}  {share:.1%}" for name, share in self.classes.items()]
         for layer, channels in self.channels.items():
-            rows[layer] = [
-                f"{channel(layer, i)}  {strength:.1f}" for i, strength in channels.items()
-            ]
+            rows[layer] = [f"{channel(layer, i)}  {share:.1f}" for i, share in channels.items()]
         return rows
 
     def __repr__(self) -> str:
@@ -45,11 +43,8 @@ class Seen(NamedTuple):
         rows = ""
         for about, lines in self.rows().items():
             cells = about, *map(html.escape, lines)
-            rows += (
-                "<tr>"
-                + "".join(f"<td style='text-align: left'>{cell}</td>" for cell in cells)
-                + "</tr>"
-            )
+            row = "".join(f"<td style='text-align: left'>{cell}</td>" for cell in cells)
+            rows += f"<tr>{row}</tr>"
         return f"<table>{rows}</table>"
 
 
@@ -58,19 +53,17 @@ def look(net: Net, image: np.ndarray, n: int = 3) -> Seen:
     strongest channels of each of the `stations`, by their mean over the picture.
 
     For the classes, the image is squeezed to the network's own size; for the channels,
-    it is reduced to half a megapixel. Raises DreamError for an image that is too small.
+    it is reduced to half a megapixel. Raises DreamError for what is no image, or too
+    small.
     """
     check_image(image)
     image = np.asarray(image, np.float32)
     height, width = image.shape[:2]
     scale = min(1, (MOST_GUIDE / (height * width)) ** 0.5)
-    layers = stations(net)
+    small = resized(image, max(1, int(scale * height)), max(1, int(scale * width)))
+    put(net, preprocess(net, small))
     channels = {}
-    put(
-        net,
-        preprocess(net, resized(image, max(1, int(scale * height)), max(1, int(scale * width)))),
-    )
-    for layer, dst in net.stops(layers):
+    for layer, dst in net.stops(stations(net)):
         values = dst.data[0].reshape(len(dst.data[0]), -1)
         with np.errstate(over="ignore", invalid="ignore"):
             means = np.mean(values, 1)
@@ -89,10 +82,9 @@ def _classify(net: Net, image: np.ndarray, n: int) -> dict[str, float]:
     values = values.reshape(len(values), -1).mean(1, dtype=float)
     shares = np.exp(values - values.max())
     shares /= shares.sum()
-    names = {
-        int(i): net.labels[i].split(",")[0] if net.labels else f"class {i}"
-        for i in np.argsort(-shares)[:n]
-    }
+    names = {}
+    for i in map(int, np.argsort(-shares)[:n]):
+        names[i] = net.labels[i].split(",")[0] if net.labels else f"class {i}"
     twice = len(set(names.values())) < len(names)  # ImageNet has two cranes
     return {f"{name} ({i})" if twice else name: float(shares[i]) for i, name in names.items()}
 
@@ -105,9 +97,8 @@ def side_by_side(seen: list[Seen], titles: list[str] | None = None) -> str:
         lines = list(zip_longest(*(rows.get(about, []) for rows in columns), fillvalue=""))
         table += [(about if i == 0 else "", *line) for i, line in enumerate(lines)]
     widths = [max(map(len, column)) + 3 for column in zip(*table)]
-    return "\n".join(
-        "".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in table
-    )
+    rows = ("".join(cell.ljust(w) for cell, w in zip(row, widths)) for row in table)
+    return "\n".join(row.rstrip() for row in rows)
 
 
 def stations(net: Net, layers: Iterable[str] | str | None = None, down: bool = False) -> list[str]:
@@ -117,23 +108,21 @@ def stations(net: Net, layers: Iterable[str] | str | None = None, down: bool = F
     None chooses the convolutions (larger than 1x1), concatenations and sums that
     everything passes through, in network order: in GoogLeNet conv1, conv2 and the
     outputs of the nine Inception modules, in VGG every convolution. down: from the
-    deepest to the lowest, as in the film of 2015 in Google's gallery.
+    deepest to the lowest, as in the film of 2015 in Google's gallery. Raises DreamError
+    for a layer that cannot be climbed, and where none is left.
     """
     if layers is None:
         layers = _bottlenecks(net)
     elif layers == "all":
-        twice = (
-            2 * net.own_size[0],
-            2 * net.own_size[1],
-        )  # a classifier runs only on pictures of the network's own size
+        height, width = net.own_size
+        twice = 2 * height, 2 * width  # a classifier runs only on the network's own size
         layers = [layer for layer in net.climbable if fits(net.layer_specs, layer, twice)]
     layers = [layers] if isinstance(layers, str) else list(layers)
     for layer in layers:
         net.check_layer(layer)
     if not layers:
-        raise DreamError(
-            "a journey needs at least one layer; name some (`deepdream layers` lists them)"
-        )
+        cure = "name some (`deepdream layers` lists them)"
+        raise DreamError(f"a journey needs at least one layer; {cure}")
     if down:
         layers.sort(key=[spec.name for spec in net.layer_specs].index, reverse=True)
     return layers
@@ -144,17 +133,15 @@ def _bottlenecks(net: Net) -> list[str]:
     blob from before them.
     """
     specs = net.layer_specs
-    last_reader = {
-        bottom: i for i, spec in enumerate(specs) for bottom in spec.bottom
-    }  # of each blob
+    # Of each blob, the layer that reads it last
+    last_reader = {bottom: i for i, spec in enumerate(specs) for bottom in spec.bottom}
     found = []
     waiting: set[str] = set()  # the blobs that a later layer still reads
     for i, spec in enumerate(specs):
         waiting = {blob for blob in waiting | set(spec.top) if last_reader.get(blob, 0) > i}
-        is_large = (
-            spec.type == "Convolution" and max(pair(spec.convolution_param, "kernel_size", 0)) > 1
-        )
-        suits = is_large or spec.type in ("Concat", "Eltwise")
+        suits = spec.type in ("Concat", "Eltwise")
+        if spec.type == "Convolution":
+            suits = max(pair(spec.convolution_param, "kernel_size", 0)) > 1
         if suits and spec.name in net.climbable and waiting == set(spec.top):
             found.append(spec.name)
     return found

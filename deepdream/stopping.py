@@ -13,8 +13,9 @@ class Stopped(KeyboardInterrupt):
 @contextmanager
 def delay_ctrl_c() -> Iterator[None]:
     """Let Ctrl-C wait until the end of the block."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread receives Ctrl-C
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is None:
+        yield  # only the main thread receives Ctrl-C; None: not Python handles it
         return
     pressed: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))

@@ -2,6 +2,7 @@
 not draw it.
 """
 
+import signal
 from itertools import combinations
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from plain import opinion
 import deepdream as dd
 from deepdream import drawing
 from deepdream.drawing import Drawing, gram, likeness
-from deepdream.objectives import class_number, to_objective
+from deepdream.language import to_objective
+from deepdream.objectives import class_number
 
 ROOT = Path(__file__).parent.parent
 
@@ -77,7 +79,7 @@ def test_a_guide_may_be_a_photograph_of_the_package(toy, tmp_path, monkeypatch):
 
 
 def interrupt():
-    raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.parametrize("stop", [interrupt, lambda: True], ids=["ctrl-c", "true"])
@@ -128,8 +130,10 @@ def test_features_asleep_are_woken(engine):
 
 
 def test_what_never_wakes_is_said(tmp_path):
-    dead = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 24 dim: 24 } } }
-              layer { name: "dead" type: "Power" bottom: "data" top: "dead" power_param { scale: 0 } }"""
+    dead = """layer { name: "data" type: "Input" top: "data"
+                      input_param { shape { dim: 1 dim: 3 dim: 24 dim: 24 } } }
+              layer { name: "dead" type: "Power" bottom: "data" top: "dead"
+                      power_param { scale: 0 } }"""
     with pytest.raises(
         dd.DreamError,
         match=r"channel\('dead', 0\) gives no direction to climb, not even from noise",
@@ -146,7 +150,7 @@ def test_what_never_wakes_is_said(tmp_path):
         (
             1000,
             {},
-            "the number of a class of squeezenet_v1.1 is 1000; it must be a whole number from 0 to 999",
+            "number of a class of squeezenet_v1.1 is 1000; it must be a whole number from 0 to 999",
         ),
         ("channel('fire5/concat', 999)", {}, "channel of layer 'fire5/concat' is 999"),
         (dd.L2("fire5"), {}, "unknown layer 'fire5'"),
@@ -270,7 +274,7 @@ def test_the_way_from_the_others_agrees_with_finite_differences(
     ahead = dd.gradient(net, None, drawing.objective)
     ahead = net.to_numpy(ahead).copy()
     away = (
-        drawing._move_away([other]) - ahead
+        drawing.move_away([other]) - ahead
     )  # with a strength that the pictures' own climb decides
     assert abs(away).mean() == pytest.approx(1.5 * value(x) ** 2 * abs(ahead).mean(), rel=1e-3)
     slope, at_layer = -away, likeness(np.float64(net.blobs[layer].data[0]), theirs)[1]
@@ -325,8 +329,10 @@ def test_on_step_gets_a_step_of_all_pictures(toy, stop):
 
 def test_several_pictures_where_nothing_has_places(tmp_path):
     """A network that sees all places at once has nothing but its classes to compare."""
-    toy = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 24 dim: 24 } } }
-             layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 5 } }"""
+    toy = """layer { name: "data" type: "Input" top: "data"
+                     input_param { shape { dim: 1 dim: 3 dim: 24 dim: 24 } } }
+             layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
+                     inner_product_param { num_output: 5 } }"""
     net = dd.load_net(write_model(tmp_path / "flat", toy, ""))
     assert dd.draw(net, dd.channel("fc", 2), steps=3, several=2).shape == (2, 32, 32, 3)
 

@@ -177,8 +177,7 @@ def test_on_step_scales_an_unclipped_picture(toy_net, photo):
     assert np.percentile(seen[-1].image(), 99.98) == pytest.approx(255, rel=1e-3)
 
 
-def press_ctrl_c():
-    raise KeyboardInterrupt
+press_ctrl_c = partial(signal.raise_signal, signal.SIGINT)
 
 
 def stop_at(octave, iteration, stop, steps):
@@ -384,7 +383,7 @@ def test_a_mask_may_be_a_file_and_ctrl_c_keeps_to_it(toy_net, photo, tmp_path):
 
     def stop(step):
         if step.octave == 1 and not step.stopped:
-            raise KeyboardInterrupt
+            press_ctrl_c()
 
     how = {"end": "both", "iter_n": 2, "octave_n": 3, "seed": 0}
     for on_step in (None, stop):
@@ -402,7 +401,7 @@ def test_ctrl_c_between_two_octaves_keeps_the_picture(toy_net, photo, monkeypatc
     def interrupted(self, *shape):
         calls.append(shape)
         if len(calls) == 2:
-            raise KeyboardInterrupt
+            press_ctrl_c()
         reshape(self, *shape)
 
     monkeypatch.setattr(Picture, "reshape", interrupted)
@@ -570,14 +569,14 @@ def test_turns_of_no_degrees_are_no_turns(toys, photo, engine):
 
 @ENGINES
 @pytest.mark.parametrize("tile", [None, 60])
-def test_ctrl_c_in_a_turned_gradient_returns_the_picture_before_the_step(toys, photo, engine, tile):
+def test_ctrl_c_in_a_turned_gradient_returns_the_picture_after_the_step(toys, photo, engine, tile):
     calls = []
 
     def objective(dst):
         dst.diff[:] = dst.data
         calls.append(1)
         if len(calls) == stop_at_call:
-            raise KeyboardInterrupt
+            press_ctrl_c()
 
     dream = partial(
         dd.deepdream,
@@ -591,9 +590,12 @@ def test_ctrl_c_in_a_turned_gradient_returns_the_picture_before_the_step(toys, p
         tile=tile,
     )
     stop_at_call = 0
-    expected = dream(iter_n=2)
+    dream(iter_n=2)
     stop_at_call, calls = len(calls) + 1, []
-    assert np.array_equal(dream(iter_n=5), expected) and np.abs(expected - photo).mean() > 1
+    interrupted = dream(iter_n=5)
+    stop_at_call = 0
+    expected = dream(iter_n=3)
+    assert np.array_equal(interrupted, expected) and np.abs(expected - photo).mean() > 1
 
 
 @pytest.mark.parametrize(
@@ -615,3 +617,33 @@ def test_ctrl_c_in_a_turned_gradient_returns_the_picture_before_the_step(toys, p
 def test_masks_and_sigmas_that_cannot_be(toy_net, photo, wrong, says):
     with pytest.raises(dd.DreamError, match=says):
         dd.deepdream(toy_net, photo, end="both", iter_n=1, octave_n=1, **wrong)
+
+
+@ENGINES
+def test_a_function_gets_the_networks_own_blob_as_it_is(toys, photo, engine):
+    net, seen = toys(engine), []
+
+    def objective(dst):
+        seen.append(dst)
+        dst.diff[:] = 2 * dst.data
+
+    steps = []
+    how = {"end": "both", "iter_n": 1, "octave_n": 1, "seed": 0}
+    dream = dd.deepdream(net, photo, objective=objective, on_step=steps.append, **how)
+    assert seen == [net.blobs["both"]] and steps[0].end == "both"
+    assert np.abs(dream - dd.deepdream(net, photo, **how)).max() < 1e-3
+
+
+@pytest.mark.parametrize("any_array", [True, False])
+def test_a_function_that_says_so_gets_tensors(photo, toys, any_array):
+    net, kinds = toys("torch"), set()
+
+    def objective(dst):
+        kinds.add(type(dst.data).__name__)
+        dst.diff[:] = dst.data
+
+    objective.any_array = any_array
+    how = {"end": "both", "iter_n": 1, "octave_n": 1, "seed": 0}
+    dream = dd.deepdream(net, photo, objective=objective, **how)
+    assert kinds == {"Tensor" if any_array else "ndarray"}
+    assert np.array_equal(dream, dd.deepdream(net, photo, **how))

@@ -12,9 +12,10 @@ from plain import opinion
 import deepdream as dd
 from deepdream import looks, sheets
 from deepdream.batch import outline
+from deepdream.language import parse
 from deepdream.making import make_dream
 from deepdream.nets import download
-from deepdream.objectives import TERMS, class_number, parse
+from deepdream.objectives import TERMS, class_number
 from deepdream.pictures import or_sample, picture_settings
 from deepdream.recipe import complete
 from deepdream.seeing import look, side_by_side
@@ -41,7 +42,7 @@ def test_each_look_climbs_what_its_network_has(model):
         recipe = complete("dream", looks.begin({"look": each, "model": model, "image": "a.jpg"}))
         assert (recipe["end"] is None) != (recipe["objective"] is None)
         if recipe["objective"]:
-            parse(recipe["objective"], or_sample).bind(net)
+            parse(recipe["objective"], or_sample).layers_in(net)
         else:
             assert recipe["end"] in net.climbable
 
@@ -217,7 +218,7 @@ def test_its_table_has_words_to_climb_with(squeezenet):
     seen = look(squeezenet, dd.load_image(or_sample("mountains.jpg"), 300))
     found = re.findall(r"channel\('[^']+', \d+\)", str(seen))
     assert len(found) == 3 * len(seen.channels) and all(
-        parse(words).bind(squeezenet) for words in found
+        parse(words).layers_in(squeezenet) for words in found
     )
     assert "<table>" in seen._repr_html_() and seen._repr_html_().count("<tr>") == 1 + len(
         seen.channels

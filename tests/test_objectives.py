@@ -2,6 +2,7 @@
 objectives in words.
 """
 
+import signal
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,9 @@ from PIL import Image
 import deepdream as dd
 from deepdream import L2, caricature, channel, guide, logit, strongest, typical, unit, weakest
 from deepdream.dream import octaves
+from deepdream.language import parse
 from deepdream.nets import zoo
-from deepdream.objectives import class_number, parse
+from deepdream.nets.classes import class_number, scores
 
 IMAGES = Path(__file__).parent.parent / "images"
 GUIDE = np.random.RandomState(3).uniform(0, 255, (20, 28, 3))
@@ -71,7 +73,7 @@ def ranking(net, layer):
 
 
 def unlike(net):
-    """An image in which the first convolution sees rather the opposite of the picture."""
+    """An image in which the first convolution sees rather the picture's opposite."""
     noise = np.random.RandomState(5).normal(0, 50, PICTURE.shape)
     return np.dstack((net.mean - PICTURE + noise)[::-1])
 
@@ -202,7 +204,7 @@ def test_a_look_leaves_the_picture_in_the_network_alone(net, objective):
 
 def chosen(net, objective):
     """The channels that an objective becomes on the picture in the network, sorted."""
-    ((layer, fill),) = objective.begin(net).bind(net).items()
+    ((layer, fill),) = objective.start(net).fills(net).items()
     blob = SimpleNamespace(
         data=np.zeros((1, net.channels(layer), 1, 1)), diff=np.zeros((1, net.channels(layer), 1, 1))
     )
@@ -270,20 +272,20 @@ def test_the_image_is_shifted_and_turned_as_the_picture_is(net, photo):
     assert np.abs(dream(objective=caricature("both")) - dream(end="both")).max() < 1e-3
 
 
-def test_ctrl_c_during_a_look_at_the_image_returns_the_picture(net, photo, monkeypatch):
+def test_ctrl_c_during_a_look_at_the_image_waits_for_the_step(net, photo, monkeypatch):
     dream = partial(
         dd.deepdream, net, photo, octave_n=1, seed=0, turn=10, objective=caricature("both", GUIDE)
     )
-    expected, look, looks = dream(iter_n=2), net.features, []
+    expected, look, looks = dream(iter_n=3), net.features, []
 
     def interrupted(layer):
         looks.append(layer)
         if len(looks) == 3:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return look(layer)
 
     monkeypatch.setattr(net, "features", interrupted)
-    assert np.array_equal(dream(iter_n=5), expected) and net.angle == 0
+    assert np.array_equal(dream(iter_n=5), expected)
 
 
 def cosine(a, b):
@@ -350,40 +352,6 @@ def test_the_value_rises_and_with_a_negative_weight_falls(net):
         assert sign * (found[-1] - found[0]) > 0
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "0.7 * L2('inception_4c/output') + 0.3 * channel('inception_4d/output', 42)",
-        "-L2('a')",
-        "L2('a') - 2 * (channel('b', 1) + unit('c', 1, 2, 3))",
-        "(L2('a') + L2('b')) * 2",
-        "-(L2('a') - L2('b')) / 4",
-        "guide('inception_3b/output', 'flower.jpg') - (L2('a') - logit('anemone fish'))",
-        "1e-05 * logit(954)",
-        "strongest('a') - 2 * (weakest('b', 3) + typical('c', 2))",
-        "-caricature('a') / 4 + caricature('b', power=2)",
-        "0.5 * caricature('a', 'flower.jpg') + caricature('b', 'flower.jpg', power=2.5)",
-    ],
-)
-def test_str_gives_back_the_words(text):
-    assert str(eval(text, vars(dd).copy())) == str(parse(text)) == repr(parse(text)) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "short"),
-    [
-        ("strongest('both', n=3)", "strongest('both', 3)"),
-        ("weakest(n=1, layer='both')", "weakest('both')"),
-        ("caricature('both', None, 1)", "caricature('both')"),
-        ("caricature('both', 'a.jpg', 2)", "caricature('both', 'a.jpg', power=2)"),
-        ("caricature('both', power=1/2, image='a.jpg')", "caricature('both', 'a.jpg', power=0.5)"),
-        ("guide(image='a.jpg', layer='both')", "guide('both', 'a.jpg')"),
-    ],
-)
-def test_terms_in_words_take_keywords(text, short):
-    assert str(parse(text)) == short
-
-
 def test_an_image_in_words_is_a_path(tmp_path, net):
     dd.save_image(tmp_path / "a.png", TARGET)
     seen = []
@@ -400,19 +368,6 @@ def test_an_image_in_words_is_a_path(tmp_path, net):
     ):
         with pytest.raises(dd.DreamError, match="must be a path in quotes"):
             parse(text)
-
-
-def test_a_guide_that_nobody_looks_at_needs_only_its_layer():
-    seen = []
-    assert (
-        str(parse("2 * guide('left', 'a.jpg') - L2('both')", seen.append))
-        == "2 * L2('left') - L2('both')"
-    )
-    assert seen == ["a.jpg"]
-    with pytest.raises(
-        dd.DreamError, match=r"guide\('left'\): missing a required argument: 'image'"
-    ):
-        parse("guide('left')", seen.append)
 
 
 def test_weights_are_multiplied_and_divided():
@@ -474,32 +429,7 @@ def test_a_guide_that_fails_leaves_the_picture_in_the_network_alone(net):
 
 def test_each_close_class_is_suggested_once(googlenet):
     with pytest.raises(dd.DreamError, match="did you mean 'banana' or 'ananas' or 'bandeau'"):
-        logit("bananna").bind(googlenet)
-
-
-WORDS = [
-    "",
-    "L2('a'",
-    "L2",
-    "3",
-    "L2('a') * L2('b')",
-    "L2()",
-    "L2('a').terms",
-    "eval('1')",
-    "L2(l='a')",
-    "L2('a') / 0",
-    "L2('a') if 1 else L2('b')",
-    "__import__('os')",
-    "L2('a' * 99999999999)",
-    "-" * 100000 + "L2('a')",
-]
-
-
-@pytest.mark.parametrize("text", WORDS)
-def test_words_that_are_not_an_objective_are_refused(text):
-    terms = "L2, guide, channel, unit, logit, strongest, weakest, typical, caricature"
-    with pytest.raises(dd.DreamError, match=rf"an objective is a sum such as .* of {terms}$"):
-        parse(text)
+        logit("bananna").layers_in(googlenet)
 
 
 def test_classes_are_found_by_name(net, googlenet):
@@ -629,14 +559,13 @@ def test_in_one_window_the_gradient_of_a_class_is_the_same(googlenet):
 
 
 def test_without_a_softmax_the_classes_are_in_the_last_layer(tmp_path):
-    from deepdream.objectives import scores
-
-    bare = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
+    bare = """layer { name: "data" type: "Input" top: "data"
+                      input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
               layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
                       inner_product_param { num_output: 5 } }"""
     net = dd.load_net(write_model(tmp_path / "bare", bare, ""))
     assert scores(net) == "fc"
     with pytest.raises(dd.DreamError, match="bare has no names for its classes; give the number"):
-        logit("ant").bind(net)
+        logit("ant").layers_in(net)
     with pytest.raises(dd.DreamError, match="channel of layer 'fc' is 5"):
         gradient(net, logit(5))

@@ -28,10 +28,12 @@ from typing import Any
 import numpy as np
 
 from .. import looks
-from ..dream import prepare
+from ..algebra import Objective
+from ..dream import check_dream
 from ..errors import DreamError, unknown
+from ..language import parse
 from ..nets.base import Net
-from ..objectives import L2, Objective, objective_L2, parse
+from ..objectives import L2, objective_L2
 from ..paths import why_unreadable
 from ..pictures import grey, resized
 from ..recipe import Recipe
@@ -293,7 +295,7 @@ def check_key(
         key["objective"] = goal_of(given)
     if key.get("to") is not None:
         to_pixels(key["to"], frame.shape[:2])
-    prepare(
+    check_dream(
         net,
         frame,
         **dream_params | {name: value for name, value in key.items() if name not in MOTION},
@@ -363,7 +365,7 @@ def _check_octaves(net: Net, frame: np.ndarray, keys: Keys, dream_params: dict[s
                 keys[after]["objective"] if after else 0
             )
         try:
-            prepare(net, frame, **dream_params | octaves(deepest) | goals)
+            check_dream(net, frame, **dream_params | octaves(deepest) | goals)
         except DreamError as error:
             raise DreamError(f"at frame {deepest}: {error.args[0]}", error.setting) from None
 

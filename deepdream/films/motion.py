@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from ..algebra import Objective
 from ..dream import gradient
 from ..errors import DreamError
 from ..nets.base import Net, check_image, preprocess, put
 from ..nets.shapes import fits
-from ..objectives import Objective, parts
 from ..pictures import noise, resized
 from ..seeing import stations
 from ..settings import check
@@ -222,9 +222,7 @@ def _cross_fade(
     own = np.asarray(nd.zoom(middle, to_own, order=1))  # the size that a classifier needs
     terms = []
     for goal, share in ((here, 1 - fade), (there, fade)):
-        suits = all(
-            fits(net.layer_specs, layer, middle.shape[1:]) for layer in parts(goal, None, net)
-        )
+        suits = all(fits(net.layer_specs, layer, middle.shape[1:]) for layer in goal.layers_in(net))
         put(net, middle if suits else own)
         strength = float(abs(gradient(net, None, goal)).mean())
         # Four digits are precise enough, and readable in the objective's words, which a

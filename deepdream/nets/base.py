@@ -2,9 +2,9 @@
 and its `data` blob.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -32,10 +32,28 @@ class Values(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
 
-# It fills `diff` of Values with the gradient of what should rise. One that works with
-# torch's arrays as it does with NumPy's, and depends on `data` alone, says so by an
-# attribute `any_array`: the engine may then pass it tensors.
-Fill = Callable[[Any], object]
+class Place(NamedTuple):
+    """Where a part of a layer's blob lies: its upper left, and the whole blob's size."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class Fill(Protocol):
+    """Fills `dst.diff` with the gradient of what should rise. place: of `dst`, if it is
+    a tile's part of the layer.
+
+    any_array: whether it works with torch's arrays as it does with NumPy's, and depends
+    on `data` alone; the engine may then pass it tensors, and record what it does. Such
+    fills are equal if they do the same.
+    """
+
+    @property
+    def any_array(self) -> bool: ...
+
+    def __call__(self, dst: Any, place: Place | None = None) -> object: ...
 
 
 class Blob(Values, Protocol):
@@ -206,8 +224,8 @@ class Net(Outline, Arrays):
             start = order[min(i + 1, len(order) - 1)]
 
     def climb(self, fills: Mapping[str, Fill]) -> EngineArray:
-        """The gradient of the sum of `fills`, {layer: a function that fills
-        `dst.diff`}: (3, h, w), a view.
+        """The gradient of the sum of `fills`, {layer: a `Fill`}:
+        (3, h, w), a view.
 
         One forward pass, and one backward pass from each layer.
         """

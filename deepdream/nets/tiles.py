@@ -23,30 +23,15 @@ import numpy as np
 from ..errors import DreamError
 from ..settings import check
 from . import receptive, shapes
-from .base import EngineArray, Fill, Net, Values
+from .base import EngineArray, Fill, Net, Place, Values
 
 SIDE = 512  # of a tile, in pixels, unless the layer needs more
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-
-
-class Part(NamedTuple):
-    """What an objective sees of a blob: `data` and `diff`, (1, channels, h, w), those
-    of a tile's core, copied, and its `place` in the blob of the whole picture: top,
-    left, and that blob's height and width."""
-
-    data: np.ndarray
-    diff: np.ndarray
-    place: tuple[int, int, int, int]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.data.shape
+Size = tuple[int, int]  # (height, width) of a picture, in pixels
 
 
 class Cut(NamedTuple):
-    """A tile along one axis, in pixels: the network sees low..high, and the core in it
-    is first..last.
-    """
+    """A tile along one axis, in pixels: low..high, and its core, first..last."""
 
     low: int
     first: int
@@ -55,75 +40,68 @@ class Cut(NamedTuple):
 
 
 class Tiling(NamedTuple):
-    """Sizes of the tiles in pixels: side of the core, width of the halo, and the grid
-    that both lie on.
-    """
+    """In pixels: side of the core, width of the halo, the grid that both lie on."""
 
     core: int
     halo: int
     grid: int
 
+    def cuts(self, length: int) -> list[Cut]:
+        """Along one axis, as even as the grid allows; the last takes what is left."""
+        blocks = max(1, length // self.grid)
+        n = math.ceil(blocks / (self.core // self.grid))
+        edges = [blocks * i // n * self.grid for i in range(n)] + [length]
+        return [
+            Cut(max(0, first - self.halo), first, last, min(length, last + self.halo))
+            for first, last in pairwise(edges)
+        ]
+
 
 def fit(
-    net: Net,
-    layers: Collection[str],
-    octaves: list[tuple[int, int]],
-    tile: int | None = None,
-    halo: int | None = None,
-    windows: bool = True,
-) -> Net:
-    """A network to climb these layers with at all octaves, (height, width) each: `net`
-    itself, or Tiles around it.
+    net: Net, layers: Collection[str], octaves: list[Size], tile: int | None = None,
+    halo: int | None = None, windows: bool = True,
+) -> Net:  # fmt: skip
+    """A network to climb these layers with at all octaves: `net` itself, or Tiles.
 
     tile, halo: side of a tile, and the margin in it, in pixels. Without a tile, there
     are tiles only if a pass over the largest octave would not fit into the `budget`.
     windows: whether a layer that takes pictures of only one size, as a classifier's do,
     may climb in windows of that size. (In tiles, a layer that sees everything always
-    does.)
+    does.) Raises DreamError for an unknown layer, an octave on which one cannot run,
+    and where memory is too small.
     """
     check("tile", tile)
     check("halo", halo)
-    tile, halo = (
-        value if value is None else int(value) for value in (tile, halo)
-    )  # Caffe takes no NumPy integers
+    # Caffe takes no NumPy integers
+    tile, halo = (n if n is None else int(n) for n in (tile, halo))
     for layer in layers:
         net.check_layer(layer)
-    local = _local(net, layers)
-    one_size = []
-    if windows:
-        one_size = [
-            layer
-            for layer in layers
-            if layer not in local and not _runs_at_all(net, layer, octaves)
-        ]
+    local = _find_local(net, layers)
+    others = [layer for layer in layers if layer not in local]
+    one_size = [layer for layer in others if windows and not _suits(net, layer, octaves)]
     whole = [layer for layer in layers if layer not in one_size]
     _check_octaves(net, whole, local, octaves)
-    largest = octaves[-1]
-    allowed = budget(net)
-    in_tiles = tile < max(largest) if tile else _need(net, whole, *largest) > allowed
+    allowed, largest = budget(net), octaves[-1]
+    in_tiles = tile < max(largest) if tile else _count_bytes(net, whole, *largest) > allowed
     # Malloc should keep the large blobs of a whole picture for the next step. In tiles,
     # large blocks are copies of the picture, and should go back to the system. Only
     # here is it known which of the two will come.
     net.keep_large_blocks(not in_tiles)
+    tiling = None
     if in_tiles:
-        one_size = [layer for layer in layers if layer not in local]
+        one_size = others
+        tiling = _choose_tiling(net, local, tile, halo, allowed) if local else None
     else:
         for layer in whole:
             net.check(layer, *largest)
-        if not one_size:
-            return net
     for layer in one_size:
         net.check(layer, *net.own_size)
-    return Tiles(
-        net,
-        _choose_tiling(net, local, tile, halo, allowed) if in_tiles and local else None,
-        one_size,
-    )
+    return Tiles(net, tiling, one_size) if in_tiles or one_size else net
 
 
-def _local(net: Net, layers: Iterable[str]) -> list[str]:
-    """Those of the layers that see only a part of the picture, run on other sizes, and
-    have places: (n, c, h, w).
+def _find_local(net: Net, layers: Iterable[str]) -> list[str]:
+    """The layers that tiles can show part by part: each value sees a part of the
+    picture, pictures may have any size, and the blob is (n, channels, h, w).
     """
     specs, (height, width) = net.layer_specs, net.own_size
     fields = receptive.fields(specs)
@@ -136,53 +114,46 @@ def _local(net: Net, layers: Iterable[str]) -> list[str]:
     ]
 
 
-def _runs_at_all(net: Net, layer: str, octaves: list[tuple[int, int]]) -> bool:
+def _suits(net: Net, layer: str, octaves: list[Size]) -> bool:
+    """Whether the layer runs at all octaves."""
     return all(shapes.fits(net.layer_specs, layer, size) for size in octaves)
 
 
-def _check_octaves(
-    net: Net, layers: list[str], local: list[str], octaves: list[tuple[int, int]]
-) -> None:
+def _check_octaves(net: Net, layers: list[str], local: list[str], octaves: list[Size]) -> None:
     """Raise a DreamError for an octave, from the largest down, on which one of the
     layers cannot run.
     """
-    for height, width in octaves[::-1]:
-        for layer in layers:
-            try:
-                if (
-                    layer in local
-                ):  # never at full size, which may have more values than Caffe can count
-                    shapes.check(net.layer_specs, layer, min(height, 1024), min(width, 1024))
-                else:
-                    shapes.check(net.layer_specs, layer, height, width)
-            except DreamError as error:
-                if (height, width) == octaves[-1]:
-                    raise
-                hint = f"it is one of {len(octaves)} octaves: use fewer, or a larger image"
-                raise DreamError(f"{error}; {hint}") from None
+    for (height, width), layer in product(octaves[::-1], layers):
+        # In tiles, never at full size, which may have more values than Caffe can count
+        most = 1024 if layer in local else max(height, width)
+        try:
+            shapes.check(net.layer_specs, layer, min(height, most), min(width, most))
+        except DreamError as error:
+            if (height, width) == octaves[-1]:
+                raise
+            hint = f"it is one of {len(octaves)} octaves: use fewer, or a larger image"
+            raise DreamError(f"{error}; {hint}") from None
 
 
 def budget(net: Net) -> float:
     """The bytes that a pass may take: half of what is free, or DEEPDREAM_MEMORY, such
-    as '1.5GB'.
+    as '1.5GB'. Raises DreamError for one that is no number of bytes.
     """
     given = os.environ.get("DEEPDREAM_MEMORY")
     if not given:
         return net.free_memory() / 2
     number = re.fullmatch(r"([0-9]*\.?[0-9]+) *((?:[kmg]i?)?)b?", given.strip().lower())
     if not number:
-        raise DreamError(
-            f"DEEPDREAM_MEMORY is {given!r}; it must be a number of bytes, such as 1500000000 or 1.5GB"
-        )
+        must = "it must be a number of bytes, such as 1500000000 or 1.5GB"
+        raise DreamError(f"DEEPDREAM_MEMORY is {given!r}; {must}")
     return min(float(number[1]) * UNITS[number[2]], net.free_memory())
 
 
-def _need(net: Net, layers: Iterable[str], height: int, width: int) -> float:
-    """The bytes that a pass to the most expensive of these layers takes at this size."""
+def _count_bytes(net: Net, layers: Iterable[str], height: int, width: int) -> float:
+    """The bytes that a pass to the most expensive of these layers takes."""
+    specs = net.layer_specs
     try:
-        return max(
-            (shapes.memory(net.layer_specs, layer, height, width) for layer in layers), default=0
-        )
+        return max((shapes.memory(specs, layer, height, width) for layer in layers), default=0)
     except DreamError:
         return math.inf  # more values than Caffe can count
 
@@ -191,7 +162,7 @@ def _choose_tiling(
     net: Net, layers: list[str], tile: int | None, halo: int | None, allowed: float
 ) -> Tiling:
     """The tiles for these layers: of the given size, or the largest that `allowed`
-    bytes hold; else a DreamError.
+    bytes hold. Raises DreamError for a tile or a budget that is too small.
     """
     specs = net.layer_specs
     grid = math.lcm(*(receptive.grid(specs, layer)[0] for layer in layers))
@@ -204,22 +175,21 @@ def _choose_tiling(
         if not tiling:
             least = next(side for side in count(grid, grid) if divide(side))
             margin = "" if halo is None else f" with a halo of {halo}"
-            message = f"{{setting}} is {tile}; layer {names} needs tiles of at least {least} pixels{margin}"
-            raise DreamError(message, setting="tile")
+            needs = f"layer {names} needs tiles of at least {least} pixels{margin}"
+            raise DreamError(f"{{setting}} is {tile}; {needs}", setting="tile")
         for layer in layers:
             net.check(layer, tile, tile)
         return tiling
-    smallest = 0, math.inf  # pixels, and the bytes that they need
+    smallest, need = 0, math.inf
     for side in range(max(SIDE, 4 * third, 4 * (halo or 0)), 0, -grid):
         tiling = divide(side)
         if tiling:
-            smallest = side, _need(net, layers, side, side)
-            if smallest[1] <= allowed:
+            smallest, need = side, _count_bytes(net, layers, side, side)
+            if need <= allowed:
                 return tiling
     raise DreamError(
         f"a budget of {allowed / 1e6:.0f} MB is too small for even one tile of layer {names}: "
-        f"{smallest[0]} pixels need {smallest[1] / 1e6:.0f} MB; free some memory, or raise "
-        "DEEPDREAM_MEMORY"
+        f"{smallest} pixels need {need / 1e6:.0f} MB; free some memory, or raise DEEPDREAM_MEMORY"
     )
 
 
@@ -230,8 +200,7 @@ def _divide(
     for a core.
     """
     if halo is None:
-        quarter = max(grid, side // 4 // grid * grid)
-        margin = min(third, quarter)
+        margin = min(third, max(grid, side // 4 // grid * grid))
     else:
         margin = math.ceil(halo / grid) * grid
     while margin < side // 2:
@@ -257,22 +226,11 @@ def _reaches(specs: list[shapes.Layer], layer: str, core: int, halo: int) -> boo
     return True
 
 
-def _cuts(length: int, core: int, halo: int, grid: int) -> list[Cut]:
-    """Tiles along one axis, as even as the grid allows; the last takes what is left
-    over.
-    """
-    blocks = max(1, length // grid)
-    n = math.ceil(blocks / (core // grid))
-    edges = [blocks * i // n * grid for i in range(n)] + [length]
-    return [Cut(max(0, a - halo), a, b, min(length, b + halo)) for a, b in pairwise(edges)]
-
-
-def _windows(length: int, side: int) -> list[Cut]:
-    """Windows of one size along one axis; a picture that is smaller than a window lies
-    in its middle.
-    """
+def _cut_windows(length: int, side: int) -> list[Cut]:
+    """Windows along one axis; a picture smaller than a window lies in its middle."""
     n = math.ceil(length / side)
-    lows = [(length - side) * i // (n - 1) for i in range(n)] if n > 1 else [(length - side) // 2]
+    spare = length - side
+    lows = [spare * i // (n - 1) for i in range(n)] if n > 1 else [spare // 2]
     return [Cut(low, low, low + side, low + side) for low in lows]
 
 
@@ -284,11 +242,44 @@ class Picture:
     diff: np.ndarray
 
     def reshape(self, *shape: int) -> None:
-        self.shape, self.data, self.diff = (
-            shape,
-            np.zeros(shape, np.float32),
-            np.zeros(shape, np.float32),
-        )
+        self.shape = shape
+        self.data = np.zeros(shape, np.float32)
+        self.diff = np.zeros(shape, np.float32)
+
+
+class Part(NamedTuple):
+    """What an objective sees of a tile's blob: its core, copied, as arrays (1,
+    channels, h, w).
+    """
+
+    data: np.ndarray
+    diff: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+
+# Of a tile: where it is in the tile's blob, and in that of the whole picture
+Core = tuple[tuple[slice, slice], Place]
+
+
+class InCore(NamedTuple):
+    """Fills the diff of a tile's blob, in its core alone."""
+
+    fill: Fill
+    core: Core
+    any_array = False
+
+    def __call__(self, dst: Values, place: Place | None = None) -> None:
+        inside, place = self.core
+        core = ..., *inside
+        data = np.array(dst.data[core], order="C")  # (1, channels, h, w)
+        part = Part(data, np.zeros_like(data))
+        if data.size:
+            self.fill(part, place)
+        dst.diff[:] = 0
+        dst.diff[core] = part.diff
 
 
 class Tiles(Net):
@@ -312,120 +303,96 @@ class Tiles(Net):
         return self.net
 
     def climb(self, fills: Mapping[str, Fill]) -> EngineArray:
-        """The gradient of the sum of `fills`, {layer: a function that fills
-        `dst.diff`}: (3, h, w), tile by tile.
-        """
-        src, total = self.net.blobs["data"], self.image_diff
-        total[:] = 0
-        for rows, columns, fills_here in self._tiles(fills):
-            here, inside = self._show(rows, columns)
-            self.net.climb(fills_here)
-            total[here] += src.diff[0][inside]
-        return total
+        """As Net's, tile by tile."""
+        self.image_diff[:] = 0
+        local = [layer for layer in fills if layer not in self.one_size]
+        for rows, columns, cores in self._tiles(local):
+            here = {layer: InCore(fills[layer], core) for layer, core in cores.items()}
+            self._climb_tile(rows, columns, here)
+        windows = {layer: fill for layer, fill in fills.items() if layer in self.one_size}
+        if windows:
+            for rows, columns in product(*self._windows()):
+                self._climb_tile(rows, columns, windows)
+        return self.image_diff
+
+    def _climb_tile(self, rows: Cut, columns: Cut, fills: Mapping[str, Fill]) -> None:
+        """Add the gradient of one tile to that of the picture."""
+        here, inside = self._show(rows, columns)
+        self.net.climb(fills)
+        self.image_diff[here] += self.net.blobs["data"].diff[0][inside]
 
     def features(self, layer: str) -> np.ndarray:
         """As Net's, put together from the tiles; of windows, each is a place, and
         its values are means.
         """
         if layer in self.one_size:
-            height, width = self.image.shape[1:]
-            whole = [_windows(n, own) for n, own in zip((height, width), self.net.own_size)]
-            means = []
-            for cuts in product(*whole):
-                self._show(*cuts)
+            means, cuts = [], self._windows()
+            for rows, columns in product(*cuts):
+                self._show(rows, columns)
                 values = self.net.features(layer)
                 means.append(values.reshape(len(values), -1).mean(1))
-            return np.stack(means, 1).reshape(-1, *map(len, whole))
-        found: list[np.ndarray] = []
-
-        def keep(part: Part) -> None:
-            top, left, height, width = part.place
-            channels, h, w = part.shape[1:]
-            if not found:
-                found.append(np.zeros((channels, height, width), np.float32))
-            found[0][:, top : top + h, left : left + w] = part.data[0]
-
-        for rows, columns, fills_here in self._tiles({layer: keep}):
+            return np.stack(means, 1).reshape(-1, *map(len, cuts))
+        found = None
+        for rows, columns, cores in self._tiles([layer]):
             self._show(rows, columns)
             self.net.forward(end=layer)
-            fills_here[layer](self.net.blobs[layer])
-        return found[0]
+            inside, (top, left, height, width) = cores[layer]
+            values = self.net.blobs[layer].data[(0, ..., *inside)]  # (channels, h, w)
+            if found is None:
+                found = np.zeros((len(values), height, width), np.float32)
+            h, w = values.shape[1:]
+            found[:, top : top + h, left : left + w] = values
+        assert found is not None
+        return found
 
     def _show(self, rows: Cut, columns: Cut) -> tuple[tuple, tuple]:
-        """Put a tile into the network: (what of the picture is in it, where in it that
-        lies).
-
-        A window may reach beyond the picture.
+        """Put a tile into the network, or a window, which may reach beyond the picture:
+        (what of the picture is in it, where in it that lies).
         """
         src, (height, width) = self.net.blobs["data"], self.image.shape[1:]
         top, bottom = max(0, rows.low), min(height, rows.high)
         left, right = max(0, columns.low), min(width, columns.high)
         here = np.s_[:, top:bottom, left:right]
-        inside = np.s_[
-            :, top - rows.low : bottom - rows.low, left - columns.low : right - columns.low
-        ]
-        src.reshape(1, 3, rows.high - rows.low, columns.high - columns.low)
+        y, x = rows.low, columns.low
+        inside = np.s_[:, top - y : bottom - y, left - x : right - x]
+        src.reshape(1, 3, rows.high - y, columns.high - x)
         src.data[:] = 0
         src.data[0][inside] = self.image[here]
         return here, inside
 
-    def _tiles(self, fills: Mapping[str, Fill]) -> Iterator[tuple[Cut, Cut, dict[str, Fill]]]:
-        """(rows, columns, which of `fills` to climb there) of each tile."""
-        height, width = self.image.shape[1:]
-        local = {layer: fill for layer, fill in fills.items() if layer not in self.one_size}
-        if local:
-            rows = _cuts(height, *self.tiling) if self.tiling else [Cut(0, 0, height, height)]
-            columns = _cuts(width, *self.tiling) if self.tiling else [Cut(0, 0, width, width)]
-            cores = {
-                layer: Core(self.net, layer, fill, rows[-1], columns[-1])
-                for layer, fill in local.items()
-            }
-            for cuts in product(rows, columns):
-                here: dict[str, Fill] = {
-                    layer: partial(core.fill, *cuts) for layer, core in cores.items()
-                }
-                yield *cuts, here
-        windows = {layer: fill for layer, fill in fills.items() if layer in self.one_size}
-        if windows:
-            own_height, own_width = self.net.own_size
-            for cuts in product(_windows(height, own_height), _windows(width, own_width)):
-                yield *cuts, windows
+    def _windows(self) -> list[list[Cut]]:
+        """The windows along both axes."""
+        sizes = zip(self.image.shape[1:], self.net.own_size)
+        return [_cut_windows(length, side) for length, side in sizes]
+
+    def _tiles(self, layers: list[str]) -> Iterator[tuple[Cut, Cut, dict[str, Core]]]:
+        """(rows, columns, the core in each layer's blob) of each tile."""
+        lengths = self.image.shape[1:]
+        if not layers:
+            return
+        if self.tiling:
+            rows, columns = map(self.tiling.cuts, lengths)
+        else:
+            rows, columns = ([Cut(0, 0, length, length)] for length in lengths)
+        lasts = rows[-1], columns[-1]
+        whole = {layer: self._measure(layer, lasts) for layer in layers}
+        for cuts in product(rows, columns):
+            yield *cuts, {layer: _find_core(*whole[layer], cuts, lasts) for layer in layers}
+
+    def _measure(self, layer: str, lasts: tuple[Cut, Cut]) -> tuple[float, Size]:
+        """(pixels to a value of a layer, the size of its blob of the whole picture)"""
+        specs = self.net.layer_specs
+        jump = receptive.grid(specs, layer)[1]
+        sizes = shapes.top_shape(specs, layer, *(cut.high - cut.low for cut in lasts))[2:]
+        height, width = (int(cut.low / jump) + n for cut, n in zip(lasts, sizes))
+        return jump, (height, width)
 
 
-class Core:
-    """The core of each tile in the blob of one layer: only there does `fill_part` fill
-    the diff.
-
-    The last tile along each axis, `last_row` and `last_column`, says how large the blob
-    of the whole picture is.
-    """
-
-    def __init__(
-        self, net: Net, layer: str, fill_part: Fill, last_row: Cut, last_column: Cut
-    ) -> None:
-        self.fill_part, self.lasts = fill_part, (last_row, last_column)
-        self.jump = receptive.grid(net.layer_specs, layer)[1]
-        sides = [cut.high - cut.low for cut in self.lasts]
-        height, width = shapes.top_shape(net.layer_specs, layer, *sides)[2:]
-        self.whole = (
-            self._to_values(last_row.low) + height,
-            self._to_values(last_column.low) + width,
-        )
-
-    def _to_values(self, pixels: int) -> int:
-        return int(pixels / self.jump)
-
-    def fill(self, rows: Cut, columns: Cut, dst: Values) -> None:
-        """Fill `dst.diff` of the tile at these cuts."""
-        core = []
-        for cut, last in zip((rows, columns), self.lasts):
-            end = None if cut.last == last.last else self._to_values(cut.last - cut.low)
-            core.append(slice(self._to_values(cut.first - cut.low), end))
-        core = (..., *core)
-        data = np.array(dst.data[core], order="C")  # (1, channels, h, w)
-        place = self._to_values(rows.first), self._to_values(columns.first), *self.whole
-        part = Part(data, np.zeros_like(data), place)
-        if data.size:
-            self.fill_part(part)
-        dst.diff[:] = 0
-        dst.diff[core] = part.diff
+def _find_core(jump: float, whole: Size, cuts: tuple[Cut, Cut], lasts: tuple[Cut, Cut]) -> Core:
+    """The core of the tile at these cuts; see `_measure`."""
+    inside = []
+    for cut, last in zip(cuts, lasts):
+        end = None if cut.last == last.last else int((cut.last - cut.low) / jump)
+        inside.append(slice(int((cut.first - cut.low) / jump), end))
+    top, left = (int(cut.first / jump) for cut in cuts)
+    return (inside[0], inside[1]), Place(top, left, *whole)

@@ -111,7 +111,7 @@ class TorchNet(TorchArrays, Net):
         """Let an objective fill the diff of a blob; on its tensors, if it works with
         them.
         """
-        if not _takes_tensors(fill):
+        if not fill.any_array:
             fill(blob)
             return
         tensors = Tensors(blob.tensor("data").float(), blob.tensor("diff").float())
@@ -122,7 +122,7 @@ class TorchNet(TorchArrays, Net):
         """As Net's. On a GPU, what is climbed for the second time is recorded, and
         replayed from then on.
         """
-        if self.device.type != "cuda" or not all(map(_takes_tensors, fills.values())):
+        if self.device.type != "cuda" or not all(fill.any_array for fill in fills.values()):
             return super().climb(fills)
         return self._graphs.climb(self, fills)
 
@@ -221,10 +221,6 @@ def _blob_of(array: np.ndarray) -> Blob:
     blob = Blob(array.shape, torch.device("cpu"), torch.float32)
     blob.put("data", channels_last(torch.tensor(array, dtype=torch.float32)))
     return blob
-
-
-def _takes_tensors(fill: Fill) -> bool:
-    return getattr(fill, "any_array", False)
 
 
 def find_device(name: str) -> torch.device:

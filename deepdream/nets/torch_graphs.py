@@ -72,7 +72,7 @@ class Graphs:
         it has to be climbed as it is.
         """
         shape = tuple(net.blobs["data"].shape)
-        key = (shape, *((layer, id(fill)) for layer, fill in fills.items()))
+        key = (shape, *fills.items())
         known = self._known.pop(key, None)
         if known is None:
             known = Gradient()

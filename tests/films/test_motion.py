@@ -250,7 +250,7 @@ def test_objectives_fade_from_key_to_key(toynet, photo, monkeypatch):
     seen = noted(monkeypatch)
     keys = {8: {"objective": "channel('left', 1)"}, 12: {"end": "conv1"}}
     list(dd.zoom(toynet, photo, 14, end="both", keys=keys))
-    climbed = [sorted(given["objective"].bind(toynet)) for given in seen]
+    climbed = [sorted(given["objective"].layers_in(toynet)) for given in seen]
     assert (
         climbed
         == [["both"]] * 6
@@ -462,7 +462,9 @@ def test_a_journey_climbs_one_layer_after_another(toynet, monkeypatch):
     climbed = []
 
     def noted(net, frame, *args, objective, **_):
-        climbed.append({layer: fill.terms[0][0] for layer, fill in objective.bind(net).items()})
+        climbed.append(
+            {layer: fill.terms[0][0] for layer, fill in objective.start(net).fills(net).items()}
+        )
         return frame
 
     monkeypatch.setattr(video, "deepdream", noted)
@@ -495,7 +497,7 @@ def test_layers_fade_by_what_they_change_and_not_by_their_numbers(squeezenet, ph
         squeezenet, photo, dd.L2("fire5/concat"), dd.L2("fire8/concat"), 0.5
     )
     strength = {}
-    for layer, fill in fading.bind(squeezenet).items():
+    for layer, fill in fading.start(squeezenet).fills(squeezenet).items():
         ((weight, _),) = fill.terms
         squeezenet.blobs["data"].reshape(1, 3, *photo.shape[:2])
         squeezenet.blobs["data"].data[0] = dd.preprocess(squeezenet, photo)

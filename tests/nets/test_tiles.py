@@ -3,6 +3,7 @@ save.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import tracemalloc
@@ -14,9 +15,9 @@ import pytest
 from conftest import load, main, write_model
 
 import deepdream as dd
+from deepdream.language import as_objective
 from deepdream.nets import receptive, shapes, zoo
-from deepdream.nets.tiles import Tiles, _cuts, budget, fit
-from deepdream.objectives import parts
+from deepdream.nets.tiles import Tiles, budget, fit
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +40,7 @@ def whole_and_tiled(net, layers, x, **tile):
 def gradients(net, objective, end, x, **tile):
     """The gradient of the whole picture, and the gradient in tiles."""
     found = []
-    for each in whole_and_tiled(net, parts(objective, end, net), x, **tile):
+    for each in whole_and_tiled(net, as_objective(objective, end).layers_in(net), x, **tile):
         dd.gradient(each, end, objective)
         found.append(each.blobs["data"].diff[0].copy())
     return found
@@ -138,10 +139,12 @@ def test_tiles_of_a_network_without_padding(tmp_path):
     """A tile then has fewer values than its pixels suggest, so the halo grows until
     none is missing.
     """
-    bare = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 64 dim: 64 } } }
+    bare = """layer { name: "data" type: "Input" top: "data"
+                      input_param { shape { dim: 1 dim: 3 dim: 64 dim: 64 } } }
               layer { name: "a" type: "Convolution" bottom: "data" top: "a"
                       convolution_param { num_output: 4 kernel_size: 11 stride: 3 } }
-              layer { name: "p" type: "Pooling" bottom: "a" top: "p" pooling_param { kernel_size: 3 stride: 2 } }
+              layer { name: "p" type: "Pooling" bottom: "a" top: "p"
+                      pooling_param { kernel_size: 3 stride: 2 } }
               layer { name: "b" type: "Convolution" bottom: "p" top: "b"
                       convolution_param { num_output: 5 kernel_size: 5 dilation: 2 } }
               layer { name: "up" type: "Deconvolution" bottom: "b" top: "up"
@@ -186,7 +189,7 @@ def test_no_seams_at_the_borders_of_tiles(googlenet):
         dream, at, beside = dd.deepdream(googlenet, image, tile=tile, **how), [], []
         for axis in (0, 1):
             change = np.abs(np.diff(dream - image, axis=axis)).mean((1 - axis, 2))
-            borders = [cut.first - 1 for cut in _cuts(image.shape[axis], *tiling)[1:]]
+            borders = [cut.first - 1 for cut in tiling.cuts(image.shape[axis])[1:]]
             assert len(borders) >= 2
             at += [change[b] for b in borders]
             beside += [change[b + n] for b in borders for n in range(-24, 25) if n]
@@ -256,7 +259,8 @@ def test_a_tile_larger_than_the_picture_keeps_the_memory_limit(toy, photo, monke
 
 
 def test_a_layer_that_takes_only_one_size_is_refused_at_another(tmp_path):
-    fixed = """layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 40 dim: 40 } } }
+    fixed = """layer { name: "data" type: "Input" top: "data"
+                       input_param { shape { dim: 1 dim: 3 dim: 40 dim: 40 } } }
                layer { name: "r" type: "Reshape" bottom: "data" top: "r"
                        reshape_param { shape { dim: 1 dim: 3 dim: 20 dim: 80 } } }"""
     net = dd.load_net(write_model(tmp_path / "fixed", fixed, ""))
@@ -283,7 +287,7 @@ def test_ctrl_c_in_tiles_returns_a_picture_that_is_not_shifted(squeezenet, photo
         dst.diff[:] = dst.data
         calls.append(1)
         if len(calls) == 20:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     how = {"end": "fire2/concat", "octave_n": 2, "jitter": 60, "step_size": 0.1, "tile": 64}
     dream = dd.deepdream(squeezenet, photo, objective=interrupted, **how)
@@ -353,7 +357,8 @@ def test_a_large_picture_in_little_memory(model, width, budget, most):
         image = np.asarray(Image.open("images/mountains.jpg").resize(({width}, {width * 9 // 16})))
         dream = dd.deepdream(net, image, iter_n=1, end=net.default_layer)
         assert dream.shape == image.shape and np.abs(dream - image).mean() > 1
-        print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+        status = open("/proc/self/status")
+        print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
     """
     env = os.environ | {"DEEPDREAM_MEMORY": budget}
     done = subprocess.run(

@@ -1,0 +1,215 @@
+"""Objectives as numbers: terms that are added and scaled, and what an engine makes of
+them in a step.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from numbers import Real
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from .errors import DreamError
+from .nets.base import Fill, Net, Place, Values
+from .nets.classes import is_whole
+
+MOST_WEIGHT = 1e30  # so that float32 holds the gradient, too
+
+
+class Term:
+    """One term of an Objective, a dataclass. Terms without arrays are equal where their
+    values are, so that a gradient which was recorded on a GPU is found again.
+
+    name: of the function that makes it. layer: what it climbs. needs_picture: whether
+    it depends on the picture that a dream begins with. any_array: see `Fill`. is_plain:
+    whether it is a function, which replaces the whole diff.
+    """
+
+    name: str
+    layer: str
+    needs_picture: bool = False
+    any_array: bool = True
+    is_plain: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(map(repr, vars(self).values()))})"
+
+    def layer_in(self, net: Net) -> str:
+        """Its layer in this network. Raises DreamError for one that is not there, and
+        as `check` does.
+        """
+        net.check_layer(self.layer)
+        self.check(net)
+        return self.layer
+
+    def check(self, net: Net) -> None:
+        """Raise a DreamError if it makes no sense at its layer."""
+
+    def start(self, net: Net, picture: np.ndarray | None) -> "Iterable[Term]":
+        """What stands for it in this network. picture: what a dream begins with,
+        (H, W, 3), its first octave now in the network; None where there is no dream.
+        """
+        return [self]
+
+    def aim(self, net: Net, shift: tuple[int, int], angle: float) -> "Term":
+        """What stands for it in this step, with the picture in the network shifted by
+        so many pixels, (down, right), and then turned by so many degrees.
+        """
+        return self
+
+    def add(self, dst: Values, weight: float, place: Place | None) -> None:
+        """Add its gradient, times the weight, to `dst.diff`. place: see `Fill`."""
+        raise NotImplementedError
+
+
+class Weighted(NamedTuple):
+    weight: float
+    term: Term
+
+
+@dataclass(frozen=True)
+class Function(Term):
+    """A function of one layer's values, such as `objective_L2`, alone in its Sum."""
+
+    function: Callable[[Values], object]
+    layer: str
+    any_array: bool
+    is_plain = True
+
+    def layer_in(self, net: Net) -> str:
+        return self.layer  # a pass refuses one that is not there
+
+    def add(self, dst: Values, weight: float, place: Place | None) -> None:
+        self.function(dst)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Fills `dst.diff` with the weighted sum of the terms of one layer; see `Fill`."""
+
+    terms: tuple[Weighted, ...]
+    any_array: bool
+
+    def __call__(self, dst: Values, place: Place | None = None) -> None:
+        if not any(term.is_plain for _, term in self.terms):
+            dst.diff[:] = 0
+        for weight, term in self.terms:
+            term.add(dst, weight, place)
+
+
+class Objective:
+    """A number to climb: a weighted sum of terms. It can be added, subtracted and
+    scaled; str() gives it back in words.
+    """
+
+    __array_ufunc__ = None  # so that NumPy leaves `numpy.float64(2) * objective` to us
+
+    def __init__(self, text: str, terms: list[Weighted], is_sum: bool = False) -> None:
+        self.text, self.terms, self.is_sum = text, terms, is_sum
+        self.needs_picture = any(term.needs_picture for _, term in terms)
+        self.is_plain = any(term.is_plain for _, term in terms)
+        self._started: WeakKeyDictionary[Net, Objective] = WeakKeyDictionary()
+
+    def __str__(self) -> str:
+        return self.text
+
+    __repr__ = __str__
+
+    def __add__(self, other: object) -> "Objective":
+        if isinstance(other, Real) and other == 0:  # where Python's `sum` begins
+            return self
+        if not isinstance(other, Objective):
+            return NotImplemented
+        return Objective(f"{self} + {other}", self.terms + other.terms, True)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: object) -> "Objective":
+        if not isinstance(other, Objective):
+            return NotImplemented
+        return Objective(f"{self} - {other._factor()}", self.terms + (-other).terms, True)
+
+    def __mul__(self, weight: object) -> "Objective":
+        return self._scale(weight, f"{self._factor()} * {number_in_words(weight)}")
+
+    def __rmul__(self, weight: object) -> "Objective":
+        return self._scale(weight, f"{number_in_words(weight)} * {self._factor()}")
+
+    def __truediv__(self, weight: object) -> "Objective":
+        shown = number_in_words(weight)
+        if "/" in shown:
+            shown = f"({shown})"
+        inverse = 1 / weight if isinstance(weight, Real) else weight
+        return self._scale(inverse, f"{self._factor()} / {shown}")
+
+    def __neg__(self) -> "Objective":
+        return self._scale(-1, f"-{self._factor()}")
+
+    def _scale(self, weight: object, text: str) -> "Objective":
+        if not isinstance(weight, Real):
+            return NotImplemented
+        try:
+            factor = float(weight)
+        except OverflowError:
+            factor = math.inf
+        terms = [Weighted(factor * weight, term) for weight, term in self.terms]
+        if not all(abs(weight) <= MOST_WEIGHT for weight, _ in terms):
+            limit = f"is not a finite number, or beyond {MOST_WEIGHT:g}"
+            raise DreamError(f"a weight in {text[:80]} {limit}")
+        return Objective(text, terms)
+
+    def _factor(self) -> str:
+        return f"({self})" if self.is_sum else str(self)
+
+    def layers_in(self, net: Net) -> list[str]:
+        """The layers that it climbs in this network.
+
+        Raises DreamError for a layer, channel or class that the network lacks, and for
+        a guide that cannot be read or is too small.
+        """
+        return list(dict.fromkeys(term.layer_in(net) for _, term in self.terms))
+
+    def start(self, net: Net, picture: np.ndarray | None = None) -> "Objective":
+        """What stands for it in this network, see `Term.start`: `strongest` becomes the
+        channels that it means. Raises DreamError as `layers_in` does.
+        """
+        if net.inner in self._started:
+            return self._started[net.inner]
+        self.layers_in(net)
+        terms = [
+            Weighted(weight, each)
+            for weight, term in self.terms
+            for each in term.start(net, picture)
+        ]
+        started = Objective(self.text, terms, self.is_sum)
+        if not self.needs_picture:
+            self._started[net.inner] = started
+        return started
+
+    def fills(
+        self, net: Net, shift: tuple[int, int] = (0, 0), angle: float = 0.0
+    ) -> dict[str, Fill]:
+        """{layer: what fills its diff} in one step, once it is started. shift, angle:
+        see `Term.aim`.
+        """
+        layers: dict[str, list[Weighted]] = {}
+        for weight, term in self.terms:
+            aimed = Weighted(weight, term.aim(net, shift, angle))
+            layers.setdefault(term.layer, []).append(aimed)
+        any_array = all(term.any_array for _, term in self.terms)
+        return {layer: Sum(tuple(terms), any_array) for layer, terms in layers.items()}
+
+
+def one(term: Term) -> Objective:
+    """An Objective of one term."""
+    return Objective(str(term), [Weighted(1.0, term)])
+
+
+def number_in_words(number: object) -> str:
+    """A number, Python's or NumPy's, as Python's language has it."""
+    if is_whole(number) or isinstance(number, Fraction) or not isinstance(number, Real):
+        return str(number)
+    return repr(float(number))

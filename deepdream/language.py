@@ -1,0 +1,117 @@
+"""Objectives in words: "L2('conv2') - 3 * channel('conv3', 7)", and whatever else a
+person may give for one.
+"""
+
+import ast
+import operator
+import warnings
+from collections.abc import Callable
+from inspect import signature
+from typing import Any
+
+from .algebra import Function, Objective, Weighted
+from .errors import DreamError
+from .nets.base import Values
+from .objectives import L2, TERMS, logit, objective_L2
+from .pictures import or_sample
+
+ObjectiveLike = Callable[[Values], object] | Objective | str  # what `make_step` takes
+OPERATORS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+WRONG = SyntaxError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError
+
+
+def as_objective(given: ObjectiveLike, end: str | None) -> Objective:
+    """An Objective: given itself, in words, or as a function that fills the diff of
+    layer `end`, which may get torch's tensors if it has an attribute `any_array`, see
+    docs/speed.md. Raises DreamError for anything else, and for words that are none.
+    """
+    if isinstance(given, str):
+        return parse(given)
+    if isinstance(given, Objective):
+        return given
+    if not callable(given):
+        must = "it must be a function that fills dst.diff, or an Objective"
+        raise DreamError(f"objective is {given!r}; {must}")
+    any_array = given is objective_L2 or bool(getattr(given, "any_array", False))
+    return Objective(str(end), [Weighted(1.0, Function(given, str(end), any_array))])
+
+
+def to_objective(what: str | int | Objective) -> Objective:
+    """An Objective: given itself, in words (see `parse`), or as a class, by name or
+    number.
+
+    A guide in words may be one of the package's photographs. Raises DreamError for
+    words that are no objective.
+    """
+    if isinstance(what, Objective):
+        return what
+    if not isinstance(what, str):
+        return logit(what)
+    what = what.strip()
+    if "(" in what:
+        return parse(what, or_sample)
+    return logit(int(what) if what.isdecimal() else what)
+
+
+def parse(text: str, find: Callable[[str], str | None] = str) -> Objective:
+    """The objective that `text` describes, such as "L2('conv2') - 3 * channel('conv3',
+    7)"; no file is read.
+
+    find: makes the path to read a guide from, given each path in the text, in its
+    order. Where it makes None, nobody will look at the guide, and only its layer
+    matters: L2 stands for it. Raises DreamError for words that are no objective.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"):  # they are for programmers
+            tree = ast.parse(text.strip(), mode="eval")
+        objective = _build(tree.body, find)
+        if not isinstance(objective, Objective):
+            raise TypeError("it has no term")
+        return objective
+    except WRONG as error:
+        reason = getattr(error, "msg", error) or type(error).__name__
+        example = "L2('inception_4c/output') + 8000 * channel('inception_4c/output', 237)"
+        form = f'an objective is a sum such as "{example}", of {", ".join(TERMS)}'
+        raise DreamError(f"cannot read {text[:200]!r}: {reason}; {form}") from None
+
+
+def _build(node: ast.expr, find: Callable[[str], str | None]) -> Any:
+    """What a piece of the text means: an Objective, or a number, text or None for one
+    of its terms. Raises one of WRONG for what means nothing.
+    """
+    match node:
+        case ast.BinOp(left, op, right) if type(op) in OPERATORS:
+            sides = _build(left, find), _build(right, find)
+            if str not in map(type, sides):
+                return OPERATORS[type(op)](*sides)
+        case ast.UnaryOp(ast.USub(), operand):
+            return -_build(operand, find)
+        case ast.Call(ast.Name(name)) if name in TERMS:
+            return _build_term(node, name, find)
+        case ast.Constant(str() | int() | float() | None as value) if value is not True:
+            return value
+    raise TypeError(f"{ast.unparse(node)!r} has no meaning in it")
+
+
+def _build_term(node: ast.Call, name: str, find: Callable[[str], str | None]) -> Objective:
+    """As `_build`, of a call of a term."""
+    shown = ast.unparse(node)
+    named = {str(each.arg): _build(each.value, find) for each in node.keywords}
+    try:
+        given = signature(TERMS[name]).bind(*(_build(each, find) for each in node.args), **named)
+    except TypeError as error:
+        raise TypeError(f"{shown}: {error}") from None
+    path = given.arguments.get("image")
+    if path is not None:
+        if not isinstance(path, str):
+            raise TypeError(f"the image of {shown} must be a path in quotes")
+        found = find(path)
+        if found is None:
+            return L2(given.arguments["layer"])
+        given.arguments["image"] = found
+    return TERMS[name](*given.args, **given.kwargs)
