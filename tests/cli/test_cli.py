@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -280,6 +281,12 @@ def test_a_photograph_of_the_package_may_have_the_name_of_the_dream(tmp_path, to
     done = main("replay", "flower.jpg", "-o", "again.jpg", "--model", toy)
     assert done.returncode == 0 and done.stderr == "", done
     assert Path("again.jpg").read_bytes() == before, "the photograph is taken, not the dream"
+
+
+def test_a_command_leaves_the_process_as_it_was():
+    before = warnings.showwarning, list(warnings.filters)
+    assert main("models").returncode == 0
+    assert (warnings.showwarning, list(warnings.filters)) == before
 
 
 def test_models_lists_one(tmp_path):
