@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -50,31 +51,10 @@ def test_a_dream_from_end_to_end(tmp_path, picture, toy):
     assert done.returncode == 0 and done.stdout == f"{out}\n" and done.stderr == "", done
     assert dd.load_image(out).shape == (52, 70, 3)
     settings = dd.read_settings(out)
-    given = {
-        "model": "toy",
-        "engine": "caffe",
-        "image": "in.png",
-        "width": 70,
-        "guide": "in.png",
-        "iter_n": 1,
-    }
-    given |= {
-        "octave_n": 2,
-        "octave_scale": 1.4,
-        "end": "both",
-        "clip": False,
-        "step_size": 1.5,
-        "jitter": 32,
-    }
-    given |= {
-        "command": "dream",
-        "keep_color": False,
-        "smooth": 0.0,
-        "lap": 0,
-        "turn": 0.0,
-        "seed": 0,
-    }
-    given["deepdream"] = dd.__version__
+    given = {"command": "dream", "deepdream": dd.__version__, "model": "toy", "engine": "caffe"}
+    given |= {"image": "in.png", "width": 70, "guide": "in.png", "end": "both", "seed": 0}
+    given |= {"iter_n": 1, "octave_n": 2, "octave_scale": 1.4, "step_size": 1.5, "jitter": 32}
+    given |= {"clip": False, "keep_color": False, "smooth": 0.0, "lap": 0, "turn": 0.0}
     digest = hashlib.sha256(picture.read_bytes()).hexdigest()
     weights = hashlib.sha256((toy / "toy.caffemodel").read_bytes()).hexdigest()
     assert settings == {**given, "sha256": {"image": digest, "guide": digest, "weights": weights}}
@@ -175,7 +155,8 @@ def test_layers_lists_shapes_fields_and_what_can_be_climbed(toy):
 def test_what_a_name_begins_with_is_suggested_first(tmp_path):
     words = "atlas", "-o", tmp_path / "a", "--model", "bvlc_googlenet", "--layer"
     for given, says in {
-        "inception_4c": "did you mean 'inception_4c/output' or 'inception_4c/pool_proj' or 'inception_4c/pool'",
+        "inception_4c": "did you mean 'inception_4c/output' or 'inception_4c/pool_proj' "
+        "or 'inception_4c/pool'",
         "conv2": "did you mean 'conv2/norm2' or 'conv2/3x3' or 'conv2/3x3_reduce'",
         "inception_4c/outptu": "did you mean 'inception_4c/output'",
         "x": "allowed: conv1/7x7_s2",
@@ -302,6 +283,12 @@ def test_a_photograph_of_the_package_may_have_the_name_of_the_dream(tmp_path, to
     assert Path("again.jpg").read_bytes() == before, "the photograph is taken, not the dream"
 
 
+def test_a_command_leaves_the_process_as_it_was():
+    before = warnings.showwarning, list(warnings.filters)
+    assert main("models").returncode == 0
+    assert (warnings.showwarning, list(warnings.filters)) == before
+
+
 def test_models_lists_one(tmp_path):
     done = main("models", "list", "squeezenet_v1.1")
     assert (
@@ -368,16 +355,9 @@ def test_unreadable_pictures(tmp_path, toy, content):
 def test_a_picture_too_large_for_one_pass(tmp_path, toy):
     """Here a limit stands for a small machine. Tiles fit into it."""
     Image.new("RGB", (4000, 3000), "grey").save(tmp_path / "phone.png")
-    command = [
-        sys.executable,
-        "-m",
-        "deepdream",
-        "dream",
-        tmp_path / "phone.png",
-        "-o",
-        tmp_path / "o.jpg",
-    ]
-    command += ["--model", toy, "--octaves", 1, "--iterations", 1]
+    paths = [tmp_path / "phone.png", "-o", tmp_path / "o.jpg", "--model", toy]
+    command = [sys.executable, "-m", "deepdream", "dream", *paths]
+    command += ["--octaves", 1, "--iterations", 1]
     limited = ["bash", "-c", 'ulimit -v 2500000 && exec "$@"', "bash", *map(str, command)]
     env = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(limited, capture_output=True, text=True, env=env)
@@ -393,25 +373,13 @@ def test_a_picture_too_large_for_one_pass(tmp_path, toy):
 def test_objective_mask_and_colour_on_the_command_line(tmp_path, picture, toy):
     out = tmp_path / "o.png"
     objective = "0.5 * L2('both') + 3 * channel('conv1', 2)"
-    more = [
-        "--objective",
-        objective,
-        "--mask",
-        picture,
-        "--keep-color",
-        "--smooth",
-        1,
-        "--tile",
-        40,
-    ]
+    more = ["--objective", objective, "--mask", picture, "--keep-color"]
+    more += ["--smooth", 1, "--tile", 40]
     done = dream(picture, "-o", out, "--model", toy, *more)
     assert done.returncode == 0, done
     settings = dd.read_settings(out)
-    assert (
-        settings["objective"] == objective
-        and settings["mask"] == "in.png"
-        and "end" not in settings
-    )
+    assert (settings["objective"], settings["mask"]) == (objective, "in.png")
+    assert "end" not in settings
     assert settings["keep_color"] is True and settings["smooth"] == 1 and settings["tile"] == 40
 
 
@@ -437,10 +405,9 @@ def test_the_drawing_of_a_sum_that_begins_with_a_minus_can_be_replayed(tmp_path,
     done = main("draw", "--steps", 2, "--model", toy, "-o", "one.png", "--", "-L2('conv1')")
     assert done.returncode == 0 and dd.read_settings("one.png")["draw"] == ["-L2('conv1')"], done
     line = main("replay", "one.png").stdout
-    assert (
-        line
-        == "deepdream draw --model toy --engine caffe --steps 2 -o one.png -- '-L2('\"'\"'conv1'\"'\"')'\n"
-    )
+    options = "--model toy --engine caffe --steps 2 -o one.png"
+    what = """'-L2('"'"'conv1'"'"')'"""
+    assert line == f"deepdream draw {options} -- {what}\n"
     assert main("replay", "one.png", "-o", "again.png").returncode == 0
     assert Path("again.png").read_bytes() == Path("one.png").read_bytes()
 
@@ -564,7 +531,8 @@ def test_a_closed_stderr_is_no_place_for_the_picture():
     """The first file that is opened would get its number, and whatever is printed by
     libraries.
     """
-    code = "import os; from deepdream.cli import terminal; terminal.open_streams(); print(os.fstat(2).st_rdev)"
+    code = "import os; from deepdream.cli.terminal import open_streams; open_streams()"
+    code += "; print(os.fstat(2).st_rdev)"
     shell = "bash", "-c", shlex.join([sys.executable, "-c", code]) + " 2>&-"
     done = subprocess.run(shell, capture_output=True, text=True)
     assert done.stdout == f"{os.stat(os.devnull).st_rdev}\n", done
@@ -682,8 +650,8 @@ NOTE = {"deepdream": "0.2.0", "command": "zoom", "image": "in.png", "model": "to
             {"keys": "/etc/hostname.toml"},
             "--keys is the path of a file; a film carries what its keys say",
         ),
-        ({"keys": '{"0": {"step_size": []}}'}, r"--keys, line 1: step_size is \[\]"),
-        ({"keys": '{"0": {"mask": "\\ud800"}}'}, "--keys, line 1: mask is"),
+        ({"keys": '{"0": {"step_size": []}}'}, r"--keys, (line 1|key 0): step_size is \[\]"),
+        ({"keys": '{"0": {"mask": "\\ud800"}}'}, "--keys, (line 1|key 0): mask is"),
         ({"keys": "{" + "[" * 5000}, "--keys, line 1: this is not JSON|nested"),
         ({"frame": []}, "frame is"),
         ({"image": "x" * 5000}, "was made from xxx.*xxx, which is not here"),

@@ -23,8 +23,8 @@ def test_bad_input_is_refused_in_one_line(first):
     assert done.returncode == 0, done
     *wrong, total = map(json.loads, done.stdout.splitlines())
     shown = [
-        f"{about['kind']}, `python tests/hostile.py {about['number']}`: {'; '.join(about['faults'])}\n"
-        f"    {about['case']}\n    {about['err'][-300:]!r}"
+        f"{about['kind']}, `python tests/helpers/hostile.py {about['number']}`: "
+        f"{'; '.join(about['faults'])}\n    {about['case']}\n    {about['err'][-300:]!r}"
         for about in wrong
     ]
     assert not wrong, "\n" + "\n".join(shown)
