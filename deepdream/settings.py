@@ -15,6 +15,9 @@ from typing import Any
 
 from .errors import DreamError, unknown
 
+Recipe = dict[str, Any]  # a command and all its settings, see recipe.py
+Record = dict[str, Any]  # the settings that a picture or film carries
+Params = dict[str, Any]  # keywords for a function
 GRAND = 2**31 - 1  # in place of a limit, for whole numbers that have no natural one
 REQUIRED = object()  # in place of a default
 PICTURES = "dream", "batch", "grid"
@@ -74,6 +77,8 @@ class Setting:
     varies: bool = False  # a grid takes several values, separated by commas
     to: tuple[str, ...] = ()  # the functions that receive it as a keyword
     kept: bool = True  # recorded in the picture
+    # whether it may differ when a film or a training is resumed; a name: unless this is set
+    resume: bool | str = False
     knob: str | None = None  # label in the studio
     before: Any = None  # what it was before it was a setting, if that is not the default
     but: Mapping[str, Mapping[str, Any]] = field(
@@ -250,6 +255,7 @@ TABLE = (
         low=1,
         high=GRAND,
         to=("zoom",),
+        resume="loop",
     ),
     Setting(
         "layers",
@@ -425,6 +431,7 @@ TABLE = (
         high=240,
         unit="frames a second",
         to=("make_film",),
+        resume=True,
     ),
     Setting(
         "blend",
@@ -458,6 +465,7 @@ TABLE = (
         low=0,
         high=GRAND,
         to=("read_film",),
+        resume=True,
     ),
     Setting(
         "stride",
@@ -638,6 +646,7 @@ TABLE = (
             }
         },
         to=("draw",),
+        resume=True,
     ),
     Setting(
         "seed",
@@ -677,6 +686,7 @@ TABLE = (
         unit="pixels",
         metavar="PX",
         knob="Width",
+        to=("read_film",),
         but={
             "grid": {"default": 320},
             "looks": {"default": 400},
@@ -1004,7 +1014,9 @@ TABLE = (
 ROWS = {row.name: row for row in TABLE}
 # What a picture carries besides its recipe; there is `sha256`, too, {what: its sha256}
 ABOUT = {
-    "deepdream": Setting("deepdream", "", str, "the version that made it", default=REQUIRED),
+    "deepdream": Setting(
+        "deepdream", "", str, "the version that made it", default=REQUIRED, resume=True
+    ),
     "frame": Setting("frame", "", int, "which frame of a film it is", low=0, high=GRAND),
     "preview": ROWS["preview"],
     "stopped_at": Setting(

@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ import numpy as np
 from .. import looks
 from .. import recipe as table
 from ..errors import DreamError, reason
-from ..films import keys
+from ..films import film_of_preview, preview_path, read_keys
 from ..pictures import check_output, load_guide, or_sample, save_image, to_json
 from ..recipe import Recipe
-from ..settings import ROWS, check, rows_of, size_of
+from ..settings import check, rows_of, size_of
 from .parser import Parser, add_option, read_given, unrecognized
 from .terminal import say, warn
 
@@ -27,11 +26,10 @@ def run(args: argparse.Namespace) -> int:
     """Run a command, unless it would overwrite a file that it reads."""
     recipe = args.recipe if "recipe" in args else {}
     if recipe.get("preview"):
-        name, suffix = os.path.splitext(args.out.rstrip("/"))
-        args.out = f"{name}-preview{suffix}"
+        args.out = preview_path(args.out)
     if recipe and os.path.exists(getattr(args, "out", None) or ""):
         if recipe.get("keys"):
-            recipe = recipe | {"keys": keys.write(keys.KeyFile(recipe["keys"], recipe).keys)}
+            recipe = recipe | {"keys": read_keys(recipe["keys"], recipe)}
         for path in map(or_sample, table.all_files(recipe).values()):
             if os.path.exists(path) and os.path.samefile(path, args.out):
                 raise DreamError(
@@ -101,59 +99,13 @@ def _save(out: str, image: np.ndarray, carried: dict[str, Any], stopped_at: floa
 
 
 def _film(args: argparse.Namespace) -> int:
-    from ..films.encode import check_film
-    from ..films.make import make_film
-    from ..films.plan import PREVIEW_EVERY, plan_film
+    from ..films import check_film, fps_of, plan
     from ..show import Progress
 
-    fps = args.recipe["fps"]
-    if args.recipe["preview"]:
-        fps = max(fps / PREVIEW_EVERY, ROWS["fps"].low or 0)
-    check_film(args.out, fps)
-    film = plan_film(args.recipe)
-    with Progress(frames=film.frames) as progress:
-        make_film(
-            args.out,
-            partial(film.make, progress),
-            film.settings,
-            film.frames,
-            fps,
-            restart=args.recipe["restart"],
-            on_frame=progress.on_frame,
-            on_encode=progress.on_encode,
-        )
-    say(args.out)
-    return 0
-
-
-def _video(args: argparse.Namespace) -> int:
-    from ..films.encode import check_film
-    from ..films.files import film_about
-    from ..films.make import dream_video
-    from ..films.plan import preview_video
-    from ..making import prepare, settings_of
-    from ..show import Progress
-
-    check_film(args.out)
-    _, announced, _ = film_about(args.recipe["source"])
-    net, recipe, params = prepare(args.recipe)
-    carried = settings_of(recipe, net)
-    if recipe["preview"]:
-        recipe, params, carried["preview"] = *preview_video(recipe, params), True
-    part = {name: recipe[name] for name in ("start", "stop", "stride", "width", "blend", "restart")}
-    last = min(recipe["stop"] or announced, announced)
-    with Progress(frames=len(range(recipe["start"], last, recipe["stride"])) or None) as progress:
-        dream_video(
-            net,
-            recipe["source"],
-            args.out,
-            settings=carried,
-            on_frame=progress.on_frame,
-            on_encode=progress.on_encode,
-            on_step=progress,
-            **part,
-            **params,
-        )
+    check_film(args.out, fps_of(args.recipe))
+    film = plan(args.recipe)
+    with Progress(frames=film.announced) as progress:
+        film.write(args.out, progress, progress.on_frame, progress.on_encode)
     say(args.out)
     return 0
 
@@ -306,8 +258,7 @@ def _replay(args: argparse.Namespace) -> int:
         is_frame = "frame" in carried and os.path.isfile(args.file)
         out = Path(args.file).parent if is_frame else Path(args.file)
         if carried.get("preview"):  # what it says of itself is the recipe of the whole film
-            name, suffix = os.path.splitext(out)
-            out = Path(f"{name.removesuffix('-preview')}{suffix}")
+            out = film_of_preview(out)
         words = table.words(recipe, args.file if out == Path(args.file) else str(out))
         say(table.quote(["deepdream", *words]))
         return 0
@@ -372,7 +323,7 @@ RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "draw": _dream,
     "zoom": _film,
     "journey": _film,
-    "video": _video,
+    "video": _film,
     "batch": _batch,
     "grid": _grid,
     "atlas": _atlas,

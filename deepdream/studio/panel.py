@@ -770,7 +770,7 @@ class Studio(ipywidgets.VBox):
             ):
                 os.symlink(path, Path(self.shelf.folder.name, name))
         try:
-            carried = self._do(tasks.film, film, Path(self.shelf.folder.name), out.name, net=False)
+            carried = self._do(tasks.film, film, self.shelf.files, out, net=False)
         finally:
             shutil.rmtree(out.with_suffix(".frames"), ignore_errors=True)
         self._keep(source if kind != "video" else self.source, out, carried)

@@ -29,7 +29,6 @@ from ..films import (
     check_film,
     check_same,
     frame_path,
-    reserve,
     save_film,
     steady,
 )
@@ -40,7 +39,7 @@ from ..nets.caffemodel import write_weights
 from ..nets.caffemodel_pb2 import NetParameter  # pyright: ignore[reportAttributeAccessIssue], made when it is imported
 from ..nets.engines import check_device, choose_engine, load_net
 from ..nets.shapes import Layer
-from ..paths import check_folder, temporary_folder, whole
+from ..paths import check_folder, reserve, temporary_folder, whole
 from ..pictures import load_image, or_sample, save_image, sheet, to_json
 from ..recipe import Recipe, complete, record
 from ..stopping import Stopped, delay_ctrl_c
@@ -146,7 +145,7 @@ class Training:
 
     def run(self, on_step: Callable[[Lesson], object] | None = None) -> Trained:
         """Learn all steps that are not done yet, and write the network."""
-        with reserve(self.out, "network"):
+        with reserve(self.out, "network", STATE):
             kept = self._resume()
             done, self.length, self.spread = (
                 kept[name].item() if kept else 0 for name in ("done", "length", "spread")

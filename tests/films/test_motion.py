@@ -14,7 +14,7 @@ from plain import Camera, plain_zoom, stock_net
 
 import deepdream as dd
 from deepdream import seeing
-from deepdream.films import hold, keys, motion, moves, video
+from deepdream.films import goals, hold, keys, moves, video
 from deepdream.nets import shapes
 
 FEW = {"iter_n": 2, "octave_n": 2}
@@ -206,7 +206,7 @@ def test_several_moves_are_one(toynet):
     keys = {0: {"scale": 0.03, "rotate": 4, "shift": (1, -2), "to": (0.6, 0.4)}}
     six = list(islice(moves.make_moves(keys, picture.shape[:2]), 6))
     one_by_one = reduce(moves.move_frame, six, picture)
-    at_once = moves.move_frame(picture, reduce(moves.then, six))
+    at_once = moves.move_frame(picture, moves.join(six))
     inside = slice(30, 90), slice(50, 150)
     assert abs(one_by_one - at_once)[inside].mean() < 6
     grain = [abs(np.diff(image[inside], axis=1)).mean() for image in (one_by_one, at_once)]
@@ -483,17 +483,20 @@ def test_weights_are_rounded_to_four_digits():
     """As printing them with four digits does, to the bit."""
     random = np.random.RandomState(0)
     for number in 10 ** random.uniform(-40, 40, 10_000):
-        assert motion._round(float(number)) == float(f"{number:.4g}")
-    assert [motion._round(number) for number in (0.0, 1.0, 0.99999, 12344.0)] == [0, 1, 1, 12340]
+        assert goals.round_digits(float(number)) == float(f"{number:.4g}")
+    assert [goals.round_digits(number) for number in (0.0, 1.0, 0.99999, 12344.0)] == [
+        0,
+        1,
+        1,
+        12340,
+    ]
 
 
 def test_layers_fade_by_what_they_change_and_not_by_their_numbers(squeezenet, photo):
     """At half of the fade both layers' gradients are as strong; raw, one is several
     times the other.
     """
-    fading = motion._cross_fade(
-        squeezenet, photo, dd.L2("fire5/concat"), dd.L2("fire8/concat"), 0.5
-    )
+    fading = goals.fade_goals(squeezenet, photo, dd.L2("fire5/concat"), dd.L2("fire8/concat"), 0.5)
     strength = {}
     for layer, fill in fading.bind(squeezenet).items():
         ((weight, _),) = fill.terms
@@ -627,14 +630,20 @@ def test_a_white_film_stays_white(toynet):
         assert frame.picture.mean() > 253
 
 
-def test_what_is_a_cut():
+def test_what_is_a_cut(toynet, monkeypatch):
     """Detail is carried over motion, a flash and noise, but not over a cut, nor out of
     the dark.
     """
+    masks = []
+    monkeypatch.setattr(
+        video, "deepdream", lambda net, image, mask=None, **_: masks.append(mask) or image + 1
+    )
 
     def trust(old, new):
-        carried = video._carry(video.SteadyFrame(old + 1, old, 1.0), new)
-        return 0 if carried is None else carried[0].mean()
+        """The mean share of the detail that is kept; 0 if the dream begins again."""
+        next(dd.steady(toynet, [new], blend=0.99, last=dd.films.SteadyFrame(old + 1, old, 1.0)))
+        rest = masks.pop()  # 1 less the square of the share that is kept
+        return 0 if rest is None else np.sqrt(np.clip(1 - rest, 0, 1)).mean() / 0.99
 
     forest, dark = FLIGHT.shot(0), np.zeros((120, 200, 3), np.float32)
     noise = np.random.RandomState(0).normal(0, 8, forest.shape)
