@@ -8,7 +8,7 @@ from .files import film_about, film_size, frame_path, is_film, read_film, read_s
 from .keyfile import read_keys
 from .make import Film, make_film
 from .motion import journey, zoom
-from .plan import film_of_preview, fps_of, plan, preview_path
+from .planning import film_of_preview, fps_of, plan, preview_path
 from .resume import STATE, check_same
 from .video import SteadyFrame, dream_video, steady
 
