@@ -40,12 +40,9 @@ LIMITED = 1  # ffmpeg's number for brightness from 16 to 235
 
 
 def save_film(
-    path: str | Path,
-    pictures: Iterable[np.ndarray],
-    fps: float | Fraction = 25,
-    settings: Record | None = None,
-    sound: Sound | None = None,
-) -> None:
+    path: str | Path, pictures: Iterable[np.ndarray], fps: float | Fraction = 25,
+    settings: Record | None = None, sound: Sound | None = None,
+) -> None:  # fmt: skip
     """Write pictures (H, W, 3) as they come: an .mp4 (H.264), .webm (VP9) or .gif, or a
     folder of frames.
 
@@ -100,12 +97,9 @@ def check_film(path: str | Path, fps: float | Fraction = 25) -> None:
 
 
 def encode_film(
-    path: Path,
-    pictures: Iterator[np.ndarray],
-    fps: float | Fraction,
-    settings: Record,
+    path: Path, pictures: Iterator[np.ndarray], fps: float | Fraction, settings: Record,
     sound: Sound | None,
-) -> None:
+) -> None:  # fmt: skip
     """As `save_film` for a file, but straight to that path."""
     import av
     from av.error import FFmpegError
@@ -137,11 +131,9 @@ def encode_film(
 
 
 def _mux(
-    film: "OutputContainer",
-    stream: "VideoStream",
-    frames: Iterator["VideoFrame"],
+    film: "OutputContainer", stream: "VideoStream", frames: Iterator["VideoFrame"],
     sounds: Iterator[tuple[float, "Packet"]],
-) -> None:
+) -> None:  # fmt: skip
     """Write frames and sound in the order of time, or else ffmpeg would keep all of one
     until the other comes.
     """
@@ -201,8 +193,7 @@ def _make_palette_filter(width: int, height: int, fps: Fraction) -> "Graph":
     from av import VideoFormat
     from av.filter import Graph
 
-    graph = Graph()
-    rgb = VideoFormat("rgb24")
+    graph, rgb = Graph(), VideoFormat("rgb24")
     source = graph.add_buffer(width=width, height=height, format=rgb, time_base=1 / fps)
     split, sink = graph.add("split"), graph.add("buffersink")
     palette, use = graph.add("palettegen", "stats_mode=single"), graph.add("paletteuse", "new=1")
@@ -216,9 +207,7 @@ def _make_palette_filter(width: int, height: int, fps: Fraction) -> "Graph":
 
 
 def _write_comment(path: Path, note: bytes) -> None:
-    """Put a comment into a .gif, after its header, where other programs expect it;
-    ffmpeg writes none.
-    """
+    """Put a comment into a .gif, after its header; ffmpeg writes none."""
     parts = (note[i : i + 255] for i in range(0, len(note), 255))
     blocks = b"".join(bytes([len(part)]) + part for part in parts)
     copy = path.with_suffix(".copy")

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
 
-# What is read, by ffmpeg's names: no playlists, for these can name other files of this
-# machine.
+# What is read, by ffmpeg's names: no playlists, which can name other files.
 READERS = (
     "3gp,apng,asf,av1,avi,dv,f4v,fits,flv,gif,gxf,h264,hevc,image2,ivf,m4v,matroska,mjpeg,"
     "mov,mpeg,mpegts,mpegvideo,mxf,nut,ogg,rm,vc1,vob,webm,webp_pipe,wtv,yuv4mpegpipe"
@@ -30,13 +29,9 @@ WIDEST = 16_384  # pixels; H.264 and VP9 allow no more
 
 
 def read_film(
-    path: str | Path,
-    start: int = 0,
-    stop: int | None = None,
-    stride: int = 1,
-    width: int | None = None,
-    done: int = 0,
-) -> Iterator[np.ndarray]:
+    path: str | Path, start: int = 0, stop: int | None = None, stride: int = 1,
+    width: int | None = None, done: int = 0,
+) -> Iterator[np.ndarray]:  # fmt: skip
     """The pictures of any film that ffmpeg reads, (H, W, 3) float32, RGB, 0..255, at
     even distances in time.
 
@@ -64,8 +59,7 @@ def follow_film(
     even if `start` is after it: it is the one that stays if the other film is longer.
     Raises DreamError as that does.
     """
-    wanted, size = start + stride * done, None
-    latest = None
+    wanted, size, latest = start + stride * done, None, None
     for i, frame in enumerate(_select(path, 0, None, 1)):
         latest = frame
         if i == 0:
@@ -147,9 +141,7 @@ def check_range(start: int, stop: int | None, stride: int, width: int | None = N
 def _select(
     path: str | Path, start: int, stop: int | None, stride: int
 ) -> Iterator[tuple["VideoFrame", Fraction]]:
-    """The frames of this range of a film, and the ratio of a pixel's width to its
-    height.
-    """
+    """(frame, a pixel's width divided by its height) of this range of a film."""
     errors: list[str] = []
     n = 0
     with open_film(path) as container:
@@ -237,9 +229,7 @@ def open_film(path: str | Path) -> Iterator["InputContainer"]:
 
 
 def _fraction(number: Any) -> Fraction:
-    """A Fraction of what PyAV gives: a Fraction, or since version 19 a class of its
-    own.
-    """
+    """A Fraction of PyAV's numbers, which since version 19 have their own class."""
     return Fraction(number.numerator, number.denominator)
 
 

@@ -3,7 +3,6 @@ frames between.
 """
 
 import math
-from collections.abc import Mapping
 from itertools import pairwise
 from numbers import Integral
 from typing import Any
@@ -67,7 +66,7 @@ def _mix(a: Any, b: Any, share: float) -> Any:
 
 
 def check_key(
-    net: Net, frame: np.ndarray, number: object, given: Mapping[str, Any], dream_params: Params
+    net: Net, frame: np.ndarray, number: object, given: Params, dream_params: Params
 ) -> Params:
     """One key of a film of frames (H, W, 3) as `zoom` uses it: checked, its goal an
     Objective, its mask (H, W) as large as the frames.
@@ -152,7 +151,7 @@ def _check_octaves(net: Net, frame: np.ndarray, keys: Keys, dream_params: Params
             raise DreamError(f"at frame {deepest}: {error.args[0]}", error.setting) from None
 
 
-def goal_of(given: Mapping[str, Any]) -> Objective:
+def goal_of(given: Params) -> Objective:
     """What to climb, of a key or of `deepdream`'s parameters, as an Objective, which
     can fade into another. Raises DreamError for a function.
     """

@@ -10,25 +10,20 @@ from .moves import Move, inside, join, make_moves, move_frame
 LONGEST_FADE = 50  # frames
 
 
-class Loop:
-    """The end of a film that is a loop."""
+def close_loop(
+    frame: np.ndarray, first: np.ndarray, keys: Keys, i: int, frames: int, every: int
+) -> np.ndarray:
+    """Frame i of a loop (H, W, 3) with the film's first frame in it, as far as it has
+    faded in.
 
-    def __init__(self, keys: Keys, size: tuple[int, int], frames: int, every: int) -> None:
-        """keys: complete, see `complete_keys`. size: (H, W). frames: of the whole film,
-        of which one of `every` is made.
-        """
-        self.keys, self.size, self.frames, self.every = keys, size, frames, every
-        self.begins = frames - min(LONGEST_FADE, max(1, frames // 4))
-
-    def fade(self, frame: np.ndarray, first: np.ndarray, i: int) -> np.ndarray:
-        """Frame i (H, W, 3) with the film's first frame in it, as far as it has faded
-        in.
-        """
-        if i < self.begins:
-            return frame
-        way = join(islice(make_moves(self.keys, self.size), i, self.frames))
-        share = (i - self.begins + self.every) / (self.frames - self.begins)
-        return fade_into(frame, first, way, min(1.0, share))
+    keys: complete, see `complete_keys`. frames: of the film, of which one of `every` is
+    made.
+    """
+    begins = frames - min(LONGEST_FADE, max(1, frames // 4))
+    if i < begins:
+        return frame
+    way = join(islice(make_moves(keys, frame.shape[:2]), i, frames))
+    return fade_into(frame, first, way, min(1.0, (i - begins + every) / (frames - begins)))
 
 
 def fade_into(frame: np.ndarray, first: np.ndarray, way: Move, share: float) -> np.ndarray:

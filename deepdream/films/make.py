@@ -47,12 +47,9 @@ class Film:
     writing: Params = field(default_factory=dict)
 
     def write(
-        self,
-        out: str | Path,
-        on_step: OnStep | None = None,
-        on_frame: OnFrame | None = None,
+        self, out: str | Path, on_step: OnStep | None = None, on_frame: OnFrame | None = None,
         on_encode: OnEncode | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Make the film, see `make_film`; on_step as for `deepdream`."""
         given = self.writing | {"fps": self.fps, "sound": self.sound}
         watching = {"on_frame": on_frame, "on_encode": on_encode}

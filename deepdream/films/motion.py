@@ -19,7 +19,7 @@ from ..settings import Params, check
 from .goals import goal_at
 from .hold import LIFE, Held, clouds
 from .keys import MOTION, Keys, at, complete_keys
-from .loop import Loop
+from .loop import close_loop
 from .moves import Way
 from .video import dream_frame
 
@@ -55,14 +55,14 @@ def zoom(
     keys = complete_keys(net, frame, keys or {}, motion, dream_params, end)
     way = Way(keys, size, max(0, done - 1) * every, LIFE)
     held = Held(hold, first if like is None else _fit_like(like, size))
-    seam = Loop(keys, size, frames, every) if loop else None
     for i in range(done * every, frames, every):
         now = dream_params | _settings_at(net, frame, keys, i, cross_fade)
         frame = held.move(frame, way.go(every) if i > 0 else None, i, list(way.recent))
         number = None if seed is None else (seed + i) % 2**32
         frame = held.correct(dream_frame(net, frame, seed=number, **now))
         first = frame if first is None else first
-        frame = frame if seam is None else seam.fade(frame, first, i)
+        if loop:
+            frame = close_loop(frame, first, keys, i, frames, every)
         yield frame
 
 

@@ -29,6 +29,7 @@ from .video import Footage
 PREVIEW_EVERY = 10  # frames
 PREVIEW_SIDE = 320  # pixels of the longer side
 PREVIEW = "-preview"  # in its name
+Frames = Callable[..., Iterator[np.ndarray]]
 
 
 def plan(recipe: Recipe, find: Find = or_sample, net: Net | None = None) -> Film:
@@ -50,7 +51,8 @@ def fps_of(recipe: Recipe, find: Find = or_sample) -> float | Fraction:
         fps = Footage(find(recipe["source"]), **arguments(recipe, "read_film")).fps
     else:
         fps = recipe["fps"]
-    return _slow_down(fps) if recipe["preview"] else fps
+    # a preview lasts as long as the film
+    return max(fps / PREVIEW_EVERY, ROWS["fps"].low or 0) if recipe["preview"] else fps
 
 
 def preview_path(out: str) -> str:
@@ -81,7 +83,7 @@ def _plan_zoom(recipe: Recipe, find: Find, net: Net | None) -> Film:
             late = f"the last key is at frame {latest}, and the film ends before it"
             warnings.warn(f"{late}; give more --frames", stacklevel=3)
     params |= arguments(recipe, "zoom")
-    return _moving(zoom, net, image, recipe, find, params, recipe["frames"])
+    return _prepare_film(zoom, net, image, recipe, find, params, recipe["frames"])
 
 
 def _plan_journey(recipe: Recipe, find: Find, net: Net | None) -> Film:
@@ -98,7 +100,7 @@ def _plan_journey(recipe: Recipe, find: Find, net: Net | None) -> Film:
     like = None if recipe["image"] else clouds(image.shape[:2], recipe["seed"])
     params |= {"layers": layers, "like": like}
     frames = len(layers) * recipe["frames_per_layer"]
-    return _moving(journey, net, image, recipe, find, params, frames)
+    return _prepare_film(journey, net, image, recipe, find, params, frames)
 
 
 def _load_first(recipe: Recipe, find: Find) -> tuple[np.ndarray, Recipe]:
@@ -136,9 +138,9 @@ def _resolve(
     return resolved
 
 
-def _moving(
-    make: Callable[..., Iterator[np.ndarray]], net: Net, image: np.ndarray, recipe: Recipe,
-    find: Find, params: Params, frames: int,
+def _prepare_film(
+    make: Frames, net: Net, image: np.ndarray, recipe: Recipe, find: Find, params: Params,
+    frames: int,
 ) -> Film:  # fmt: skip
     """The film of `zoom` or `journey`, which receives these params."""
     carried = settings_of(recipe, net, find)
@@ -153,14 +155,9 @@ def _moving(
 
 
 def _make_frames(
-    make: Callable[..., Iterator[np.ndarray]],
-    image: np.ndarray,
-    needs_first: bool,
-    on_step: OnStep | None,
-    done: int,
-    last: np.ndarray | None = None,
-    first: np.ndarray | None = None,
-) -> Iterator[tuple]:
+    make: Frames, image: np.ndarray, needs_first: bool, on_step: OnStep | None, done: int,
+    last: np.ndarray | None = None, first: np.ndarray | None = None,
+) -> Iterator[tuple]:  # fmt: skip
     """The frames after those that are done, each with what the next one needs."""
     frame = image if last is None else last
     for picture in make(frame=frame, first=first, done=done, on_step=on_step):
@@ -191,9 +188,7 @@ def _plan_video(recipe: Recipe, find: Find, net: Net | None) -> Film:
 
 
 def _find_films(recipe: Recipe, find: Find) -> dict[str, str]:
-    """{name: path} of a mask and guide that are films, whose first frame can be
-    decoded.
-    """
+    """{name: path} of a mask and guide that are films and can be decoded."""
     films = {}
     for name in ("mask", "guide"):
         # `prepare` refuses a guide beside an objective
@@ -205,11 +200,6 @@ def _find_films(recipe: Recipe, find: Find) -> dict[str, str]:
 
 
 # Previews
-
-
-def _slow_down(fps: float | Fraction) -> float | Fraction:
-    """The speed of a preview, so that it lasts as long as the film."""
-    return max(fps / PREVIEW_EVERY, ROWS["fps"].low or 0)
 
 
 def _shrink(image: np.ndarray, params: Params) -> tuple[np.ndarray, Params]:

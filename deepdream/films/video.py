@@ -26,6 +26,7 @@ from .flow import Motion, find_motion
 from .make import make_film
 
 Picture = str | Path | np.ndarray  # a path, or (h, w, 3), or of a mask (h, w)
+Pictures = Picture | Iterable[Picture] | None
 Light = np.ndarray | np.float32 | float  # of a mask: (H, W), or one number for all
 
 
@@ -45,7 +46,7 @@ class SteadyFrame(NamedTuple):
 
 def steady(
     net: Net, sources: Iterable[np.ndarray], blend: float = 0.9, seed: int = 0,
-    last: SteadyFrame | None = None, mask: Picture | Iterable[Picture] | None = None,
+    last: SteadyFrame | None = None, mask: Pictures = None,
     guide: np.ndarray | Iterable[np.ndarray] | None = None, end: str = "inception_4c/output",
     **dream_params: Any,
 ) -> Iterator[SteadyFrame]:  # fmt: skip
@@ -123,20 +124,18 @@ def _level(source: np.ndarray, detail: np.ndarray, light: np.ndarray | np.float3
 
 
 def is_one(pictures: object) -> bool:
-    """Whether this is one picture, an array or a path, or none; not an iterable of
-    pictures.
-    """
+    """Whether this is one picture, an array or a path, or none; not several."""
     if isinstance(pictures, str) or hasattr(pictures, "__array__"):
         return True
     return not isinstance(pictures, Iterable)
 
 
-def _masks(mask: Any) -> Iterator[np.ndarray | None]:
+def _masks(mask: Pictures) -> Iterator[np.ndarray | None]:
     """A mask for each picture, (h, w) 0..1; None without one."""
     if mask is None:
         return repeat(None)
     if is_one(mask):
-        return repeat(grey(mask))
+        return repeat(grey(mask))  # pyright: ignore[reportArgumentType], see `is_one`
     return (grey(picture, in_film=True) for picture in _stay(mask, "mask"))
 
 
@@ -157,10 +156,9 @@ def _features(net: Net, pictures: Iterable[np.ndarray], end: str) -> Iterator[np
     """The `guide_features` of each picture (h, w, 3); those of a picture that has not
     changed are not made again.
     """
-    before: Any = None
-    features: Any = None
+    before = features = None
     for picture in pictures:
-        if before is None or not np.array_equal(picture, before):
+        if before is None or features is None or not np.array_equal(picture, before):
             check_image(picture)
             before, features = np.array(picture), guide_features(net, picture, end)
         yield features
@@ -169,9 +167,7 @@ def _features(net: Net, pictures: Iterable[np.ndarray], end: str) -> Iterator[np
 def dream_frame(
     net: Net, frame: np.ndarray, on_step: OnStep | None = None, **dream_params: Any
 ) -> np.ndarray:
-    """As `deepdream`, but a dream that is stopped raises Stopped: half a frame is no
-    frame.
-    """
+    """As `deepdream`, but one that is stopped raises Stopped: half a frame is none."""
 
     def pass_on(step: Step) -> None:
         if step.stopped or (on_step and on_step(step) is True):
@@ -216,14 +212,14 @@ class Footage:
         `steady` receives; a mask or guide may be the path of a film.
         """
         sources = read_film(self.path, done=done, **self.reading)
-        pictures = {name: self._follow(params.get(name), name, done) for name in ("mask", "guide")}
+        params = dict(params)
+        for name in ("mask", "guide"):
+            params[name] = self._follow(params.get(name), name, done)
         before = SteadyFrame(*last) if last else None
-        return steady(net, sources, last=before, on_step=on_step, **params | pictures)
+        return steady(net, sources, last=before, on_step=on_step, **params)
 
-    def _follow(self, given: Any, name: str, done: int) -> Any:
-        """The pictures of a mask or guide that is the path of a film; any other as it
-        is given.
-        """
+    def _follow(self, given: Picture | None, name: str, done: int) -> Pictures:
+        """The pictures of a mask or guide that is a film's path; any other as it is."""
         if not (isinstance(given, (str, Path)) and is_film(given)):
             return given
         width = guide_width(next(follow_film(given))) if name == "guide" else None
@@ -263,13 +259,14 @@ def dream_video(
     make_film(out, make, settings, frames, fps, sound, restart, on_frame, on_encode)
 
 
-def _check_pictures(out: str | Path, source: str | Path, mask: Any, guide: Any) -> None:
+def _check_pictures(out: str | Path, source: str | Path, mask: Pictures, guide: Pictures) -> None:
     """Raise a DreamError for a dream that would be written over what it is made from,
     and for a mask or guide of several pictures.
     """
     for what, given in (("film to dream over", source), ("mask", mask), ("guide", guide)):
-        is_there = isinstance(given, (str, Path)) and os.path.exists(given)
-        if is_there and os.path.exists(out) and os.path.samefile(given, out):
+        if not (isinstance(given, (str, Path)) and os.path.exists(given)):
+            continue
+        if os.path.exists(out) and os.path.samefile(given, out):
             raise DreamError(f"{out} is the {what}; give the dream another name")
     for name, given in (("mask", mask), ("guide", guide)):
         if not is_one(given):
