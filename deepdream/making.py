@@ -17,7 +17,6 @@ from .algebra import Objective
 from .drawing import draw
 from .dream import OnStep, Step, deepdream, fit_brightness
 from .errors import DreamError, reason
-from .films.files import follow_film, is_film
 from .language import parse, to_objective
 from .nets.base import Net
 from .nets.engines import load_net
@@ -136,43 +135,25 @@ def prepare(
     """(the network; the recipe, with the layer that it climbs; what `deepdream` takes
     besides the picture and seed).
 
-    Of a mask or guide that is a film, it is the path, for `dream_video`. The network is
-    loaded if none is given, after all that can be refused without one.
+    The network is loaded if none is given, after all that can be refused without one.
     """
     params = arguments(recipe, "deepdream")
-    params["mask"] = _read_or_follow(recipe, "mask", find, grey)
+    params["mask"] = grey(find(recipe["mask"])) if recipe["mask"] else None
     if recipe["command"] == "journey":  # it has layers of its own
         return net or open_net(recipe), recipe, params
     if recipe["objective"] is not None:
         params["objective"] = objective_of(recipe, find)
         return net or open_net(recipe), recipe, params
-    guide = _read_or_follow(recipe, "guide", find, load_guide)
+    guide = load_guide(find(recipe["guide"])) if recipe["guide"] else None
     net = net or open_net(recipe)
     params["end"] = end = layer_of(recipe, net)
-    if isinstance(guide, str):
-        params["guide"] = guide
-    elif guide is not None and recipe.get("keys"):
+    if guide is not None and recipe.get("keys"):
         params["objective"] = guide_objective(end, guide)  # the same, and it can fade into another
     elif guide is not None:
         params["objective"] = partial(
             objective_guide, guide_features=guide_features(net, guide, end)
         )
     return net, recipe | {"end": end}, params
-
-
-def _read_or_follow(
-    recipe: Recipe, name: str, find: Find, read: Callable[[str], np.ndarray]
-) -> np.ndarray | str | None:
-    """The mask or guide of a recipe, read; for a video, of a film its path, once its
-    first frame was decoded.
-    """
-    if not recipe[name]:
-        return None
-    path = find(recipe[name])
-    if recipe["command"] != "video" or not is_film(path):
-        return read(path)
-    next(follow_film(path))
-    return path
 
 
 def objective_of(recipe: Recipe, find: Callable[[str], str | None]) -> Objective:

@@ -77,6 +77,61 @@ def whole(path: Path, part: Path | None = None) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+@contextmanager
+def reserve(folder: Path, what: str, state: str) -> Iterator[None]:
+    """Make the folder if need be, keep other processes out, and remove half files that
+    a killed run has left.
+
+    what: is made there, in words. state: the file that shows that a run was begun.
+    Raises DreamError for a folder that cannot be written, that another process works
+    in, or that holds other files.
+    """
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DreamError(f"cannot write the {what} to {folder}: {error.strerror}") from None
+    try:
+        with _lock(folder, what):
+            names = os.listdir(folder)
+            if state not in names and not all(name.startswith(".deepdream-") for name in names):
+                others = f"holds other files, and no {what} to resume; choose another"
+                raise DreamError(f"the folder {folder} {others}")
+            for half in folder.glob(".deepdream-*"):
+                half.unlink()
+            yield
+    finally:
+        if is_new:
+            with suppress(OSError):
+                folder.rmdir()  # this succeeds only if nothing was made and it is empty
+
+
+@contextmanager
+def _lock(folder: Path, what: str) -> Iterator[None]:
+    """Keep other processes from working in the same folder. On Windows there is no
+    lock.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            busy = f"another process is making the {what} in {folder}"
+            raise DreamError(f"{busy}; wait for it, or choose another name") from None
+        except OSError:
+            pass  # some network drives have no locks
+        yield
+    finally:
+        os.close(lock)
+
+
 def check_folder(path: str | Path) -> None:
     """Raise a DreamError if files could not be written into this folder, which may have
     to be made.

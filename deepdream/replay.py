@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DreamError
-from .films import read_settings
-from .films.keys import KeyFile
+from .films import read_keys, read_settings
 from .making import sha256
 from .pictures import SAMPLES
 from .recipe import Recipe, from_record, with_files
@@ -28,7 +27,7 @@ def read_recipe(path: str | Path) -> tuple[Recipe, dict[str, Any]]:
                 raise DreamError(
                     "{setting} is the path of a file; a film carries what its keys say", "keys"
                 )
-            KeyFile(recipe["keys"], recipe)
+            read_keys(recipe["keys"], recipe)
         return recipe, carried
     except DreamError as error:
         raise DreamError(f"{path} cannot be replayed: {error.args[0]}", error.setting) from None

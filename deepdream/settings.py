@@ -77,6 +77,8 @@ class Setting:
     varies: bool = False  # a grid takes several values, separated by commas
     to: tuple[str, ...] = ()  # the functions that receive it as a keyword
     kept: bool = True  # recorded in the picture
+    # whether it may differ when a film or a training is resumed; a name: unless this is set
+    resume: bool | str = False
     knob: str | None = None  # label in the studio
     before: Any = None  # what it was before it was a setting, if that is not the default
     but: Mapping[str, Mapping[str, Any]] = field(
@@ -253,6 +255,7 @@ TABLE = (
         low=1,
         high=GRAND,
         to=("zoom",),
+        resume="loop",
     ),
     Setting(
         "layers",
@@ -428,6 +431,7 @@ TABLE = (
         high=240,
         unit="frames a second",
         to=("make_film",),
+        resume=True,
     ),
     Setting(
         "blend",
@@ -461,6 +465,7 @@ TABLE = (
         low=0,
         high=GRAND,
         to=("read_film",),
+        resume=True,
     ),
     Setting(
         "stride",
@@ -641,6 +646,7 @@ TABLE = (
             }
         },
         to=("draw",),
+        resume=True,
     ),
     Setting(
         "seed",
@@ -680,6 +686,7 @@ TABLE = (
         unit="pixels",
         metavar="PX",
         knob="Width",
+        to=("read_film",),
         but={
             "grid": {"default": 320},
             "looks": {"default": 400},
@@ -1007,7 +1014,9 @@ TABLE = (
 ROWS = {row.name: row for row in TABLE}
 # What a picture carries besides its recipe; there is `sha256`, too, {what: its sha256}
 ABOUT = {
-    "deepdream": Setting("deepdream", "", str, "the version that made it", default=REQUIRED),
+    "deepdream": Setting(
+        "deepdream", "", str, "the version that made it", default=REQUIRED, resume=True
+    ),
     "frame": Setting("frame", "", int, "which frame of a film it is", low=0, high=GRAND),
     "preview": ROWS["preview"],
     "stopped_at": Setting(

@@ -17,9 +17,9 @@ import numpy as np
 from .. import looks
 from .. import recipe as table
 from ..errors import DreamError, reason
-from ..films import keys
+from ..films import film_of_preview, preview_path, read_keys
 from ..pictures import check_output, load_guide, or_sample, save_image, to_json
-from ..settings import ROWS, Params, Recipe, Record, arguments, check, size_of
+from ..settings import Params, Recipe, Record, arguments, check, size_of
 from .parser import parse_replaced
 from .terminal import say, warn
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     recipe = vars(args).get("recipe", {})
     out = vars(args).get("out")
     if recipe.get("preview"):
-        args.out = out = _name_preview(args.out)
+        args.out = out = preview_path(args.out)
     if recipe and out:
         _check_overwriting(recipe, out)
     return RUN[args.command](args)
@@ -45,23 +45,11 @@ def _check_overwriting(recipe: Recipe, out: str) -> None:
     if not os.path.exists(out):
         return
     if recipe.get("keys"):
-        recipe = recipe | {"keys": keys.write(keys.KeyFile(recipe["keys"], recipe).keys)}
+        recipe = recipe | {"keys": read_keys(recipe["keys"], recipe)}
     for path in map(or_sample, table.all_files(recipe).values()):
         if os.path.exists(path) and os.path.samefile(path, out):
             cure = "choose another name for -o"
             raise DreamError(f"{out} would be read and overwritten; {cure}")
-
-
-def _name_preview(out: str) -> str:
-    """film.mp4 -> film-preview.mp4"""
-    name, suffix = os.path.splitext(out.rstrip("/"))
-    return f"{name}-preview{suffix}"
-
-
-def _name_film(preview: str) -> str:
-    """film-preview.mp4 -> film.mp4"""
-    name, suffix = os.path.splitext(preview.rstrip("/"))
-    return name.removesuffix("-preview") + suffix
 
 
 def _dream(args: argparse.Namespace) -> int:
@@ -125,59 +113,13 @@ def _look(args: argparse.Namespace) -> int:
 
 
 def _film(args: argparse.Namespace) -> int:
-    from ..films.encode import check_film
-    from ..films.make import make_film
-    from ..films.plan import PREVIEW_EVERY, plan_film
+    from ..films import check_film, fps_of, plan
     from ..show import Progress
 
-    fps = args.recipe["fps"]
-    if args.recipe["preview"]:
-        fps = max(fps / PREVIEW_EVERY, ROWS["fps"].low or 0)
-    check_film(args.out, fps)
-    film = plan_film(args.recipe)
-    with Progress(frames=film.frames) as progress:
-        make_film(
-            args.out,
-            partial(film.make, progress),
-            film.settings,
-            film.frames,
-            fps,
-            restart=args.recipe["restart"],
-            on_frame=progress.on_frame,
-            on_encode=progress.on_encode,
-        )
-    say(args.out)
-    return 0
-
-
-def _video(args: argparse.Namespace) -> int:
-    from ..films.encode import check_film
-    from ..films.files import film_about
-    from ..films.make import dream_video
-    from ..films.plan import preview_video
-    from ..making import prepare, settings_of
-    from ..show import Progress
-
-    check_film(args.out)
-    _, announced, _ = film_about(args.recipe["source"])
-    net, recipe, params = prepare(args.recipe)
-    carried = settings_of(recipe, net)
-    if recipe["preview"]:
-        recipe, params, carried["preview"] = *preview_video(recipe, params), True
-    part = {name: recipe[name] for name in ("start", "stop", "stride", "width", "blend", "restart")}
-    last = min(recipe["stop"] or announced, announced)
-    with Progress(frames=len(range(recipe["start"], last, recipe["stride"])) or None) as progress:
-        dream_video(
-            net,
-            recipe["source"],
-            args.out,
-            settings=carried,
-            on_frame=progress.on_frame,
-            on_encode=progress.on_encode,
-            on_step=progress,
-            **part,
-            **params,
-        )
+    check_film(args.out, fps_of(args.recipe))
+    film = plan(args.recipe)
+    with Progress(frames=film.announced) as progress:
+        film.write(args.out, progress, progress.on_frame, progress.on_encode)
     say(args.out)
     return 0
 
@@ -334,7 +276,7 @@ def _find_out(file: str, carried: Record) -> str:
     if "frame" in carried and os.path.isfile(file):
         out = str(Path(file).parent)  # the frames lie in a folder
     if carried.get("preview"):  # its recipe is that of the whole film
-        out = _name_film(out)
+        out = str(film_of_preview(out))
     return out
 
 
@@ -396,7 +338,7 @@ RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "draw": _draw,
     "zoom": _film,
     "journey": _film,
-    "video": _video,
+    "video": _film,
     "batch": _batch,
     "grid": _grid,
     "atlas": _atlas,

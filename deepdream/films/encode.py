@@ -16,12 +16,11 @@ from ..errors import DreamError
 from ..nets.base import check_image
 from ..paths import check_place, whole
 from ..pictures import check_output, save_image, to_image, to_json
-from ..settings import check
-from .files import begin_of, frame_path, is_folder, open_film
+from ..settings import Record, check
+from .files import frame_path, is_folder
+from .sound import Sound, add_sound
 
 if TYPE_CHECKING:
-    from av.audio.frame import AudioFrame
-    from av.audio.stream import AudioStream
     from av.container import OutputContainer
     from av.filter import Graph
     from av.packet import Packet
@@ -31,36 +30,26 @@ if TYPE_CHECKING:
 # {suffix: (codec of the picture, codec of the sound, options)}. With these options the
 # loss can hardly be seen. (There is no mbtree, because its AVX-512 code sometimes gives
 # other bytes for pictures less than 200 pixels wide.)
-FORMATS = {
+CODECS = {
     ".mp4": ("libx264", "aac", {"crf": "18", "preset": "medium", "x264-params": "mbtree=0"}),
     ".webm": ("libvpx-vp9", "libopus", {"crf": "24", "b": "0", "cpu-used": "2", "row-mt": "1"}),
     ".gif": ("gif", None, {}),
 }
-HERTZ = 48_000  # of the sound that is written
 BT709 = 1  # ffmpeg's number for these colours
 LIMITED = 1  # ffmpeg's number for brightness from 16 to 235
-Sound = tuple[
-    str | Path, float | Fraction, float | Fraction
-]  # a film, and the start and end of a part, in seconds
-
-
-# Writing
 
 
 def save_film(
-    path: str | Path,
-    pictures: Iterable[np.ndarray],
-    fps: float | Fraction = 25,
-    settings: dict[str, Any] | None = None,
-    sound: Sound | None = None,
-) -> None:
+    path: str | Path, pictures: Iterable[np.ndarray], fps: float | Fraction = 25,
+    settings: Record | None = None, sound: Sound | None = None,
+) -> None:  # fmt: skip
     """Write pictures (H, W, 3) as they come: an .mp4 (H.264), .webm (VP9) or .gif, or a
     folder of frames.
 
     A file is written whole or not at all. settings: are written into the film, see
     `read_settings`. sound: (film, start, end) in seconds: this part of its sound is
     added. An .mp4 or .webm of odd size gets one more row or column, and a warning says
-    so.
+    so. Raises DreamError for a name, speed or picture that cannot be written.
     """
     check_film(path, fps)
     path = Path(path)
@@ -84,46 +73,38 @@ def check_film(path: str | Path, fps: float | Fraction = 25) -> None:
     check("fps", fps)
     if is_folder(path):
         if os.path.lexists(path) and not os.path.isdir(path):
-            raise DreamError(
-                f"cannot write frames to {path}: it is a file; name a folder, or {', '.join(FORMATS)}"
-            )
+            cure = f"name a folder, or {', '.join(CODECS)}"
+            raise DreamError(f"cannot write frames to {path}: it is a file; {cure}")
         if not os.path.isdir(path.parent):
-            raise DreamError(
-                f"cannot write {path}: there is no folder {path.parent}; make it first"
-            )
+            missing = f"there is no folder {path.parent}; make it first"
+            raise DreamError(f"cannot write {path}: {missing}")
         check_place(path)
         return
-    check_output(path, FORMATS, ", or have no dot in it, for a folder of frames")
-    check_place(
-        path.with_name(f".deepdream-{path.stem}.frames"), path
-    )  # longer than what is made beside it
-    codec = FORMATS[path.suffix.lower()][0]
+    check_output(path, CODECS, ", or have no dot in it, for a folder of frames")
+    longest = path.with_name(f".deepdream-{path.stem}.frames")  # of what is made beside it
+    check_place(longest, path)
+    codec = CODECS[path.suffix.lower()][0]
     if codec == "gif" and fps > 50:
         cure = "use fewer frames (of a film, every second one with --stride 2), or another format"
-        raise DreamError(
-            f"{{setting}} is {fps:g}; a .gif shows at most 50 frames a second: {cure}", "fps"
-        )
+        most = "a .gif shows at most 50 frames a second"
+        raise DreamError(f"{{setting}} is {fps:g}; {most}: {cure}", "fps")
     try:
         Codec(codec, "w")
     except UnknownCodecError:
-        cure = "`pip install --force-reinstall --only-binary :all: av` brings it, or choose another format"
-        raise DreamError(
-            f"cannot write the film {path}: this PyAV lacks the encoder {codec}; {cure}"
-        ) from None
+        cure = "`pip install --force-reinstall --only-binary :all: av` brings it"
+        lacks = f"this PyAV lacks the encoder {codec}; {cure}, or choose another format"
+        raise DreamError(f"cannot write the film {path}: {lacks}") from None
 
 
 def encode_film(
-    path: Path,
-    pictures: Iterator[np.ndarray],
-    fps: float | Fraction,
-    settings: dict[str, Any],
+    path: Path, pictures: Iterator[np.ndarray], fps: float | Fraction, settings: Record,
     sound: Sound | None,
-) -> None:
+) -> None:  # fmt: skip
     """As `save_film` for a file, but straight to that path."""
     import av
     from av.error import FFmpegError
 
-    codec, sound_codec, options = FORMATS[path.suffix.lower()]
+    codec, sound_codec, options = CODECS[path.suffix.lower()]
     note, fps = to_json(settings), Fraction(fps).limit_denominator(100000)
     first = next(pictures, None)
     if first is None:
@@ -131,31 +112,28 @@ def encode_film(
     try:
         # With bitexact, the same frames give the same bytes. With faststart, a browser
         # can play what it has so far.
-        muxing = {"fflags": "+bitexact"} | (
-            {"movflags": "+faststart"} if codec == "libx264" else {}
-        )
+        muxing = {"fflags": "+bitexact"}
+        if codec == "libx264":
+            muxing["movflags"] = "+faststart"
         with av.open(f"file:{path}", "w", options=muxing) as film:
             film.metadata["comment"] = note
             stream: Any = film.add_stream(codec, rate=fps, options=options)
-            sounds = _add_sound(film, sound_codec, *sound) if sound and sound_codec else iter(())
+            sounds = add_sound(film, sound_codec, sound) if sound and sound_codec else iter(())
             _mux(film, stream, _make_frames(stream, first, pictures, fps), sounds)
     except FFmpegError as error:
         if isinstance(error, OSError):
             raise  # the disk is at fault; `whole` reports it
         size = f"{first.shape[1]}x{first.shape[0]}"
-        raise DreamError(
-            f"{codec} fails on frames of {size} pixels ({error.strerror}); try another size"
-        ) from None
+        fails = f"{codec} fails on frames of {size} pixels ({error.strerror})"
+        raise DreamError(f"{fails}; try another size") from None
     if codec == "gif":
         _write_comment(path, note.encode())
 
 
 def _mux(
-    film: "OutputContainer",
-    stream: "VideoStream",
-    frames: Iterator["VideoFrame"],
+    film: "OutputContainer", stream: "VideoStream", frames: Iterator["VideoFrame"],
     sounds: Iterator[tuple[float, "Packet"]],
-) -> None:
+) -> None:  # fmt: skip
     """Write frames and sound in the order of time, or else ffmpeg would keep all of one
     until the other comes.
     """
@@ -185,15 +163,10 @@ def _make_frames(
     odd = (0, 0) if is_gif else (height % 2, width % 2)
     if any(odd):
         size = f"{width}x{height} -> {width + odd[1]}x{height + odd[0]}"
-        warnings.warn(
-            f"H.264 and VP9 need even sizes: the last row or column is repeated, {size}",
-            stacklevel=2,
-        )
-    stream.height, stream.width, stream.pix_fmt = (
-        height + odd[0],
-        width + odd[1],
-        "pal8" if is_gif else "yuv420p",
-    )
+        need = "H.264 and VP9 need even sizes: the last row or column is repeated"
+        warnings.warn(f"{need}, {size}", stacklevel=2)
+    stream.height, stream.width = height + odd[0], width + odd[1]
+    stream.pix_fmt = "pal8" if is_gif else "yuv420p"
     if not is_gif:
         context = stream.codec_context
         context.color_range = LIMITED
@@ -202,12 +175,10 @@ def _make_frames(
     for i, picture in enumerate(chain([first], pictures)):
         check_image(picture)
         if picture.shape != first.shape:
-            raise DreamError(
-                f"frame {i} of the film is {picture.shape}, and those before it {first.shape}"
-            )
-        padded = np.pad(
-            np.asarray(to_image(picture)), ((0, odd[0]), (0, odd[1]), (0, 0)), "edge"
-        )  # (even h, even w, 3)
+            sizes = f"{picture.shape}, and those before it {first.shape}"
+            raise DreamError(f"frame {i} of the film is {sizes}")
+        edges = (0, odd[0]), (0, odd[1]), (0, 0)
+        padded = np.pad(np.asarray(to_image(picture)), edges, "edge")  # (even h, even w, 3)
         frame = av.VideoFrame.from_ndarray(padded, "rgb24")
         frame.pts, frame.time_base = i, 1 / fps
         if palette:
@@ -222,10 +193,8 @@ def _make_palette_filter(width: int, height: int, fps: Fraction) -> "Graph":
     from av import VideoFormat
     from av.filter import Graph
 
-    graph = Graph()
-    source = graph.add_buffer(
-        width=width, height=height, format=VideoFormat("rgb24"), time_base=1 / fps
-    )
+    graph, rgb = Graph(), VideoFormat("rgb24")
+    source = graph.add_buffer(width=width, height=height, format=rgb, time_base=1 / fps)
     split, sink = graph.add("split"), graph.add("buffersink")
     palette, use = graph.add("palettegen", "stats_mode=single"), graph.add("paletteuse", "new=1")
     source.link_to(split)
@@ -237,83 +206,10 @@ def _make_palette_filter(width: int, height: int, fps: Fraction) -> "Graph":
     return graph
 
 
-def _add_sound(
-    film: "OutputContainer",
-    codec: str,
-    source: str | Path,
-    start: float | Fraction,
-    end: float | Fraction,
-) -> Iterator[tuple[float, "Packet"]]:
-    """Add a stream to `film` for the sound of `source` from `start` to `end`: its
-    packets, each with its time.
-    """
-    with open_film(source) as container:
-        if not container.streams.audio:
-            return iter(())
-        mono = container.streams.audio[0].channels == 1
-    stream: Any = film.add_stream(codec, rate=HERTZ, layout="mono" if mono else "stereo")
-    stream.bit_rate = 96_000 if mono else 192_000
-    return _time_sound(stream, source, start, end)
-
-
-def _time_sound(
-    stream: "AudioStream", source: str | Path, start: float | Fraction, end: float | Fraction
-) -> Iterator[tuple[float, "Packet"]]:
-    """(time in seconds, packet) for each packet; if something fails, the sound ends
-    there, with a warning.
-    """
-    from av.error import FFmpegError
-
-    try:
-        for packet in _encode_sound(stream, source, start, end):
-            yield float((packet.pts or 0) * packet.time_base), packet
-    except (FFmpegError, ValueError) as error:
-        warnings.warn(f"the sound of {source} ends early: {error}", stacklevel=2)
-
-
-def _encode_sound(
-    stream: "AudioStream", source: str | Path, start: float | Fraction, end: float | Fraction
-) -> Iterator["Packet"]:
-    with open_film(source) as container:
-        begin, until = begin_of(container) + start, begin_of(container) + end
-        due = 0  # the number of the next sample
-        kind, resampler = None, None
-        for frame in container.decode(audio=0):
-            if frame.time is None or not begin <= frame.time < until:
-                continue
-            if resampler is None or kind != _kind(frame):
-                kind, resampler = _kind(frame), _make_resampler(stream)
-            at = round((frame.time - begin) * HERTZ)
-            if (
-                at < due - HERTZ // 10
-            ):  # the clock steps back, for example because films were joined
-                continue
-            for resampled in resampler.resample(frame):
-                resampled.pts, resampled.time_base = max(at, due), Fraction(1, HERTZ)
-                due = resampled.pts + resampled.samples
-                yield from stream.encode(resampled)
-        yield from stream.encode()
-
-
-def _kind(frame: "AudioFrame") -> tuple[str, str, int]:
-    """What a resampler is made for."""
-    return frame.format.name, frame.layout.name, frame.rate
-
-
-def _make_resampler(stream: "AudioStream") -> Any:
-    import av
-
-    return av.AudioResampler(stream.format, stream.layout, stream.rate)
-
-
 def _write_comment(path: Path, note: bytes) -> None:
-    """Put a comment into a .gif, after its header, where other programs expect it;
-    ffmpeg writes none.
-    """
-    blocks = b"".join(
-        bytes([len(block)]) + block
-        for block in (note[i : i + 255] for i in range(0, len(note), 255))
-    )
+    """Put a comment into a .gif, after its header; ffmpeg writes none."""
+    parts = (note[i : i + 255] for i in range(0, len(note), 255))
+    blocks = b"".join(bytes([len(part)]) + part for part in parts)
     copy = path.with_suffix(".copy")
     try:
         with open(path, "rb") as film, open(copy, "wb") as out:

@@ -1,6 +1,4 @@
-"""Films in and out: read any that ffmpeg reads, write .mp4, .webm, .gif or a folder of
-frames.
-"""
+"""Read films, any that ffmpeg reads, and what they carry."""
 
 import os
 import re
@@ -16,32 +14,24 @@ import numpy as np
 from ..errors import DreamError, reason
 from ..paths import why_unreadable
 from ..pictures import from_json, is_picture, kinds, picture_settings
-from ..settings import check
+from ..settings import Record, check
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
 
-# What is read, by ffmpeg's names: no playlists, for these can name other files of this
-# machine.
-FILMS = (
-    "3gp,apng,asf,av1,avi,dv,f4v,fits,flv,gif,gxf,h264,hevc,image2,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,nut,"
-    "ogg,rm,vc1,vob,webm,webp_pipe,wtv,yuv4mpegpipe"
+# What is read, by ffmpeg's names: no playlists, which can name other files.
+READERS = (
+    "3gp,apng,asf,av1,avi,dv,f4v,fits,flv,gif,gxf,h264,hevc,image2,ivf,m4v,matroska,mjpeg,"
+    "mov,mpeg,mpegts,mpegvideo,mxf,nut,ogg,rm,vc1,vob,webm,webp_pipe,wtv,yuv4mpegpipe"
 )
 WIDEST = 16_384  # pixels; H.264 and VP9 allow no more
 
 
-# Reading
-
-
 def read_film(
-    path: str | Path,
-    start: int = 0,
-    stop: int | None = None,
-    stride: int = 1,
-    width: int | None = None,
-    done: int = 0,
-) -> Iterator[np.ndarray]:
+    path: str | Path, start: int = 0, stop: int | None = None, stride: int = 1,
+    width: int | None = None, done: int = 0,
+) -> Iterator[np.ndarray]:  # fmt: skip
     """The pictures of any film that ffmpeg reads, (H, W, 3) float32, RGB, 0..255, at
     even distances in time.
 
@@ -67,16 +57,19 @@ def follow_film(
 
     As `read_film`, but the very last picture of the film comes once more at the end,
     even if `start` is after it: it is the one that stays if the other film is longer.
+    Raises DreamError as that does.
     """
-    wanted, size = start + stride * done, None
-    for i, (frame, aspect) in enumerate(_select(path, 0, None, 1)):
+    wanted, size, latest = start + stride * done, None, None
+    for i, frame in enumerate(_select(path, 0, None, 1)):
+        latest = frame
         if i == 0:
-            picture = _to_picture(frame, aspect, width, None)
+            picture = _to_picture(*frame, width, None)
             size = picture.shape[1], picture.shape[0]
         if i == wanted:
-            yield _to_picture(frame, aspect, width, size)
+            yield _to_picture(*frame, width, size)
             wanted += stride
-    yield _to_picture(frame, aspect, width, size)
+    assert latest is not None  # `_select` raises for a film without frames
+    yield _to_picture(*latest, width, size)
 
 
 def is_film(path: str | Path) -> bool:
@@ -118,9 +111,10 @@ def film_size(path: str | Path) -> tuple[int, int]:
         return container.streams.video[0].height, container.streams.video[0].width
 
 
-def read_settings(path: str | Path) -> dict[str, Any]:
+def read_settings(path: str | Path) -> Record:
     """The settings that a picture, a film or a folder of frames carries; empty if there
-    are none.
+    are none. Raises DreamError for a file that cannot be read, and a folder without
+    frames.
     """
     path = Path(path)
     if path.suffix.lower() in (".mp4", ".webm"):
@@ -137,29 +131,25 @@ def check_range(start: int, stop: int | None, stride: int, width: int | None = N
     for name, value in {"start": start, "stop": stop, "stride": stride, "width": width}.items():
         check(name, value)
     if stop is not None and stop <= start:
-        raise DreamError(
-            f"{{setting}} is {stop}; it must be a frame's number above start, which is {start}",
-            "stop",
-        )
+        allowed = f"a frame's number above start, which is {start}"
+        raise DreamError(f"{{setting}} is {stop}; it must be {allowed}", "stop")
     if width is not None and width > WIDEST:
-        raise DreamError(
-            f"{{setting}} is {width}; a film can be at most {WIDEST} pixels wide", "width"
-        )
+        most = f"a film can be at most {WIDEST} pixels wide"
+        raise DreamError(f"{{setting}} is {width}; {most}", "width")
 
 
 def _select(
     path: str | Path, start: int, stop: int | None, stride: int
 ) -> Iterator[tuple["VideoFrame", Fraction]]:
-    """The frames of this range of a film, and the ratio of a pixel's width to its
-    height.
-    """
+    """(frame, a pixel's width divided by its height) of this range of a film."""
     errors: list[str] = []
     n = 0
     with open_film(path) as container:
         announced = _count_announced(container)
         aspect = _fraction(container.streams.video[0].sample_aspect_ratio or Fraction(1))
         aspect = aspect if 1 / 16 <= aspect <= 16 else Fraction(1)  # nobody means that
-        for n, frame in enumerate(_space_evenly(_decode(container, errors), container), 1):
+        for frame in _space_evenly(_decode(container, errors), container):
+            n += 1
             if n > start and (n - 1 - start) % stride == 0:
                 yield frame, aspect
             if n == stop:
@@ -169,13 +159,11 @@ def _select(
         raise DreamError(f"cannot read the film {path}: not one frame of it can be decoded{why}")
     if errors or n < announced - max(1, announced // 50):
         of = f" of about {announced}" if announced else ""
-        warnings.warn(
-            f"{path} is damaged or breaks off: {n}{of} frames can be shown{why}", stacklevel=3
-        )
+        shown = f"{n}{of} frames can be shown{why}"
+        warnings.warn(f"{path} is damaged or breaks off: {shown}", stacklevel=3)
     if n <= start:
-        raise DreamError(
-            f"{{setting}} is {start}; {path} has {n} frames, so it must be at most {n - 1}", "start"
-        )
+        has = f"{path} has {n} frames, so it must be at most {n - 1}"
+        raise DreamError(f"{{setting}} is {start}; {has}", "start")
 
 
 def _decode(container: "InputContainer", errors: list[str]) -> Iterator["VideoFrame"]:
@@ -211,9 +199,8 @@ def _space_evenly(
     tick, shown = 0, None
     for frame in frames:
         at = tick if frame.time is None else round((frame.time - first) * fps)
-        if (
-            not tick - 1 <= at <= tick + 10 * fps
-        ):  # the clock was set again, for example because films were joined
+        if not tick - 1 <= at <= tick + 10 * fps:
+            # the clock was set again, for example because films were joined
             first, at = (frame.time or 0) - tick / fps, tick
         while tick <= at:
             yield frame if tick == at or shown is None else shown
@@ -223,6 +210,7 @@ def _space_evenly(
 
 @contextmanager
 def open_film(path: str | Path) -> Iterator["InputContainer"]:
+    """A film, open. Raises DreamError if it cannot be read, or holds no pictures."""
     import av
     from av.error import FFmpegError
 
@@ -231,7 +219,7 @@ def open_film(path: str | Path) -> Iterator["InputContainer"]:
         raise DreamError(f"cannot read the film {path}: {fault}")
     try:
         # Without `file:`, a colon in the name would mean a protocol.
-        container = av.open(f"file:{path}", options={"format_whitelist": FILMS})
+        container = av.open(f"file:{path}", options={"format_whitelist": READERS})
     except (FFmpegError, OSError, ValueError) as error:
         raise DreamError(f"cannot read the film {path}: {reason(error)}") from None
     with container:
@@ -241,9 +229,7 @@ def open_film(path: str | Path) -> Iterator["InputContainer"]:
 
 
 def _fraction(number: Any) -> Fraction:
-    """A Fraction of what PyAV gives: a Fraction, or since version 19 a class of its
-    own.
-    """
+    """A Fraction of PyAV's numbers, which since version 19 have their own class."""
     return Fraction(number.numerator, number.denominator)
 
 
@@ -282,24 +268,19 @@ def _to_picture(
     """
     from PIL import Image
 
+    fine = Image.Resampling.LANCZOS
     image = Image.fromarray(frame.to_ndarray(format="rgb24"))
     if aspect != 1:
-        image = image.resize(
-            (max(1, round(image.width * aspect)), image.height), Image.Resampling.LANCZOS
-        )
+        image = image.resize((max(1, round(image.width * aspect)), image.height), fine)
     image = Image.fromarray(np.rot90(np.asarray(image), frame.rotation // 90))
     if size is None:
-        size = (
-            width or image.width,
-            max(1, round(image.height * (width or image.width) / image.width)),
-        )
+        wide = width or image.width
+        size = wide, max(1, round(image.height * wide / image.width))
         if width and size[1] > WIDEST:
-            raise DreamError(
-                f"{{setting}} is {width}; that makes {size[1]} pixels of height, above {WIDEST}",
-                "width",
-            )
+            high = f"that makes {size[1]} pixels of height, above {WIDEST}"
+            raise DreamError(f"{{setting}} is {width}; {high}", "width")
     if image.size != size:
-        image = image.resize(size, Image.Resampling.LANCZOS)
+        image = image.resize(size, fine)
     return np.asarray(image, np.float32)
 
 

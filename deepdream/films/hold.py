@@ -2,16 +2,18 @@
 
 Such a film drifts: after some hundred frames its colours burn out, or it goes dark. So
 the mean of each colour, the saturation, and the contrast at each scale are held near
-those of a model, most often the film's first frame. What is too strong is weakened.
+those of a picture, most often the film's first frame. What is too strong is weakened.
 What is missing at the finest scales is strengthened. At the others this would draw
 crosses and streaks, since a zoom makes one place large over and over; there, what is
-missing is added from pieces of the model, which move as the film does.
+missing is added from pieces of the picture, which move as the film does.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from .moves import Move, join, move_frame, move_over
 
 FINE = 2  # scales, from the finest, whose detail is strengthened
 LIFE = 24  # frames; a new piece begins to fade in after half of that
@@ -20,9 +22,41 @@ LIFE = 24  # frames; a new piece begins to fade in after half of that
 OPPONENT = np.array([[1 / 3, 1 / 3, 1 / 3], [0.5, 0, -0.5], [-0.25, 0.5, -0.25]], np.float32)
 
 
-def hold_look(frame: np.ndarray, model: np.ndarray, fill: np.ndarray, hold: float) -> np.ndarray:
+class Held:
+    """A film whose look is held near that of a picture `like` (H, W, 3), or of the
+    film's own first frame; `hold` says how firmly, from 0, not at all, to 1.
+    """
+
+    def __init__(self, hold: float, like: np.ndarray | None) -> None:
+        self.hold, self.like = hold, like
+        self._fill: np.ndarray | None = None  # of the frame that is made now
+
+    def move(self, frame: np.ndarray, move: Move | None, i: int, recent: list[Move]) -> np.ndarray:
+        """The frame (H, W, 3) moved, to dream frame i from; None does not move it.
+
+        recent: the moves before frame i.
+        """
+        self._fill = None
+        if self.hold and self.like is not None:
+            self._fill = make_fill(self.like, i, recent)
+        if move is None:
+            return frame
+        if self._fill is None:
+            return move_frame(frame, move)
+        return move_over(self._fill, frame, move)
+
+    def correct(self, frame: np.ndarray) -> np.ndarray:
+        """The frame that was dreamt, with the look that is held."""
+        if self.like is None:
+            self.like = frame
+        if self._fill is None:
+            return frame
+        return hold_look(frame, self.like, self._fill, self.hold)
+
+
+def hold_look(frame: np.ndarray, like: np.ndarray, fill: np.ndarray, hold: float) -> np.ndarray:
     """A frame (H, W, 3) with the mean colour, contrast and saturation, at each scale,
-    nearer to those of the model.
+    nearer to those of `like`.
 
     fill: as large; what is added where a scale has too little contrast. hold: how near,
     from 0 to 1.
@@ -31,50 +65,61 @@ def hold_look(frame: np.ndarray, model: np.ndarray, fill: np.ndarray, hold: floa
     def between(a: Any, b: Any) -> Any:
         return a ** (1 - hold) * b**hold
 
-    (now, mean), (like, mean_like), (more, _) = (_split(image) for image in (frame, model, fill))
+    (now, mean), (wanted, wanted_mean), (more, _) = map(_split, (frame, like, fill))
     levels = []
-    for n, (level, wanted, extra) in enumerate(zip(now, like, more)):
+    for n, (level, goal, extra) in enumerate(zip(now, wanted, more)):
         strength = _strength(level)  # (3,)
-        target = between(strength, _strength(wanted))
+        target = between(strength, _strength(goal))
         level = level * (target / strength).clip(0, 1.25 if n < FINE else 1)
         levels.append(level if n < FINE else _fill_up(level, extra, target))
-    picture = _join(levels, (1 - hold) * mean + hold * mean_like)
+    picture = _join(levels, (1 - hold) * mean + hold * wanted_mean)
     average = picture.mean((0, 1))
-    saturation = between(_saturation(frame), _saturation(model))
-    contrast = between(frame.std(), model.std())
+    saturation = between(_saturation(frame), _saturation(like))
+    contrast = between(frame.std(), like.std())
     for _ in range(2):  # the second time makes up for what the clip takes away
         grey = picture.mean(2, keepdims=True)
         picture = grey + saturation / _saturation(picture) * (picture - grey)
-        picture = average + contrast / max(picture.std(), 1e-3) * (picture - picture.mean((0, 1)))
-        picture = picture.clip(0, 255)
+        rest = picture - picture.mean((0, 1))
+        picture = (average + contrast / max(picture.std(), 1e-3) * rest).clip(0, 255)
     return picture
 
 
+def make_fill(like: np.ndarray, i: int, moves: list[Move]) -> np.ndarray:
+    """What `hold_look` fills frame i with, and its borders, (H, W, 3). moves: the last
+    ones before it.
+    """
+    fill = np.zeros_like(like) + like.mean((0, 1))
+    for which, age, share in pieces(i):
+        part = piece(like, which)
+        since = moves[max(0, len(moves) - age) :] if age else []
+        fill += share * (move_frame(part, join(since)) if since else part)
+    return fill
+
+
 def pieces(number: int) -> list[tuple[int, int, float]]:
-    """The pieces of the model that fill frame `number`: (which, its age in frames, its
-    share) of each.
+    """The pieces that fill frame `number`: (which, its age in frames, its share) of
+    each.
 
     The shares are a sine and a cosine, so that together they always have the same
     strength.
     """
     last, age = divmod(number, LIFE // 2)
-    return [
-        (which, old, float(np.sin(np.pi * old / LIFE)))
-        for which, old in ((last, age + LIFE // 2), (last + 1, age))
-    ]
+    ages = (last, age + LIFE // 2), (last + 1, age)
+    return [(which, old, float(np.sin(np.pi * old / LIFE))) for which, old in ages]
 
 
-def piece(model: np.ndarray, which: int) -> np.ndarray:
-    """The model (H, W, 3) less its mean, turned over and moved at random; beyond its
+def piece(like: np.ndarray, which: int) -> np.ndarray:
+    """The picture (H, W, 3) less its mean, turned over and moved at random; beyond its
     edges are its mirror images.
     """
-    height, width = model.shape[:2]
+    height, width = like.shape[:2]
     random = np.random.RandomState(which)
-    # By no more than a quarter, so that most of the model is there.
-    down, right = (
-        random.randint(2) * n + random.randint(-(n // 4), n // 4 + 1) for n in (height, width)
-    )
-    mirrored = np.pad(model - model.mean((0, 1)), ((0, height), (0, width), (0, 0)), "symmetric")
+
+    def draw(n: int) -> int:  # by no more than a quarter, so that most of it is there
+        return random.randint(2) * n + random.randint(-(n // 4), n // 4 + 1)
+
+    down, right = draw(height), draw(width)
+    mirrored = np.pad(like - like.mean((0, 1)), ((0, height), (0, width), (0, 0)), "symmetric")
     return np.roll(mirrored, (down, right), (0, 1))[:height, :width]
 
 
@@ -88,9 +133,8 @@ def clouds(size: tuple[int, int], seed: int) -> np.ndarray:
     frequency[0, 0] = np.inf
     waves = np.fft.rfft2(np.random.RandomState(seed).normal(size=(3, *size))) / frequency**1.25
     fields = np.fft.irfft2(waves, size)
-    fields *= np.reshape([50, 15, 8], (3, 1, 1)) / fields.std(
-        (1, 2), keepdims=True
-    )  # in opponent colours
+    contrast = np.reshape([50, 15, 8], (3, 1, 1))  # in opponent colours
+    fields *= contrast / fields.std((1, 2), keepdims=True)
     picture = 118 + np.moveaxis(fields, 0, 2) @ np.linalg.inv(OPPONENT).T
     return picture.clip(0, 255).astype(np.float32)
 
@@ -99,7 +143,9 @@ def _split(image: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     """(a Laplacian pyramid of an image (H, W, 3), in opponent colours, the finest scale
     first; their means, (3,))
     """
-    import cv2  # mirrors at the borders; beyond those of `lap_normalize` in dream.py there is nothing, as in TensorFlow
+    # It mirrors at the borders; beyond those of `lap_normalize` in pyramid.py there is
+    # nothing, as in TensorFlow.
+    import cv2
 
     rest = image.astype(np.float32) @ OPPONENT.T
     mean = rest.mean((0, 1))
@@ -131,13 +177,11 @@ def _fill_up(level: np.ndarray, extra: np.ndarray, target: np.ndarray) -> np.nda
     """A level with as little of `extra` added or taken away as makes it as strong as
     the target, (3,).
     """
-    own, both, theirs = (
-        (a * b).mean((0, 1)) for a, b in ((level, level), (level, extra), (extra, extra))
-    )
+    pairs = (level, level), (level, extra), (extra, extra)
+    own, both, theirs = ((a * b).mean((0, 1)) for a, b in pairs)  # (3,) each
     lack = (target**2 - own).clip(0)
-    share = (np.sqrt(both**2 + theirs * lack) - abs(both)) / (
-        theirs + 1e-6
-    )  # solves |level + share * extra| = target
+    # solves |level + share * extra| = target
+    share = (np.sqrt(both**2 + theirs * lack) - abs(both)) / (theirs + 1e-6)
     return level + np.where(both < 0, -share, share) * extra
 
 

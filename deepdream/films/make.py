@@ -2,44 +2,77 @@
 stopped or killed.
 """
 
-import hashlib
-import math
-import os
-import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ..dream import OnStep
 from ..errors import CannotWriteError, DreamError
-from ..nets.base import Net
-from ..paths import whole
-from ..pictures import guide_width, load_guide, load_image, save_image, to_json
-from ..settings import ROWS
-from .encode import Sound, check_film, encode_film
-from .files import check_range, film_about, follow_film, frame_path, is_film, is_folder, read_film
-from .resume import RESTART, STATE, clear, reserve, resume
-from .video import SteadyFrame, is_one, steady
+from ..paths import reserve, whole
+from ..pictures import load_image, save_image
+from ..settings import Params, Record
+from .encode import check_film, encode_film, save_film
+from .files import frame_path, is_folder
+from .resume import RESTART, STATE, clear, resume, write_state
+from .sound import Sound
 
 # Called with how many frames are finished and with what it yielded last, it yields the
 # rest: for each frame a tuple of the picture (H, W, 3) and what else the next frame
 # needs.
 Make = Callable[..., Iterator[tuple]]
+OnFrame = Callable[[int], object]
+OnEncode = Callable[[int, int], object]
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film that can be made, see `plan`.
+
+    settings: what it carries. frames: how many are put into it; None for all that are
+    made. announced: how many that will be, if it is known. fps: frames a second. make:
+    with `on_step` as its first argument, what `make_film` takes. sound: see
+    `save_film`. writing: what else `make_film` receives.
+    """
+
+    settings: Record
+    frames: int | None
+    announced: int | None
+    fps: float | Fraction
+    make: Make
+    sound: Sound | None = None
+    writing: Params = field(default_factory=dict)
+
+    def write(
+        self, out: str | Path, on_step: OnStep | None = None, on_frame: OnFrame | None = None,
+        on_encode: OnEncode | None = None,
+    ) -> None:  # fmt: skip
+        """Make the film, see `make_film`; on_step as for `deepdream`."""
+        given = self.writing | {"fps": self.fps, "sound": self.sound}
+        watching = {"on_frame": on_frame, "on_encode": on_encode}
+        make = partial(self.make, on_step)
+        make_film(out, make, self.settings, self.frames, **given, **watching)
+
+    def write_part(self, out: str | Path, n: int, about: Record) -> Record:
+        """Write the first n frames of a film that was stopped, with their part of the
+        sound; what it carries, with `about`.
+        """
+        settings, sound = self.settings | about, None
+        if self.sound:
+            source, begin, _ = self.sound
+            sound = source, begin, begin + n / self.fps
+        save_film(out, _read_frames(frames_folder(out), n, None), self.fps, settings, sound)
+        return settings
 
 
 def make_film(
-    out: str | Path,
-    make: Make,
-    settings: dict[str, Any],
-    frames: int | None = None,
-    fps: float | Fraction = 25,
-    sound: Sound | None = None,
-    restart: bool = False,
-    on_frame: Callable[[int], object] | None = None,
-    on_encode: Callable[[int, int], object] | None = None,
-) -> None:
+    out: str | Path, make: Make, settings: Record, frames: int | None = None,
+    fps: float | Fraction = 25, sound: Sound | None = None, restart: bool = False,
+    on_frame: OnFrame | None = None, on_encode: OnEncode | None = None,
+) -> None:  # fmt: skip
     """Make a film that may take hours, frame by frame; an earlier run that was stopped
     or killed is resumed.
 
@@ -48,14 +81,14 @@ def make_film(
     others is not resumed. frames: put this many into the film; None takes all that are
     made. restart: throw away the frames of an earlier run. on_frame: called with the
     number of frames that are finished. on_encode: called with the number of frames that
-    are encoded, and of those that will be.
+    are encoded, and of those that will be. Raises DreamError for what cannot be
+    resumed, made or written; it, and a KeyboardInterrupt, say how many are finished.
     """
     check_film(out, fps)
     if not isinstance(settings, dict):
         raise DreamError(f"settings is {settings!r}; it must be a dict")
-    out = Path(out)
-    folder = out if is_folder(out) else out.with_suffix(".frames")
-    with reserve(folder):
+    out, folder = Path(out), frames_folder(out)
+    with reserve(folder, "film", STATE):
         done, last = (0, ()) if restart else resume(folder, settings)
         try:
             if on_frame:
@@ -64,9 +97,8 @@ def make_film(
                 if restart:
                     clear(folder)
                     restart = False
-                with whole(folder / STATE) as part:
-                    np.savez(part, *state, done=done + 1, settings=to_json(settings))
-                done += 1  # it counts as finished even without its picture, which can be made from the state
+                write_state(folder, done + 1, state, settings)
+                done += 1  # it counts even without its picture, which the state holds
                 save_image(frame_path(folder, done - 1), state[0], settings | {"frame": done - 1})
                 if on_frame:
                     on_frame(done)
@@ -78,128 +110,25 @@ def make_film(
             raise _add_finished(error, done, folder) from None
 
 
+def frames_folder(out: str | Path) -> Path:
+    """Where the frames of a film at `out` are kept."""
+    return Path(out) if is_folder(out) else Path(out).with_suffix(".frames")
+
+
 def _add_finished(error: DreamError | KeyboardInterrupt, done: int, folder: Path) -> BaseException:
     """The same error, with how many frames are finished in its message."""
     if not done:
         return error
     kept = f"; frames finished: {done}, in {folder}"
+    cure = "; the same command resumes the film"
     if isinstance(error, KeyboardInterrupt):
-        return KeyboardInterrupt(f"{error}{kept}; the same command resumes the film")
+        return type(error)(f"{error}{kept}{cure}")
     if isinstance(error, CannotWriteError):
-        kept += "; the same command resumes the film"
+        kept += cure
     return type(error)(f"{error.args[0]}{kept}", error.setting)
 
 
-def dream_video(
-    net: Net,
-    source: str | Path,
-    out: str | Path,
-    start: int = 0,
-    stop: int | None = None,
-    stride: int = 1,
-    width: int | None = None,
-    blend: float = 0.9,
-    seed: int = 0,
-    settings: dict[str, Any] | None = None,
-    restart: bool = False,
-    on_frame: Callable[[int], object] | None = None,
-    on_encode: Callable[[int, int], object] | None = None,
-    mask: Any = None,
-    guide: Any = None,
-    **dream_params: Any,
-) -> None:
-    """Dream over a film, without flicker, and keep its sound: `read_film`, `steady` and
-    `make_film` in one.
-
-    Of every `stride` frames one is dreamt and shown as long as all of them. mask,
-    guide: a picture, as an array or a path, or the path of a film, whose frame i
-    belongs to frame i of the source; if it is shorter, its last frame stays. The rest
-    is as for those three.
-    """
-    check_range(start, stop, stride, width)
-    fps, _, _ = film_about(source)
-    if fps / stride < (least := ROWS["fps"].low or 0):
-        most = f"{source} has {float(fps):g} frames a second, so it must be at most {int(float(fps) / least)}"
-        raise DreamError(f"{{setting}} is {stride}; {most}", "stride")
-    for what, path in (("film to dream over", source), ("mask", mask), ("guide", guide)):
-        if (
-            isinstance(path, (str, Path))
-            and Path(out).exists()
-            and Path(path).exists()
-            and os.path.samefile(path, out)
-        ):
-            raise DreamError(f"{out} is the {what}; give the dream another name")
-    for name, given in (("mask", mask), ("guide", guide)):
-        if not is_one(given):
-            raise DreamError("{setting} is several pictures; give one, or the path of a film", name)
-    if isinstance(guide, (str, Path)) and not is_film(guide):
-        guide = load_guide(guide)
-    along = {"mask": mask, "guide": guide}
-    if settings is None:
-        settings = {
-            "source": Path(source).name,
-            "start": start,
-            "stop": stop,
-            "stride": stride,
-            "width": width,
-        }
-        settings |= {"model": net.model.name, **net.engine, "blend": blend, "seed": seed}
-        settings |= {
-            name: _describe(value) for name, value in dream_params.items() if name != "on_step"
-        }
-        settings |= {
-            name: _describe(given, may_be_film=True)
-            for name, given in along.items()
-            if given is not None
-        }
-
-    def make(done: int, *last: Any) -> Iterator[SteadyFrame]:
-        sources = read_film(source, start, stop, stride, width, done)
-        pictures = {
-            name: _follow(given, name, start, stride, done) for name, given in along.items()
-        }
-        return steady(
-            net,
-            sources,
-            blend,
-            seed,
-            SteadyFrame(*last) if last else None,
-            **pictures,
-            **dream_params,
-        )
-
-    frames = None if stop is None else len(range(start, stop, stride))
-    sound = source, start / fps, math.inf if stop is None else stop / fps
-    make_film(out, make, settings, frames, fps / stride, sound, restart, on_frame, on_encode)
-
-
-def _follow(given: Any, name: str, start: int, stride: int, done: int) -> Any:
-    """The pictures of a mask or guide that is the path of a film; any other as it is
-    given.
-    """
-    if not (isinstance(given, (str, Path)) and is_film(given)):
-        return given
-    width = guide_width(next(follow_film(given))) if name == "guide" else None
-    return follow_film(given, start, stride, width, done)
-
-
-def _describe(value: Any, may_be_film: bool = False) -> Any:
-    """A parameter as the settings record it: the same for the same parameter, in
-    another process too.
-    """
-    if may_be_film and isinstance(value, (str, Path)) and is_film(value):
-        with open(value, "rb") as film:
-            return hashlib.file_digest(film, "sha256").hexdigest()
-    if isinstance(value, np.ndarray):
-        return hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()
-    if isinstance(value, (int, float, str, type(None))):
-        return value
-    return getattr(value, "__qualname__", None) or re.sub(" at 0x[0-9a-f]+", "", str(value))
-
-
-def _read_frames(
-    folder: Path, n: int, on_encode: Callable[[int, int], object] | None
-) -> Iterator[np.ndarray]:
+def _read_frames(folder: Path, n: int, on_encode: OnEncode | None) -> Iterator[np.ndarray]:
     """The first n frames, one by one; the next is asked for when the one before is
     encoded.
     """

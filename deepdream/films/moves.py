@@ -1,57 +1,67 @@
-"""How a frame moves to the next: enlarge, rotate, shift, fly to a point, fade into the
-first frame of a loop.
-"""
+"""How a frame moves to the next: enlarge, rotate, shift, fly to a point."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from functools import reduce
-from itertools import count
+from itertools import count, islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .hold import piece, pieces
-from .keys import Keys, at, ease, to_pixels
+from .keys import Keys, at, to_pixels
 
 SOFT = 4  # pixels over which a picture passes into what is beyond its borders
 
 
-# How a film moves
-
-
 class Move(NamedTuple):
-    """From one frame to the next: what is at `matrix @ place + offset` comes to
-    `place`, both in pixels (down, right).
+    """How one frame becomes the next: each place in the new frame shows what was at
+    `matrix @ place + offset` in the old one.
 
-    matrix: (2, 2); or without rotation, a number.
+    Places are (down, right) in pixels. matrix: (2, 2); or without rotation, a number.
     """
 
-    matrix: Any
+    matrix: np.ndarray | float
     offset: np.ndarray
+
+
+class Way:
+    """The moves of a film, one after another. recent: those made last."""
+
+    def __init__(self, keys: Keys, size: tuple[int, int], i: int, most: int) -> None:
+        """keys: complete, see `complete_keys`. size: of the frames, (H, W). i: the
+        number of the frame where it begins. most: how many recent moves to keep.
+        """
+        self._moves = make_moves(keys, size)
+        self.recent = deque(islice(self._moves, i), maxlen=most)
+
+    def go(self, frames: int) -> Move:
+        """The move to the frame after so many."""
+        moves = list(islice(self._moves, frames))
+        self.recent += moves
+        return join(moves)
 
 
 def make_moves(keys: Keys, size: tuple[int, int]) -> Iterator[Move]:
     """The moves to frame 1, 2 and so on, of frames of this size (H, W)."""
-    point = None  # where the film flies to, (down, right) in pixels of the frame that moves
+    point = None  # where the film flies to, (down, right) in the frame that moves
     for i in count():
         to = keys.get(i, {}).get("to")
         point = point if to is None else to_pixels(to, size)
-        scale, rotate, (right, down) = (
-            at(keys, name, i + 1) for name in ("scale", "rotate", "shift")
-        )
+        names = "scale", "rotate", "shift"
+        scale, rotate, (right, down) = (at(keys, name, i + 1) for name in names)
         here = np.divide(size, 2) if point is None else np.array(point)
-        there = here if point is None or scale <= 0 else _approach(here, np.array(size), scale)
+        flies = point is not None and scale > 0
+        there = _approach(here, np.array(size), scale) if flies else here
         by = there - here + [down, right]
         if rotate:
-            cos, sin = (
-                (1 - scale) * np.cos(np.radians(rotate)),
-                (1 - scale) * np.sin(np.radians(rotate)),
-            )
+            angle = np.radians(rotate)
+            cos, sin = (1 - scale) * np.cos(angle), (1 - scale) * np.sin(angle)
             matrix = np.array([[cos, -sin], [sin, cos]])
             yield Move(matrix, here - matrix @ (here + by))
         else:
             yield Move(1 - scale, here * scale - (1 - scale) * by)
-        if point is not None:
-            point = tuple(np.clip(here + by, 0, size))  # a shift may carry it out of the picture
+        if point is not None:  # a shift may carry it out of the picture
+            point = tuple(np.clip(here + by, 0, size))
 
 
 def _approach(here: np.ndarray, size: np.ndarray, scale: float) -> np.ndarray:
@@ -62,15 +72,19 @@ def _approach(here: np.ndarray, size: np.ndarray, scale: float) -> np.ndarray:
     return np.clip(wanted, size - (size - here) / (1 - scale), here / (1 - scale))
 
 
-def then(first: Move, second: Move) -> Move:
-    """Both moves in one, so that the picture is resampled only once."""
-    return Move(
-        np.dot(first.matrix, second.matrix), np.dot(first.matrix, second.offset) + first.offset
-    )
+def join(moves: Iterable[Move]) -> Move:
+    """Several moves in one, so that the picture is resampled only once."""
+    return reduce(_join, moves)
+
+
+def _join(first: Move, second: Move) -> Move:
+    offset = np.dot(first.matrix, second.offset) + first.offset
+    return Move(np.dot(first.matrix, second.matrix), offset)
 
 
 def move_frame(frame: np.ndarray, move: Move, order: int = 1) -> np.ndarray:
-    """The notebook's affine transform; beyond the borders are mirror images.
+    """The notebook's affine transform of a frame (H, W, 3); beyond the borders are
+    mirror images.
 
     order: of the splines between pixels. 1 is the notebook's, and without rotation and
     shift gives the same bits; 3 keeps more of the detail.
@@ -78,17 +92,10 @@ def move_frame(frame: np.ndarray, move: Move, order: int = 1) -> np.ndarray:
     from scipy import ndimage as nd
 
     matrix: Any = move.matrix if np.ndim(move.matrix) else [move.matrix, move.matrix]
-    offset: Any = move.offset
-    planes = np.moveaxis(
-        frame, 2, 0
-    )  # one by one, for otherwise SciPy interpolates between the colours, too
-    moved = np.stack(
-        [
-            nd.affine_transform(plane, matrix, offset, order=order, mode="mirror")
-            for plane in planes
-        ],
-        2,
-    )
+    way: dict[str, Any] = {"offset": move.offset, "order": order, "mode": "mirror"}
+    # one by one, for otherwise SciPy interpolates between the colours, too
+    planes = [nd.affine_transform(plane, matrix, **way) for plane in np.moveaxis(frame, 2, 0)]
+    moved = np.stack(planes, 2)
     return moved if order == 1 else moved.clip(0, 255)
 
 
@@ -97,46 +104,15 @@ def move_over(beyond: np.ndarray, frame: np.ndarray, move: Move) -> np.ndarray:
     borders.
     """
     moved = move_frame(frame, move, order=3)
-    outside = np.clip(-_inside(move, frame.shape[:2]) / SOFT, 0, 1).astype(np.float32)[..., None]
-    return moved + outside * (beyond - moved)
+    outside = np.clip(-inside(move, frame.shape[:2]) / SOFT, 0, 1)  # (H, W)
+    return moved + outside.astype(np.float32)[..., None] * (beyond - moved)
 
 
-def _inside(move: Move, size: tuple[int, int]) -> np.ndarray:
+def inside(move: Move, size: tuple[int, int]) -> np.ndarray:
     """(H, W): how far inside the old picture each pixel of the new one comes from, in
     pixels; below 0, from beyond.
     """
     height, width = size
-    y, x = (
-        np.tensordot(np.dot(move.matrix, np.eye(2)), np.indices(size), 1)
-        + move.offset[:, None, None]
-    )
+    places = np.tensordot(np.dot(move.matrix, np.eye(2)), np.indices(size), 1)
+    y, x = places + move.offset[:, None, None]  # (H, W) each
     return np.minimum(np.minimum(y, height - 1 - y), np.minimum(x, width - 1 - x))
-
-
-def make_fill(model: np.ndarray, i: int, moves: list[Move]) -> np.ndarray:
-    """What `hold_look` fills frame i with, and its borders, (H, W, 3). moves: the last
-    ones before it.
-    """
-    fill = np.zeros_like(model) + model.mean((0, 1))
-    for which, age, share in pieces(i):
-        moved = piece(model, which)
-        since = moves[max(0, len(moves) - age) :] if age else []
-        fill += share * (move_frame(moved, reduce(then, since)) if since else moved)
-    return fill
-
-
-def fade_into(frame: np.ndarray, first: np.ndarray, way: Move, share: float) -> np.ndarray:
-    """A frame near the end of a loop, with the film's first frame growing in its
-    middle, (H, W, 3).
-
-    way: from this frame to the end, where the loop is closed. share: of the fade that
-    is over, from 0 to 1.
-    """
-    share = ease(share)
-    matrix = np.linalg.inv(np.dot(way.matrix, np.eye(2)))
-    back = Move(matrix, -matrix @ way.offset)
-    edge = 0.25 * min(
-        frame.shape[:2]
-    )  # pixels; its borders are soft, and come to lie ever further outside
-    soft = np.clip(_inside(back, frame.shape[:2]) / edge + 2 * share, 0, 1)[..., None]
-    return np.asarray(frame + share * soft * (move_frame(first, back, order=3) - frame), np.float32)

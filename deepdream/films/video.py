@@ -1,10 +1,15 @@
-"""A film dreamt without flicker: the detail of one frame moves along with what it lies
-on.
+"""Dreams over a film, without flicker: the detail of one frame moves along with what it
+lies on.
 """
 
-from collections.abc import Iterable, Iterator
+import hashlib
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import repeat
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,8 +18,16 @@ from ..dream import OnStep, Step, deepdream
 from ..errors import DreamError
 from ..nets.base import Net, check_image
 from ..objectives import guide_features, objective_guide
-from ..pictures import grey, resized
-from ..settings import check
+from ..pictures import grey, guide_width, load_guide, resized
+from ..settings import ROWS, Params, Record, check
+from ..stopping import Stopped
+from .files import check_range, film_about, follow_film, is_film, read_film
+from .flow import Motion, find_motion
+from .make import make_film
+
+Picture = str | Path | np.ndarray  # a path, or (h, w, 3), or of a mask (h, w)
+Pictures = Picture | Iterable[Picture] | None
+Light = np.ndarray | np.float32 | float  # of a mask: (H, W), or one number for all
 
 
 class SteadyFrame(NamedTuple):
@@ -28,29 +41,16 @@ class SteadyFrame(NamedTuple):
     picture: np.ndarray
     source: np.ndarray
     strength: float
-    light: np.ndarray | np.float32 | float = 1.0
+    light: Light = 1.0
 
 
 def steady(
-    net: Net,
-    sources: Iterable[np.ndarray],
-    blend: float = 0.9,
-    seed: int = 0,
-    last: SteadyFrame | None = None,
-    mask: Any = None,
-    guide: Any = None,
-    end: str = "inception_4c/output",
+    net: Net, sources: Iterable[np.ndarray], blend: float = 0.9, seed: int = 0,
+    last: SteadyFrame | None = None, mask: Pictures = None,
+    guide: np.ndarray | Iterable[np.ndarray] | None = None, end: str = "inception_4c/output",
     **dream_params: Any,
-) -> Iterator[SteadyFrame]:
+) -> Iterator[SteadyFrame]:  # fmt: skip
     """Dream over the pictures of a film (H, W, 3) one after another, without flicker.
-
-    The detail of the last dream moves along the optical flow with what it lies on, and
-    each pixel dreams only as much as its detail was lost on the way. Trust, 0..1, says
-    how well the forward and backward flow agree: the share a = blend * trust of the
-    detail is kept, and the step is 1 - a**2. (With 1 - a the dream would fade, because
-    new detail points elsewhere than the detail that is kept.) Every picture's detail
-    has the mean 0 and the strength of the first, so neither brightness nor contrast
-    drift. After a cut the dream begins again.
 
     blend: from 0, each picture for itself, to 0.99. seed: every picture draws the same
     random shifts. last: continue after this frame. mask: as for `deepdream`, or an
@@ -58,83 +58,59 @@ def steady(
     grows, where it becomes darker it fades, and a picture under a black mask is not
     dreamt. guide: a picture (h, w, 3) in whose `guide_features` at layer `end` to
     dream, or an iterable of them. If a mask or guide has fewer pictures, its last one
-    stays. dream_params: as for `deepdream`. Ctrl-C and `on_step` are as for `zoom`.
+    stays. dream_params: as for `deepdream`. Raises DreamError for what is not allowed,
+    and Stopped or KeyboardInterrupt as `zoom` does.
     """
     check("blend", blend)
     if guide is not None and "objective" in dream_params:
         raise DreamError("a guide is an objective, too; give one of the two")
     is_moving = not is_one(mask)
-    if is_moving:
-        masks = (grey(picture, in_film=True) for picture in _stay(mask, "mask"))
-    else:
-        masks = repeat(None if mask is None else grey(mask))
     guides = repeat(None) if guide is None else _features(net, _stay(guide, "guide"), end)
-    for source, mask, features in zip(sources, masks, guides):
+    for source, part, features in zip(sources, _masks(mask), guides):
         check_image(source)
         if features is not None:
             dream_params["objective"] = partial(objective_guide, guide_features=features)
-        light = np.float32(1) if mask is None else resized(mask, *source.shape[:2])  # (H, W)
+        light = np.float32(1) if part is None else resized(part, *source.shape[:2])  # (H, W)
         now = light if is_moving else np.float32(1)
-        carried = (
-            _carry(last, source)
-            if last is not None and last.strength and blend and light.any()
-            else None
-        )
+        dream = partial(dream_frame, net, seed=seed, end=end, **dream_params)
+        motion = None
+        if last is not None and last.strength and blend and light.any():
+            motion = find_motion(last.source, source)
         if not light.any():
             detail, strength = np.zeros_like(source, np.float32), 0.0
-        elif last is None or carried is None:
-            dream = dream_frame(net, source, seed=seed, mask=mask, end=end, **dream_params)
-            detail = _level(source, dream - source, light)
+        elif last is None or motion is None:
+            detail = _level(source, dream(source, mask=part) - source, light)
             strength = float(abs(detail).mean())
         else:
-            trust, old_detail, before = carried
-            kept = blend * trust * (light > 0)  # (H, W)
-            lightest = np.maximum(np.maximum(before, now), 1e-6)
-            begin = (source + (kept * (now / lightest))[..., None] * old_detail).clip(0, 255)
-            rest = light * (1 - (kept * (before / lightest)) ** 2)
-            dream = dream_frame(net, begin, seed=seed, mask=rest, end=end, **dream_params)
-            detail = dream - source
-            strength = last.strength * float(np.mean(now) / np.mean(last.light))
-            detail *= min(1.25, strength / max(abs(detail).mean(), 1e-3))
-            detail = _level(source, detail, light)
+            detail, strength = _dream_on(dream, source, last, motion, blend, light, now)
         last = SteadyFrame(source + detail, source, strength, now)
         yield last
 
 
-def is_one(pictures: Any) -> bool:
-    """Whether this is one picture, an array or a path, or none; not an iterable of
-    pictures.
+def _dream_on(
+    dream: Callable[..., np.ndarray], source: np.ndarray, last: SteadyFrame, motion: Motion,
+    blend: float, light: np.ndarray | np.float32, now: np.ndarray | np.float32,
+) -> tuple[np.ndarray, float]:  # fmt: skip
+    """(the detail (H, W, 3), its strength) of the dream of a source, (H, W, 3), after
+    the last frame.
+
+    The detail of the last dream moves along with what it lies on, and each pixel dreams
+    only as much as its detail was lost on the way. Trust, 0..1, says how well the
+    forward and backward flow agree: the share a = blend * trust of the detail is kept,
+    and the step is 1 - a**2. (With 1 - a the dream would fade, because new detail
+    points elsewhere than the detail that is kept.) Every picture's detail has the mean
+    0 and the strength of the first, so neither brightness nor contrast drift.
     """
-    return (
-        isinstance(pictures, str)
-        or hasattr(pictures, "__array__")
-        or not isinstance(pictures, Iterable)
-    )
-
-
-def _stay(pictures: Any, name: str) -> Iterator[Any]:
-    """Pictures without end: the same one again and again, or those of an iterable,
-    whose last one stays.
-    """
-    picture = None
-    for picture in [pictures] if is_one(pictures) else pictures:
-        yield picture
-    if picture is None:
-        raise DreamError(f"there is no picture in the {name}; it needs at least one")
-    yield from repeat(picture)
-
-
-def _features(net: Net, pictures: Iterable[np.ndarray], end: str) -> Iterator[np.ndarray]:
-    """The `guide_features` of each picture (h, w, 3); those of a picture that has not
-    changed are not made again.
-    """
-    before: Any = None
-    features: Any = None
-    for picture in pictures:
-        if before is None or not np.array_equal(picture, before):
-            check_image(picture)
-            before, features = np.array(picture), guide_features(net, picture, end)
-        yield features
+    before = motion.move(last.light) if isinstance(last.light, np.ndarray) else last.light
+    old_detail = motion.move(last.picture - last.source, is_smooth=True)
+    kept = blend * motion.trust * (light > 0)  # (H, W)
+    lightest = np.maximum(np.maximum(before, now), 1e-6)
+    begin = (source + (kept * (now / lightest))[..., None] * old_detail).clip(0, 255)
+    rest = light * (1 - (kept * (before / lightest)) ** 2)
+    detail = dream(begin, mask=rest) - source
+    strength = last.strength * float(np.mean(now) / np.mean(last.light))
+    detail *= min(1.25, strength / max(abs(detail).mean(), 1e-3))
+    return _level(source, detail, light), strength
 
 
 def _level(source: np.ndarray, detail: np.ndarray, light: np.ndarray | np.float32) -> np.ndarray:
@@ -147,69 +123,166 @@ def _level(source: np.ndarray, detail: np.ndarray, light: np.ndarray | np.float3
     return detail
 
 
-def _carry(last: SteadyFrame, source: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any] | None:
-    """(trust (H, W) 0..1, detail (H, W, 3), light) of the last frame, moved to where
-    they are now; None after a cut.
+def is_one(pictures: object) -> bool:
+    """Whether this is one picture, an array or a path, or none; not several."""
+    if isinstance(pictures, str) or hasattr(pictures, "__array__"):
+        return True
+    return not isinstance(pictures, Iterable)
+
+
+def _masks(mask: Pictures) -> Iterator[np.ndarray | None]:
+    """A mask for each picture, (h, w) 0..1; None without one."""
+    if mask is None:
+        return repeat(None)
+    if is_one(mask):
+        return repeat(grey(mask))  # pyright: ignore[reportArgumentType], see `is_one`
+    return (grey(picture, in_film=True) for picture in _stay(mask, "mask"))
+
+
+def _stay(pictures: Any, name: str) -> Iterator[Any]:
+    """Pictures without end: the same one again and again, or those of an iterable,
+    whose last one stays.
     """
-    import cv2
-
-    if last.source.shape != source.shape:
-        return None
-    old, new = (
-        cv2.cvtColor(image.astype(np.uint8), cv2.COLOR_RGB2GRAY) for image in (last.source, source)
-    )  # (H, W) each
-    height, width = new.shape
-    back = _flow(new, old)  # (H, W, 2)
-    x, y = np.meshgrid(
-        np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
-    )  # (H, W) each
-    x, y = x + back[..., 0], y + back[..., 1]
-
-    def move(image: np.ndarray, how: int = cv2.INTER_LINEAR) -> np.ndarray:
-        return cv2.remap(image, x, y, how, borderMode=cv2.BORDER_REPLICATE)
-
-    forth = move(_flow(old, new))
-    # Sundaram, Brox and Keutzer's check (2010): there and back again should end where
-    # it began.
-    astray = ((back + forth) ** 2).sum(2) / (0.02 * (back**2 + forth**2).sum(2) + 0.5)
-    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-    trust = np.exp(-astray) * inside
-    before, now = move(old.astype(np.float32)), new.astype(np.float32)
-    before, now = before - before.mean(), now - now.mean()  # so that a flash of light is no cut
-    if trust.mean() < 0.25 or abs(before - now).mean() > 0.7 * abs(now).mean() + 5:
-        return None
-    light = move(last.light) if isinstance(last.light, np.ndarray) else last.light
-    return trust, move(last.picture - last.source, cv2.INTER_CUBIC), light
+    last = None
+    for picture in [pictures] if is_one(pictures) else pictures:
+        last = picture
+        yield picture
+    if last is None:
+        raise DreamError(f"there is no picture in the {name}; it needs at least one")
+    yield from repeat(last)
 
 
-def _flow(here: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """(H, W, 2): from each pixel of one grey image (H, W) to its place in the other, in
-    pixels right and down.
+def _features(net: Net, pictures: Iterable[np.ndarray], end: str) -> Iterator[np.ndarray]:
+    """The `guide_features` of each picture (h, w, 3); those of a picture that has not
+    changed are not made again.
     """
-    import cv2
-
-    height, width = here.shape
-    below, beside = (
-        max(0, 32 - height),
-        max(0, 32 - width),
-    )  # on smaller pictures OpenCV's DIS may crash
-    padded = [
-        cv2.copyMakeBorder(image, 0, below, 0, beside, cv2.BORDER_REPLICATE)
-        for image in (here, there)
-    ]
-    dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return dis.calc(*padded, None)[:height, :width]
+    before = features = None
+    for picture in pictures:
+        if before is None or features is None or not np.array_equal(picture, before):
+            check_image(picture)
+            before, features = np.array(picture), guide_features(net, picture, end)
+        yield features
 
 
 def dream_frame(
     net: Net, frame: np.ndarray, on_step: OnStep | None = None, **dream_params: Any
 ) -> np.ndarray:
-    """As `deepdream`, but a dream that is stopped raises KeyboardInterrupt: half a
-    frame is no frame.
-    """
+    """As `deepdream`, but one that is stopped raises Stopped: half a frame is none."""
 
     def pass_on(step: Step) -> None:
         if step.stopped or (on_step and on_step(step) is True):
-            raise KeyboardInterrupt
+            raise Stopped
 
     return deepdream(net, frame, on_step=pass_on, **dream_params)
+
+
+class Footage:
+    """The part of a film that is dreamt over.
+
+    fps: of the dream. frames: how many it has at most; None if that is not said.
+    announced: how many it will have, as far as the file says. sound: see `save_film`.
+    """
+
+    def __init__(
+        self, path: str | Path, start: int = 0, stop: int | None = None, stride: int = 1,
+        width: int | None = None, **reading: Any,
+    ) -> None:  # fmt: skip
+        """Arguments are those of `read_film`. Raises DreamError for a part that makes
+        no sense, and for what is no film.
+        """
+        check_range(start, stop, stride, width)
+        fps, there, _ = film_about(path)
+        least = ROWS["fps"].low or 0
+        if fps / stride < least:
+            has = f"{path} has {float(fps):g} frames a second"
+            most = f"it must be at most {int(float(fps) / least)}"
+            raise DreamError(f"{{setting}} is {stride}; {has}, so {most}", "stride")
+        self.path, self.start, self.stride = path, start, stride
+        self.reading = {"start": start, "stop": stop, "stride": stride, "width": width} | reading
+        self.fps = fps / stride
+        self.frames = None if stop is None else len(range(start, stop, stride))
+        last = there if stop is None else min(stop, there or stop)
+        self.announced = len(range(start, last, stride)) or None
+        self.sound = path, start / fps, math.inf if stop is None else stop / fps
+
+    def make(
+        self, net: Net, params: Params, on_step: OnStep | None, done: int, *last: Any
+    ) -> Iterator[SteadyFrame]:
+        """The frames after those that are done, as `make_film` takes them. params: what
+        `steady` receives; a mask or guide may be the path of a film.
+        """
+        sources = read_film(self.path, done=done, **self.reading)
+        params = dict(params)
+        for name in ("mask", "guide"):
+            params[name] = self._follow(params.get(name), name, done)
+        before = SteadyFrame(*last) if last else None
+        return steady(net, sources, last=before, on_step=on_step, **params)
+
+    def _follow(self, given: Picture | None, name: str, done: int) -> Pictures:
+        """The pictures of a mask or guide that is a film's path; any other as it is."""
+        if not (isinstance(given, (str, Path)) and is_film(given)):
+            return given
+        width = guide_width(next(follow_film(given))) if name == "guide" else None
+        return follow_film(given, self.start, self.stride, width, done)
+
+
+def dream_video(
+    net: Net, source: str | Path, out: str | Path, start: int = 0, stop: int | None = None,
+    stride: int = 1, width: int | None = None, blend: float = 0.9, seed: int = 0,
+    settings: Record | None = None, restart: bool = False,
+    on_frame: Callable[[int], object] | None = None,
+    on_encode: Callable[[int, int], object] | None = None, mask: Picture | None = None,
+    guide: Picture | None = None, on_step: OnStep | None = None, **dream_params: Any,
+) -> None:  # fmt: skip
+    """Dream over a film, without flicker, and keep its sound: `read_film`, `steady` and
+    `make_film` in one.
+
+    Of every `stride` frames one is dreamt and shown as long as all of them. mask,
+    guide: a picture, as an array or a path, or the path of a film, whose frame i
+    belongs to frame i of the source; if it is shorter, its last frame stays. The rest,
+    and what is raised, is as for those three.
+    """
+    footage = Footage(source, start, stop, stride, width)
+    _check_pictures(out, source, mask, guide)
+    if isinstance(guide, (str, Path)) and not is_film(guide):
+        guide = load_guide(guide)
+    if settings is None:
+        settings = {"source": Path(source).name} | footage.reading
+        settings |= {"model": net.model.name, **net.engine, "blend": blend, "seed": seed}
+        settings |= {name: describe(value) for name, value in dream_params.items()}
+        for name, given in (("mask", mask), ("guide", guide)):
+            if given is not None:
+                settings[name] = describe(given, may_be_film=True)
+    params = {"blend": blend, "seed": seed, "mask": mask, "guide": guide} | dream_params
+    make = partial(footage.make, net, params, on_step)
+    frames, fps, sound = footage.frames, footage.fps, footage.sound
+    make_film(out, make, settings, frames, fps, sound, restart, on_frame, on_encode)
+
+
+def _check_pictures(out: str | Path, source: str | Path, mask: Pictures, guide: Pictures) -> None:
+    """Raise a DreamError for a dream that would be written over what it is made from,
+    and for a mask or guide of several pictures.
+    """
+    for what, given in (("film to dream over", source), ("mask", mask), ("guide", guide)):
+        if not (isinstance(given, (str, Path)) and os.path.exists(given)):
+            continue
+        if os.path.exists(out) and os.path.samefile(given, out):
+            raise DreamError(f"{out} is the {what}; give the dream another name")
+    for name, given in (("mask", mask), ("guide", guide)):
+        if not is_one(given):
+            cure = "give one, or the path of a film"
+            raise DreamError(f"{{setting}} is several pictures; {cure}", name)
+
+
+def describe(value: object, may_be_film: bool = False) -> object:
+    """A parameter as the settings record it: the same for the same parameter, in
+    another process too.
+    """
+    if may_be_film and isinstance(value, (str, Path)) and is_film(value):
+        with open(value, "rb") as film:
+            return hashlib.file_digest(film, "sha256").hexdigest()
+    if isinstance(value, np.ndarray):
+        return hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()
+    if isinstance(value, (int, float, str, type(None))):
+        return value
+    return getattr(value, "__qualname__", None) or re.sub(" at 0x[0-9a-f]+", "", str(value))

@@ -13,8 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from ..errors import DreamError
-from ..films import film_about, read_film
-from ..films.files import film_size
+from ..films import film_about, film_size, read_film
 from ..making import sha256
 from ..pictures import SAMPLES, encode, kinds, load_image, open_picture, picture_settings
 

@@ -6,7 +6,6 @@ in a process of its own. `report(progress=0.5, text="Octave 1 of 4", live=JPEG)`
 how far it is, and answers whether to stop.
 """
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,9 +18,8 @@ from .. import looks
 from ..drawing import draw
 from ..dream import Step, deepdream
 from ..errors import DreamError
-from ..films import dream_video, film_about, frame_path, make_film, save_film
-from ..films.plan import plan_film
-from ..making import make_dream, open_net, prepare, settings_of
+from ..films import plan
+from ..making import make_dream, open_net
 from ..nets.base import Net
 from ..objectives import channel
 from ..pictures import encode, load_image, noise, save_image
@@ -216,45 +214,21 @@ def show_looks(
     return []
 
 
-def film(report: Report, recipe: Recipe, folder: Path, out: str) -> dict[str, Any]:
-    """Make the film of a recipe in a folder that has its pictures; returns the settings
-    that it carries.
-
-    It works in that folder, so it needs a process of its own. A film that is stopped
-    has the frames that are finished.
+def film(report: Report, recipe: Recipe, files: Files, out: Path) -> dict[str, Any]:
+    """Make the film of a recipe, and save it as `out`; the settings that it carries. A
+    film that is stopped has the frames that are finished, and `stopped_at`.
     """
-    model = {"model": recipe["model"]}  # as it is recorded
-    if os.path.isdir(recipe["model"] or ""):
-        recipe = recipe | {"model": os.path.abspath(recipe["model"])}
-    os.chdir(folder)
     report(text="Loading the network")
-    watch, sound = FilmWatch(report), None
-    if recipe["command"] == "video":
-        net, recipe, params = prepare(recipe)
-        fps, there, _ = film_about(recipe["source"])
-        carried = settings_of(recipe, net) | model
-        part = {name: recipe[name] for name in ("start", "stop", "stride", "width", "blend")}
-        make = partial(dream_video, net, recipe["source"], out, settings=carried, **part, **params)
-        make = partial(make, on_step=watch)
-        watch.of = len(
-            range(recipe["start"], min(recipe["stop"], there or recipe["stop"]), recipe["stride"])
-        )
-    else:
-        planned = plan_film(recipe)
-        fps, carried, watch.of = recipe["fps"], planned.settings | model, planned.frames
-        make = partial(make_film, out, partial(planned.make, watch), carried, planned.frames, fps)
+    planned = plan(recipe, partial(find_in, files))
+    watch = FilmWatch(report, planned.announced)
     try:
-        make(on_frame=watch.on_frame, on_encode=watch.on_encode)
+        planned.write(out, watch, watch.on_frame, watch.on_encode)
     except KeyboardInterrupt:
         if not watch.number:
             raise StoppedError from None
-        carried = carried | {"stopped_at": min(1.0, watch.number / watch.of)}
-        if recipe["command"] == "video":
-            sound = recipe["source"], recipe["start"] / fps, (recipe["start"] + watch.number) / fps
-        frames = Path(out).with_suffix(".frames")
-        pictures = (load_image(frame_path(frames, i)) for i in range(watch.number))
-        save_film(out, pictures, fps, carried, sound)
-    return carried
+        stopped_at = min(1.0, watch.number / watch.of)
+        return planned.write_part(out, watch.number, {"stopped_at": stopped_at})
+    return planned.settings
 
 
 class FilmWatch(Watch):
@@ -262,8 +236,9 @@ class FilmWatch(Watch):
     dreams in a row.
     """
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, frames: int | None) -> None:
         super().__init__(report, lambda _: f"Frame {self.number + 1} of {self.of}")
+        self.of = frames or 1
 
     def on_frame(self, finished: int) -> None:
         self.number = finished

@@ -4,11 +4,9 @@ Unless the panel was given a network, the thread has it done in a process of its
 see turns.py; tasks.py has what is done there.
 """
 
-import os
 import shutil
 import time
 from collections.abc import Callable
-from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -16,11 +14,11 @@ from .. import looks
 from ..errors import DreamError
 from ..nets.base import Net
 from ..nets.zoo import Model, names
-from ..recipe import Recipe, all_files, complete
+from ..recipe import Recipe, complete
 from ..settings import rows_of, size_of
 from . import tasks
 from .knobs import NOISE, noise_size
-from .shelf import MOST_KEPT, Shelf, widest
+from .shelf import MOST_KEPT, widest
 from .stage import Stage
 from .tasks import StoppedError, say_time
 from .turns import Crew
@@ -124,11 +122,8 @@ class Works:
         film, frames = self._film_recipe(kind, recipe)
         self._check_size(film, frames)
         out = self._shelf.new(kind, source, ".mp4")
-        for file in all_files(film).values():  # the task reads no other files of this machine
-            self._shelf.find(file)
-        _link_pictures(self._shelf)
         try:
-            carried = self._queue(tasks.film, film, out.parent, out.name)
+            carried = self._queue(tasks.film, film, self._shelf.files, out)
         finally:
             shutil.rmtree(out.with_suffix(".frames"), ignore_errors=True)
         self.stage.keep(source, out, carried)
@@ -239,16 +234,6 @@ def _check_work(recipe: Recipe, pixels: float, frames: int, most: float) -> None
         raise DreamError(
             f"that is {work / most:.1f} times {allowed}; lower the width, the iterations or {cure}"
         )
-
-
-def _link_pictures(shelf: Shelf) -> None:
-    """Link the pictures from elsewhere into the panel's folder: the task of a film
-    works there, and finds them by their names.
-    """
-    folder = Path(shelf.folder.name)  # until a film's plan takes `find`, as a dream does
-    for name, path in shelf.files.items():
-        if not path.is_relative_to(folder) and not (folder / name).exists():
-            os.symlink(path, folder / name)
 
 
 class LookPictures:

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import DreamError
-from ..films import STATE, reserve
+from ..films import STATE
 from ..making import identity
 from ..nets import download, shapes, zoo
 from ..nets.base import free_memory
 from ..nets.engines import check_device, choose_engine
-from ..paths import check_folder
+from ..paths import check_folder, reserve
 from ..recipe import Recipe, complete, record
 from ..stopping import Stopped, delay_ctrl_c
 from . import grouping, head
@@ -113,7 +113,7 @@ class Training:
 
     def run(self, on_step: OnLesson | None = None) -> Trained:
         """Learn the steps that are not done yet, and write the network."""
-        with reserve(self.out, "network"):
+        with reserve(self.out, "network", STATE):
             trainer = self._begin()
             accuracy = None
             try:

@@ -292,7 +292,7 @@ def test_what_cannot_be_written(tmp_path, monkeypatch):
 
     with pytest.raises(dd.DreamError, match="libx264 fails on frames of 20000x8 pixels"):
         dd.save_film(tmp_path / "out.mp4", [np.zeros((8, 20000, 3))])
-    monkeypatch.setitem(encode.FORMATS, ".mp4", ("libx266", "aac", {}))
+    monkeypatch.setitem(encode.CODECS, ".mp4", ("libx266", "aac", {}))
     with pytest.raises(dd.DreamError, match=r"lacks the encoder libx266; `pip install"):
         encode.check_film(tmp_path / "out.mp4")
     assert os.listdir(tmp_path) == ["file"]

@@ -71,8 +71,8 @@ def crash_on_picture(report, path, name):
     die(report, "abort")
 
 
-def crash_on_film(report, recipe, folder, out):
-    folder = Path(folder, out).with_suffix(".frames")
+def crash_on_film(report, recipe, files, out):
+    folder = out.with_suffix(".frames")
     folder.mkdir()
     (folder / "000000.png").write_bytes(b"half a film")
     die(report, "kill")

@@ -1,0 +1,229 @@
+"""From a recipe to a film that can be made: zoom, journey and video alike."""
+
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ..dream import OnStep
+from ..errors import DreamError
+from ..looks import GOALS
+from ..making import Find, open_net, prepare, settings_of
+from ..nets.base import Net
+from ..pictures import grey, load_image, noise, or_sample, resized
+from ..seeing import stations
+from ..settings import ROWS, Params, Recipe, arguments, size_of
+from .files import follow_film, is_film, read_film
+from .hold import clouds
+from .keyfile import KeyFile
+from .keys import Keys, check_key, to_pixels
+from .make import Film
+from .motion import journey, zoom
+from .video import Footage
+
+PREVIEW_EVERY = 10  # frames
+PREVIEW_SIDE = 320  # pixels of the longer side
+PREVIEW = "-preview"  # in its name
+Frames = Callable[..., Iterator[np.ndarray]]
+
+
+def plan(recipe: Recipe, find: Find = or_sample, net: Net | None = None) -> Film:
+    """The film of a recipe of the command `zoom`, `journey` or `video`; for a preview,
+    a smaller and shorter one.
+
+    find: from a file's name in the recipe to its path. net: the recipe's network, if it
+    is already loaded. Raises DreamError for what cannot be made.
+    """
+    kinds = {"zoom": _plan_zoom, "journey": _plan_journey, "video": _plan_video}
+    return kinds[recipe["command"]](recipe, find, net)
+
+
+def fps_of(recipe: Recipe, find: Find = or_sample) -> float | Fraction:
+    """The frames a second that the film of a recipe will have. Raises DreamError for a
+    video whose source cannot be read.
+    """
+    if recipe["command"] == "video":
+        fps = Footage(find(recipe["source"]), **arguments(recipe, "read_film")).fps
+    else:
+        fps = recipe["fps"]
+    # a preview lasts as long as the film
+    return max(fps / PREVIEW_EVERY, ROWS["fps"].low or 0) if recipe["preview"] else fps
+
+
+def preview_path(out: str) -> str:
+    """Where the preview of the film at `out` is made: film-preview.mp4 for film.mp4."""
+    name, suffix = os.path.splitext(out.rstrip("/"))
+    return f"{name}{PREVIEW}{suffix}"
+
+
+def film_of_preview(path: str | Path) -> Path:
+    """The path of the film whose preview is at this path."""
+    name, suffix = os.path.splitext(path)
+    return Path(f"{name.removesuffix(PREVIEW)}{suffix}")
+
+
+# Zoom and journey
+
+
+def _plan_zoom(recipe: Recipe, find: Find, net: Net | None) -> Film:
+    image, recipe = _load_first(recipe, find)
+    keys = KeyFile(recipe["keys"], recipe) if recipe["keys"] else None
+    if keys:
+        recipe = recipe | {"keys": keys.to_json()}
+    net, recipe, params = prepare(recipe, net, find)
+    if keys:
+        params["keys"] = _resolve(keys, recipe, net, image, params, find)
+        latest = max(keys.keys)
+        if latest >= recipe["frames"]:
+            late = f"the last key is at frame {latest}, and the film ends before it"
+            warnings.warn(f"{late}; give more --frames", stacklevel=3)
+    params |= arguments(recipe, "zoom")
+    return _prepare_film(zoom, net, image, recipe, find, params, recipe["frames"])
+
+
+def _plan_journey(recipe: Recipe, find: Find, net: Net | None) -> Film:
+    image, recipe = _load_first(recipe, find)
+    params = arguments(recipe, "deepdream") | arguments(recipe, "zoom")
+    params |= arguments(recipe, "journey")
+    params["mask"] = grey(find(recipe["mask"])) if recipe["mask"] else None
+    net = net or open_net(recipe)
+    layers = recipe["layers"]
+    if layers not in (None, "all"):
+        layers = [name.strip() for name in layers.split(",") if name.strip()]
+    layers = stations(net, layers, **arguments(recipe, "stations"))
+    recipe = recipe | {"layers": ",".join(layers)}
+    like = None if recipe["image"] else clouds(image.shape[:2], recipe["seed"])
+    params |= {"layers": layers, "like": like}
+    frames = len(layers) * recipe["frames_per_layer"]
+    return _prepare_film(journey, net, image, recipe, find, params, frames)
+
+
+def _load_first(recipe: Recipe, find: Find) -> tuple[np.ndarray, Recipe]:
+    """(what a film begins with, (H, W, 3); the recipe with its size)"""
+    if recipe["command"] == "journey":
+        other = recipe["size"] if recipe["image"] else recipe["width"]
+        if other:
+            rule = "--size is for a journey from noise, --width for one from a picture, IN"
+            raise DreamError(f"{rule}; leave out the other")
+    if recipe["image"]:
+        image = load_image(find(recipe["image"]), recipe["width"])
+        return image, recipe | {"width": image.shape[1]}
+    recipe = recipe | {"size": recipe["size"] or "640x360"}
+    return noise(size_of(recipe["size"]), recipe["seed"]), recipe
+
+
+def _resolve(
+    keys: KeyFile, recipe: Recipe, net: Net, image: np.ndarray, base: Params, find: Find
+) -> Keys:
+    """The keys of a film as `zoom` takes them: objectives and masks in place of words
+    and paths; all are checked.
+
+    base: what `deepdream` takes without them.
+    """
+    resolved: Keys = {}
+    for frame, given in keys.keys.items():
+        with keys.naming(frame):
+            _, _, params = prepare(recipe | given, net, find)
+            key = {name: params.get(name, given[name]) for name in given if name not in GOALS}
+            if given.keys() & {*GOALS}:
+                goals = "end", "objective"
+                key |= {name: params[name] for name in goals if name in params}
+            check_key(net, image, frame, key, base)
+        resolved[frame] = key
+    return resolved
+
+
+def _prepare_film(
+    make: Frames, net: Net, image: np.ndarray, recipe: Recipe, find: Find, params: Params,
+    frames: int,
+) -> Film:  # fmt: skip
+    """The film of `zoom` or `journey`, which receives these params."""
+    carried = settings_of(recipe, net, find)
+    if recipe["preview"]:
+        image, params = _shrink(image, params)
+        params["every"] = PREVIEW_EVERY
+        carried["preview"], frames = True, math.ceil(frames / PREVIEW_EVERY)
+    needs_first = recipe["loop"] or bool(recipe["hold"] and params.get("like") is None)
+    frames_of = partial(_make_frames, partial(make, net, **params), image, needs_first)
+    writing = arguments(recipe, "make_film")
+    return Film(carried, frames, frames, fps_of(recipe), frames_of, writing=writing)
+
+
+def _make_frames(
+    make: Frames, image: np.ndarray, needs_first: bool, on_step: OnStep | None, done: int,
+    last: np.ndarray | None = None, first: np.ndarray | None = None,
+) -> Iterator[tuple]:  # fmt: skip
+    """The frames after those that are done, each with what the next one needs."""
+    frame = image if last is None else last
+    for picture in make(frame=frame, first=first, done=done, on_step=on_step):
+        first = picture if first is None else first
+        yield (picture, first) if needs_first else (picture,)
+
+
+# Video
+
+
+def _plan_video(recipe: Recipe, find: Find, net: Net | None) -> Film:
+    part = arguments(recipe, "read_film")
+    footage = Footage(find(recipe["source"]), **part)
+    films = _find_films(recipe, find)
+    net, prepared, params = prepare(recipe | dict.fromkeys(films), net, find)
+    recipe = prepared | {name: recipe[name] for name in films}
+    params |= films | arguments(recipe, "steady")
+    carried = settings_of(recipe, net, find)
+    if recipe["preview"]:
+        carried["preview"] = True
+        first = next(read_film(footage.path, part["start"], width=part["width"]))
+        small, params = _shrink(first, params)
+        part |= {"width": small.shape[1], "stride": part["stride"] * PREVIEW_EVERY}
+        footage = Footage(footage.path, **part)
+    make, writing = partial(footage.make, net, params), arguments(recipe, "make_film")
+    about = footage.frames, footage.announced, footage.fps
+    return Film(carried, *about, make, footage.sound, writing)
+
+
+def _find_films(recipe: Recipe, find: Find) -> dict[str, str]:
+    """{name: path} of a mask and guide that are films and can be decoded."""
+    films = {}
+    for name in ("mask", "guide"):
+        # `prepare` refuses a guide beside an objective
+        path = find(recipe[name]) if recipe[name] else ""
+        if is_film(path) and not (name == "guide" and recipe["objective"]):
+            next(follow_film(path))
+            films[name] = path
+    return films
+
+
+# Previews
+
+
+def _shrink(image: np.ndarray, params: Params) -> tuple[np.ndarray, Params]:
+    """(the picture (h, w, 3), the parameters) for a film at the size of a preview.
+
+    The octaves that are as small as that remain.
+    """
+    height, width = image.shape[:2]
+    by = max(1.0, max(height, width) / PREVIEW_SIDE)
+
+    def shrink(given: Params) -> Params:
+        given = dict(given)
+        scale = given.get("octave_scale", params["octave_scale"])
+        if "octave_n" in given:
+            given["octave_n"] = max(1, given["octave_n"] - round(math.log(by) / math.log(scale)))
+        if "shift" in given:
+            given["shift"] = [pixels / by for pixels in given["shift"]]
+        if given.get("to"):
+            down, right = to_pixels(given["to"], (height, width))
+            given["to"] = [right / width, down / height]
+        return given
+
+    small = resized(image, max(1, round(height / by)), max(1, round(width / by)))
+    shrunk = shrink(params)
+    if "keys" in shrunk:
+        shrunk["keys"] = {frame: shrink(key) for frame, key in shrunk["keys"].items()}
+    return small, shrunk

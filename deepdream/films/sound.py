@@ -1,0 +1,81 @@
+"""The sound of a film, or of a part of it, for another film."""
+
+import warnings
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .files import begin_of, open_film
+
+if TYPE_CHECKING:
+    from av import AudioResampler
+    from av.audio.frame import AudioFrame
+    from av.audio.stream import AudioStream
+    from av.container import OutputContainer
+    from av.packet import Packet
+
+HERTZ = 48_000  # of the sound that is written
+Time = float | Fraction  # in seconds
+Sound = tuple[str | Path, Time, Time]  # a film, and the start and end of a part
+
+
+def add_sound(
+    film: "OutputContainer", codec: str, sound: Sound
+) -> Iterator[tuple[float, "Packet"]]:
+    """Add a stream to `film` for this sound: its packets, each with its time in
+    seconds. Raises DreamError if the film that has it cannot be read.
+    """
+    with open_film(sound[0]) as container:
+        if not container.streams.audio:
+            return iter(())
+        mono = container.streams.audio[0].channels == 1
+    stream: Any = film.add_stream(codec, rate=HERTZ, layout="mono" if mono else "stereo")
+    stream.bit_rate = 96_000 if mono else 192_000
+    return _time_packets(stream, sound)
+
+
+def _time_packets(stream: "AudioStream", sound: Sound) -> Iterator[tuple[float, "Packet"]]:
+    """(time in seconds, packet) for each packet; if something fails, the sound ends
+    there, with a warning.
+    """
+    from av.error import FFmpegError
+
+    try:
+        for packet in _encode(stream, *sound):
+            yield float((packet.pts or 0) * packet.time_base), packet
+    except (FFmpegError, ValueError) as error:
+        warnings.warn(f"the sound of {sound[0]} ends early: {error}", stacklevel=2)
+
+
+def _encode(
+    stream: "AudioStream", source: str | Path, start: Time, end: Time
+) -> Iterator["Packet"]:
+    with open_film(source) as container:
+        begin, until = begin_of(container) + start, begin_of(container) + end
+        due = 0  # the number of the next sample
+        kind, resampler = None, None
+        for frame in container.decode(audio=0):
+            if frame.time is None or not begin <= frame.time < until:
+                continue
+            if resampler is None or kind != _kind(frame):
+                kind, resampler = _kind(frame), _make_resampler(stream)
+            at = round((frame.time - begin) * HERTZ)
+            if at < due - HERTZ // 10:  # the clock steps back, perhaps since films were joined
+                continue
+            for resampled in resampler.resample(frame):
+                resampled.pts, resampled.time_base = max(at, due), Fraction(1, HERTZ)
+                due = resampled.pts + resampled.samples
+                yield from stream.encode(resampled)
+        yield from stream.encode()
+
+
+def _kind(frame: "AudioFrame") -> tuple[str, str, int]:
+    """What a resampler is made for."""
+    return frame.format.name, frame.layout.name, frame.rate
+
+
+def _make_resampler(stream: "AudioStream") -> "AudioResampler":
+    import av
+
+    return av.AudioResampler(stream.format, stream.layout, stream.rate)
