@@ -50,9 +50,8 @@ def slope(frame: np.ndarray) -> float:
     """
     height, width = frame.shape[:2]
     power = dctn(frame.mean(2), norm="ortho") ** 2
-    frequency = (
-        np.hypot(np.arange(height)[:, None] / height, np.arange(width) / width) / 2
-    )  # cycles a pixel
+    down, right = np.arange(height)[:, None] / height, np.arange(width) / width
+    frequency = np.hypot(down, right) / 2  # cycles a pixel
     edges = np.geomspace(2 / height, 0.5, 11)
     rings = [power[(frequency >= low) & (frequency < high)].mean() for low, high in pairwise(edges)]
     return float(np.polyfit(np.log(edges[1:] * edges[:-1]) / 2, np.log(rings), 1)[0])
@@ -61,15 +60,14 @@ def slope(frame: np.ndarray) -> float:
 def show(name: str, rows: np.ndarray) -> None:
     """Print how far a film goes from its first ten frames."""
     ten = rows[:10].mean(0)
+    mean, slope_off = (abs(rows[:, n] - ten[n]).max() for n in (0, 3))
+    contrast, saturation = (ratio(rows[:, n], ten[n]) for n in (1, 2))
+    print(f"{name}: mean {mean:.1f} off; contrast {contrast}, ", end="")
+    print(f"saturation {saturation} times; slope {slope_off:.2f} off")
     hundred = np.nanmean(rows[:100, 4])
-    print(
-        f"{name}: mean {abs(rows[:, 0] - ten[0]).max():.1f} off; contrast {ratio(rows[:, 1], ten[1])}, "
-        f"saturation {ratio(rows[:, 2], ten[2])} times; slope {abs(rows[:, 3] - ten[3]).max():.2f} off"
-    )
     parts = [np.nanmean(rows[i : i + 100, 4]) / hundred for i in range(0, len(rows), 100)]
-    print(
-        f"    change from frame to frame, each hundred against the first: {min(parts):.2f} to {max(parts):.2f}"
-    )
+    change = f"{min(parts):.2f} to {max(parts):.2f}"
+    print(f"    change from frame to frame, each hundred against the first: {change}")
 
 
 def ratio(values: np.ndarray, first: float) -> str:
@@ -90,9 +88,8 @@ def plot(films: dict[str, np.ndarray], path: str) -> None:
         for name, rows in films.items():
             values = rows[:, n]
             if n == 4:  # single frames differ much; the mean of 25 shows what lasts
-                values = np.convolve(
-                    np.nan_to_num(values, nan=values[1]), np.ones(25) / 25, "valid"
-                )
+                values = np.nan_to_num(values, nan=values[1])
+                values = np.convolve(values, np.ones(25) / 25, "valid")
             axis.plot(values, color=COLOURS[name], label=name, linewidth=1.2)
         axis.set_title(what, loc="left", fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)

@@ -77,7 +77,7 @@ class Setting:
     varies: bool = False  # a grid takes several values, separated by commas
     to: tuple[str, ...] = ()  # the functions that receive it as a keyword
     kept: bool = True  # recorded in the picture
-    # whether it may differ when a film or a training is resumed; a name: unless this is set
+    # may differ when a film or training is resumed; a name: unless that setting is set
     resume: bool | str = False
     knob: str | None = None  # label in the studio
     before: Any = None  # what it was before it was a setting, if that is not the default
