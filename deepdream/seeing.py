@@ -30,10 +30,12 @@ class Seen(NamedTuple):
     def rows(self) -> dict[str, list[str]]:
         """{what a row is about: what is seen, line by line}"""
         rows: dict[str, list[str]] = {}
-        if self.classes:
-            rows["class"] = [f"{name}  {share:.1%}" for name, share in self.classes.items()]
+        shares = self.classes.items()
+        if shares:
+            rows["class"] = [f"{name}  {share:.1%}" for name, share in shares]
         for layer, channels in self.channels.items():
-            rows[layer] = [f"{channel(layer, i)}  {share:.1f}" for i, share in channels.items()]
+            found = channels.items()
+            rows[layer] = [f"{channel(layer, i)}  {strength:.1f}" for i, strength in found]
         return rows
 
     def __repr__(self) -> str:
@@ -115,8 +117,9 @@ def stations(net: Net, layers: Iterable[str] | str | None = None, down: bool = F
         layers = _bottlenecks(net)
     elif layers == "all":
         height, width = net.own_size
-        twice = 2 * height, 2 * width  # a classifier runs only on the network's own size
-        layers = [layer for layer in net.climbable if fits(net.layer_specs, layer, twice)]
+        twice = 2 * height, 2 * width  # a classifier runs only on the own size
+        specs = net.layer_specs
+        layers = [layer for layer in net.climbable if fits(specs, layer, twice)]
     layers = [layers] if isinstance(layers, str) else list(layers)
     for layer in layers:
         net.check_layer(layer)

@@ -392,20 +392,20 @@ def test_a_mask_may_be_a_file_and_ctrl_c_keeps_to_it(toy_net, photo, tmp_path):
         assert not change[:80].any() and change[80:].all()
 
 
-def test_ctrl_c_between_two_octaves_keeps_the_picture(toy_net, photo, monkeypatch):
-    """Whichever array is being made just then."""
-    from deepdream.nets.tiles import Picture
+def test_ctrl_c_between_two_octaves_waits_for_the_next(toy_net, photo, monkeypatch):
+    zoom, calls, steps = toy_net.zoom, [], []
 
-    reshape, calls = Picture.reshape, []
-
-    def interrupted(self, *shape):
-        calls.append(shape)
-        if len(calls) == 2:
+    def interrupted(*args):
+        calls.append(1)
+        if len(calls) == 3:  # after the two that make the octaves
             press_ctrl_c()
-        reshape(self, *shape)
+        return zoom(*args)
 
-    monkeypatch.setattr(Picture, "reshape", interrupted)
-    dream = dd.deepdream(toy_net, photo, end="both", iter_n=2, octave_n=3, tile=30, jitter=30)
+    monkeypatch.setattr(toy_net, "zoom", interrupted)
+    how = {"end": "both", "iter_n": 2, "octave_n": 3, "on_step": steps.append}
+    dream = dd.deepdream(toy_net, photo, **how)
+    assert [step.stopped for step in steps] == [False, False, True]
+    assert np.array_equal(steps[-1].image(), dream)
     assert 0.1 < np.abs(dream - photo).mean() < 10
 
 

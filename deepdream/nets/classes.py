@@ -47,11 +47,14 @@ def class_number(net: Net, label: str | int) -> int:
             check_range(f"the number of a class of {model}", label, len(labels))
         return label  # without names, the number of channels of its blob is the limit
     if not labels:
+        none = f"{model} has no names for its classes"
         cure = "give the number of one, or an objective such as channel('LAYER', 0),"
-        raise DreamError(f"{model} has no names for its classes; {cure} instead of {label!r}")
+        raise DreamError(f"{none}; {cure} instead of {label!r}")
     given = " ".join(label.lower().replace("_", " ").split())
     names = [
-        (name.strip(), i) for i, names in enumerate(labels) for name in [names, *names.split(",")]
+        (name.strip(), i)
+        for i, label_of in enumerate(labels)
+        for name in [label_of, *label_of.split(",")]
     ]
     numbers = sorted({i for name, i in names if name.lower() == given})
     if len(numbers) == 1:
