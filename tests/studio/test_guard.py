@@ -176,7 +176,8 @@ def test_the_bytes_that_froze_the_server(address, protocol):
 
 
 def test_too_many_messages_or_states_end_the_socket(address):
-    assert refused(address, *[comm({"method": "custom", "content": {}})] * (guard.BURST + 50))
+    # Many: a busy machine reads them slowly, and meanwhile more are allowed
+    assert refused(address, *[comm({"method": "custom", "content": {}})] * (5 * guard.BURST))
     assert refused(address, *[comm({"method": "request_states"})] * (guard.STATES + 5))
 
 
