@@ -1,6 +1,4 @@
-"""What a dream needs of a network, whatever the engine, and the way between pictures
-and its `data` blob.
-"""
+"""What a dream needs of a network, whatever the engine, and its pictures as blobs."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
@@ -103,9 +101,7 @@ class Outline:
             raise self.unknown(layer, self.climbable)
 
     def check(self, end: str, height: int, width: int) -> None:
-        """Raise a DreamError unless layer `end` can be climbed from a picture of this
-        size.
-        """
+        """Raise a DreamError unless a picture of this size can climb layer `end`."""
         self.check_layer(end)
         shapes.check(self.layer_specs, end, height, width)
         need = shapes.memory(self.layer_specs, end, height, width)
@@ -119,9 +115,7 @@ class Outline:
             )
 
     def free_memory(self) -> float:
-        """How many bytes a pass may take: what is free, and what this network's blobs
-        hold already.
-        """
+        """How many bytes a pass may take: what is free, and what the blobs hold."""
         return free_memory() + self._held
 
     def unknown(self, layer: str, allowed: Iterable[str]) -> DreamError:
@@ -169,9 +163,7 @@ class Net(Outline, Arrays):
         raise NotImplementedError
 
     def backward(self, *, start: str | None = None, end: str | None = None) -> object:
-        """Carry the diff of what `start` wrote down through `end`. Raises DreamError
-        as `forward` does.
-        """
+        """Carry the diff of what `start` wrote down through `end`. Raises as above."""
         raise NotImplementedError
 
     @property
@@ -203,9 +195,7 @@ class Net(Outline, Arrays):
         return [spec.name for spec in self.layer_specs]
 
     def keep_large_blocks(self, keep: bool) -> None:
-        """Whether to keep large blocks of memory for the next pass once they are freed;
-        only TorchNet has a choice.
-        """
+        """Whether to keep large freed blocks of memory; only TorchNet has a choice."""
 
     def stops(self, layers: Collection[str]) -> Iterator[tuple[str, Blob]]:
         """One forward pass that stops at each of the layers, in network order: yields
@@ -255,9 +245,7 @@ class Net(Outline, Arrays):
         return values
 
     def _check(self, layer: str | None) -> None:
-        """As `check`, for any layer that runs, and the picture's size now; None is the
-        last layer.
-        """
+        """As `check`, for any layer (None: the last), and the picture's size now."""
         shape = tuple(self.blobs["data"].shape)
         if self._checked == (layer, shape):
             return  # a check takes some milliseconds, and each step asks for the same

@@ -61,24 +61,18 @@ class CaffeNet(Net, caffe.Net):
         return list(self._layer_names)
 
     def forward(
-        self,
-        blobs: list[str] | None = None,
-        start: str | None = None,
-        end: str | None = None,
-        **inputs: np.ndarray,
-    ) -> Arrays:
+        self, blobs: list[str] | None = None, start: str | None = None,
+        end: str | None = None, **inputs: np.ndarray,
+    ) -> Arrays:  # fmt: skip
         """pycaffe's forward pass, checked first."""
         self._check(end)
         with _refusals(f"Caffe cannot run {self.model.name}"):
             return caffe.Net.forward(self, blobs, start, end, **inputs)
 
     def backward(
-        self,
-        diffs: list[str] | None = None,
-        start: str | None = None,
-        end: str | None = None,
-        **outputs: np.ndarray,
-    ) -> Arrays:
+        self, diffs: list[str] | None = None, start: str | None = None,
+        end: str | None = None, **outputs: np.ndarray,
+    ) -> Arrays:  # fmt: skip
         """The gradient of what layer `start` wrote, and of nothing else.
 
         Caffe runs backward through every earlier layer, so a branch that does not lead
@@ -136,9 +130,7 @@ def _prepare(prototxt: Path, layers: list[Layer]) -> NetParameter:
 
 @contextmanager
 def _refusals(what: str) -> Iterator[None]:
-    """Turn an error of Caffe's, which is a RuntimeError, into a DreamError that says
-    what failed, in Caffe's words.
-    """
+    """Turn a RuntimeError of Caffe's into a DreamError with Caffe's own words."""
     try:
         yield
     except RuntimeError as error:

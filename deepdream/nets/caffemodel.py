@@ -4,7 +4,6 @@ import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from google.protobuf import text_format
@@ -12,9 +11,7 @@ from google.protobuf.message import DecodeError, Message
 
 from ..errors import DreamError, reason
 from ..paths import whole
-from .caffemodel_pb2 import (
-    NetParameter,  # pyright: ignore[reportAttributeAccessIssue], made by the import
-)
+from .caffemodel_pb2 import BlobProto, NetParameter  # pyright: ignore[reportAttributeAccessIssue]
 from .shapes import Layer, param_shapes, walk
 
 Weights = dict[str, list[np.ndarray]]
@@ -24,14 +21,14 @@ MOST_AXES = 32  # of a blob in Caffe
 TRAIN = 0  # the number of that phase in Caffe's files
 
 
-def read_prototxt(path: Path, net: Message | None = None) -> NetParameter:
+def read_prototxt(path: Path, net: NetParameter | None = None) -> NetParameter:
     """The NetParameter in a prototxt, brought to today's form by `upgrade`.
 
     net: an empty NetParameter of Caffe's own to read into; a field that it does not
     have is then an error. Without it, the result is a NetParameter of ours, which
     leaves out what a dream does not read. Raises DreamError for a file that is none.
     """
-    found: Any = NetParameter() if net is None else net
+    found = NetParameter() if net is None else net
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
         text_format.Parse(text, found, allow_unknown_field=net is None)
@@ -134,7 +131,7 @@ def read_weights(path: Path) -> Weights:
     return weights
 
 
-def _to_array(blob: Any, layer: str, path: Path) -> np.ndarray:
+def _to_array(blob: BlobProto, layer: str, path: Path) -> np.ndarray:
     """The values of a BlobProto, float32, in its shape."""
     old_shape = blob.num, blob.channels, blob.height, blob.width
     shape = tuple(blob.shape.dim) if blob.HasField("shape") else old_shape
@@ -163,9 +160,7 @@ def write_weights(path: Path, weights: Weights) -> None:
 
 
 def fit_weights(layers: list[Layer], weights: Weights, source: str | Path) -> Weights:
-    """The weights that `layers` need, in their shapes and order; a DreamError where one
-    is missing or does not fit.
-    """
+    """The weights that `layers` need, in their order, or a DreamError."""
     fitted = {}
     for layer, shapes in param_shapes(layers).items():
         blobs = weights.get(layer, [])

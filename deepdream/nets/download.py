@@ -15,7 +15,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -44,9 +43,7 @@ class OfflineError(NotNowError):
 
 
 def load(model: Model) -> tuple[list[Layer], Weights]:
-    """The layers and their weights, downloaded where they are missing, and verified.
-    Raises DreamError where they are missing or wrong.
-    """
+    """The layers and their right weights, downloaded if need be, or a DreamError."""
     layers = zoo.layers(model)
     path = get(model)
     weights = fit_weights(layers, read_weights(path), path)
@@ -122,9 +119,7 @@ def _remember(failed: Path, model: Model) -> None:
 
 
 def _try_sources(model: Model, folder: Path) -> Weights:
-    """The right weights from the first source that has them, or a NoWeightsError, which
-    is written down in the folder.
-    """
+    """The right weights from the first source that has them, or a NoWeightsError."""
     needed = zoo.layers(model)
     errors: list[tuple[str, Exception]] = []
     for source in model.source:
@@ -155,10 +150,11 @@ def _download(url: str, folder: Path, sha256: str | None = None, progress: bool 
 
     pooch.get_logger().setLevel("WARNING")
     # Seconds to connect, and to wait for an answer
-    downloader: Any = pooch.HTTPDownloader(progressbar=progress, timeout=(5, 30))
+    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=(5, 30))
     known = f"sha256:{sha256}" if sha256 else None
+    get: Callable[..., str] = pooch.retrieve  # its types know no downloader
     try:
-        return Path(pooch.retrieve(url, known, path=folder, downloader=downloader))
+        return Path(get(url, known, path=folder, downloader=downloader))
     except requests.RequestException as error:
         if _is_offline(error):
             raise OfflineError(f"{url} cannot be found") from None
@@ -191,9 +187,7 @@ def _read_caffemodel(source: Source, layers: list[Layer], folder: Path) -> Weigh
 
 
 def _read_tensors(source: Source, layers: list[Layer], folder: Path) -> Weights:
-    """One raw file for each blob, <layer>_filter.bin and <layer>_bias.bin; filters are
-    (out, height, width, in).
-    """
+    """Files <layer>_filter.bin, (out, height, width, in), and <layer>_bias.bin."""
     from tqdm import tqdm
 
     weights: Weights = {}

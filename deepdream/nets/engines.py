@@ -23,11 +23,9 @@ ENGINES["caffe"] = "`make caffe` builds and installs it"
 
 
 def load_net(
-    model: str | Path | None = None,
-    engine: str | None = None,
-    device: str | None = None,
-    dtype: str | None = None,
-) -> Net:
+    model: str | Path | None = None, engine: str | None = None,
+    device: str | None = None, dtype: str | None = None,
+) -> Net:  # fmt: skip
     """A network ready to dream.
 
     model: a name from models/ ('bvlc_googlenet', 'squeezenet_v1.1'), or a folder with
@@ -76,9 +74,7 @@ def _load_scipy() -> None:
 
 
 def check_device(engine: str, device: str | None, dtype: str | None = None) -> None:
-    """Raise a DreamError if this is Caffe, and it would have to run on something other
-    than the CPU in float32.
-    """
+    """Raise a DreamError unless this engine can run so; Caffe has one way alone."""
     runs = device in (None, "auto", "cpu") and dtype in (None, "auto", "float32")
     if engine == "caffe" and not runs:
         given = f"{device or 'cpu'} in {dtype or 'float32'}"

@@ -16,9 +16,7 @@ class Field(NamedTuple):
 
 
 def fields(layers: list[Layer]) -> dict[str, float]:
-    """{layer name: side in pixels of what one value of its top sees}; infinite where
-    that is the whole picture.
-    """
+    """{layer: side in pixels of what a value of its top sees}, perhaps infinite."""
     return {name: field.side for name, field in _fields(layers).items()}
 
 

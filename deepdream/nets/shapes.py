@@ -15,7 +15,8 @@ from ..errors import DreamError, unknown
 
 Shape = tuple[int, ...]
 Size = tuple[int, int]  # height, width
-Layer = Any  # a LayerParameter, ours or Caffe's; protobuf gives its fields no types
+Message = Any  # of protobuf, ours or Caffe's, which gives its fields no types
+Layer = Message  # a LayerParameter
 TopsAndParams = tuple[list[Shape], list[Shape]]
 INT_MAX = 2**31 - 1  # Caffe cannot count more values in a blob
 
@@ -198,7 +199,7 @@ def memory(layers: list[Layer], end: str, height: int, width: int) -> int:
     return 4 * values
 
 
-def pair(p: Any, name: str, default: int) -> Size:
+def pair(p: Message, name: str, default: int) -> Size:
     """(height, width) of kernel_size, stride, pad or dilation, however written."""
     stem = name.removesuffix("_size")
     if name != "dilation" and (p.HasField(stem + "_h") or p.HasField(stem + "_w")):
@@ -229,7 +230,7 @@ def _check_image(x: Shape) -> None:
     _require(len(x) == 4, "it needs (n, channels, height, width)")
 
 
-def _params(p: Any, filters: Shape) -> list[Shape]:
+def _params(p: Message, filters: Shape) -> list[Shape]:
     return [filters, (p.num_output,)] if p.bias_term else [filters]
 
 

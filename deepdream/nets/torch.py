@@ -108,9 +108,7 @@ class TorchNet(TorchArrays, Net):
         return torch.cuda.mem_get_info(self.device)[0] + freed + self._held
 
     def apply(self, fill: Fill, blob: Blob) -> None:
-        """Let an objective fill the diff of a blob; on its tensors, if it works with
-        them.
-        """
+        """Let an objective fill a blob's diff; on tensors, if it works with them."""
         if not fill.any_array:
             fill(blob)
             return
@@ -119,17 +117,13 @@ class TorchNet(TorchArrays, Net):
         blob.put("diff", tensors.diff.to(self.dtype))
 
     def climb(self, fills: Mapping[str, Fill]) -> Tensor:
-        """As Net's. On a GPU, what is climbed for the second time is recorded, and
-        replayed from then on.
-        """
+        """As Net's; on a GPU, what is climbed again and again is replayed."""
         if self.device.type != "cuda" or not all(fill.any_array for fill in fills.values()):
             return super().climb(fills)
         return self._graphs.climb(self, fills)
 
     def forward(self, start: str | None = None, end: str | None = None) -> None:
-        """Run the layers from `start` through `end`. Raises DreamError for a layer that
-        there is not, and for a picture that is too small.
-        """
+        """As Net's."""
         self._check(end)
         first, last = self._range(start, end)
         with self._precision():
@@ -154,9 +148,7 @@ class TorchNet(TorchArrays, Net):
             self.blobs[name].put("data", top.data)
 
     def backward(self, start: str | None = None, end: str | None = None) -> None:
-        """Carry the diff of what layer `start` wrote down through layer `end`. Raises
-        DreamError as `forward`, and where a layer has not run yet.
-        """
+        """As Net's. Raises DreamError also where a layer has not run yet."""
         self._check(start)
         lowest, highest = self._range(end, start)  # their places in the file
         tops = self.layer_specs[highest].top
@@ -179,9 +171,7 @@ class TorchNet(TorchArrays, Net):
             self.blobs[name].put("diff", diffs[name])
 
     def _gradients(self, i: int, given: dict[int, Tensor]) -> tuple[Tensor, ...]:
-        """The gradients of layer i's bottoms, given those of its tops, {number of the
-        top: its gradient}.
-        """
+        """The gradients of layer i's bottoms, given {number of a top: its gradient}."""
         layer = self.layer_specs[i]
         if is_relu_in_place(layer):
             after = self.blobs[layer.top[0]].tensor("data")

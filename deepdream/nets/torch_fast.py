@@ -20,6 +20,7 @@ from ..paths import whole
 from . import zoo
 
 KERNELS = "nnpack", "onednn"
+Context = Any  # of autograd, which takes any attribute
 
 
 def channels_last(tensor: Tensor) -> Tensor:
@@ -70,19 +71,17 @@ def keep_freed_memory(large_blocks: bool) -> None:
 
 
 class WithoutStride(torch.autograd.Function):
-    """A convolution without a stride: its gradient is one too, with the filters turned.
-    The filters have no gradient.
-    """
+    """A convolution without a stride: so is its gradient, with the filters turned."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, filters: Tensor, bias: Tensor | None, pad: int) -> Tensor:
+    def forward(ctx: Context, x: Tensor, filters: Tensor, bias: Tensor | None, pad: int) -> Tensor:
         ctx.save_for_backward(filters)
         ctx.pad = filters.shape[2] - 1 - pad
         ctx.is_last = x.is_contiguous(memory_format=torch.channels_last)
         return _convolve(x, filters, bias, pad)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Context, g: Tensor) -> tuple[Tensor | None, ...]:
         (filters,) = ctx.saved_tensors
         turned = filters.flip(2, 3).transpose(0, 1)
         g = _convolve(g, turned, None, ctx.pad, exact=False)
@@ -109,9 +108,7 @@ def _convolve(
 
 
 def suits_nnpack(x: Tensor, filters: Tensor, pad: int, exact: bool) -> bool:
-    """Whether NNPACK is the faster one: on small blobs, it loses more time with the
-    filters than it gains.
-    """
+    """Whether NNPACK is faster: on small blobs, preparing the filters takes longer."""
     k = filters.shape[2]
     enough = 6000 if exact and k == 3 else 2000  # pixels
     if len(x) > 1 or not 3 <= k <= 8 or pad >= k or x.shape[2] * x.shape[3] < enough:
@@ -197,14 +194,14 @@ class StridedOnPicture(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, filters: Tensor, bias: Tensor | None, s: int, pad: int
+        ctx: Context, x: Tensor, filters: Tensor, bias: Tensor | None, s: int, pad: int
     ) -> Tensor:
         ctx.save_for_backward(filters)
         ctx.args = s, pad, x.shape[2:], x.dtype
         return F.conv2d(x.to(filters.dtype), filters, bias, s, pad)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Context, g: Tensor) -> tuple[Tensor | None, ...]:
         (filters,) = ctx.saved_tensors  # (f, c, k, k)
         s, pad, (height, width), dtype = ctx.args
         f, c, k, _ = filters.shape
@@ -227,12 +224,10 @@ class StridedOnPicture(torch.autograd.Function):
 
 
 class AcrossChannels(torch.autograd.Function):
-    """x * s^-beta, where s = k + alpha / n * (the sum of x^2 over n neighbouring
-    channels).
-    """
+    """x * s^-beta, where s = k + alpha / n * (the sum of x^2 over n channels)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, n: int, alpha: float, beta: float, k: float) -> Tensor:
+    def forward(ctx: Context, x: Tensor, n: int, alpha: float, beta: float, k: float) -> Tensor:
         s = _sum_neighbours(x * x, n).mul_(alpha / n).add_(k)
         root = s.rsqrt()
         scale = root.sqrt().mul_(root) if beta == 0.75 else s.pow(-beta)
@@ -241,7 +236,7 @@ class AcrossChannels(torch.autograd.Function):
         return x * scale
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Context, g: Tensor) -> tuple[Tensor | None, ...]:
         x, s, scale = ctx.saved_tensors
         n, factor = ctx.args
         g = like(g, x) * scale

@@ -16,6 +16,7 @@ from .base import Fill, Net
 if TYPE_CHECKING:
     from .torch import TorchNet
 
+Fills = Mapping[str, Fill]
 Taped = tuple[list[Tensor], list[Tensor]]  # what a layer read and wrote
 Key = tuple[object, ...]  # the picture's shape, and what is climbed
 MOST = 8  # gradients that are remembered, such as those of a film's octaves
@@ -33,7 +34,7 @@ class Recording(NamedTuple):
     graph: torch.cuda.CUDAGraph
     tensors: dict[str, dict[str, Tensor]]
     tape: dict[int, Taped | None]
-    fills: Mapping[str, Fill]
+    fills: Fills
 
 
 @dataclass
@@ -51,7 +52,7 @@ class Graphs:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._known: dict[Key, Gradient] = {}
 
-    def climb(self, net: "TorchNet", fills: Mapping[str, Fill]) -> Tensor:
+    def climb(self, net: "TorchNet", fills: Fills) -> Tensor:
         """As Net.climb, for fills that work with tensors, and depend on them alone."""
         recording = self._find(net, fills)
         if recording is None:
@@ -67,7 +68,7 @@ class Graphs:
             net.tape[i] = taped
         return net.image_diff
 
-    def _find(self, net: "TorchNet", fills: Mapping[str, Fill]) -> Recording | None:
+    def _find(self, net: "TorchNet", fills: Fills) -> Recording | None:
         """The recording of this gradient, made if this is the second time; None where
         it has to be climbed as it is.
         """
@@ -84,10 +85,8 @@ class Graphs:
             self._known.pop(next(iter(self._known)))
         return known.recording
 
-    def _record(self, net: "TorchNet", fills: Mapping[str, Fill]) -> Recording | None:
-        """A recording of this gradient; None if it cannot be recorded, as where an
-        objective looks at a value.
-        """
+    def _record(self, net: "TorchNet", fills: Fills) -> Recording | None:
+        """A recording; None if there can be none: an objective looks at a value."""
         before = {name: blob.tensors() for name, blob in net.blobs.items()}
         tape = list(net.tape)
         others = [it.recording.graph for it in self._known.values() if it.recording]
@@ -109,27 +108,23 @@ class Graphs:
 
 
 def capture(
-    net: "TorchNet",
-    fills: Mapping[str, Fill],
-    stream: torch.cuda.Stream | None,
-    others: list[torch.cuda.CUDAGraph],
-) -> torch.cuda.CUDAGraph:
+    net: "TorchNet", fills: Fills,
+    stream: torch.cuda.Stream | None, others: list[torch.cuda.CUDAGraph],
+) -> torch.cuda.CUDAGraph:  # fmt: skip
     """The kernels of this gradient as a graph, in memory shared with the `others`.
-
     Raises RuntimeError if they cannot be recorded.
     """
     graph = torch.cuda.CUDAGraph()
+    mode = "thread_local"  # other threads may use the GPU meanwhile
     with RECORDING, torch.cuda.device(net.device):
         pool = others[0].pool() if others else None
-        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool, stream, mode):
             Net.climb(net, fills)
     return graph
 
 
-def _has_room(net: "TorchNet", fills: Mapping[str, Fill]) -> bool:
-    """Whether to record a gradient: in large pictures, arithmetic takes longer than
-    starting the kernels does.
-    """
+def _has_room(net: "TorchNet", fills: Fills) -> bool:
+    """Whether to record: in large pictures, starting the kernels takes no time."""
     height, width = net.blobs["data"].shape[2:]
     if height * width > 2**22:
         return False

@@ -25,7 +25,8 @@ MODELS = HERE / "models" if (HERE / "models").is_dir() else HERE.parent / "model
 DEFAULT, FALLBACK = "bvlc_googlenet", "squeezenet_v1.1"
 PROTOTXT = (".prototxt", ".protxt")
 
-Source = dict[str, Any]  # one of a model.toml, checked by `_are_sources`
+Table = dict[str, Any]  # of a TOML file
+Source = Table  # as `_is_source` has checked it
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,7 @@ def _list(folder: Path) -> list[Path]:
 
 
 def names() -> list[str]:
-    """The networks that can be loaded by name: the package's, and those in models/ of
-    the current folder.
-    """
+    """The networks that have a name: the package's, and those in ./models/."""
     return sorted(_by_name())
 
 
@@ -119,7 +118,7 @@ def find(model: str | Path) -> Model:
         advice = "or the path of a folder with one .prototxt and one .caffemodel"
         raise unknown("model", name, sorted(known), advice)
     toml = folder / "model.toml"
-    about: dict[str, Any] = {"title": name}
+    about: Table = {"title": name}
     if os.path.lexists(toml):
         about |= _read_toml(toml)
     return Model(name, folders, **about)
@@ -136,9 +135,7 @@ def _more_folders(name: str) -> list[Path]:
 
 
 def cache() -> Path:
-    """The folder of downloaded weights. Raises DreamError for a user without a home, as
-    in some containers.
-    """
+    """The folder of downloads. Raises DreamError for a user without a home."""
     import pooch
 
     try:
@@ -149,9 +146,7 @@ def cache() -> Path:
 
 
 def layers(model: Model) -> list[Layer]:
-    """The layers that the model's prototxt describes, checked. Raises DreamError if it
-    is missing or wrong.
-    """
+    """The layers of the model's prototxt, or a DreamError if it is missing or wrong."""
     return read_layers(find_prototxt(model))
 
 
@@ -191,10 +186,8 @@ def _read(path: Path) -> str:
 # What a model.toml may say
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
-    """What a model.toml says, checked, without what is written only for people who read
-    the file.
-    """
+def _read_toml(path: Path) -> Table:
+    """What a model.toml says, checked, without what is written only for people."""
     try:
         about = tomllib.loads(_read(path))
     except (OSError, ValueError, RecursionError) as error:
@@ -217,9 +210,7 @@ def _is_text(value: object) -> bool:
 
 
 def _is_mean(value: object) -> bool:
-    """Beyond 255 there is no mean of pictures; 1e39 would be infinite in Caffe, whose
-    memory that could damage.
-    """
+    """Within 0 to 255: 1e39 would be infinite in Caffe, and could damage its memory."""
     if not isinstance(value, list) or len(value) != 3:
         return False
     numbers = [n for n in value if type(n) in (int, float)]
@@ -231,9 +222,7 @@ def _are_sources(value: object) -> bool:
 
 
 def _is_source(source: object) -> bool:
-    """Whether this is a table with what its kind needs. A package is no option of
-    pip's, nor a URL.
-    """
+    """Whether this is a table with what its kind needs; no package is a URL."""
     if not isinstance(source, dict):
         return False
     needs = NEEDS.get(str(source.get("kind")))

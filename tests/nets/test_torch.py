@@ -2,9 +2,6 @@
 dreams, which are chaotic.
 """
 
-import os
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -534,14 +531,6 @@ def test_a_blob_that_was_read_is_not_changed_in_place(tmp_path):
         caffemodel.read_layers(tmp_path / "deploy.prototxt")
 
 
-def test_torch_is_used_when_caffe_is_broken(tmp_path, toy):
-    (tmp_path / "caffe.py").write_text("raise ImportError('libglog.so.1 is not there')")
-    code = f"import deepdream as dd; print(type(dd.load_net({str(toy)!r})).__name__)"
-    env = os.environ | {"PYTHONPATH": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
-    assert done.stdout == "TorchNet\n" and "libglog.so.1 is not there" in done.stderr
-
-
 def test_no_gradient_of_a_weight_is_computed(toy):
     net = load(toy, "torch")
     net.forward(end="both")
@@ -568,64 +557,6 @@ def test_a_first_layer_with_a_stride_has_caffes_gradient(tmp_path):
         assert relative(ours, theirs) < 1e-5, (stride, kernel, pad)
 
 
-def test_torch_is_imported_only_when_asked():
-    code = "import sys, deepdream as dd; dd.load_net('squeezenet_v1.1', 'caffe'); "
-    code += "print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "False\n"
-
-
-def test_which_engine_is_chosen(toy, monkeypatch):
-    assert type(dd.load_net(toy)).__name__ == "CaffeNet"
-    monkeypatch.setenv("DEEPDREAM_ENGINE", "torch")
-    assert type(dd.load_net(toy)).__name__ == "TorchNet"
-    assert type(dd.load_net(toy, "caffe")).__name__ == "CaffeNet"
-    monkeypatch.delenv("DEEPDREAM_ENGINE")
-    monkeypatch.setattr("deepdream.nets.engines.find_spec", lambda name: name == "torch")
-    assert type(dd.load_net(toy)).__name__ == "TorchNet"
-    monkeypatch.setattr("deepdream.nets.engines.find_spec", lambda name: None)
-    with pytest.raises(
-        dd.DreamError, match=r"neither caffe .*make caffe.* nor torch .*pip install torch"
-    ):
-        dd.load_net(toy)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "says"),
-    [
-        ({"engine": "tensorflow"}, "unknown engine 'tensorflow'; allowed: caffe, torch"),
-        ({"engine": "torhc"}, "unknown engine 'torhc'; did you mean 'torch'"),
-        (
-            {"engine": "torch", "device": "tpu"},
-            "device 'tpu' is not available; this machine's PyTorch has cpu",
-        ),
-        ({"engine": "torch", "device": "cpu:x"}, "device 'cpu:x' is not available"),
-        (
-            {"engine": "torch", "dtype": "float16"},
-            "dtype is 'float16', which device 'c.*' does not know; choose float32",
-        ),
-        ({"engine": "caffe", "device": "cuda"}, "Caffe runs on the CPU in float32, not on cuda"),
-        (
-            {"engine": "caffe", "dtype": "bfloat16"},
-            "Caffe runs on the CPU in float32, not on cpu in bfloat16",
-        ),
-    ],
-)
-def test_engines_devices_and_types_that_are_not_available_are_refused(toy, wrong, says):
-    with pytest.raises(dd.DreamError, match=says):
-        dd.load_net(toy, **wrong)
-
-
-def test_an_engine_that_cannot_be_imported_is_an_error(tmp_path, toy):
-    (tmp_path / "torch.py").write_text("raise ImportError('no such thing')")
-    code = f"import deepdream as dd\ntry: dd.load_net({str(toy)!r}, 'torch')\n"
-    code += "except dd.DreamError as e: print(e)"
-    env = os.environ | {"PYTHONPATH": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
-    says = "'torch' cannot be imported (no such thing); `pip install torch` installs it"
-    assert says in done.stdout
-
-
 @pytest.mark.parametrize(
     ("able", "best"), [(["float32"], "float32"), (["float32", "bfloat16"], "bfloat16")]
 )
@@ -639,10 +570,6 @@ def test_the_numbers_are_those_that_the_hardware_multiplies(toy, monkeypatch, ab
             dd.DreamError, match=r"'bfloat16', which device '.*' does not multiply in hardware"
         ):
             dd.load_net(toy, "torch", dtype="bfloat16")
-
-
-def test_auto_is_caffes_processor_too(toy):
-    assert type(dd.load_net(toy, "caffe", "auto", "auto")).__name__ == "CaffeNet"
 
 
 @pytest.fixture
