@@ -11,7 +11,7 @@ from plain import opinion
 
 import deepdream as dd
 from deepdream import looks, sheets
-from deepdream.batch import outline
+from deepdream.jobs import outline
 from deepdream.making import make_dream
 from deepdream.nets import zoo
 from deepdream.objectives import TERMS, class_number, parse

@@ -18,7 +18,7 @@ from ..errors import DreamError, reason
 from ..films import keys
 from ..pictures import check_output, load_guide, or_sample, save_image, to_json
 from ..recipe import Recipe
-from ..settings import ROWS, check, rows_of, size_of
+from ..settings import ROWS, arguments, check, rows_of, size_of
 from .parser import Parser, add_option, read_given, unrecognized
 from .terminal import say, warn
 
@@ -80,7 +80,8 @@ def _look(args: argparse.Namespace) -> int:
     paths = [path for path in (args.recipe["image"], args.recipe["after"]) if path]
     images = [load_guide(or_sample(path)) for path in paths]
     net = open_net(args.recipe)
-    say(side_by_side([look(net, image) for image in images], paths))
+    about = arguments(args.recipe, "look")
+    say(side_by_side([look(net, image, **about) for image in images], paths))
     return 0
 
 
@@ -130,13 +131,13 @@ def _video(args: argparse.Namespace) -> int:
     from ..films.encode import check_film
     from ..films.files import film_about
     from ..films.make import dream_video
-    from ..films.plan import preview_video
-    from ..making import prepare, settings_of
+    from ..films.plan import open_video, preview_video
+    from ..making import settings_of
     from ..show import Progress
 
     check_film(args.out)
     _, announced, _ = film_about(args.recipe["source"])
-    net, recipe, params = prepare(args.recipe)
+    net, recipe, params = open_video(args.recipe)
     carried = settings_of(recipe, net)
     if recipe["preview"]:
         recipe, params, carried["preview"] = *preview_video(recipe, params), True
@@ -159,7 +160,7 @@ def _video(args: argparse.Namespace) -> int:
 
 
 def _batch(args: argparse.Namespace) -> int:
-    from ..batch import batch_jobs
+    from ..jobs import batch_jobs
 
     jobs = batch_jobs(args.recipe, args.out)
     reports = _many(args.recipe, jobs)
@@ -181,7 +182,7 @@ def _grid(args: argparse.Namespace) -> int:
 
 
 def _atlas(args: argparse.Namespace) -> int:
-    from ..batch import outline
+    from ..jobs import outline
     from ..sheets import channel_names, plan_atlas, write_atlas
 
     net = outline(args.recipe["model"])
@@ -199,7 +200,8 @@ def _many(recipe: Recipe, jobs: list[dict[str, Any]]) -> dict[str, dict[str, Any
     """Do the jobs, and print what becomes of them; {out: report}."""
     from tqdm import tqdm
 
-    from ..batch import check_common, connect, dream_many
+    from ..batch import connect, dream_many
+    from ..jobs import check_common
 
     check_common(recipe)
     reports: dict[str, dict[str, Any]] = {}
@@ -279,10 +281,7 @@ def _serve(args: argparse.Namespace) -> int:
 
             webbrowser.open(url)
 
-    about = {
-        name: args.recipe[name] for name in ("host", "port", "token", "at_once", "idle", "minutes")
-    }
-    serve(**about, on_ready=on_ready)
+    serve(**arguments(args.recipe, "serve"), on_ready=on_ready)
     return 0
 
 

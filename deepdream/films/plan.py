@@ -10,13 +10,13 @@ import numpy as np
 from ..dream import OnStep
 from ..errors import DreamError
 from ..looks import GOALS
-from ..making import prepare, settings_of
+from ..making import Find, open_recipe, settings_of
 from ..nets.base import Net
 from ..pictures import load_image, noise, or_sample, resized
 from ..recipe import Recipe
 from ..seeing import stations
 from ..settings import size_of
-from .files import read_film
+from .files import follow_film, is_film, read_film
 from .hold import clouds
 from .keys import KeyFile, Keys, check_key, to_pixels
 from .keys import write as write_keys
@@ -46,7 +46,7 @@ def plan_film(recipe: Recipe) -> Film:
     keys = KeyFile(recipe["keys"], recipe) if recipe.get("keys") else None
     if keys:
         recipe = recipe | {"keys": write_keys(keys.keys)}
-    net, recipe, params = prepare(recipe)
+    net, recipe, params = open_recipe(recipe)
     if keys:
         params["keys"] = _resolve(keys, recipe, net, image, params)
     names = ("frames_per_layer", "cross_fade") if recipe["command"] == "journey" else ("frames",)
@@ -112,7 +112,7 @@ def _resolve(
     resolved: Keys = {}
     for frame, given in keys.keys.items():
         with keys.line(frame):
-            _, _, params = prepare(recipe | given, net)
+            _, _, params = open_recipe(recipe | given, net)
             goal = {
                 name: params[name]
                 for name in ("end", "objective")
@@ -124,6 +124,21 @@ def _resolve(
             resolved[frame] = rest | goal
             check_key(net, image, frame, resolved[frame], base)
     return resolved
+
+
+def open_video(recipe: Recipe, find: Find = or_sample) -> tuple[Net, Recipe, dict[str, Any]]:
+    """As `open_recipe`, of a recipe of the command `video`: of a mask or guide that is a
+    film the path, for `dream_video`, once its first frame was decoded.
+    """
+    films = {}
+    for name in ("mask", "guide"):
+        is_free = name == "mask" or recipe["objective"] is None
+        path = find(recipe[name]) if recipe[name] and is_free else ""
+        if path and is_film(path):
+            next(follow_film(path))
+            films[name] = path
+    net, opened, params = open_recipe(recipe | dict.fromkeys(films), find=find)
+    return net, opened | {name: recipe[name] for name in films}, params | films
 
 
 def preview_video(recipe: Recipe, params: dict[str, Any]) -> tuple[Recipe, dict[str, Any]]:

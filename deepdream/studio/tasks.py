@@ -20,8 +20,8 @@ from ..drawing import draw
 from ..dream import Step, deepdream
 from ..errors import DreamError
 from ..films import dream_video, film_about, frame_path, make_film, save_film
-from ..films.plan import plan_film
-from ..making import make_dream, open_net, prepare, settings_of
+from ..films.plan import open_video, plan_film
+from ..making import make_dream, open_net, settings_of
 from ..nets.base import Net
 from ..objectives import channel
 from ..pictures import encode, load_image, noise, save_image
@@ -233,7 +233,7 @@ def film(report: Report, recipe: Recipe, folder: Path, out: str) -> dict[str, An
     report(text="Loading the network")
     watch, sound = FilmWatch(report), None
     if recipe["command"] == "video":
-        net, recipe, params = prepare(recipe)
+        net, recipe, params = open_video(recipe)
         fps, there, _ = film_about(recipe["source"])
         carried = settings_of(recipe, net) | model
         part = {name: recipe[name] for name in ("start", "stop", "stride", "width", "blend")}
