@@ -76,7 +76,7 @@ class Use:
 
     commands: tuple[str, ...]
     _: KW_ONLY
-    to: tuple[str, ...] = ()  # functions that receive it; modules that read it by name
+    to: tuple[str, ...] = ()  # functions that receive it; modules or wings that read it
     varies: bool = False  # a grid takes several values, separated by commas
     kept: bool = True  # recorded in the picture
     resume: bool | str = False  # may differ when a film or training is resumed; the
@@ -147,7 +147,7 @@ TABLE = (
         Value("image", "IN", File, count="?"),
         Use(
             ("dream", "grid", *FLIGHTS, "looks", "look"),
-            to=("making", "plan", "sheets", "commands"),
+            to=("making", "films", "sheets", "cli"),
             knob="Picture",
         ),
         but={
@@ -175,24 +175,24 @@ TABLE = (
     ),
     row(
         Value("source", "IN", File, REQUIRED),
-        Use(("video",), to=("plan",)),
+        Use(("video",), to=("films",)),
         help="the film, in any common format",
     ),
     row(
         Value("pictures", "PICTURES", str, REQUIRED),
-        Use(("train",), to=("training",), kept=False),
+        Use(("train",), to=("train",), kept=False),
         help="a folder with a folder of pictures for each class; or one with pictures "
         "alone, and the network learns from them without classes",
     ),
     row(
         Value("after", "--after", File),
-        Use(("look",), to=("commands",), metavar="IMAGE"),
+        Use(("look",), to=("cli",), metavar="IMAGE"),
         help="another picture, such as a dream of this one, to compare",
     ),
     # The network
     row(
         Value("model", "--model", str),
-        Use(USERS, to=("load_net", "training"), knob="Network", metavar="NAME"),
+        Use(USERS, to=("load_net", "train"), knob="Network", metavar="NAME"),
         but={"train": {"option": "--from", "alias": "--model"}},
         help="the network: a name (`deepdream models` lists them), or a folder; "
         "without it, GoogLeNet, or SqueezeNet if that cannot be downloaded",
@@ -205,7 +205,7 @@ TABLE = (
     ),
     row(
         Value("engine", "--engine", str, choices=("caffe", "torch")),
-        Use(USERS, to=("load_net", "training"), knob="Engine", metavar="NAME"),
+        Use(USERS, to=("load_net", "train"), knob="Engine", metavar="NAME"),
         help="caffe or torch; without it, DEEPDREAM_ENGINE, or Caffe if installed",
         help_in={
             "train": "caffe or torch; without it, DEEPDREAM_ENGINE, "
@@ -216,7 +216,7 @@ TABLE = (
     ),
     row(
         Value("device", "--device", str),
-        Use(USERS, to=("load_net", "training"), metavar="NAME"),
+        Use(USERS, to=("load_net", "train"), metavar="NAME"),
         help="where PyTorch runs: auto (an NVIDIA GPU, or else the processor), "
         "cpu, cuda or mps; without it, auto, or cpu for batch, grid and atlas",
     ),
@@ -235,7 +235,7 @@ TABLE = (
     ),
     row(
         Value("layers", "--layers", str),
-        Use(("journey",), to=("plan",), metavar="A,B,C"),
+        Use(("journey",), to=("films",), metavar="A,B,C"),
         help="the layers to climb, in turn, or `all`; without it, about ten",
     ),
     row(
@@ -256,7 +256,7 @@ TABLE = (
     ),
     row(
         Value("size", "--size", Size),
-        Use(("dream", "journey"), to=("making", "plan"), metavar="WxH"),
+        Use(("dream", "journey"), to=("making", "films"), metavar="WxH"),
         help="dream from noise of this size instead of a picture",
         help_in={"journey": "the size of a film from noise; without it, 640x360"},
     ),
@@ -289,7 +289,7 @@ TABLE = (
     ),
     row(
         Value("keys", "--keys", str),
-        Use(("zoom",), to=("plan",), metavar="FILE"),
+        Use(("zoom",), to=("films",), metavar="FILE"),
         help="a file, .toml or .json, that says what the settings are at some "
         "of the frames; between these, numbers change smoothly",
     ),
@@ -350,7 +350,7 @@ TABLE = (
         Value("end", "--layer", str),
         Use(
             (*GOAL, "train"),
-            to=("making", "training"),
+            to=("making", "train"),
             varies=True,
             alias="--end",
             knob="What to look for (layer)",
@@ -424,7 +424,7 @@ TABLE = (
     ),
     row(
         Value("steps", "--steps", int, 300, low=1, high=GRAND),
-        Use(("draw", "atlas", "train"), to=("draw", "training"), resume=True),
+        Use(("draw", "atlas", "train"), to=("draw", "train"), resume=True),
         but={"train": {"default": 200}},
         help="steps of a drawing",
         help_in={"train": "training steps; with more than before, it is resumed"},
@@ -433,7 +433,7 @@ TABLE = (
         Value("seed", "--seed", int, 0, low=0, high=2**32 - 1),
         Use(
             (*DREAMS, "looks", "draw", "atlas", "train"),
-            to=("deepdream", "draw", "training"),
+            to=("deepdream", "draw", "train"),
             varies=True,
             knob="Chance (seed)",
         ),
@@ -451,7 +451,7 @@ TABLE = (
         Value("width", "--width", int, low=1, high=JPEG_SIDE, unit="pixels"),
         Use(
             (*DREAMS, "looks", "train"),
-            to=("making", "plan", "sheets", "training"),
+            to=("making", "films", "read_film", "sheets", "train"),
             metavar="PX",
             knob="Width",
         ),
@@ -518,52 +518,52 @@ TABLE = (
     # Training
     row(
         Value("rate", "--rate", float, 0.02, above=0, high=100),
-        Use(("train",), to=("training",)),
+        Use(("train",), to=("train",)),
         help="the learning rate: how far the first step changes the weights; it falls "
         "evenly until the last step",
     ),
     row(
         Value("freeze", "--freeze", str),
-        Use(("train",), to=("training",), metavar="NAME"),
+        Use(("train",), to=("train",), metavar="NAME"),
         help="keep this layer and all before it as they are, or `none`; without it, "
         "those up to the second pooling, or if there is none, the first convolution",
     ),
     row(
         Value("batch", "--batch", int, 12, low=2, high=10_000, unit="pictures"),
-        Use(("train",), to=("training",)),
+        Use(("train",), to=("train",)),
         help="pictures in a step",
     ),
     row(
         Value("keep_out", "--keep-out", float, 0.1, low=0, high=0.9),
-        Use(("train",), to=("training",)),
+        Use(("train",), to=("train",)),
         help="keep this share of the pictures out, to test the network with them",
     ),
     row(
         Value("watch", "--watch", File),
-        Use(("train",), to=("training",), kept=False, metavar="IMAGE"),
+        Use(("train",), to=("train",), kept=False, metavar="IMAGE"),
         help="a photograph to dream from time to time, with the network as it "
         "is then; the dreams go into a growing sheet, OUT/watch.jpg",
     ),
     row(
         Value("watch_every", "--watch-every", int, low=1, high=GRAND, unit="steps"),
-        Use(("train",), to=("training",), kept=False),
+        Use(("train",), to=("train",), kept=False),
         help="dream it after every N steps; without it, 25, or 5 for a film",
     ),
     row(
         Value("film", "--film", str),
-        Use(("train",), to=("training",), kept=False, metavar="FILM"),
+        Use(("train",), to=("train",), kept=False, metavar="FILM"),
         help="make a film of the watched photograph's dreams, .mp4, .webm or .gif",
     ),
     # Running; these change nothing in what is made
     row(
         Value("preview", "--preview", bool, False),
-        Use(FILMS, to=("plan",), kept=False),
+        Use(FILMS, to=("films",), kept=False),
         help="make only every 10th frame, small and quick, in a film beside the other: "
         "film-preview.mp4 for film.mp4; `deepdream replay` then makes the whole film",
     ),
     row(
         Value("restart", "--restart", bool, False),
-        Use((*FILMS, "train"), to=("make_film", "training"), kept=False),
+        Use((*FILMS, "train"), to=("make_film", "train"), kept=False),
         help="throw away the frames of an earlier run; "
         "without it, a run that was stopped or killed is resumed",
         help_in={
@@ -583,7 +583,7 @@ TABLE = (
     ),
     row(
         Value("report", "--report", str),
-        Use(SPREAD, to=("commands",), kept=False, metavar="FILE"),
+        Use(SPREAD, to=("cli",), kept=False, metavar="FILE"),
         help="add a line of JSON to this file for each picture: "
         "settings, seconds, peak memory in bytes, sha256, error",
     ),
@@ -620,7 +620,7 @@ TABLE = (
     ),
     row(
         Value("browser", "--browser", bool, False),
-        Use(("serve",), to=("commands",), kept=False),
+        Use(("serve",), to=("cli",), kept=False),
         help="open the page in a browser on this machine",
     ),
 )

@@ -301,7 +301,8 @@ def test_a_job_without_a_model_has_the_default(client, photos, model, tmp_path, 
 
 def test_workers_of_another_version_are_refused(client, photos, model, tmp_path, monkeypatch):
     monkeypatch.setattr(batch, "VERSION", "9.9")
-    says = rf"the worker tcp://.* on {socket.gethostname()} has deepdream {dd.__version__}, and here is 9.9"
+    says = rf"the worker tcp://.* on {socket.gethostname()} "
+    says += f"has deepdream {dd.__version__}, and here is 9.9"
     with pytest.raises(dd.DreamError, match=says):
         list(batch.dream_many(jobs_for(photos, model, tmp_path / "out"), client))
     assert not (tmp_path / "out").exists()
@@ -315,7 +316,7 @@ class Workers(list):
 def cluster(
     tmp_path, workers=2, host="127.0.0.1", scheduler=(), worker=lambda i: (), env=None, threads=1
 ):
-    """A scheduler and its workers, each a process; yields (its address, the workers)."""
+    """A scheduler and its workers, each a process; yields (address, workers)."""
     processes = []
 
     def start(prefix, *words):
@@ -422,7 +423,8 @@ def test_a_scheduler_that_goes(photos, model, tmp_path):
         reports = batch.dream_many(jobs, client)
         next(reports)
         workers.scheduler.kill()
-        says = r"the scheduler at tcp://.* is gone; finished pictures are kept, and the same command resumes"
+        says = "the scheduler at tcp://.* is gone; "
+        says += "finished pictures are kept, and the same command resumes"
         with pytest.raises(dd.DreamError, match=says):
             list(reports)
     assert (tmp_path / "out" / "0.png").exists()
