@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import DreamError, unknown
+from .settings import Params
 
-GOALS = (
-    "end",
-    "guide",
-    "objective",
-)  # what to climb; a look has one of them, or a layer with a guide
+# What to climb; a look has one of them, or a layer with a guide
+GOALS = "end", "guide", "objective"
 
 
 class Look(NamedTuple):
@@ -28,19 +26,20 @@ class Look(NamedTuple):
 
     name: str
     about: str
-    common: dict[str, Any]
-    networks: dict[str, dict[str, Any]]
+    common: Params
+    networks: dict[str, Params]
 
 
 @cache
 def read() -> dict[str, Look]:
     """{name: look} of all looks, in the order in which they are shown."""
-    table = tomllib.loads((Path(__file__).parent / "looks.toml").read_text(encoding="utf-8"))
+    path = Path(__file__).parent / "looks.toml"
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
     layers = table.pop("networks")
     looks = {}
-    for name, about in table.items():
-        networks = {layers[network]: about.pop(network) for network in layers if network in about}
-        looks[name] = Look(name, about.pop("about"), about, networks)
+    for name, says in table.items():
+        networks = {layers[each]: says.pop(each) for each in layers if each in says}
+        looks[name] = Look(name, says.pop("about"), says, networks)
     return looks
 
 
@@ -51,15 +50,14 @@ def find(name: str) -> str:
     looks = {each.lower(): each for each in read()}
     words = " ".join(name.split())
     if words.lower() not in looks:
-        raise unknown(
-            "look", words.capitalize(), looks.values(), "`deepdream looks` lists them all"
-        )
+        advice = "`deepdream looks` lists them all"
+        raise unknown("look", words.capitalize(), looks.values(), advice)
     return looks[words.lower()]
 
 
-def of_network(model: str | Path) -> dict[str, dict[str, Any]]:
+def of_network(model: str | Path) -> dict[str, Params]:
     """{name: what it says for this network} of the looks that this has; empty where
-    layers have other names.
+    layers have other names. Raises DreamError for an unknown network.
     """
     from .nets import zoo  # late, because it imports protobuf
 
@@ -72,7 +70,7 @@ def of_network(model: str | Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def begin(given: Mapping[str, Any]) -> dict[str, Any]:
+def begin(given: Mapping[str, Any]) -> Params:
     """Settings that name a look, {"look": "Eyes", "iter_n": 20}, with those of the look
     in its place.
 
@@ -89,18 +87,21 @@ def begin(given: Mapping[str, Any]) -> dict[str, Any]:
         given["model"] = download.default()
     offered = of_network(given["model"])
     if name not in offered:
-        names = ", ".join(offered)
-        which = (
-            f"it has {names}"
-            if offered
-            else "looks are for networks with the layers of GoogLeNet or SqueezeNet"
-        )
+        which = "looks are for networks with the layers of GoogLeNet or SqueezeNet"
+        if offered:
+            which = f"it has {', '.join(offered)}"
         raise DreamError(f"{given['model']} does not have the look {name!r}; {which}")
-    instead: tuple[str, ...] = ()  # of the look's goals, those that the person's own replace
+    replaced = _replaced_goals(given)
+    says = {name: value for name, value in offered[name].items() if name not in replaced}
+    return says | given
+
+
+def _replaced_goals(given: Params) -> tuple[str, ...]:
+    """Of a look's goals, those that the person's own replace."""
     if "objective" in given:
-        instead = GOALS
-    elif "end" in given:
-        instead = "objective", "end"
-    elif "guide" in given:
-        instead = "objective", "guide"
-    return {name: value for name, value in offered[name].items() if name not in instead} | given
+        return GOALS
+    if "end" in given:
+        return "objective", "end"
+    if "guide" in given:
+        return "objective", "guide"
+    return ()

@@ -1,6 +1,4 @@
-"""From a recipe and a network to a picture, or a film's frames, and the settings that
-it carries.
-"""
+"""From a recipe and a network to a picture that carries its recipe."""
 
 import hashlib
 import json
@@ -9,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,15 +22,41 @@ from .objectives import guide as guide_objective
 from .objectives import guide_features, objective_guide
 from .paths import why_unreadable
 from .pictures import grey, load_guide, load_image, noise, or_sample, sheet, to_json
-from .recipe import Recipe, all_files, record, with_defaults
-from .settings import NETWORK, arguments, rows_of, size_of
+from .recipe import all_files, record, with_defaults, with_files
+from .settings import Params, Recipe, Record, arguments, size_of
+
+if TYPE_CHECKING:
+    from .nets.zoo import Model  # it imports protobuf
 
 Find = Callable[[str], str]  # from a file's name in a recipe to its path
 
 
+class Series:
+    """The `on_step` of several pictures that are made one after another: it passes on
+    each step with its share of all of them.
+
+    last: the step that it was called with last.
+    """
+
+    def __init__(self, on_step: OnStep | None, of: int) -> None:
+        self.on_step = on_step
+        self.of = of  # the number of pictures
+        self.finished = 0
+        self.last: Step | None = None
+
+    def __call__(self, step: Step) -> object:
+        self.last = step
+        share = (self.finished + step.done) / self.of
+        return self.on_step(step._replace(done=share)) if self.on_step else None
+
+    @property
+    def is_stopped(self) -> bool:
+        return self.last is not None and self.last.stopped
+
+
 def open_net(recipe: Recipe) -> Net:
-    """The network that the recipe names."""
-    return load_net(*(recipe[name] for name in NETWORK))
+    """The network that the recipe names. Raises DreamError as `load_net` does."""
+    return load_net(**arguments(recipe, "load_net"))
 
 
 def make_dream(
@@ -40,102 +64,92 @@ def make_dream(
     net: Net | None = None,
     on_step: OnStep | None = None,
     find: Find = or_sample,
-    known: dict[str, Any] | None = None,
-) -> tuple[np.ndarray | None, dict[str, Any]]:
-    """(the picture (H, W, 3), the settings that it carries) of a recipe of the command
-    `dream`.
+    known: Record | None = None,
+) -> tuple[np.ndarray | None, Record]:
+    """(the picture (H, W, 3), what it carries) of a recipe of the command `dream`.
 
     net: the recipe's network, if it is already loaded. find: from a file's name in the
-    recipe to its path. known: the settings of a picture that is already there; if this
-    one would carry the same, it is not made, and the answer is (None, settings).
+    recipe to its path. known: what a picture carries that is already there; if this one
+    would carry the same, it is not made, and the answer is (None, what it carries).
+
+    Raises DreamError for settings that exclude each other, files that cannot be read,
+    and whatever the network or `deepdream` refuses.
     """
-    if bool(recipe["size"]) == bool(recipe["image"]):
-        either = "a picture, IN, or noise of a --size, such as 640x360"
-        raise DreamError(f"a dream begins with {either}; give one of the two")
-    if recipe["size"] and recipe["width"]:
-        raise DreamError("--width is for a picture; noise has a --size; leave out one of the two")
-    if recipe["seed"] is None:
-        recipe = recipe | {
-            "seed": secrets.randbelow(2**32)
-        }  # recorded, so that the picture can be made again
-    if recipe["image"]:
-        # Its values are whole numbers, and it is kept until the dream is finished:
-        # bytes take a quarter of the memory.
-        image = load_image(find(recipe["image"]), recipe["width"]).astype(np.uint8)
-        recipe = recipe | {"width": image.shape[1]}
-    else:
-        image = noise(size_of(recipe["size"]), recipe["seed"])
-    net, recipe, params = prepare(recipe, net, find)
+    image, recipe = _begin(recipe, find)
+    net, recipe, params = open_recipe(recipe, net, find)
     carried = settings_of(recipe, net, find)
-    if _same(carried, known):
+    if _is_same(carried, known):
         return None, carried
     dream = deepdream(net, image, on_step=on_step, **params)
     return fit_brightness(dream, recipe["clip"]), carried
 
 
-def dream_job(recipe: Recipe, **more: Any) -> dict[str, Any]:
-    """The job of one dream, for `batch.dream_many`, with what this recipe of another
-    command says of it.
-    """
-    names = rows_of("dream").keys() & recipe.keys()
-    return (
-        {"command": "dream"}
-        | {name: recipe[name] for name in sorted(names) if recipe[name] is not None}
-        | more
-    )
+def _begin(recipe: Recipe, find: Find) -> tuple[np.ndarray, Recipe]:
+    """(what a dream begins with, (H, W, 3); the recipe with its seed and width)"""
+    if bool(recipe["size"]) == bool(recipe["image"]):
+        either = "a picture, IN, or noise of a --size, such as 640x360"
+        raise DreamError(f"a dream begins with {either}; give one of the two")
+    if recipe["size"] and recipe["width"]:
+        wrong = "--width is for a picture; noise has a --size"
+        raise DreamError(f"{wrong}; leave out one of the two")
+    if recipe["seed"] is None:  # recorded, so that the picture can be made again
+        recipe = recipe | {"seed": secrets.randbelow(2**32)}
+    if recipe["size"]:
+        return noise(size_of(recipe["size"]), recipe["seed"]), recipe
+    # Its values are whole numbers, and it is kept until the dream is finished: bytes
+    # take a quarter of the memory.
+    image = load_image(find(recipe["image"]), recipe["width"]).astype(np.uint8)
+    return image, recipe | {"width": image.shape[1]}
 
 
 def make_drawing(
     recipe: Recipe,
     net: Net | None = None,
     on_step: OnStep | None = None,
-    known: dict[str, Any] | None = None,
-) -> tuple[np.ndarray | None, dict[str, Any]]:
+    known: Record | None = None,
+) -> tuple[np.ndarray | None, Record]:
     """As `make_dream`, for the command `draw`; of several things, or several pictures
     of one, it makes a sheet.
 
-    If it is stopped, the sheet and its settings hold what was drawn so far.
+    If it is stopped, the sheet and what it carries have what was drawn so far.
     """
-    objectives, several = [to_objective(what) for what in recipe["draw"]], recipe["several"]
+    objectives = [to_objective(what) for what in recipe["draw"]]
     net = net or open_net(recipe)
     carried = settings_of(recipe, net)
-    if _same(carried, known):
+    if _is_same(carried, known):
         return None, carried
-    for objective in objectives:
-        objective.layers_in(
-            net
-        )  # refuses a class or channel that the network lacks before the first is drawn
+    for objective in objectives:  # refuses what the network lacks before the first
+        objective.layers_in(net)
     pictures: list[np.ndarray] = []
-    steps: list[Step] = []  # the last one of each drawing
-
-    def on_each(step: Step) -> object:
-        steps[len(pictures) :] = [step]
-        share = (len(pictures) + step.done) / len(objectives)
-        return on_step(step._replace(done=share)) if on_step else None
-
+    series = Series(on_step, len(objectives))
     for objective in objectives:
-        picture = draw(
-            net, objective, recipe["steps"], recipe["seed"], on_each, several, recipe["size"]
-        )
-        if steps[-1].done or not pictures:
+        picture = draw(net, objective, on_step=series, **arguments(recipe, "draw"))
+        if not pictures or (series.last and series.last.done):
             pictures.append(picture)
-        if steps[-1].stopped:
+        if series.is_stopped:
             break
+        series.finished += 1
     carried["draw"] = carried["draw"][: len(pictures)]
-    if several > 1:  # a line of the sheet for each thing
-        labels = [f"{what} {i + 1}" for what in carried["draw"] for i in range(several)]
-        columns = several if len(pictures) > 1 else None
-        return sheet([face for faces in pictures for face in faces], labels, columns), carried
-    return sheet(pictures, carried["draw"]) if len(pictures) > 1 else pictures[0], carried
+    return _lay_out(pictures, carried["draw"], recipe["several"]), carried
 
 
-def prepare(
+def _lay_out(pictures: list[np.ndarray], names: list[str], several: int) -> np.ndarray:
+    """One picture by itself; or a sheet, with a line of `several` for each name."""
+    if several == 1:
+        return sheet(pictures, names) if len(pictures) > 1 else pictures[0]
+    labels = [f"{name} {i + 1}" for name in names for i in range(several)]
+    columns = several if len(pictures) > 1 else None
+    return sheet([one for group in pictures for one in group], labels, columns)
+
+
+def open_recipe(
     recipe: Recipe, net: Net | None = None, find: Find = or_sample
-) -> tuple[Net, Recipe, dict[str, Any]]:
+) -> tuple[Net, Recipe, Params]:
     """(the network; the recipe, with the layer that it climbs; what `deepdream` takes
-    besides the picture and seed).
+    besides the picture) of a recipe, with the pictures that it names.
 
     The network is loaded if none is given, after all that can be refused without one.
+    Raises DreamError as `make_dream` does.
     """
     params = arguments(recipe, "deepdream")
     params["mask"] = grey(find(recipe["mask"])) if recipe["mask"] else None
@@ -146,18 +160,21 @@ def prepare(
         return net or open_net(recipe), recipe, params
     guide = load_guide(find(recipe["guide"])) if recipe["guide"] else None
     net = net or open_net(recipe)
-    params["end"] = end = layer_of(recipe, net)
-    if guide is not None and recipe.get("keys"):
-        params["objective"] = guide_objective(end, guide)  # the same, and it can fade into another
+    end = layer_of(recipe, net)
+    params["end"] = end
+    if guide is not None and recipe.get("keys"):  # one that can fade into another
+        params["objective"] = guide_objective(end, guide)
     elif guide is not None:
-        params["objective"] = partial(
-            objective_guide, guide_features=guide_features(net, guide, end)
-        )
+        features = guide_features(net, guide, end)
+        params["objective"] = partial(objective_guide, guide_features=features)
     return net, recipe | {"end": end}, params
 
 
 def objective_of(recipe: Recipe, find: Callable[[str], str | None]) -> Objective:
-    """The objective that the recipe has in words. find: as for `parse`."""
+    """The objective that the recipe has in words. find: as for `parse`.
+
+    Raises DreamError for one that cannot be read, or beside a layer or a guide.
+    """
     if recipe["end"] or recipe["guide"]:
         raise DreamError(
             "--objective names its own layers and guides; leave out --layer and --guide"
@@ -166,23 +183,24 @@ def objective_of(recipe: Recipe, find: Callable[[str], str | None]) -> Objective
 
 
 def layer_of(recipe: Recipe, net: Net) -> str:
-    """The layer that the recipe climbs, its own or the network's default."""
+    """The layer that the recipe climbs, its own or the network's default; a DreamError
+    if there is neither.
+    """
     end = recipe["end"] or net.default_layer
     if not end:
-        layers = f"`deepdream layers --model {recipe['model']}`"
-        raise DreamError(
-            f"{net.model.name} has no default layer; choose one with --layer ({layers} lists them)"
-        )
+        name = net.model.name
+        layers = f"`deepdream layers --model {recipe['model']}` lists them"
+        raise DreamError(f"{name} has no default layer; choose one with --layer ({layers})")
     return end
 
 
-def settings_of(recipe: Recipe, net: Net, find: Find = or_sample) -> dict[str, Any]:
+def settings_of(recipe: Recipe, net: Net, find: Find = or_sample) -> Record:
     """What a picture carries: its recipe, the network and engine, and the sha256 of the
-    files it was made from.
+    files it was made from. Raises DreamError for a file that cannot be read.
     """
     model = recipe["model"]
-    near = os.path.isdir(model or "") and not os.path.isabs(model)
-    about = {"model": model if near else net.model.name, **net.engine}
+    is_near = os.path.isdir(model or "") and not os.path.isabs(model)
+    about = {"model": model if is_near else net.model.name, **net.engine}
     found = {name: sha256(find(file)) for name, file in all_files(recipe).items()}
     digests = {name: digest for name, digest in found.items() if digest} | identity(net.model)
     if digests:
@@ -190,23 +208,27 @@ def settings_of(recipe: Recipe, net: Net, find: Find = or_sample) -> dict[str, A
     return record(recipe, **about)
 
 
-def _same(carried: dict[str, Any], known: dict[str, Any] | None) -> bool:
-    """Whether a picture carries these settings; which version of this program made it
-    does not count.
+def _is_same(carried: Record, known: Record | None) -> bool:
+    """Whether a picture carries these settings; neither the version of this program
+    that made it counts, nor how an objective is spelled.
     """
     if known is None:
         return False
-    plain = json.loads(to_json(carried))
-    return with_defaults(known) | {"deepdream": ""} == with_defaults(plain) | {"deepdream": ""}
+    return _compared(known) == _compared(json.loads(to_json(carried)))
 
 
-def identity(model: Any) -> dict[str, str]:
+def _compared(carried: Record) -> Record:
+    spelled = with_files(carried, lambda _, path: path)
+    return with_defaults(spelled) | {"deepdream": ""}
+
+
+def identity(model: "Model") -> dict[str, str]:
     """What tells a network's weights from others of the same name; empty if its
     model.toml has their digest.
     """
-    if model.digest:
-        return {}
     path = model.file(".caffemodel")
+    if model.digest or path is None:
+        return {}
     return {"weights": _sha256(path, path.stat().st_mtime_ns)}
 
 
@@ -216,7 +238,9 @@ def _sha256(path: Path, changed: int) -> str:
 
 
 def sha256(file: str | Path) -> str:
-    """The sha256 of a file, in hexadecimal; empty for a pipe, whose content is gone."""
+    """The sha256 of a file, in hexadecimal; empty for a pipe, whose content is gone.
+    Raises DreamError for a file that cannot be read.
+    """
     if fault := why_unreadable(file, may_be_pipe=True):
         raise DreamError(f"cannot read {file}: {fault}")
     if Path(file).is_fifo():

@@ -9,9 +9,7 @@ To add a term, see `Term` in algebra.py for what it does, write its class and a 
 that makes an Objective of it, and name this in TERMS.
 """
 
-import ast
 import math
-import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -391,8 +389,3 @@ TERMS: dict[str, Callable[..., Objective]] = {
     factory.__name__: factory
     for factory in (L2, guide, channel, unit, logit, strongest, weakest, typical, caricature)
 }
-
-
-def read_words(text: str) -> ast.Expression:  # until recipe.py uses language.parse
-    with warnings.catch_warnings(action="ignore"):
-        return ast.parse(text, mode="eval")

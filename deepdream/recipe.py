@@ -1,35 +1,38 @@
-"""The table of settings, one row each; everything else that knows about settings is
-derived from it.
+"""Recipes: dicts of plain JSON values that say how a picture is made.
 
-From a row come the option on the command line and its help, the check of its value in
-Python, the knob in the studio, what a batch job may say, what a picture carries with
-it, and the command that makes a picture again.
-
-A recipe is a dict of plain JSON values: `command`, and every setting of that command by
-its name in Python. `complete` makes one from what a person gave, `from_record` from
-what a picture carries; both check every value.
+A recipe has `command`, and every setting of that command by its name in Python.
+`complete` makes one of what a person gave, `from_record` of what a picture carries;
+both check every value, by the table in settings.py.
 """
 
-import ast
 import json
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import accumulate, count
 from pathlib import Path
 from typing import Any
 
 from .errors import DreamError, unknown
-from .objectives import read_words
-from .settings import ABOUT, MAKERS, REQUIRED, File, check_row, read, rows_of, text_of
+from .language import parse
+from .settings import (
+    ABOUT,
+    MAKERS,
+    REQUIRED,
+    File,
+    Recipe,
+    Record,
+    check_row,
+    read,
+    rows_of,
+    text_of,
+)
 
 VERSION = "0.2.0"
-Recipe = dict[str, Any]
+IN_WORDS = "objective", "draw"  # settings that may hold the paths of guides
 
 
-def complete(command: str, given: Mapping[str, Any]) -> Recipe:
-    """The recipe of a command: what is given, checked, and the defaults of everything
-    else.
+def complete(command: str, given: Mapping[str, object]) -> Recipe:
+    """The recipe of a command: what is given, checked, and the defaults of all else.
 
     Raises DreamError for a setting that the command does not have, or that is missing,
     and for a value that is not allowed.
@@ -40,33 +43,38 @@ def complete(command: str, given: Mapping[str, Any]) -> Recipe:
         if name not in rows and name != "command":
             raise unknown("setting", name, rows, f"`{command}` has no others")
     for name, row in rows.items():
-        value = given.get(name)
-        value = row.default if value is None else value
+        value: Any = given.get(name)
+        if value is None:
+            value = row.default
         if value is REQUIRED:
-            raise DreamError(f"{{setting}} is missing; it must be {row.allowed}: {row.help}", name)
-        has_several = row.varies and isinstance(value, list) and len(value) > 0
-        for each in value if has_several else [value]:
+            needed = f"it must be {row.allowed}: {row.help}"
+            raise DreamError(f"{{setting}} is missing; {needed}", name)
+        is_several = row.varies and isinstance(value, list) and len(value) > 0
+        for each in value if is_several else [value]:
             check_row(row, each)
         recipe[name] = value
     return recipe
 
 
-def record(recipe: Recipe, **about: Any) -> dict[str, Any]:
-    """The settings that a picture carries: `about`, and of the recipe all that decides
-    how the picture looks.
+def record(recipe: Recipe, **about: object) -> Record:
+    """What a picture carries: `about`, and of the recipe all that decides how the
+    picture looks.
 
     Of a file given by its full path only the name is recorded: pictures are published,
     and folders are named after people.
     """
-    rows, carried = rows_of(recipe["command"]), {"deepdream": VERSION}
-    short = with_files(
-        recipe, lambda _, path: (Path(path).is_absolute() and Path(path).name) or path
-    )
-    for name, value in (short | about).items():
+    rows = rows_of(recipe["command"])
+    carried: Record = {"deepdream": VERSION}
+    for name, value in (with_files(recipe, _shorten) | about).items():
         row = rows.get(name)
         if value is not None and (row is None or row.kept):
             carried[name] = value
     return carried
+
+
+def _shorten(_: str, path: str) -> str:
+    full = Path(path)
+    return full.name if full.is_absolute() and full.name else path
 
 
 def command_of(record: Mapping[str, Any]) -> Any:
@@ -77,16 +85,16 @@ def command_of(record: Mapping[str, Any]) -> Any:
 
 
 def from_record(record: Mapping[str, Any]) -> Recipe:
-    """The recipe of a picture, given the settings that it carries, by this version or
-    an older one.
+    """The recipe of a picture, from what it carries, by this version or an older one.
 
-    Raises DreamError where they were not written by this program, or hold a value that
+    Raises DreamError where that was not written by this program, or holds a value that
     is not allowed: pictures come from strangers.
     """
     command = command_of(record)
     if "deepdream" not in record or command not in MAKERS:
         raise DreamError(
-            "it carries no settings of deepdream's command line; only what that has made can be replayed"
+            "it carries no settings of deepdream's command line; "
+            "only what that has made can be replayed"
         )
     try:
         return _from_record(command, record)
@@ -99,33 +107,30 @@ def _from_record(command: str, record: Mapping[str, Any]) -> Recipe:
         if name in record:
             check_row(row, record[name])
     digests = record.get("sha256", {})
-    if not isinstance(digests, dict) or not all(
-        isinstance(digest, str) for digest in digests.values()
-    ):
-        raise DreamError(f"{{setting}} is {digests!r}; it must be texts by their names", "sha256")
-    rows, given = rows_of(command), {}
+    is_dict = isinstance(digests, dict)
+    if not is_dict or not all(isinstance(digest, str) for digest in digests.values()):
+        fault = f"{{setting}} is {digests!r}; it must be texts by their names"
+        raise DreamError(fault, "sha256")
+    rows = rows_of(command)
+    given = {name: row.old_default for name, row in rows.items()}
     for name, value in record.items():
         if name in rows and rows[name].kept:
-            a_word = rows[name].varies and isinstance(value, str)  # as version 0.1.0 wrote it
-            given[name] = read(command, name, value) if a_word else value
-    return complete(
-        command, {name: row.before for name, row in rows.items() if row.before is not None} | given
-    )
+            if rows[name].varies and isinstance(value, str):  # as version 0.1.0 wrote it
+                value = read(command, name, value)
+            given[name] = value
+    return complete(command, given)
 
 
-def with_defaults(record: Mapping[str, Any]) -> dict[str, Any]:
+def with_defaults(record: Record) -> Record:
     """The settings that a picture carries, and the defaults of those that did not exist
     when it was made.
     """
-    rows = rows_of(record.get("command", ""))
-    defaults = {
-        name: row.default if row.before is None else row.before
-        for name, row in rows.items()
-        if row.kept
-    }
-    return {name: default for name, default in defaults.items() if default is not None} | dict(
-        record
-    )
+    defaults: Record = {}
+    for name, row in rows_of(record.get("command", "")).items():
+        default = row.default if row.old_default is None else row.old_default
+        if row.kept and default is not None:
+            defaults[name] = default
+    return defaults | record
 
 
 def words(recipe: Recipe, out: str) -> list[str]:
@@ -135,7 +140,8 @@ def words(recipe: Recipe, out: str) -> list[str]:
     A text such as "-L2('conv1')" at a place would look like an option, so all places
     then come last, after `--`.
     """
-    places, options = [], []
+    places: list[str] = []
+    options: list[str] = []
     for name, row in rows_of(recipe["command"]).items():
         value = recipe.get(name)
         if value is None or value == row.default:
@@ -143,9 +149,9 @@ def words(recipe: Recipe, out: str) -> list[str]:
         if row.kind is bool:
             options.append(row.option)
             continue
-        several = isinstance(value, (list, tuple))
-        texts = [text_of(each) for each in value] if several else [text_of(value)]
-        if several and row.varies:
+        several = value if isinstance(value, (list, tuple)) else [value]
+        texts = [text_of(each) for each in several]
+        if row.varies:
             texts = [",".join(texts)]
         if not row.is_option:
             places += texts
@@ -163,23 +169,32 @@ def quote(words: Iterable[str]) -> str:
     """Words as one line of a command line, for a shell such as bash; a control
     character is written as its number.
     """
+    return " ".join(map(_quote, words))
 
-    def escape(c: str) -> str:
-        if c.isprintable():
-            return f"\\{c}" if c in "\\'" else c
-        return "".join(f"\\x{byte:02x}" for byte in os.fsencode(c))
 
-    return " ".join(
-        shlex.quote(word) if word.isprintable() else f"$'{''.join(map(escape, word))}'"
-        for word in words
-    )
+def _quote(word: str) -> str:
+    if word.isprintable():
+        return shlex.quote(word)
+    return f"$'{''.join(map(_escape, word))}'"
+
+
+def _escape(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
+
+
+# The files that a recipe reads
 
 
 def files(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """(name, path) of each setting that is a file to read."""
     for name, row in rows_of(command_of(recipe)).items():
-        if row.kind is File and recipe.get(name):
-            yield name, recipe[name]
+        path = recipe.get(name)
+        if row.kind is File and path and isinstance(path, str):
+            yield name, path
 
 
 def all_files(recipe: Recipe) -> dict[str, str]:
@@ -187,79 +202,77 @@ def all_files(recipe: Recipe) -> dict[str, str]:
     inside an objective.
 
     Such guides are called `objective 1`, `objective 2` and so on; inside an objective
-    to draw, `draw 1`.
+    to draw, `draw 1`. Those of a film's key 100 are called `key 100 mask` and so on.
     """
-    found: dict[str, str] = {}
-    with_files(recipe, found.setdefault)
+    found = dict(files(recipe))
+    for name in IN_WORDS:
+        paths = [path for text in _texts(recipe.get(name)) for path in _guides(text)]
+        found |= {f"{name} {i + 1}": path for i, path in enumerate(paths)}
+    for frame, key in _keys(recipe).items():
+        inside = all_files({"command": "zoom"} | key)
+        found |= {f"key {frame} {name}": path for name, path in inside.items()}
     return found
 
 
 def with_files(recipe: Recipe, find: Callable[[str, str], str]) -> Recipe:
     """The recipe with find(name, path) in place of each path of `all_files`."""
-
-    def find_guide(setting: str) -> Callable[[str], str]:
-        numbers = count(1)
-        return lambda path: find(f"{setting} {next(numbers)}", path)
-
-    found = {name: find(name, path) for name, path in files(recipe)}
-    words = [name for name in ("objective", "draw") if recipe.get(name)]
-    found |= {name: _with_guides(recipe[name], find_guide(name)) for name in words}
-    if str(recipe.get("keys") or "").startswith("{"):
-        found["keys"] = _with_files_of_keys(recipe["keys"], find)
-    return recipe | found
+    found = {name: find(name, path) for name, path in all_files(recipe).items()}
+    return _replace(recipe, found)
 
 
-def _with_files_of_keys(text: str, find: Callable[[str, str], str]) -> str:
-    """Keys in JSON, see keys.py, with find(name, path) in place of each path; those of
-    key 100 are called `key 100 mask` and so on. Any other text stays as it is."""
+def _replace(recipe: Recipe, found: Mapping[str, str], prefix: str = "") -> Recipe:
+    """The recipe with other paths, by their names in `all_files` after this prefix."""
+    new: Recipe = {name: found[prefix + name] for name, _ in files(recipe)}
+    for name in IN_WORDS:
+        paths = (path for key, path in found.items() if key.startswith(f"{prefix}{name} "))
+        texts = [_with_guides(text, paths) for text in _texts(recipe.get(name))]
+        if texts:
+            new[name] = texts if isinstance(recipe[name], list) else texts[0]
+    keys = _keys(recipe)
+    for frame, key in keys.items():
+        replaced = _replace({"command": "zoom"} | key, found, f"{prefix}key {frame} ")
+        keys[frame] = {name: replaced[name] for name in key}
+    if keys:
+        new["keys"] = json.dumps(keys)
+    return recipe | new
 
-    def find_of(frame: str) -> Callable[[str, str], str]:
-        return lambda name, path: find(f"key {frame} {name}", path)
 
+def _keys(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """{frame: settings} of keys in JSON, see films/keys.py, which says what is wrong
+    with others; here these, and a path, are as no keys.
+    """
+    text = recipe.get("keys")
+    if not isinstance(text, str) or not text.startswith("{"):
+        return {}
     try:
         keys = json.loads(text)
-        for frame, given in keys.items():
-            found = with_files({"command": "zoom"} | given, find_of(frame))
-            keys[frame] = {name: found[name] for name in given}
-    except (ValueError, TypeError, RecursionError):
-        return text  # keys.py says what is wrong with it
-    return json.dumps(keys)
+    except (ValueError, RecursionError):
+        return {}
+    return keys if all(isinstance(key, dict) for key in keys.values()) else {}
 
 
-def _with_guides(words: Any, find: Callable[[str], str]) -> Any:
-    """An objective in words, or several, with find(path) in place of each guide's path;
-    any other text as it is.
-    """
-    if isinstance(words, list):
-        return [_with_guides(each, find) for each in words]
-    text = str(words).strip()
-    paths: list[ast.Constant] = []
+def _texts(value: object) -> list[Any]:
+    """The texts of a setting that has one, or a list of them, or none."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _guides(text: object) -> list[str]:
+    """The paths in an objective in words, in its order; none in any other text."""
+    paths: list[str] = []
+
+    def note(path: str) -> str:
+        paths.append(path)
+        return path
+
     try:
-        for node in ast.walk(read_words(text)):
-            match node:
-                case ast.Call(func=ast.Name(id="guide" | "caricature")):
-                    for path in [
-                        *node.args[1:2],
-                        *(it.value for it in node.keywords if it.arg == "image"),
-                    ]:
-                        match path:
-                            case ast.Constant(value=str()):
-                                paths.append(path)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        pass  # it is the name of a class, or `objectives.parse` says what is wrong with it
-    paths.sort(key=lambda path: (path.lineno, path.col_offset))
-    found = [repr(find(str(path.value))).encode() for path in paths]
-    if not found:
-        return words
-    data = text.encode()
-    lines = [
-        0,
-        *accumulate(len(line) for line in data.splitlines(keepends=True)),
-    ]  # where each begins
-    for path, name in zip(
-        paths[::-1], found[::-1]
-    ):  # from the end, so that the positions before it stay
-        first = lines[path.lineno - 1] + path.col_offset
-        last = lines[(path.end_lineno or path.lineno) - 1] + (path.end_col_offset or 0)
-        data = data[:first] + name + data[last:]
-    return data.decode()
+        parse(str(text), note)
+    except DreamError:  # it is the name of a class, or nothing that can be climbed
+        return []
+    return paths
+
+
+def _with_guides(text: str, paths: Iterator[str]) -> str:
+    """An objective in words with the next of these in place of each of its paths."""
+    return str(parse(text, lambda _: next(paths))) if _guides(text) else text

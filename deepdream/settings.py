@@ -1,50 +1,36 @@
-"""The table of settings, one row each; everything else that knows about settings is
-derived from it.
-
-From a row come the option on the command line and its help, the check of its value in
-Python, the knob in the studio, what a batch job may say, what a picture carries with
-it, and the command that makes a picture again.
+"""The table of settings, one row each. Everything else that knows about settings is
+derived from it: the options of the command line and their help, the check of a value
+in Python, the knobs of the studio, what a batch job may say, what a picture carries,
+the command that makes it again, and what is passed to which function.
 """
 
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from numbers import Integral, Real
 from typing import Any
 
 from .errors import DreamError, unknown
 
-Recipe = dict[str, Any]  # a command and all its settings, see recipe.py
-Record = dict[str, Any]  # the settings that a picture or film carries
+Recipe = dict[str, Any]  # `command`, and every setting of that command: it is complete
+Record = dict[str, Any]  # what a picture or film carries: what decides how it looks
 Params = dict[str, Any]  # keywords for a function
+
 GRAND = 2**31 - 1  # in place of a limit, for whole numbers that have no natural one
+JPEG_SIDE = 65_535  # pixels: the most that a JPEG can have
 REQUIRED = object()  # in place of a default
+
+# Commands
 PICTURES = "dream", "batch", "grid"
-FILMS = "zoom", "journey", "video"
-DREAMS = (*PICTURES, *FILMS)
-MAKERS = (
-    "dream",
-    "draw",
-    *FILMS,
-    "grid",
-    "looks",
-)  # what these make carries a recipe, and can be replayed
+FLIGHTS = "zoom", "journey"
+FILMS = *FLIGHTS, "video"
+DREAMS = *PICTURES, *FILMS
+GOAL = *PICTURES, "zoom", "video"  # these climb one goal; a journey has layers instead
+MAKERS = "dream", "draw", *FILMS, "grid", "looks"  # what these make can be replayed
 SPREAD = "batch", "grid", "atlas"  # these work with several processes
-USERS = *MAKERS, *SPREAD, "train", "look"  # these use a network
-NETWORK = (
-    "model",
-    "engine",
-    "device",
-    "dtype",
-)  # the settings that choose a network; what `load_net` takes
-GOAL = (
-    "dream",
-    "batch",
-    "grid",
-    "zoom",
-    "video",
-)  # these climb one goal; a journey has layers instead
+MODELS = *MAKERS, "batch", "atlas", "look"  # these use a network
+USERS = *MODELS, "train"
 
 
 class File(str):
@@ -55,997 +41,627 @@ class Size(str):
     """A row of this kind holds WIDTHxHEIGHT in pixels, such as 1024x575."""
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One row of the table."""
+KINDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    File: "the path of a file",
+    Size: "WIDTHxHEIGHT in pixels, such as 1024x575",
+}
 
-    name: str  # in Python, where possible the notebook's; the key in a picture's settings
+
+@dataclass(frozen=True)
+class Value:
+    """What a setting is called, and what its value may be."""
+
+    name: str  # in Python, where possible the notebook's; the key in a recipe
     option: str  # on the command line; without dashes, an argument by its place
-    kind: type  # int, float, bool, str, File or Size
-    help: str
-    commands: tuple[str, ...] = ()
+    kind: type  # one of KINDS
     default: Any = None
-    low: float | None = None  # smallest value
-    high: float | None = None  # largest value
+    _: KW_ONLY
+    low: float | None = None  # the smallest value
+    high: float | None = None  # the largest value
     above: float | None = None  # the value must be larger than this
     below: float | None = None  # the value must be smaller than this
     unit: str = ""
     choices: tuple[str, ...] = ()
-    count: str | int | None = None  # how many values: an int, or '?' or '+' as in argparse
-    metavar: str | tuple[str, ...] | None = None
-    alias: str | None = None  # a second option
+    count: str | int | None = None  # of values: an int, or '?' or '+' as in argparse
+    old_default: Any = None  # in pictures older than the setting, if it is another
+
+
+@dataclass(frozen=True)
+class Use:
+    """Where a setting is used."""
+
+    commands: tuple[str, ...]
+    _: KW_ONLY
+    to: tuple[str, ...] = ()  # functions that receive it; modules or wings that read it
     varies: bool = False  # a grid takes several values, separated by commas
-    to: tuple[str, ...] = ()  # the functions that receive it as a keyword
     kept: bool = True  # recorded in the picture
-    # may differ when a film or training is resumed; a name: unless that setting is set
-    resume: bool | str = False
+    resume: bool | str = False  # may differ when a film or training is resumed; the
+    # name of a setting: unless that is on
+    alias: str | None = None  # a second option
+    metavar: str | tuple[str, ...] | None = None  # stands for its value in the help
     knob: str | None = None  # label in the studio
-    before: Any = None  # what it was before it was a setting, if that is not the default
-    but: Mapping[str, Mapping[str, Any]] = field(
-        default_factory=dict
-    )  # {command: what is different there}
+
+
+@dataclass(frozen=True)
+class Setting(Value, Use):
+    """One row of the table. but: {command: {column: what is different there}}, where
+    `help_in` has the help, {command: text}; `studio` counts as a command.
+    """
+
+    _: KW_ONLY
+    help: str  # what the option does
+    help_in: Mapping[str, str] = field(default_factory=dict)
+    but: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def allowed(self) -> str:
         """What a value may be, in words."""
-        if self.kind is bool:
-            return "True or False"
-        if self.kind is File:
-            return "the path of a file"
-        if self.kind is Size:
-            return "WIDTHxHEIGHT in pixels, such as 1024x575"
-        if self.kind is str:
-            return "text"
-        number = "a whole number" if self.kind is int else "a number"
-        unit = f" of {self.unit}" if self.unit else ""
+        words = KINDS[self.kind]
+        if self.kind not in (int, float):
+            return words
+        if self.unit:
+            words += f" of {self.unit}"
         if self.low is not None and self.high not in (None, GRAND):
-            return f"{number}{unit} from {self.low:.15g} to {self.high:.15g}"
+            return f"{words} from {self.low:.15g} to {self.high:.15g}"
         limits = {
             "at least": self.low,
             "above": self.above,
             "at most": self.high,
             "below": self.below,
         }
-        words = [
-            f"{word} {limit:.15g}" for word, limit in limits.items() if limit not in (None, GRAND)
-        ]
-        return f"{number}{unit}, {' and '.join(words)}"
+        given = {word: n for word, n in limits.items() if n not in (None, GRAND)}
+        ends = " and ".join(f"{word} {n:.15g}" for word, n in given.items())
+        return f"{words}, {ends}"
 
     @property
     def is_option(self) -> bool:
         return self.option.startswith("-")
 
+    def at(self, command: str) -> "Setting":
+        """The row with what is different for this command; only a grid varies any."""
+        changes = dict(self.but.get(command, {}))
+        changes["help"] = self.help_in.get(command, self.help)
+        changes["varies"] = self.varies and command == "grid"
+        return replace(self, **changes)
 
-SIDE = 65_535  # pixels: the most that a JPEG can have
+
+def row(
+    value: Value,
+    use: Use,
+    help: str,
+    help_in: Mapping[str, str] | None = None,
+    but: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Setting:
+    """One row, of its parts; see Setting."""
+    parts = vars(value) | vars(use)
+    return Setting(**parts, help=help, help_in=help_in or {}, but=but or {})
+
+
 TABLE = (
     # What to start from
-    Setting(
-        "image",
-        "IN",
-        File,
-        "the picture, in any common format, or one of the package's own: mountains.jpg, "
-        "forest.jpg, flower.jpg",
-        ("dream", "grid", "zoom", "journey", "looks", "look"),
-        count="?",
-        knob="Picture",
+    row(
+        Value("image", "IN", File, count="?"),
+        Use(
+            ("dream", "grid", *FLIGHTS, "looks", "look"),
+            to=("making", "films", "sheets", "cli"),
+            knob="Picture",
+        ),
         but={
             "grid": {"default": REQUIRED, "count": None},
             "zoom": {"default": REQUIRED, "count": None},
             "look": {"default": REQUIRED, "count": None},
-            "looks": {"help": "show this picture in all looks; without it, list them"},
-            "journey": {
-                "help": "a picture to begin with; without one, the journey begins with noise"
-            },
+        },
+        help="the picture, in any common format, or one of the package's own: "
+        "mountains.jpg, forest.jpg, flower.jpg",
+        help_in={
+            "looks": "show this picture in all looks; without it, list them",
+            "journey": "the picture to begin with; without it, begin with noise",
         },
     ),
-    Setting(
-        "images",
-        "IN",
-        str,
-        "pictures, folders, patterns such as 'photos/*.jpg', or URLs",
-        ("batch",),
-        REQUIRED,
-        count="+",
-        kept=False,
+    row(
+        Value("images", "IN", str, REQUIRED, count="+"),
+        Use(("batch",), to=("jobs",), kept=False),
+        help="pictures, folders, patterns such as 'photos/*.jpg', or URLs",
     ),
-    Setting(
-        "draw",
-        "WHAT",
-        str,
-        "a class, by name or number ('anemone fish'), or an objective, as for `dream "
-        "--objective`; several make a sheet",
-        ("draw",),
-        REQUIRED,
-        count="+",
+    row(
+        Value("draw", "WHAT", str, REQUIRED, count="+"),
+        Use(("draw",), to=("making",)),
+        help="a class, by name or number ('anemone fish'), or an objective, as for "
+        "`dream --objective`; several make a sheet",
     ),
-    Setting("source", "IN", File, "the film, in any common format", ("video",), REQUIRED),
-    Setting(
-        "pictures",
-        "PICTURES",
-        str,
-        "a folder with a folder of pictures for each class; or one with pictures "
+    row(
+        Value("source", "IN", File, REQUIRED),
+        Use(("video",), to=("films",)),
+        help="the film, in any common format",
+    ),
+    row(
+        Value("pictures", "PICTURES", str, REQUIRED),
+        Use(("train",), to=("train",), kept=False),
+        help="a folder with a folder of pictures for each class; or one with pictures "
         "alone, and the network learns from them without classes",
-        ("train",),
-        REQUIRED,
-        kept=False,
     ),
-    Setting(
-        "after",
-        "--after",
-        File,
-        "another picture, such as a dream of this one; both are shown side by side",
-        ("look",),
-        metavar="IMAGE",
+    row(
+        Value("after", "--after", File),
+        Use(("look",), to=("cli",), metavar="IMAGE"),
+        help="another picture, such as a dream of this one, to compare",
     ),
     # The network
-    Setting(
-        "model",
-        "--model",
-        str,
-        "a network's name (`deepdream models` lists them), or a folder with its files; "
-        "without it, GoogLeNet, or SqueezeNet if GoogLeNet's weights cannot be downloaded",
-        USERS,
-        metavar="NAME",
-        knob="Network",
-        but={
-            "studio": {
-                "help": "which network looks at the picture; each has learnt from other "
-                "pictures, and sees other things in yours"
-            },
-            "train": {
-                "option": "--from",
-                "alias": "--model",
-                "help": "the network to start from: "
-                "its name, or a folder with its files; without it, GoogLeNet, or SqueezeNet if GoogLeNet's weights cannot "
-                "be downloaded",
-            },
+    row(
+        Value("model", "--model", str),
+        Use(USERS, to=("load_net", "train"), knob="Network", metavar="NAME"),
+        but={"train": {"option": "--from", "alias": "--model"}},
+        help="the network: a name (`deepdream models` lists them), or a folder; "
+        "without it, GoogLeNet, or SqueezeNet if that cannot be downloaded",
+        help_in={
+            "train": "the network to start from: a name, or a folder; "
+            "without it, GoogLeNet, or SqueezeNet if that cannot be downloaded",
+            "studio": "which network looks at the picture; "
+            "each has learnt from other pictures, and sees other things in yours",
         },
-        to=("load_net",),
     ),
-    Setting(
-        "engine",
-        "--engine",
-        str,
-        "caffe or torch; without it, DEEPDREAM_ENGINE, or Caffe if it is installed",
-        USERS,
-        choices=("caffe", "torch"),
-        metavar="NAME",
-        knob="Engine",
-        but={
-            "studio": {
-                "help": "the program that does the work: Caffe as in 2015, or PyTorch, which is faster"
-            },
-            "train": {
-                "help": "caffe or torch; "
-                "without it, DEEPDREAM_ENGINE, or PyTorch if it is installed, which trains faster"
-            },
+    row(
+        Value("engine", "--engine", str, choices=("caffe", "torch")),
+        Use(USERS, to=("load_net", "train"), knob="Engine", metavar="NAME"),
+        help="caffe or torch; without it, DEEPDREAM_ENGINE, or Caffe if installed",
+        help_in={
+            "train": "caffe or torch; without it, DEEPDREAM_ENGINE, "
+            "or PyTorch if installed, which trains faster",
+            "studio": "the program that does the work: "
+            "Caffe as in 2015, or PyTorch, which is faster",
         },
-        to=("load_net",),
     ),
-    Setting(
-        "device",
-        "--device",
-        str,
-        "where PyTorch runs: auto (an NVIDIA GPU, or else the processor), cpu, cuda or "
-        "mps; without it, auto, or cpu for batch, grid and atlas",
-        USERS,
-        metavar="NAME",
-        to=("load_net",),
+    row(
+        Value("device", "--device", str),
+        Use(USERS, to=("load_net", "train"), metavar="NAME"),
+        help="where PyTorch runs: auto (an NVIDIA GPU, or else the processor), "
+        "cpu, cuda or mps; without it, auto, or cpu for batch, grid and atlas",
     ),
-    Setting(
-        "dtype",
-        "--dtype",
-        str,
-        "the numbers that PyTorch calculates with: auto, float32, tf32 or bfloat16 "
-        "(faster, less exact); auto is bfloat16 where the hardware multiplies it; without it, auto, or float32 for "
-        "batch, grid and atlas",
-        (*MAKERS, *SPREAD, "look"),
-        choices=("auto", "float32", "tf32", "bfloat16"),
-        metavar="NAME",
-        to=("load_net",),
+    row(
+        Value("dtype", "--dtype", str, choices=("auto", "float32", "tf32", "bfloat16")),
+        Use(MODELS, to=("load_net",), metavar="NAME"),
+        help="PyTorch's numbers: auto, float32, tf32 or bfloat16 (faster, less "
+        "exact); auto is bfloat16 where the hardware multiplies it; "
+        "without it, auto, or float32 for batch, grid and atlas",
     ),
     # Films
-    Setting(
-        "frames",
-        "--frames",
-        int,
-        "how many frames; a larger number makes a finished film longer",
-        ("zoom",),
-        100,
-        low=1,
-        high=GRAND,
-        to=("zoom",),
-        resume="loop",
+    row(
+        Value("frames", "--frames", int, 100, low=1, high=GRAND),
+        Use(("zoom",), to=("zoom",), resume="loop"),
+        help="how many frames; a larger number makes a finished film longer",
     ),
-    Setting(
-        "layers",
-        "--layers",
-        str,
-        "the layers to climb, in turn, or `all`; without it, about ten of all depths",
-        ("journey",),
-        metavar="A,B,C",
+    row(
+        Value("layers", "--layers", str),
+        Use(("journey",), to=("films",), metavar="A,B,C"),
+        help="the layers to climb, in turn, or `all`; without it, about ten",
     ),
-    Setting(
-        "frames_per_layer",
-        "--frames-per-layer",
-        int,
-        "frames for each layer",
-        ("journey",),
-        100,
-        low=1,
-        high=GRAND,
-        to=("journey",),
+    row(
+        Value("frames_per_layer", "--frames-per-layer", int, 100, low=1, high=GRAND),
+        Use(("journey",), to=("journey",)),
+        help="frames for each layer",
     ),
-    Setting(
-        "cross_fade",
-        "--cross-fade",
-        int,
-        "over the last N frames of a layer, the next layer takes over; without "
-        "it, a quarter of the layer's frames",
-        ("journey",),
-        low=0,
-        high=GRAND,
-        unit="frames",
-        to=("journey",),
+    row(
+        Value("cross_fade", "--cross-fade", int, low=0, high=GRAND, unit="frames"),
+        Use(("journey",), to=("journey",)),
+        help="over the last N frames of a layer, the next layer takes over; "
+        "without it, over a quarter of them",
     ),
-    Setting(
-        "size",
-        "--size",
-        Size,
-        "dream from noise of this size instead of a picture",
-        ("dream", "journey", "draw"),
-        metavar="WxH",
-        but={
-            "journey": {"help": "the size of a film that begins with noise; without it, 640x360"},
-            "draw": {
-                "kind": int,
-                "low": 16,
-                "high": 4096,
-                "unit": "pixels",
-                "metavar": "PX",
-                "help": "the longer side "
-                "(time grows with the number of pixels); without it, a third more than the network's own",
-            },
-        },
+    row(
+        Value("size", "--size", int, low=16, high=4096, unit="pixels"),
+        Use(("draw",), to=("draw",), metavar="PX"),
+        help="the longer side; without it, a third more than the network's own",
     ),
-    Setting(
-        "several",
-        "--several",
-        int,
-        "draw so many pictures that differ from each other, on one sheet",
-        ("draw",),
-        1,
-        low=1,
-        high=100,
-        unit="pictures",
-        to=("draw",),
+    row(
+        Value("size", "--size", Size),
+        Use(("dream", "journey"), to=("making", "films"), metavar="WxH"),
+        help="dream from noise of this size instead of a picture",
+        help_in={"journey": "the size of a film from noise; without it, 640x360"},
     ),
-    Setting(
-        "scale",
-        "--zoom",
-        float,
-        "from frame to frame, cut off this share of the sides and enlarge the rest",
-        ("zoom", "journey"),
-        0.05,
-        low=-1,
-        below=1,
+    row(
+        Value("several", "--several", int, 1, low=1, high=100, unit="pictures"),
+        Use(("draw",), to=("draw",)),
+        help="draw so many pictures that differ from each other, on one sheet",
+    ),
+    row(
+        Value("scale", "--zoom", float, 0.05, low=-1, below=1),
+        Use(FLIGHTS, to=FLIGHTS),
         but={"journey": {"default": 0.02}},
-        to=("zoom", "journey"),
+        help="from frame to frame, cut off this share and enlarge the rest",
     ),
-    Setting(
-        "rotate",
-        "--rotate",
-        float,
-        "from frame to frame, turn the picture clockwise by this angle",
-        ("zoom", "journey"),
-        0.0,
-        low=-360,
-        high=360,
-        unit="degrees",
-        metavar="DEG",
-        to=("zoom", "journey"),
+    row(
+        Value("rotate", "--rotate", float, 0.0, low=-360, high=360, unit="degrees"),
+        Use(FLIGHTS, to=FLIGHTS, metavar="DEG"),
+        help="from frame to frame, turn the picture clockwise by this angle",
     ),
-    Setting(
-        "shift",
-        "--shift",
-        float,
-        "from frame to frame, move the picture by this many pixels",
-        ("zoom", "journey"),
-        [0.0, 0.0],
-        low=-1e6,
-        high=1e6,
-        unit="pixels",
-        count=2,
-        metavar=("RIGHT", "DOWN"),
-        to=("zoom", "journey"),
+    row(
+        Value("shift", "--shift", float, [0.0, 0.0], low=-1e6, high=1e6, unit="pixels", count=2),
+        Use(FLIGHTS, to=FLIGHTS, metavar=("RIGHT", "DOWN")),
+        help="from frame to frame, move the picture by this many pixels",
     ),
-    Setting(
-        "to",
-        "--to",
-        float,
-        "fly to this point of the picture, to the right and down from its upper left, in "
-        "pixels or in shares of the sides from 0 to 1",
-        ("zoom", "journey"),
-        low=0,
-        high=SIDE,
-        unit="pixels",
-        count=2,
-        metavar=("X", "Y"),
-        to=("zoom", "journey"),
+    row(
+        Value("to", "--to", float, low=0, high=JPEG_SIDE, unit="pixels", count=2),
+        Use(FLIGHTS, to=FLIGHTS, metavar=("X", "Y")),
+        help="fly to this point of the picture, right and down from its upper "
+        "left, in pixels or in shares of the sides from 0 to 1",
     ),
-    Setting(
-        "keys",
-        "--keys",
-        str,
-        "a file, .toml or .json, that says what the settings are at some of the frames; "
-        "between these, numbers change smoothly",
-        ("zoom",),
-        metavar="FILE",
+    row(
+        Value("keys", "--keys", str),
+        Use(("zoom",), to=("films",), metavar="FILE"),
+        help="a file, .toml or .json, that says what the settings are at some "
+        "of the frames; between these, numbers change smoothly",
     ),
-    Setting(
-        "down",
-        "--down",
-        bool,
-        "climb the layers from the deepest to the lowest",
-        ("journey",),
-        False,
-        to=("stations",),
+    row(
+        Value("down", "--down", bool, False),
+        Use(("journey",), to=("stations",)),
+        help="climb the layers from the deepest to the lowest",
     ),
-    Setting(
-        "hold",
-        "--hold",
-        float,
-        "how firmly to hold the mean colour, and the contrast at each scale, of the first "
-        "frame; from 0, not at all, to 1",
-        ("zoom", "journey"),
-        0.0,
-        low=0,
-        high=1,
-        but={
-            "journey": {
-                "default": 0.3,
-                "before": 0.0,
-                "help": "how firmly to hold the mean colour, and the contrast at each scale, of the first "
-                "frame, or from noise, of photographs; from 0, not at all, to 1",
-            }
+    row(
+        Value("hold", "--hold", float, 0.0, low=0, high=1),
+        Use(FLIGHTS, to=FLIGHTS),
+        but={"journey": {"default": 0.3, "old_default": 0.0}},
+        help="how firmly, from 0 to 1, to hold the mean colour, "
+        "and the contrast at each scale, of the first frame",
+        help_in={
+            "journey": "how firmly, from 0 to 1, to hold the mean colour, and the "
+            "contrast at each scale, of the first frame, or from noise, of photographs"
         },
-        to=("zoom", "journey"),
     ),
-    Setting(
-        "loop",
-        "--loop",
-        bool,
-        "let the last frames fade into the first, for a film that runs for ever",
-        ("zoom", "journey"),
-        False,
-        to=("zoom", "journey"),
+    row(
+        Value("loop", "--loop", bool, False),
+        Use(FLIGHTS, to=FLIGHTS),
+        help="let the last frames fade into the first, for a film that runs for ever",
     ),
-    Setting(
-        "fps",
-        "--fps",
-        float,
-        "frames a second",
-        ("zoom", "journey"),
-        25.0,
-        low=0.01,
-        high=240,
-        unit="frames a second",
-        to=("make_film",),
-        resume=True,
+    row(
+        Value("fps", "--fps", float, 25.0, low=0.01, high=240, unit="frames a second"),
+        Use(FLIGHTS, to=("make_film",), resume=True),
+        help="frames a second",
     ),
-    Setting(
-        "blend",
-        "--blend",
-        float,
-        "how much of a frame's dream carries over to the next frame; 0 dreams each "
-        "frame for itself",
-        ("video",),
-        0.9,
-        low=0,
-        high=0.99,
-        to=("steady",),
+    row(
+        Value("blend", "--blend", float, 0.9, low=0, high=0.99),
+        Use(("video",), to=("steady",)),
+        help="how much of a frame's dream carries over to the next frame",
     ),
-    Setting(
-        "start",
-        "--start",
-        int,
-        "the first frame to dream, counted from 0",
-        ("video",),
-        0,
-        low=0,
-        high=GRAND,
-        to=("read_film",),
+    row(
+        Value("start", "--start", int, 0, low=0, high=GRAND),
+        Use(("video",), to=("read_film",)),
+        help="the first frame to dream, counted from 0",
     ),
-    Setting(
-        "stop",
-        "--stop",
-        int,
-        "stop before this frame; without it, at the end",
-        ("video",),
-        low=0,
-        high=GRAND,
-        to=("read_film",),
-        resume=True,
+    row(
+        Value("stop", "--stop", int, low=0, high=GRAND),
+        Use(("video",), to=("read_film",), resume=True),
+        help="stop before this frame; without it, at the end",
     ),
-    Setting(
-        "stride",
-        "--stride",
-        int,
-        "dream every Nth frame only and show it N times as long",
-        ("video",),
-        1,
-        low=1,
-        high=GRAND,
-        to=("read_film",),
+    row(
+        Value("stride", "--stride", int, 1, low=1, high=GRAND),
+        Use(("video",), to=("read_film",)),
+        help="dream every Nth frame only and show it N times as long",
     ),
     # What to climb
-    Setting(
-        "look",
-        "--look",
-        str,
-        "begin with this look (`deepdream looks` lists them); other options replace what it says",
-        GOAL,
-        metavar="NAME",
-        kept=False,
+    row(
+        Value("look", "--look", str),
+        Use(GOAL, to=("looks",), kept=False, metavar="NAME"),
+        help="begin with this look (`deepdream looks` lists them); "
+        "other options replace what it says",
     ),
-    Setting(
-        "end",
-        "--layer",
-        str,
-        "the layer to climb (`deepdream layers` lists them); without it, the network's default",
-        (*GOAL, "train"),
-        alias="--end",
-        metavar="NAME",
-        varies=True,
-        knob="What to look for (layer)",
-        but={
-            "studio": {
-                "help": "the layer of the network whose findings are made stronger: early ones find strokes, "
-                "late ones whole things"
-            },
-            "train": {
-                "help": "the layer to train, and to dream of later; "
-                "without it, the network's default"
-            },
+    row(
+        Value("end", "--layer", str),
+        Use(
+            (*GOAL, "train"),
+            to=("making", "train"),
+            varies=True,
+            alias="--end",
+            knob="What to look for (layer)",
+            metavar="NAME",
+        ),
+        help="the layer to climb (`deepdream layers` lists them); "
+        "without it, the network's default",
+        help_in={
+            "train": "the layer to train; without it, the network's default",
+            "studio": "the layer of the network whose findings are made stronger: "
+            "early ones find strokes, late ones whole things",
         },
     ),
-    Setting(
-        "guide",
-        "--guide",
-        File,
-        "dream of what is in this picture (reduced to half a megapixel)",
-        GOAL,
-        metavar="IMAGE",
-        knob="Dream of this picture (guide)",
-        but={
-            "studio": {"help": "the dream takes its forms from what is in this picture"},
-            "video": {
-                "metavar": "FILE",
-                "help": "dream of what is in this picture, or in this film, frame by frame (reduced to half a "
-                "megapixel)",
-            },
+    row(
+        Value("guide", "--guide", File),
+        Use(GOAL, to=("making",), knob="Dream of this picture (guide)", metavar="IMAGE"),
+        but={"video": {"metavar": "FILE"}},
+        help="dream of what is in this picture (reduced to half a megapixel)",
+        help_in={
+            "video": "dream of what is in this picture, or in this film, "
+            "frame by frame (reduced to half a megapixel)",
+            "studio": "the dream takes its forms from what is in this picture",
         },
     ),
-    Setting(
-        "objective",
-        "--objective",
-        str,
-        "what to climb in place of a layer: a sum such as \"L2('inception_4c/"
-        "output') + 8000 * channel('inception_4c/output', 237)\" of the terms L2(layer), guide(layer, image), "
-        "channel(layer, i), unit(layer, i, x, y), logit(class), strongest(layer, n), weakest(layer, n), "
-        "typical(layer, n) and caricature(layer, image); write --objective=... if it begins with a minus",
-        GOAL,
-        metavar="SUM",
-        knob="Draw a thing (objective)",
-        but={
-            "studio": {
-                "help": "a thing that the network "
-                "knows, such as peacock, in place of a layer; or a sum of terms, such as L2('inception_4c/output') + "
-                "logit('peacock')"
-            }
+    row(
+        Value("objective", "--objective", str),
+        Use(GOAL, to=("making",), knob="Draw a thing (objective)", metavar="SUM"),
+        help="what to climb in place of a layer: a sum such as "
+        "\"L2('inception_4c/output') + 8000 * channel('inception_4c/output', 237)\" "
+        "of the terms L2(layer), guide(layer, image), channel(layer, i), "
+        "unit(layer, i, x, y), logit(class), strongest(layer, n), weakest(layer, n), "
+        "typical(layer, n) and caricature(layer, image); "
+        "write --objective=... if it begins with a minus",
+        help_in={
+            "studio": "a thing that the network knows, such as peacock, in place of "
+            "a layer; or a sum, such as L2('inception_4c/output') + logit('peacock')"
         },
     ),
     # How
-    Setting(
-        "iter_n",
-        "--iterations",
-        int,
-        "steps at each octave",
-        DREAMS,
-        10,
-        low=0,
-        high=10_000,
-        varies=True,
-        to=("deepdream",),
-        knob="Repeats (iterations)",
+    row(
+        Value("iter_n", "--iterations", int, 10, low=0, high=10_000),
+        Use(DREAMS, to=("deepdream",), varies=True, knob="Repeats (iterations)"),
         but={"journey": {"default": 4}},
+        help="steps at each octave",
     ),
-    Setting(
-        "octave_n",
-        "--octaves",
-        int,
-        "number of octaves, the sizes at which the picture is dreamt",
-        DREAMS,
-        4,
-        low=1,
-        high=100,
-        varies=True,
-        to=("deepdream",),
-        knob="Sizes (octaves)",
+    row(
+        Value("octave_n", "--octaves", int, 4, low=1, high=100),
+        Use(DREAMS, to=("deepdream",), varies=True, knob="Sizes (octaves)"),
+        help="number of octaves, the sizes at which the picture is dreamt",
     ),
-    Setting(
-        "octave_scale",
-        "--octave-scale",
-        float,
-        "ratio of one octave's size to the one before",
-        DREAMS,
-        1.4,
-        above=1,
-        high=100,
-        varies=True,
-        to=("deepdream",),
-        knob="Ratio of sizes (octave scale)",
+    row(
+        Value("octave_scale", "--octave-scale", float, 1.4, above=1, high=100),
+        Use(DREAMS, to=("deepdream",), varies=True, knob="Ratio of sizes (octave scale)"),
+        help="ratio of one octave's size to the one before",
     ),
-    Setting(
-        "step_size",
-        "--step",
-        float,
-        "mean change of a colour value in a step, of 255",
-        DREAMS,
-        1.5,
-        low=-1000,
-        high=1000,
-        varies=True,
-        to=("deepdream",),
-        knob="Strength (step)",
+    row(
+        Value("step_size", "--step", float, 1.5, low=-1000, high=1000),
+        Use(DREAMS, to=("deepdream",), varies=True, knob="Strength (step)"),
+        help="mean change of a colour value in a step, of 255",
     ),
-    Setting(
-        "jitter",
-        "--jitter",
-        int,
-        "largest random shift before a step, in pixels",
-        DREAMS,
-        32,
-        low=0,
-        high=GRAND,
-        unit="pixels",
-        metavar="PX",
-        varies=True,
-        to=("deepdream",),
-        knob="Shake (jitter)",
+    row(
+        Value("jitter", "--jitter", int, 32, low=0, high=GRAND, unit="pixels"),
+        Use(DREAMS, to=("deepdream",), varies=True, metavar="PX", knob="Shake (jitter)"),
+        help="largest random shift before a step, in pixels",
     ),
-    Setting(
-        "turn",
-        "--turn",
-        float,
-        "largest random rotation of the picture in a step, such as 10, for dreams that do "
-        "not all stand upright",
-        DREAMS,
-        0.0,
-        low=0,
-        high=180,
-        unit="degrees",
-        metavar="DEG",
-        varies=True,
-        to=("deepdream",),
-        knob="Tilt (turn)",
+    row(
+        Value("turn", "--turn", float, 0.0, low=0, high=180, unit="degrees"),
+        Use(DREAMS, to=("deepdream",), varies=True, metavar="DEG", knob="Tilt (turn)"),
+        help="largest random rotation of the picture in a step, such as 10, "
+        "for dreams that do not all stand upright",
     ),
-    Setting(
-        "steps",
-        "--steps",
-        int,
-        "steps of a drawing",
-        ("draw", "atlas", "train"),
-        300,
-        low=1,
-        high=GRAND,
-        but={
-            "train": {
-                "default": 200,
-                "help": "training steps; with a larger number than before, the training goes on",
-            }
+    row(
+        Value("steps", "--steps", int, 300, low=1, high=GRAND),
+        Use(("draw", "atlas", "train"), to=("draw", "train"), resume=True),
+        but={"train": {"default": 200}},
+        help="steps of a drawing",
+        help_in={"train": "training steps; with more than before, it is resumed"},
+    ),
+    row(
+        Value("seed", "--seed", int, 0, low=0, high=2**32 - 1),
+        Use(
+            (*DREAMS, "looks", "draw", "atlas", "train"),
+            to=("deepdream", "draw", "train"),
+            varies=True,
+            knob="Chance (seed)",
+        ),
+        but={"dream": {"default": None}},
+        help="seed of the random shifts, and of the noise",
+        help_in={
+            "dream": "seed of the random shifts, and of the noise; "
+            "without it, a random seed, which is recorded in the picture",
+            "zoom": "seed of the first frame's random shifts; each later frame adds 1",
+            "journey": "seed of the noise and the first shifts; each later frame adds 1",
+            "train": "seed of the crops, what is kept out, and the first weights",
         },
-        to=("draw",),
-        resume=True,
     ),
-    Setting(
-        "seed",
-        "--seed",
-        int,
-        "seed of the random shifts, and of the noise; the same seed makes the same picture",
-        (*DREAMS, "looks", "draw", "atlas", "train"),
-        0,
-        low=0,
-        high=2**32 - 1,
-        varies=True,
-        knob="Chance (seed)",
-        but={
-            "dream": {
-                "default": None,
-                "help": "seed of the random shifts, and of the noise; the same seed makes "
-                "the same dream; without it, a random seed, which is recorded in the picture",
-            },
-            "zoom": {"help": "seed of the first frame's random shifts; each later frame adds 1"},
-            "journey": {
-                "help": "seed of the noise and of the first frame's shifts; each later frame adds 1"
-            },
-            "train": {
-                "help": "seed of the crops, of what is kept out, and of the classifier's first weights"
-            },
-        },
-        to=("deepdream", "draw"),
-    ),
-    Setting(
-        "width",
-        "--width",
-        int,
-        "resize to this width first",
-        (*DREAMS, "looks", "train"),
-        low=1,
-        high=SIDE,
-        unit="pixels",
-        metavar="PX",
-        knob="Width",
-        to=("read_film",),
+    row(
+        Value("width", "--width", int, low=1, high=JPEG_SIDE, unit="pixels"),
+        Use(
+            (*DREAMS, "looks", "train"),
+            to=("making", "films", "read_film", "sheets", "train"),
+            metavar="PX",
+            knob="Width",
+        ),
         but={
             "grid": {"default": 320},
             "looks": {"default": 400},
             "studio": {"default": 640},
-            "train": {
-                "default": 480,
-                "kept": False,
-                "help": "the width of the photograph that is watched",
-            },
+            "train": {"default": 480, "kept": False},
         },
+        help="resize to this width first",
+        help_in={"train": "the width of the photograph that is watched"},
     ),
-    Setting(
-        "mask",
-        "--mask",
-        File,
-        "dream only where this picture is light",
-        DREAMS,
-        metavar="IMAGE",
-        knob="Where to dream (mask)",
-        but={
-            "video": {
-                "metavar": "FILE",
-                "help": "dream only where this picture, or this film, frame by frame, is light",
-            }
-        },
+    row(
+        Value("mask", "--mask", File),
+        Use(DREAMS, to=("making",), knob="Where to dream (mask)", metavar="IMAGE"),
+        but={"video": {"metavar": "FILE"}},
+        help="dream only where this picture is light",
+        help_in={"video": "dream only where this picture, or film, is light"},
     ),
-    Setting(
-        "smooth",
-        "--smooth",
-        float,
-        "blur the gradient, against grain; sigma in pixels, such as 1",
-        DREAMS,
-        0.0,
-        low=0,
-        high=1000,
-        unit="pixels",
-        metavar="PX",
-        varies=True,
-        to=("deepdream",),
-        knob="Softness (smooth)",
+    row(
+        Value("smooth", "--smooth", float, 0.0, low=0, high=1000, unit="pixels"),
+        Use(DREAMS, to=("deepdream",), varies=True, metavar="PX", knob="Softness (smooth)"),
+        help="blur the gradient, against grain; sigma in pixels, such as 1",
     ),
-    Setting(
-        "lap",
-        "--lap",
-        int,
-        "split the gradient into this many scales and one more, such as 4, and give all the "
-        "same strength: large forms, soft colours",
-        DREAMS,
-        0,
-        low=0,
-        high=16,
-        varies=True,
-        to=("deepdream",),
-        knob="Even scales (lap)",
+    row(
+        Value("lap", "--lap", int, 0, low=0, high=16),
+        Use(DREAMS, to=("deepdream",), varies=True, knob="Even scales (lap)"),
+        help="split the gradient into this many scales and one more, such as 4, "
+        "and give all the same strength: large forms, soft colours",
     ),
-    Setting(
-        "keep_color",
-        "--keep-color",
-        bool,
-        "change only how light each pixel is, not its colour",
-        DREAMS,
-        False,
-        to=("deepdream",),
-        knob="Keep the colours",
+    row(
+        Value("keep_color", "--keep-color", bool, False),
+        Use(DREAMS, to=("deepdream",), knob="Keep the colours"),
+        help="change only how light each pixel is, not its colour",
     ),
-    Setting(
-        "tile",
-        "--tile",
-        int,
-        "send the picture through the network in tiles of this size; without it, tiles are "
-        "used only when a whole pass would take more than half of the free memory, or than DEEPDREAM_MEMORY (such "
-        "as 1.5GB)",
-        DREAMS,
-        low=1,
-        high=SIDE,
-        unit="pixels",
-        metavar="PX",
-        to=("deepdream",),
+    row(
+        Value("tile", "--tile", int, low=1, high=JPEG_SIDE, unit="pixels"),
+        Use(DREAMS, to=("deepdream",), metavar="PX"),
+        help="send the picture through the network in tiles of this size; "
+        "without it, only if a whole pass would take more than half of the free "
+        "memory, or than DEEPDREAM_MEMORY (such as 1.5GB)",
     ),
-    Setting(
-        "halo", "", int, "margin around a tile", (), low=0, high=SIDE, unit="pixels"
-    ),  # only in Python
-    Setting(
-        "clip",
-        "--no-clip",
-        bool,
-        "let colours leave 0..255, and scale the contrast at the end",
-        PICTURES,
-        True,
-        to=("deepdream",),
+    row(  # only in Python
+        Value("halo", "", int, low=0, high=JPEG_SIDE, unit="pixels"),
+        Use((), to=("deepdream",)),
+        help="margin around a tile",
+    ),
+    row(
+        Value("clip", "--no-clip", bool, True),
+        Use(PICTURES, to=("deepdream",)),
+        help="let colours leave 0..255, and scale the contrast at the end",
     ),
     # What an atlas draws; each of its pictures records its own channel as `draw`
-    Setting(
-        "layer",
-        "--layer",
-        str,
-        "the layer whose channels are drawn (`deepdream layers` lists them)",
-        ("atlas",),
-        REQUIRED,
-        metavar="NAME",
-        kept=False,
+    row(
+        Value("layer", "--layer", str, REQUIRED),
+        Use(("atlas",), to=("sheets",), kept=False, metavar="NAME"),
+        help="the layer whose channels are drawn (`deepdream layers` lists them)",
     ),
-    Setting(
-        "channels",
-        "--channels",
-        str,
-        "draw only these channels; without it, all",
-        ("atlas",),
-        metavar="A-B,C",
-        kept=False,
+    row(
+        Value("channels", "--channels", str),
+        Use(("atlas",), to=("sheets",), kept=False, metavar="A-B,C"),
+        help="draw only these channels; without it, all",
     ),
     # Training
-    Setting(
-        "rate",
-        "--rate",
-        float,
-        "the learning rate: how far the first step changes the weights; it falls evenly "
-        "until the last step",
-        ("train",),
-        0.02,
-        above=0,
-        high=100,
+    row(
+        Value("rate", "--rate", float, 0.02, above=0, high=100),
+        Use(("train",), to=("train",)),
+        help="the learning rate: how far the first step changes the weights; it falls "
+        "evenly until the last step",
     ),
-    Setting(
-        "freeze",
-        "--freeze",
-        str,
-        "keep this layer and all before it as they are, or `none`; without it, those "
-        "up to the second pooling, or if there is none, the first convolution",
-        ("train",),
-        metavar="NAME",
+    row(
+        Value("freeze", "--freeze", str),
+        Use(("train",), to=("train",), metavar="NAME"),
+        help="keep this layer and all before it as they are, or `none`; without it, "
+        "those up to the second pooling, or if there is none, the first convolution",
     ),
-    Setting(
-        "batch",
-        "--batch",
-        int,
-        "pictures in a step",
-        ("train",),
-        12,
-        low=2,
-        high=10_000,
-        unit="pictures",
+    row(
+        Value("batch", "--batch", int, 12, low=2, high=10_000, unit="pictures"),
+        Use(("train",), to=("train",)),
+        help="pictures in a step",
     ),
-    Setting(
-        "keep_out",
-        "--keep-out",
-        float,
-        "keep this share of the pictures out of the training, to test the network with them",
-        ("train",),
-        0.1,
-        low=0,
-        high=0.9,
+    row(
+        Value("keep_out", "--keep-out", float, 0.1, low=0, high=0.9),
+        Use(("train",), to=("train",)),
+        help="keep this share of the pictures out, to test the network with them",
     ),
-    Setting(
-        "watch",
-        "--watch",
-        File,
-        "a photograph to dream from time to time, with the network as it is then; the "
-        "dreams go into a growing sheet, OUT/watch.jpg",
-        ("train",),
-        metavar="IMAGE",
-        kept=False,
+    row(
+        Value("watch", "--watch", File),
+        Use(("train",), to=("train",), kept=False, metavar="IMAGE"),
+        help="a photograph to dream from time to time, with the network as it "
+        "is then; the dreams go into a growing sheet, OUT/watch.jpg",
     ),
-    Setting(
-        "watch_every",
-        "--watch-every",
-        int,
-        "dream the watched photograph after every N steps; without it, 25, or 5 for a film",
-        ("train",),
-        low=1,
-        high=GRAND,
-        unit="steps",
-        kept=False,
+    row(
+        Value("watch_every", "--watch-every", int, low=1, high=GRAND, unit="steps"),
+        Use(("train",), to=("train",), kept=False),
+        help="dream it after every N steps; without it, 25, or 5 for a film",
     ),
-    Setting(
-        "film",
-        "--film",
-        str,
-        "make a film of the watched photograph's dreams, .mp4, .webm or .gif",
-        ("train",),
-        metavar="FILM",
-        kept=False,
+    row(
+        Value("film", "--film", str),
+        Use(("train",), to=("train",), kept=False, metavar="FILM"),
+        help="make a film of the watched photograph's dreams, .mp4, .webm or .gif",
     ),
     # Running; these change nothing in what is made
-    Setting(
-        "preview",
-        "--preview",
-        bool,
-        "make only every 10th frame, small and quick, in a film beside the other: "
+    row(
+        Value("preview", "--preview", bool, False),
+        Use(FILMS, to=("films",), kept=False),
+        help="make only every 10th frame, small and quick, in a film beside the other: "
         "film-preview.mp4 for film.mp4; `deepdream replay` then makes the whole film",
-        FILMS,
-        False,
-        kept=False,
     ),
-    Setting(
-        "restart",
-        "--restart",
-        bool,
-        "throw away the frames of an earlier run; without it, a run that was stopped "
-        "or killed is resumed",
-        (*FILMS, "train"),
-        False,
-        kept=False,
-        but={
-            "train": {
-                "help": "throw away what an "
-                "earlier run has learnt; without it, a run that was stopped or killed is resumed"
-            }
+    row(
+        Value("restart", "--restart", bool, False),
+        Use((*FILMS, "train"), to=("make_film", "train"), kept=False),
+        help="throw away the frames of an earlier run; "
+        "without it, a run that was stopped or killed is resumed",
+        help_in={
+            "train": "throw away what an earlier run has learnt; "
+            "without it, a run that was stopped or killed is resumed"
         },
-        to=("make_film",),
     ),
-    Setting(
-        "workers",
-        "--workers",
-        int,
-        "number of processes on this machine; without it, one for each core",
-        SPREAD,
-        low=1,
-        high=GRAND,
-        kept=False,
-        to=("connect",),
+    row(
+        Value("workers", "--workers", int, low=1, high=GRAND),
+        Use(SPREAD, to=("connect",), kept=False),
+        help="number of processes on this machine; without it, one for each core",
     ),
-    Setting(
-        "scheduler",
-        "--scheduler",
-        str,
-        "run on this Dask cluster instead, tcp://host:8786",
-        SPREAD,
-        metavar="ADDRESS",
-        kept=False,
-        to=("connect",),
+    row(
+        Value("scheduler", "--scheduler", str),
+        Use(SPREAD, to=("connect",), kept=False, metavar="ADDRESS"),
+        help="run on this Dask cluster instead, tcp://host:8786",
     ),
-    Setting(
-        "report",
-        "--report",
-        str,
-        "add a line of JSON to this file for each picture: settings, seconds, peak "
-        "memory in bytes, sha256, error",
-        SPREAD,
-        metavar="FILE",
-        kept=False,
+    row(
+        Value("report", "--report", str),
+        Use(SPREAD, to=("cli",), kept=False, metavar="FILE"),
+        help="add a line of JSON to this file for each picture: "
+        "settings, seconds, peak memory in bytes, sha256, error",
     ),
-    Setting(
-        "host",
-        "--host",
-        str,
-        "the address to listen on; any but 127.0.0.1 lets other machines in, and visitors "
-        "then need a token",
-        ("serve",),
-        "127.0.0.1",
-        metavar="ADDRESS",
-        kept=False,
-        to=("serve",),
+    row(
+        Value("host", "--host", str, "127.0.0.1"),
+        Use(("serve",), to=("serve",), kept=False, metavar="ADDRESS"),
+        help="the address to listen on; any but 127.0.0.1 lets other machines in, "
+        "and visitors then need a token",
     ),
-    Setting(
-        "port",
-        "--port",
-        int,
-        "the port to listen on; without it, 8866 or the next one that is free",
-        ("serve",),
-        low=1,
-        high=65_535,
-        kept=False,
-        to=("serve",),
+    row(
+        Value("port", "--port", int, low=1, high=65_535),
+        Use(("serve",), to=("serve",), kept=False),
+        help="the port to listen on; without it, 8866 or the next one that is free",
     ),
-    Setting(
-        "token",
-        "--token",
-        str,
-        "the token that visitors need; without it, one is made up when --host lets others in",
-        ("serve",),
-        metavar="TEXT",
-        kept=False,
-        to=("serve",),
+    row(
+        Value("token", "--token", str),
+        Use(("serve",), to=("serve",), kept=False, metavar="TEXT"),
+        help="the token that visitors need; with another --host, one is made up",
     ),
-    Setting(
-        "at_once",
-        "--at-once",
-        int,
-        "number of visitors that dream at once while others queue; without it, half the cores",
-        ("serve",),
-        low=1,
-        high=GRAND,
-        kept=False,
-        to=("serve",),
+    row(
+        Value("at_once", "--at-once", int, low=1, high=GRAND),
+        Use(("serve",), to=("serve",), kept=False),
+        help="how many visitors dream at once; without it, half the cores",
     ),
-    Setting(
-        "idle",
-        "--idle",
-        float,
-        "minutes after which a page that nobody uses is closed",
-        ("serve",),
-        30.0,
-        above=0,
-        high=1e6,
-        unit="minutes",
-        metavar="MIN",
-        kept=False,
-        to=("serve",),
+    row(
+        Value("idle", "--idle", float, 30.0, above=0, high=1e6, unit="minutes"),
+        Use(("serve",), to=("serve",), kept=False, metavar="MIN"),
+        help="minutes after which a page that nobody uses is closed",
     ),
-    Setting(
-        "minutes",
-        "--minutes",
-        float,
-        "the most that one visitor's dream or film may take",
-        ("serve",),
-        10.0,
-        above=0,
-        high=1e6,
-        unit="minutes",
-        metavar="MIN",
-        kept=False,
-        to=("serve",),
+    row(
+        Value("minutes", "--minutes", float, 10.0, above=0, high=1e6, unit="minutes"),
+        Use(("serve",), to=("serve",), kept=False, metavar="MIN"),
+        help="the most that one visitor's dream or film may take",
     ),
-    Setting(
-        "browser",
-        "--browser",
-        bool,
-        "open the page in a browser on this machine",
-        ("serve",),
-        False,
-        kept=False,
+    row(
+        Value("browser", "--browser", bool, False),
+        Use(("serve",), to=("cli",), kept=False),
+        help="open the page in a browser on this machine",
     ),
 )
+# {name: row}; `size` is that of a dream, which comes after that of a drawing
 ROWS = {row.name: row for row in TABLE}
+NETWORK = tuple(row.name for row in TABLE if "load_net" in row.to)
 # What a picture carries besides its recipe; there is `sha256`, too, {what: its sha256}
 ABOUT = {
-    "deepdream": Setting(
-        "deepdream", "", str, "the version that made it", default=REQUIRED, resume=True
-    ),
-    "frame": Setting("frame", "", int, "which frame of a film it is", low=0, high=GRAND),
     "preview": ROWS["preview"],
-    "stopped_at": Setting(
-        "stopped_at", "", float, "the share that was done when it was stopped", low=0, high=1
+    "deepdream": row(
+        Value("deepdream", "", str, REQUIRED),
+        Use((), resume=True),
+        help="the version of this program that made it",
+    ),
+    "frame": row(
+        Value("frame", "", int, low=0, high=GRAND),
+        Use(()),
+        help="which frame of a film it is, counted from 0",
+    ),
+    "stopped_at": row(
+        Value("stopped_at", "", float, low=0, high=1),
+        Use(()),
+        help="the share that was done when it was stopped",
     ),
 }
 
 
 def rows_of(command: str) -> dict[str, Setting]:
-    """{name: row} of the settings that this command has, with what is different there;
-    only a grid varies any.
-    """
-    rows = (row for row in TABLE if command in row.commands)
-    is_grid = command == "grid"
-    return {
-        row.name: replace(row, varies=row.varies and is_grid, **row.but.get(command, {}))
-        for row in rows
-    }
-
-
-def arguments(recipe: dict[str, Any], function: str) -> dict[str, Any]:
-    """{name: value} of a recipe's settings that this function receives as keywords."""
-    rows = rows_of(recipe["command"])
-    return {name: recipe[name] for name, row in rows.items() if function in row.to}
+    """{name: row} of a command's settings, with what is different there."""
+    return {row.name: row.at(command) for row in TABLE if command in row.commands}
 
 
 def knobs() -> dict[str, Setting]:
     """{name: row} of the settings of `dream` that have a knob in the studio."""
-    return {row.name: replace(row, **row.but.get("studio", {})) for row in TABLE if row.knob}
+    return {row.name: row.at("studio") for row in TABLE if row.knob}
+
+
+def arguments(recipe: Recipe, function: str) -> Params:
+    """{name: value} of a recipe's settings that this function receives as keywords."""
+    rows = rows_of(recipe["command"])
+    return {name: recipe[name] for name, row in rows.items() if function in row.to}
 
 
 def check(name: str, value: object, command: str = "") -> None:
@@ -1056,40 +672,34 @@ def check(name: str, value: object, command: str = "") -> None:
     it is the default of any.
     """
     row = rows_of(command)[name] if command else ROWS[name]
-    defaults = [
-        row.default,
-        *(different.get("default", row.default) for different in row.but.values()),
-    ]
+    defaults = [row.at(other).default for other in row.but]
     if value is not None or None not in defaults:
         check_row(row, value)
 
 
 def check_row(row: Setting, value: object) -> None:
+    """Raise a DreamError unless a setting with this row may have this value."""
     if value is None and row.default is None:
         return
     several = isinstance(value, (list, tuple))
     if isinstance(row.count, int):
         if not several or len(value) != row.count:
-            raise DreamError(f"{{setting}} is {value!r}; it must be {row.count} numbers", row.name)
+            numbers = f"{row.count} numbers"
+            raise DreamError(f"{{setting}} is {value!r}; it must be {numbers}", row.name)
     elif several != (row.count == "+"):
-        raise _refusal(row, value)
+        raise _refuse(row, value)
     values = value if several else [value]
     if row.choices and values[0] not in row.choices:
         raise unknown(row.name, values[0], row.choices, "no others are allowed")
     if not values or not all(_fits(row, each) for each in values):
-        raise _refusal(row, value)
+        raise _refuse(row, value)
 
 
-def _refusal(row: Setting, value: object) -> DreamError:
-    example = (
-        f", such as {row.default}"
-        if row.kind is float and isinstance(row.default, float) and row.default
-        else ""
-    )
-    each = "one or more of: " if row.count == "+" else ""
-    return DreamError(
-        f"{{setting}} is {value!r}; it must be {each}{row.allowed}{example}", row.name
-    )
+def _refuse(row: Setting, value: object) -> DreamError:
+    allowed = f"one or more of: {row.allowed}" if row.count == "+" else row.allowed
+    if row.kind is float and isinstance(row.default, float) and row.default:
+        allowed += f", such as {row.default}"
+    return DreamError(f"{{setting}} is {value!r}; it must be {allowed}", row.name)
 
 
 def _fits(row: Setting, value: Any) -> bool:
@@ -1097,13 +707,12 @@ def _fits(row: Setting, value: Any) -> bool:
     if row.kind is bool:
         return isinstance(value, bool)
     if row.kind is Size:
-        return (
-            isinstance(value, str)
-            and re.fullmatch("[1-9][0-9]{0,8}x[1-9][0-9]{0,8}", value) is not None
-        )
+        size = re.compile("[1-9][0-9]{0,8}x[1-9][0-9]{0,8}")
+        return isinstance(value, str) and size.fullmatch(value) is not None
     if row.kind in (str, File):
         return _is_text(value)
-    if isinstance(value, bool) or not isinstance(value, Integral if row.kind is int else Real):
+    numbers = Integral if row.kind is int else Real
+    if isinstance(value, bool) or not isinstance(value, numbers):
         return False
     number: Any = value
     return (
@@ -1116,8 +725,10 @@ def _fits(row: Setting, value: Any) -> bool:
 
 def _is_text(value: object) -> bool:
     """Whether it is text that is not empty, and that a file's name may hold."""
+    if not isinstance(value, str) or not value:
+        return False
     try:
-        return isinstance(value, str) and value != "" and b"\0" not in os.fsencode(value)
+        return b"\0" not in os.fsencode(value)
     except UnicodeEncodeError:  # half of a character
         return False
 
@@ -1130,15 +741,14 @@ def read(command: str, name: str, word: str) -> Any:
     Raises DreamError for a word that cannot be read.
     """
     row = rows_of(command)[name]
-    if row.varies:
-        parts = [part.strip() for part in word.split(",")]
-        if "" in parts:
-            raise DreamError(
-                f"{{setting}} is {word!r}; a value is missing between its commas", name
-            )
-        values = list(dict.fromkeys(_read(row, part) for part in parts))
-        return values if len(values) > 1 else values[0]
-    return _read(row, word)
+    if not row.varies:
+        return _read(row, word)
+    parts = [part.strip() for part in word.split(",")]
+    if "" in parts:
+        fault = "a value is missing between its commas"
+        raise DreamError(f"{{setting}} is {word!r}; {fault}", name)
+    values = list(dict.fromkeys(_read(row, part) for part in parts))
+    return values if len(values) > 1 else values[0]
 
 
 def _read(row: Setting, word: str) -> Any:
@@ -1147,7 +757,7 @@ def _read(row: Setting, word: str) -> Any:
     try:
         return row.kind(word)
     except ValueError:
-        raise _refusal(row, word) from None
+        raise _refuse(row, word) from None
 
 
 def size_of(text: str) -> tuple[int, int]:
@@ -1166,6 +776,6 @@ def text_of(value: object) -> str:
 
 
 def option(name: str, command: str = "") -> str:
-    """What a person calls a setting on the command line: `--iterations` for `iter_n`."""
+    """What the command line calls a setting: `--iterations` for `iter_n`."""
     row = rows_of(command).get(name) or ROWS.get(name)
     return row.option if row and row.is_option else name

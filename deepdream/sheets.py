@@ -6,9 +6,10 @@ import html
 import json
 import os
 import re
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,14 +17,14 @@ from . import looks
 from .dream import OnStep, Step
 from .errors import DreamError
 from .films import read_settings
-from .making import dream_job, make_dream, open_net, settings_of
+from .jobs import Job, make_job
+from .making import Series, make_dream, open_net, settings_of
 from .nets.base import Net
-from .nets.download import default
 from .objectives import scores
 from .paths import check_folder, check_place, is_local, whole
 from .pictures import load_image, or_sample, sheet
-from .recipe import Recipe, complete, from_record, quote, words
-from .settings import NETWORK, ROWS, rows_of, text_of
+from .recipe import complete, from_record, quote, words
+from .settings import Recipe, Record, option, rows_of, text_of
 
 
 class Grid(NamedTuple):
@@ -31,7 +32,7 @@ class Grid(NamedTuple):
     side by side.
     """
 
-    jobs: list[dict[str, Any]]
+    jobs: list[Job]
     labels: list[str]
     columns: int
 
@@ -39,36 +40,48 @@ class Grid(NamedTuple):
 def plan_grid(recipe: Recipe, out: str) -> Grid:
     """One job for each combination of the settings that have several values; pictures
     go into out.pictures/.
+
+    Raises DreamError where no setting has several, or there is no place for them.
     """
     values = {}
-    for name, row in rows_of("grid").items():
-        if row.varies:
-            values[name] = recipe[name] if isinstance(recipe[name], list) else [recipe[name]]
+    for name, value in _varied(recipe).items():
+        values[name] = value if isinstance(value, list) else [value]
     varied = [name for name in values if len(values[name]) > 1]
     if not varied:
-        raise DreamError("a grid needs a setting with several values, such as --iterations 5,10,20")
-    folder, jobs, labels = Path(out).with_suffix(".pictures"), [], []
+        example = "such as --iterations 5,10,20"
+        raise DreamError(f"a grid needs a setting with several values, {example}")
+    folder = Path(out).with_suffix(".pictures")
     check_folder(folder)
+    jobs: list[Job] = []
+    labels = []
     for point in product(*values.values()):
         chosen = dict(zip(values, point))
-        labels.append(", ".join(_label(name, chosen[name]) for name in varied))
-        path = os.path.abspath(folder / f"{labels[-1].replace('/', '-')}.png")
-        jobs.append(dream_job(recipe | chosen, out=path))
+        label = ", ".join(_label(name, chosen[name]) for name in varied)
+        path = os.path.abspath(folder / f"{label.replace('/', '-')}.png")
+        jobs.append(make_job(recipe | chosen, "dream", path))
+        labels.append(label)
     check_place(max((job["out"] for job in jobs), key=len))
     return Grid(jobs, labels, len(values[varied[-1]]))
 
 
-def _label(name: str, value: Any) -> str:
-    return str(value) if name == "end" else f"{ROWS[name].option[2:]} {text_of(value)}"
+def _varied(recipe: Recipe) -> Record:
+    """The settings of a grid that may have several values."""
+    return {name: recipe[name] for name, row in rows_of("grid").items() if row.varies}
+
+
+def _label(name: str, value: object) -> str:
+    if name == "end":
+        return str(value)
+    return f"{option(name, 'grid').lstrip('-')} {text_of(value)}"
 
 
 def lay_out(
-    grid: Grid, recipe: Recipe, reports: dict[str, dict[str, Any]]
-) -> tuple[np.ndarray, dict[str, Any]] | None:
-    """(the sheet of a grid's pictures, the settings that it carries); None where every
+    grid: Grid, recipe: Recipe, reports: Mapping[str, Record]
+) -> tuple[np.ndarray, Record] | None:
+    """(the sheet (H, W, 3) of a grid's pictures, what it carries); None where every
     picture failed.
 
-    A picture that failed is grey.
+    reports: {out: report}, see `batch.dream_many`. A picture that failed is grey.
     """
     made = {out: load_image(out) for out, report in reports.items() if not report["error"]}
     if not made:
@@ -76,64 +89,67 @@ def lay_out(
     first = next(iter(made))
     grey = np.full_like(made[first], 200)
     pictures = [made.get(job["out"], grey) for job in grid.jobs]
-    varied = {
-        name: recipe[name]
-        for name, row in rows_of("grid").items()
-        if row.varies and recipe[name] is not None
-    }
+    varied = {name: value for name, value in _varied(recipe).items() if value is not None}
     carried = reports[first]["settings"] | varied | {"command": "grid"}
     return sheet(pictures, grid.labels, grid.columns), carried
 
 
-def make_looks(recipe: Recipe, on_step: OnStep | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-    """(a sheet of the picture in all looks that its network has, the settings that it
-    carries).
+def make_looks(recipe: Recipe, on_step: OnStep | None = None) -> tuple[np.ndarray, Record]:
+    """(a sheet (H, W, 3) of the picture in all looks that its network has, what it
+    carries). on_step is called with the look's name as `end`.
 
     If it is stopped, the sheet has those that are finished, and the last one as far as
-    it is.
+    it is. Raises DreamError for a network without looks.
     """
-    load_image(or_sample(recipe["image"]), recipe["width"])  # refused before a network is loaded
-    model = recipe["model"] or default()
-    chosen = looks.of_network(model)
+    load_image(or_sample(recipe["image"]), recipe["width"])  # refused before the network
+    recipe = recipe | {"model": recipe["model"] or download.default()}
+    chosen = looks.of_network(recipe["model"])
     if not chosen:
-        raise DreamError(
-            f"{model} has no looks: they are for networks with the layers of GoogLeNet or SqueezeNet"
-        )
-    net = open_net(recipe | {"model": model})
+        whose = "they are for networks with the layers of GoogLeNet or SqueezeNet"
+        raise DreamError(f"{recipe['model']} has no looks: {whose}")
+    net = open_net(recipe)
+    names = list(chosen)
     pictures: list[np.ndarray] = []
-    names, is_stopped = list(chosen), False
 
     def on_each(step: Step) -> object:
-        nonlocal is_stopped
-        is_stopped = step.stopped
-        share = (len(pictures) + step.done) / len(names)
-        return on_step(step._replace(end=names[len(pictures)], done=share)) if on_step else None
+        return on_step(step._replace(end=names[len(pictures)])) if on_step else None
 
-    about = {name: recipe[name] for name in ("image", "width", "seed")} | {"model": model}
-    for says in chosen.values():
-        dream, _ = make_dream(complete("dream", says | about), net, on_each)
+    series = Series(on_each, len(names))
+    shared = rows_of("dream").keys() & recipe.keys()
+    common = {name: recipe[name] for name in shared}
+    for look in chosen.values():
+        dream, _ = make_dream(complete("dream", look | common), net, series)
         assert dream is not None
         pictures.append(dream)
-        if is_stopped:
+        if series.is_stopped:
             break
+        series.finished += 1
     carried = settings_of(recipe | {"width": pictures[0].shape[1]}, net)
     return sheet(pictures, names[: len(pictures)], min(4, len(pictures))), carried
 
 
-def plan_atlas(recipe: Recipe, out: str, net: Net) -> list[dict[str, Any]]:
-    """One job for each channel of the recipe's layer, or for those that it names."""
+def plan_atlas(recipe: Recipe, out: str, net: Net) -> list[Job]:
+    """One job for each channel of the recipe's layer, or for those that it names.
+
+    Raises DreamError for a layer or channel that the network lacks, and where the
+    pictures cannot be written.
+    """
     layer = recipe["layer"]
     net.check_layer(layer)
     if not is_local(out):
         raise DreamError(f"{out} is a URL; an atlas takes a folder on this machine")
     check_folder(out)
-    about = {name: recipe[name] for name in (*NETWORK, "steps", "seed") if recipe[name] is not None}
-    about = {"command": "draw", "model": net.model.name} | about
+    recipe = recipe | {"model": recipe["model"] or net.model.name}
     jobs = []
     for i in _channels(recipe["channels"], net.channels(layer)):
-        what = f"channel({json.dumps(layer)}, {i})"
-        jobs.append(about | {"draw": [what], "out": os.path.abspath(Path(out) / f"{i:05}.jpg")})
+        path = os.path.abspath(Path(out) / f"{i:05}.jpg")
+        jobs.append(make_job(recipe, "draw", path, draw=[_words(layer, i)]))
     return jobs
+
+
+def _words(layer: str, channel: object) -> str:
+    """What an atlas draws, in words."""
+    return f"channel({json.dumps(layer)}, {channel})"
 
 
 def _channels(text: str | None, n: int) -> list[int]:
@@ -145,20 +161,17 @@ def _channels(text: str | None, n: int) -> list[int]:
         ends = re.fullmatch(r"([0-9]+)(?:\s*-\s*([0-9]+))?", part.strip())
         first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (0, -1)
         if not first <= last < n:
-            raise DreamError(
-                f"{{setting}} is {text!r}; it must be such as 0-63,200, of 0 to {n - 1}", "channels"
-            )
+            allowed = f"it must be such as 0-63,200, of 0 to {n - 1}"
+            raise DreamError(f"{{setting}} is {text!r}; {allowed}", "channels")
         chosen += range(first, last + 1)
     return list(dict.fromkeys(chosen))
 
 
 def channel_names(net: Net, layer: str) -> list[str]:
     """The names of a layer's channels, where they are classes; else an empty list."""
-    is_classes = len(net.labels) == net.channels(layer) and layer in (
-        scores(net),
-        net.layer_specs[-1].name,
-    )
-    return net.labels if is_classes else []
+    may_be_classes = layer in (scores(net), net.layer_specs[-1].name)
+    is_named = may_be_classes and len(net.labels) == net.channels(layer)
+    return net.labels if is_named else []
 
 
 def write_atlas(folder: Path, layer: str, names: list[str]) -> Path | None:
@@ -167,26 +180,35 @@ def write_atlas(folder: Path, layer: str, names: list[str]) -> Path | None:
 
     The page opens from disk. names: of the channels, if they have any. Each picture is
     shown with the number of its channel and the command that made it. The answer is
-    None if there are no pictures.
+    None if there are no pictures. Raises CannotWriteError.
     """
-    tiles, text = [], re.compile(rf"channel\({re.escape(json.dumps(layer))}, ([0-9]+)\)")
+    tiles = []
     for path in sorted(folder.glob("[0-9]*.jpg")):
-        try:
-            recipe = from_record(read_settings(path))
-        except DreamError:
-            continue  # it is somebody else's picture
-        which = text.fullmatch(recipe["draw"][0]) if recipe["command"] == "draw" else None
-        if which:
-            n = int(which[1])
-            name = f"{n} {names[n].split(',')[0]}" if names else f"channel {n}"
-            command = quote(["deepdream", *words(recipe, path.name)])
-            tiles.append({"n": n, "name": name, "file": path.name, "command": command})
+        tile = _tile(path, layer, names)
+        if tile:
+            tiles.append(tile)
     if not tiles:
         return None
     page = (Path(__file__).parent / "atlas.html").read_text(encoding="utf-8")
     data = json.dumps({"layer": layer, "tiles": tiles}).replace("<", "\\u003c")
+    page = page.replace("DATA", data, 1).replace("LAYER", html.escape(layer), 1)
     with whole(folder / "index.html") as part:
-        part.write_text(
-            page.replace("DATA", data, 1).replace("LAYER", html.escape(layer), 1), encoding="utf-8"
-        )
+        part.write_text(page, encoding="utf-8")
     return folder / "index.html"
+
+
+def _tile(path: Path, layer: str, names: list[str]) -> Record | None:
+    """What the page knows of a picture; None where that is no channel of this layer."""
+    try:
+        recipe = from_record(read_settings(path))
+    except DreamError:  # it is somebody else's picture
+        return None
+    if recipe["command"] != "draw":
+        return None
+    number = re.match(r".*, ([0-9]+)\)$", recipe["draw"][0])
+    if not number or recipe["draw"][0] != _words(layer, number[1]):
+        return None
+    n = int(number[1])
+    name = f"{n} {names[n].split(',')[0]}" if names else f"channel {n}"
+    command = quote(["deepdream", *words(recipe, path.name)])
+    return {"n": n, "name": name, "file": path.name, "command": command}

@@ -27,7 +27,7 @@ from PIL import Image
 import deepdream as dd
 
 pytest.importorskip("distributed", reason="Dask is not installed: pip install distributed")
-from deepdream import batch
+from deepdream import batch, jobs
 from deepdream.nets import caffemodel
 from deepdream.objectives import scores
 from deepdream.recipe import complete
@@ -278,10 +278,16 @@ def test_jobs_that_are_refused_before_any_is_done(
 def test_a_job_is_made_on_the_processor_in_float32_unless_it_says_more(model, monkeypatch):
     """So that all workers make the same pictures."""
     asked = []
-    monkeypatch.setattr(batch, "load_net", lambda *given: asked.append(given))
-    for thread, (device, dtype) in enumerate([(None, None), ("auto", "auto")]):
-        batch._load(model, "torch", device, dtype, thread)
-    assert asked == [(model, "torch", "cpu", "float32"), (model, "torch", "auto", "auto")]
+
+    def load_net(*given):
+        asked.append(given)
+        raise dd.DreamError("seen")
+
+    monkeypatch.setattr(batch, "load_net", load_net)
+    job = {"command": "draw", "draw": ["3"], "out": "a.png", "model": str(model), "engine": "torch"}
+    for chosen in ({}, {"device": "auto", "dtype": "auto"}):
+        assert batch.work(job | chosen, dd.__version__)["error"] == "seen"
+    assert asked == [(str(model), "torch", *two) for two in (("cpu", "float32"), ("auto", "auto"))]
 
 
 def test_a_job_without_a_model_has_the_default(client, photos, model, tmp_path, monkeypatch):
@@ -295,7 +301,8 @@ def test_a_job_without_a_model_has_the_default(client, photos, model, tmp_path, 
 
 def test_workers_of_another_version_are_refused(client, photos, model, tmp_path, monkeypatch):
     monkeypatch.setattr(batch, "VERSION", "9.9")
-    says = rf"the worker tcp://.* on {socket.gethostname()} has deepdream {dd.__version__}, and here is 9.9"
+    says = rf"the worker tcp://.* on {socket.gethostname()} "
+    says += f"has deepdream {dd.__version__}, and here is 9.9"
     with pytest.raises(dd.DreamError, match=says):
         list(batch.dream_many(jobs_for(photos, model, tmp_path / "out"), client))
     assert not (tmp_path / "out").exists()
@@ -309,7 +316,7 @@ class Workers(list):
 def cluster(
     tmp_path, workers=2, host="127.0.0.1", scheduler=(), worker=lambda i: (), env=None, threads=1
 ):
-    """A scheduler and its workers, each a process; yields (its address, the workers)."""
+    """A scheduler and its workers, each a process; yields (address, workers)."""
     processes = []
 
     def start(prefix, *words):
@@ -416,7 +423,8 @@ def test_a_scheduler_that_goes(photos, model, tmp_path):
         reports = batch.dream_many(jobs, client)
         next(reports)
         workers.scheduler.kill()
-        says = r"the scheduler at tcp://.* is gone; finished pictures are kept, and the same command resumes"
+        says = "the scheduler at tcp://.* is gone; "
+        says += "finished pictures are kept, and the same command resumes"
         with pytest.raises(dd.DreamError, match=says):
             list(reports)
     assert (tmp_path / "out" / "0.png").exists()
@@ -786,18 +794,18 @@ def test_a_layer_is_checked_where_it_is_known_which_network_it_will_be(tmp_path,
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     recipe = complete("batch", {"images": ["a.png"], "end": "boht", "scheduler": "tcp://x:1"})
     for unknown in ({}, {"model": "/only/on/the/workers"}):
-        batch.check_common(recipe | unknown)
+        jobs.check_common(recipe | unknown)
     for known in ({"model": "squeezenet_v1.1"}, {"model": "bvlc_googlenet"}):
         with pytest.raises(dd.DreamError, match="unknown layer 'boht'"):
-            batch.check_common(recipe | known)
+            jobs.check_common(recipe | known)
 
 
 def test_an_outline_tells_as_much_as_the_network(model):
     (empty := model.parent / "empty").mkdir()
     shutil.copy(model / "deploy.prototxt", empty)
     for net, outline in (
-        (dd.load_net(model), batch.outline(str(empty))),
-        (dd.load_net("squeezenet_v1.1"), batch.outline("squeezenet_v1.1")),
+        (dd.load_net(model), jobs.outline(str(empty))),
+        (dd.load_net("squeezenet_v1.1"), jobs.outline("squeezenet_v1.1")),
     ):
         assert outline.climbable == net.climbable and outline.labels == net.labels
         assert [outline.channels(layer) for layer in net.climbable] == [

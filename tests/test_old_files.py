@@ -20,7 +20,8 @@ from deepdream.cli.main import main
 from deepdream.recipe import with_defaults
 
 DATA = Path(__file__).parent / "data"
-WEIGHTS = "7840b7806bceca6d82c00234856b0590e9fc83f179901902acb65db5cc6a15b3"  # sha256 of the toy network's file
+# sha256 of the toy network's file
+WEIGHTS = "7840b7806bceca6d82c00234856b0590e9fc83f179901902acb65db5cc6a15b3"
 CLOSE = 1.0  # mean difference of two colour values, of 255, that rounding may make
 
 # The commands that made them, in the words of today: --scale is called --octave-scale
@@ -29,23 +30,28 @@ CLOSE = 1.0  # mean difference of two colour values, of 255, that rounding may m
 FEW = "--iterations 2 --octaves 2"
 CAFFE = "--model toy --engine caffe"
 COMMANDS = {
-    "dream.png": f"dream photo.png {CAFFE} --layer left --guide guide.jpg --mask mask.png --keep-color --no-clip "
-    f"--seed 7 {FEW} --octave-scale 1.3 --step 2.5 --jitter 4 --smooth 0.5 --tile 300 --width 64",
-    "noise.jpg": f"dream {CAFFE} --size 64x48 --objective \"L2('left') - 0.5 * channel('right', 3)\" --seed 11 {FEW}",
-    "torch.png": f"dream photo.png --model toy --engine torch --device cpu --dtype float32 --width 48 --seed 3 {FEW} "
-    "--layer both",
+    "dream.png": f"dream photo.png {CAFFE} --layer left --guide guide.jpg --mask mask.png "
+    f"--keep-color --no-clip --seed 7 {FEW} --octave-scale 1.3 --step 2.5 --jitter 4 "
+    "--smooth 0.5 --tile 300 --width 64",
+    "noise.jpg": f"dream {CAFFE} --size 64x48 --seed 11 {FEW} "
+    "--objective \"L2('left') - 0.5 * channel('right', 3)\"",
+    "torch.png": "dream photo.png --model toy --engine torch --device cpu --dtype float32 "
+    f"--width 48 --seed 3 {FEW} --layer both",
     "draw.jpg": f"draw 3 \"channel('left', 1)\" {CAFFE} --steps 3 --seed 5",
-    "grid.png": f"grid photo.png {CAFFE} --width 40 --layer conv1,both --iterations 1,2 --octaves 1",
-    "journey.gif": f"journey {CAFFE} --layers conv1,both --frames-per-layer 2 --cross-fade 1 --size 48x36 --zoom 0.04 "
-    "--rotate 2.0 --hold 0.0 --fps 10.0 --iterations 1 --octaves 2 --seed 2",
+    "grid.png": f"grid photo.png {CAFFE} --width 40 --layer conv1,both --iterations 1,2 "
+    "--octaves 1",
+    "journey.gif": f"journey {CAFFE} --layers conv1,both --frames-per-layer 2 --cross-fade 1 "
+    "--size 48x36 --zoom 0.04 --rotate 2.0 --hold 0.0 --fps 10.0 --iterations 1 --octaves 2 "
+    "--seed 2",
     "video.mp4": f"video source.mp4 {CAFFE} --stop 2 --blend 0.8 --width 48 {FEW} --layer both",
-    "zoom": f"zoom photo.png {CAFFE} --frames 4 --width 48 --zoom 0.1 --shift 1.0 -2.0 {FEW} --layer both",
+    "zoom": f"zoom photo.png {CAFFE} --frames 4 --width 48 --zoom 0.1 --shift 1.0 -2.0 {FEW} "
+    "--layer both",
 }
 
 
 @pytest.fixture
 def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of tests/data, where the command line runs, with the network that made it."""
+    """A copy of tests/data, where the command line runs, with its network."""
     folder = tmp_path / "data"
     shutil.copytree(DATA, folder)
     weights = write_model(folder / "toy") / "toy.caffemodel"
@@ -268,7 +274,8 @@ def test_an_old_journey_refuses_the_look_that_later_ones_hold(
         main(shlex.split(f"{COMMANDS['journey.gif'].replace('--hold 0.0', '')} -o journey.gif"))
         == 2
     )
-    says = "the film in journey.frames was begun with --hold 0.0, and now it is 0.3; go back to that, choose another"
+    says = "the film in journey.frames was begun with --hold 0.0, and now it is 0.3; "
+    says += "go back to that, choose another"
     assert says in capsys.readouterr().err
     assert (frames(old / "journey.frames"), (old / "journey.gif").read_bytes()) == before
 

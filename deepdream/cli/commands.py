@@ -108,7 +108,8 @@ def _look(args: argparse.Namespace) -> int:
     paths = [path for path in (args.recipe["image"], args.recipe["after"]) if path]
     images = [load_guide(or_sample(path)) for path in paths]
     net = open_net(args.recipe)
-    say(side_by_side([look(net, image) for image in images], paths))
+    about = arguments(args.recipe, "look")
+    say(side_by_side([look(net, image, **about) for image in images], paths))
     return 0
 
 
@@ -125,7 +126,7 @@ def _film(args: argparse.Namespace) -> int:
 
 
 def _batch(args: argparse.Namespace) -> int:
-    from ..batch import batch_jobs
+    from ..jobs import batch_jobs
 
     reports = _many(args.recipe, batch_jobs(args.recipe, args.out))
     say(args.out)
@@ -146,7 +147,7 @@ def _grid(args: argparse.Namespace) -> int:
 
 
 def _atlas(args: argparse.Namespace) -> int:
-    from ..batch import outline
+    from ..jobs import outline
     from ..sheets import channel_names, plan_atlas, write_atlas
 
     layer = args.recipe["layer"]
@@ -169,7 +170,8 @@ def _many(recipe: Recipe, jobs: list[Params]) -> Reports:
     """Do the jobs, and print what becomes of them; {out: report}."""
     from tqdm import tqdm
 
-    from ..batch import check_common, connect, dream_many
+    from ..batch import connect, dream_many
+    from ..jobs import check_common
 
     check_common(recipe)
     reports: Reports = {}

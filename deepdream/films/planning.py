@@ -13,7 +13,7 @@ import numpy as np
 from ..dream import OnStep
 from ..errors import DreamError
 from ..looks import GOALS
-from ..making import Find, open_net, prepare, settings_of
+from ..making import Find, open_net, open_recipe, settings_of
 from ..nets.base import Net
 from ..pictures import grey, load_image, noise, or_sample, resized
 from ..seeing import stations
@@ -75,7 +75,7 @@ def _plan_zoom(recipe: Recipe, find: Find, net: Net | None) -> Film:
     keys = KeyFile(recipe["keys"], recipe) if recipe["keys"] else None
     if keys:
         recipe = recipe | {"keys": keys.to_json()}
-    net, recipe, params = prepare(recipe, net, find)
+    net, recipe, params = open_recipe(recipe, net, find)
     if keys:
         params["keys"] = _resolve(keys, recipe, net, image, params, find)
         latest = max(keys.keys)
@@ -128,7 +128,7 @@ def _resolve(
     resolved: Keys = {}
     for frame, given in keys.keys.items():
         with keys.naming(frame):
-            _, _, params = prepare(recipe | given, net, find)
+            _, _, params = open_recipe(recipe | given, net, find)
             key = {name: params.get(name, given[name]) for name in given if name not in GOALS}
             if given.keys() & {*GOALS}:
                 goals = "end", "objective"
@@ -172,7 +172,7 @@ def _plan_video(recipe: Recipe, find: Find, net: Net | None) -> Film:
     part = arguments(recipe, "read_film")
     footage = Footage(find(recipe["source"]), **part)
     films = _find_films(recipe, find)
-    net, prepared, params = prepare(recipe | dict.fromkeys(films), net, find)
+    net, prepared, params = open_recipe(recipe | dict.fromkeys(films), net, find)
     recipe = prepared | {name: recipe[name] for name in films}
     params |= films | arguments(recipe, "steady")
     carried = settings_of(recipe, net, find)
@@ -191,7 +191,7 @@ def _find_films(recipe: Recipe, find: Find) -> dict[str, str]:
     """{name: path} of a mask and guide that are films and can be decoded."""
     films = {}
     for name in ("mask", "guide"):
-        # `prepare` refuses a guide beside an objective
+        # `open_recipe` refuses a guide beside an objective
         path = find(recipe[name]) if recipe[name] else ""
         if is_film(path) and not (name == "guide" and recipe["objective"]):
             next(follow_film(path))

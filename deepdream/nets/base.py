@@ -145,15 +145,10 @@ class Net(Outline, Arrays):
 
     All else works on such blobs with NumPy and SciPy. An engine with arrays of its own
     also gives `image`, `diff`, `apply`, `free_memory`, `limits` and what `Arrays` has.
-
-    shift: by how many pixels make_step has rolled the picture down and right at this
-    moment. angle: by how many degrees it has then turned it.
     """
 
     engine: dict[str, str]
     blobs: Mapping[str, Blob]
-    shift: tuple[int, int] = (0, 0)
-    angle: float = 0.0
     _checked: tuple[str | None, tuple[int, ...]] | None = None  # by `_check`, the last
 
     def forward(self, *, start: str | None = None, end: str | None = None) -> object:

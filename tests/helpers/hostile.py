@@ -51,7 +51,7 @@ from distributed import Client, LocalCluster
 from PIL import Image, PngImagePlugin
 
 import deepdream as dd
-from deepdream import batch, language, recipe, settings  # noqa: F401
+from deepdream import batch, objectives, recipe, settings  # noqa: F401
 from deepdream.cli import (
     commands,  # noqa: F401
     parser,
@@ -62,7 +62,7 @@ from deepdream.films import keys
 from deepdream.nets import caffemodel, shapes, zoo
 from deepdream.pictures import FORMATS, READABLE
 
-LATE = "fsspec.core", "pooch", "psutil", "requests", "scipy.ndimage"  # imported late
+LATE = "fsspec.core", "h5py", "pooch", "psutil", "requests", "scipy.ndimage"  # imported late
 PNG = b"\x89PNG\r\n\x1a\n"
 TIMEOUT = 90  # seconds for a case; most take a tenth of one
 LIMIT = 6 << 30  # bytes of address space
@@ -79,10 +79,12 @@ LINES = {
     "look": "look in.png --model toy",
     "draw": "draw 3 -o out.png --model toy --steps 2",
     "zoom": "zoom in.png -o out.gif --model toy --frames 2 --iterations 1 --octaves 1",
-    "journey": "journey in.png -o out.gif --model toy --layers both --frames-per-layer 2 --iterations 1 --octaves 1",
+    "journey": "journey in.png -o out.gif --model toy --layers both --frames-per-layer 2 "
+    "--iterations 1 --octaves 1",
     "video": "video in.gif -o out.gif --model toy --iterations 1 --octaves 1",
     "batch": "batch in.png -o dreams --model toy --iterations 1 --octaves 1 --workers 1",
-    "grid": "grid in.png -o out.png --model toy --iterations 0,1 --octaves 1 --width 40 --workers 1",
+    "grid": "grid in.png -o out.png --model toy --iterations 0,1 --octaves 1 --width 40 "
+    "--workers 1",
     "atlas": "atlas -o atlas --model toy --layer both --channels 0-1 --steps 1 --workers 1",
     "train": "train classes -o trained --from toy --engine caffe --steps 1 --batch 2 --width 40",
     "serve": "serve --idle 0",  # a page would be served for ever
@@ -420,18 +422,20 @@ CALLS = [
     "dd.deepdream(net, image, **few, objective=dd.caricature('left', {image}))",
     "dd.L2('both') * {thing}",
     "dd.sheet([{image}], ['a'])",
-    "dd.unit('both', {thing}, 0, 0).layers_in(net)",
-    "dd.strongest('both', {thing}).layers_in(net)",
-    "dd.L2({thing}).layers_in(net)",
+    "dd.unit('both', {thing}, 0, 0).bind(net)",
+    "dd.strongest('both', {thing}).bind(net)",
+    "dd.L2({thing}).bind(net)",
     "recipe.check('{row}', {thing})",
     "recipe.complete('zoom', {{'image': 'in.png', '{row}': {thing}}})",
-    "language.parse({text})",
-    "recipe.from_record({{'deepdream': '1', 'command': 'dream', 'image': 'in.png', '{row}': {thing}}})",
+    "objectives.parse({text})",
+    "recipe.from_record({{'deepdream': '1', 'command': 'dream', 'image': 'in.png', "
+    "'{row}': {thing}}})",
     "list(dd.read_film({path}))",
     "dd.save_film({path}, [image])",
     "dd.save_film('out.gif', [{image}])",
     "dd.save_film('out.gif', [image], {thing})",
-    "list(batch.dream_many([{{'image': 'in.png', 'out': 'out.png', 'model': 'toy', 'seed': -1, '{row}': {thing}}}]))",
+    "list(batch.dream_many([{{'image': 'in.png', 'out': 'out.png', 'model': 'toy', "
+    "'seed': -1, '{row}': {thing}}}]))",
     "zoo.find({thing})",
     "dd.dream_video(net, 'in.gif', 'out.gif', **few | {{'{videos}': {thing}}})",
     "dd.stations(net, {thing})",
@@ -751,7 +755,7 @@ def cut_words(r: random.Random, i: int) -> Case:
 
 
 def say_paths(r: random.Random, i: int) -> Case:
-    """A path where nothing can be read or written, or with a name that is hard to show."""
+    """A path where nothing can be read or written, or whose name is hard to show."""
     line = (READS + WRITES)[i % len(READS + WRITES)]
     suffix = (
         ".toml"
@@ -974,7 +978,7 @@ def garble_sums(r: random.Random, i: int) -> Case:
             )
         )
     if "\0" in text:
-        return Case(code=f"language.parse({text!r})")
+        return Case(code=f"objectives.parse({text!r})")
     words = complete(CLIMBERS[i % len(CLIMBERS)])
     return Case([*words, "--", text] if words[0] == "draw" else [*words, f"--objective={text}"])
 
@@ -1512,6 +1516,19 @@ def _do(case: Case, env: dict[str, str]) -> int:
     return 0
 
 
+def judge_refusal(case: Case, out: str, err: str, changed: object) -> Iterator[str]:
+    """What is wrong with how a case was refused."""
+    if err.count("\n") != 1 or not err.endswith("\n"):
+        yield "the message is not one line"
+    if len(err) > LONGEST:
+        yield f"the message has {len(err)} characters"
+    if out:
+        yield "it prints something besides the message"
+    may_change = "frames finished:" in err or ("--report" in case.words and "cannot write" in err)
+    if changed and not may_change:
+        yield f"it is refused, and changes {changed}"
+
+
 def judge(case: Case, done: dict) -> Iterator[str]:
     """What is wrong with what became of a case."""
     status, out, err, changed = done["status"], done["out"], done["err"], done["changed"]
@@ -1530,18 +1547,7 @@ def judge(case: Case, done: dict) -> Iterator[str]:
     if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in err.replace("\n", "")):
         yield "there are control characters in the message"
     if status == 2:
-        if err.count("\n") != 1 or not err.endswith("\n"):
-            yield "the message is not one line"
-        if len(err) > LONGEST:
-            yield f"the message has {len(err)} characters"
-        if out:
-            yield "it prints something besides the message"
-        if (
-            changed
-            and "frames finished:" not in err
-            and not ("--report" in case.words and "cannot write" in err)
-        ):
-            yield f"it is refused, and changes {changed}"
+        yield from judge_refusal(case, out, err, changed)
     is_help = "usage:" in out or out == f"{recipe.VERSION}\n"
     if status == 0 and case.words and case.words[0] in MAKERS and not changed and not is_help:
         yield "it says it is done, and has made nothing"
