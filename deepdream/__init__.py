@@ -9,7 +9,9 @@ algorithm to the bit.
 The port of 2015 stands at the front door; each family has a wing.
 
     dream.py        the algorithm: gradient, make_step, octaves, deepdream
-    objectives.py   what to climb
+    objectives.py   what to climb: a term, and the function that makes it
+    algebra.py      sums of terms
+    language.py     objectives in words
     drawing.py      the same algorithm from noise
     seeing.py       what a network sees in a picture
     pyramid.py      Laplacian pyramids, for `lap`
@@ -21,6 +23,7 @@ The port of 2015 stands at the front door; each family has a wing.
     looks.py        recipes with a name
     making.py       from a recipe and a network to a picture that carries its recipe
     replay.py       the way back
+    jobs.py         one picture of many: what a job says, and the checks before the first
     batch.py        many pictures at once, on Dask
     sheets.py       grid, looks and atlas
 
@@ -28,15 +31,18 @@ The port of 2015 stands at the front door; each family has a wing.
     paths.py        files written whole or not at all
     stopping.py     Ctrl-C, and other ways to stop
 
-    nets/           base (what a dream needs of a network), engines (load_net), caffe,
-                    torch, torch_layers, torch_fast, tiles (larger than memory), shapes,
-                    caffemodel, caffemodel_pb2, zoo
-    films/          files, encode (films in and out), motion (zoom, journey), moves (how
-                    a frame moves), video (dreams over a film), keys, hold, plan (from a
-                    recipe to a film), make, resume
-    train/          a network of your own: training, trainers, lessons
-    studio/         knobs for people who do not program: panel, knobs, shelf, widgets,
-                    tasks, turns, guard, serve (the page)
+    nets/           base (what a dream needs of a network), arrays, engines (load_net),
+                    caffe, torch with torch_arrays, torch_layers, torch_fast and
+                    torch_graphs, tiles (larger than memory), shapes, receptive,
+                    classes, caffemodel, caffemodel_pb2, zoo, download
+    films/          files, encode, sound (films in and out), motion (zoom, journey),
+                    moves, goals, hold, loop (how a frame follows another), video, flow
+                    (dreams over a film), keys, keyfile, planning (from a recipe to a
+                    film), make, resume
+    train/          a network of your own: training, trainers, lessons, head, grouping,
+                    viewer, files
+    studio/         knobs for people who do not program: panel, layout, stage, works,
+                    knobs, shelf, widgets, tasks, turns, guard, serve, page
     cli/            the command line: main, parser, commands, terminal
 """
 

@@ -66,6 +66,8 @@ class Term:
 
 
 class Weighted(NamedTuple):
+    """A term, and how often it counts."""
+
     weight: float
     term: Term
 

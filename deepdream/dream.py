@@ -17,7 +17,7 @@ from .language import ObjectiveLike, as_objective
 from .nets.base import EngineArray, Net, check_image, deprocess, preprocess, to_data
 from .nets.tiles import fit
 from .objectives import objective_L2
-from .pictures import grey, resized
+from .pictures import read_mask, resize
 from .pyramid import lap_normalize
 from .settings import ROWS, check
 from .stopping import Stopped, delay_ctrl_c
@@ -199,7 +199,7 @@ def check_dream(
         if name in ROWS and ROWS[name].kind in (int, float):
             check(name, value)
     objective = as_objective(objective, end)
-    light = None if mask is None else grey(mask)
+    light = None if mask is None else read_mask(mask)
     check_image(base_img)
     h, w = np.shape(base_img)[:2]
     sizes = [(h, w)]  # of each octave, smallest first
@@ -273,7 +273,7 @@ class Canvas:
             src.reshape(1, 3, 1, 1)  # frees the old picture, except in Caffe's own blobs
             detail = self._enlarge(detail, h, w)
         if self.mask is not None:
-            self.light = net.array(resized(self.mask, h, w))
+            self.light = net.array(resize(self.mask, h, w))
         self.base = None if is_last else self.bases.pop(0)
         detail += self._photograph() if is_last else self.base
         src.reshape(1, 3, h, w)
@@ -285,7 +285,7 @@ class Canvas:
         h1, w1 = detail.shape[-2:]
         detail = self.net.zoom(detail, 1.0 * h / h1, 1.0 * w / w1)
         if self.mask is not None:
-            detail *= self.net.array(resized(self.mask, h, w)) > 0
+            detail *= self.net.array(resize(self.mask, h, w)) > 0
         return detail
 
     def _photograph(self) -> EngineArray:

@@ -20,7 +20,7 @@ from .nets import download, zoo
 from .nets.base import Net
 from .objectives import L2
 from .paths import check_folder, is_local
-from .pictures import FORMATS, grey, is_picture, load_guide, load_image, or_sample
+from .pictures import WRITABLE, is_picture, load_guide, load_image, or_sample, read_mask
 from .recipe import all_files, command_of, with_files
 from .settings import File, Recipe, check, rows_of
 
@@ -49,7 +49,7 @@ def batch_jobs(recipe: Recipe, out: str) -> list[Job]:
         name = picture.replace("\\", "/").rsplit("/", 1)[-1]
         stem, suffix = os.path.splitext(name)
         suffix = suffix.lower()
-        if suffix not in FORMATS:
+        if suffix not in WRITABLE:
             suffix = ".png"
         jobs.append(make_job(recipe, "dream", f"{folder}/{stem}{suffix}", image=picture))
     return jobs
@@ -127,8 +127,8 @@ def check_jobs(jobs: Iterable[Job]) -> list[Job]:
 def _complete(job: Job) -> Job:
     """A job with its command, seed, look and full paths."""
     out = job.get("out")
-    if not isinstance(out, str) or Path(out).suffix.lower() not in FORMATS:
-        ends = f"it must be a path or URL that ends in {', '.join(FORMATS)}"
+    if not isinstance(out, str) or Path(out).suffix.lower() not in WRITABLE:
+        ends = f"it must be a path or URL that ends in {', '.join(WRITABLE)}"
         raise DreamError(f"a job's out is {out!r}; {ends}")
     command = command_of(job)
     if command not in ("dream", "draw"):
@@ -154,7 +154,7 @@ def check_common(recipe: Recipe) -> None:
     if recipe["workers"] is not None and recipe["scheduler"] is not None:
         wrong = "--workers is for this machine, and a --scheduler has its own"
         raise DreamError(f"{wrong}; leave out one of them")
-    loads = {"image": load_image, "mask": grey}
+    loads = {"image": load_image, "mask": read_mask}
     for name, path in all_files(recipe).items():
         if is_local(path):
             loads.get(name, load_guide)(or_sample(path))

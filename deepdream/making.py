@@ -21,7 +21,7 @@ from .nets.engines import load_net
 from .objectives import guide as guide_objective
 from .objectives import guide_features, objective_guide
 from .paths import why_unreadable
-from .pictures import grey, load_guide, load_image, noise, or_sample, sheet, to_json
+from .pictures import load_guide, load_image, make_noise, or_sample, read_mask, sheet, to_json
 from .recipe import all_files, record, with_defaults, with_files
 from .settings import Params, Recipe, Record, arguments, size_of
 
@@ -95,7 +95,7 @@ def _begin(recipe: Recipe, find: Find) -> tuple[np.ndarray, Recipe]:
     if recipe["seed"] is None:  # recorded, so that the picture can be made again
         recipe = recipe | {"seed": secrets.randbelow(2**32)}
     if recipe["size"]:
-        return noise(size_of(recipe["size"]), recipe["seed"]), recipe
+        return make_noise(size_of(recipe["size"]), recipe["seed"]), recipe
     # Its values are whole numbers, and it is kept until the dream is finished: bytes
     # take a quarter of the memory.
     image = load_image(find(recipe["image"]), recipe["width"]).astype(np.uint8)
@@ -152,7 +152,7 @@ def open_recipe(
     Raises DreamError as `make_dream` does.
     """
     params = arguments(recipe, "deepdream")
-    params["mask"] = grey(find(recipe["mask"])) if recipe["mask"] else None
+    params["mask"] = read_mask(find(recipe["mask"])) if recipe["mask"] else None
     if recipe["command"] == "journey":  # it has layers of its own
         return net or open_net(recipe), recipe, params
     if recipe["objective"] is not None:

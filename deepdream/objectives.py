@@ -72,6 +72,8 @@ def guide_features(net: Net, image: np.ndarray, end: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Squares(Term):
+    """Half the sum of squares of a layer's values."""
+
     layer: str
     name = "L2"
 
@@ -158,6 +160,8 @@ def guide(layer: str, image: Picture) -> Objective:
 
 @dataclass(frozen=True)
 class Channel(Term):
+    """The sum over places of a channel's values."""
+
     layer: str
     i: int
     name = "channel"
@@ -176,6 +180,8 @@ def channel(layer: str, i: int) -> Objective:
 
 @dataclass(frozen=True)
 class Unit(Channel):
+    """A channel's value at one place."""
+
     x: int
     y: int
     name = "unit"
@@ -205,6 +211,8 @@ def unit(layer: str, i: int, x: int, y: int) -> Objective:
 
 @dataclass(frozen=True)
 class Logit(Term):
+    """The value of a class before the softmax."""
+
     label: str | int
     name = "logit"
 

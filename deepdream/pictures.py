@@ -373,7 +373,3 @@ def make_noise(size: tuple[int, int], seed: int) -> np.ndarray:
         raise DreamError(f"{{setting}} is {width}x{height}; {allowed}", "size")
     noise = np.random.RandomState(seed).normal(118, 8, (*size, 3))
     return noise.clip(0, 255).astype(np.float32)
-
-
-# Old names, until all branches use the new ones (/work/tools/new_names.sh)
-FORMATS, kinds, grey, resized, noise = WRITABLE, list_decoders, read_mask, resize, make_noise

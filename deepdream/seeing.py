@@ -13,7 +13,7 @@ from .errors import DreamError
 from .nets.base import Net, check_finite, check_image, preprocess, put
 from .nets.shapes import fits, pair
 from .objectives import channel, rank_channels, scores
-from .pictures import MOST_GUIDE, resized
+from .pictures import MOST_GUIDE, resize
 
 
 class Seen(NamedTuple):
@@ -62,7 +62,7 @@ def look(net: Net, image: np.ndarray, n: int = 3) -> Seen:
     image = np.asarray(image, np.float32)
     height, width = image.shape[:2]
     scale = min(1, (MOST_GUIDE / (height * width)) ** 0.5)
-    small = resized(image, max(1, int(scale * height)), max(1, int(scale * width)))
+    small = resize(image, max(1, int(scale * height)), max(1, int(scale * width)))
     put(net, preprocess(net, small))
     channels = {}
     for layer, dst in net.stops(stations(net)):
@@ -79,7 +79,7 @@ def _classify(net: Net, image: np.ndarray, n: int) -> dict[str, float]:
     """The likeliest classes, {name: probability}; empty for a network that has none."""
     if not any(spec.type == "Softmax" for spec in net.layer_specs):
         return {}
-    put(net, preprocess(net, resized(image, *net.own_size)))
+    put(net, preprocess(net, resize(image, *net.own_size)))
     values = net.features(scores(net))
     values = values.reshape(len(values), -1).mean(1, dtype=float)
     shares = np.exp(values - values.max())

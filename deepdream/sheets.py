@@ -19,6 +19,7 @@ from .errors import DreamError
 from .films import read_settings
 from .jobs import Job, make_job
 from .making import Series, make_dream, open_net, settings_of
+from .nets import download
 from .nets.base import Net
 from .objectives import scores
 from .paths import check_folder, check_place, is_local, whole

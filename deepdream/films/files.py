@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import DreamError, reason
 from ..paths import why_unreadable
-from ..pictures import from_json, is_picture, kinds, picture_settings
+from ..pictures import from_json, is_picture, list_decoders, picture_settings
 from ..settings import Record, check
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def is_film(path: str | Path) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=kinds()) as image:
+            with Image.open(path, formats=list_decoders()) as image:
                 if image.format == "GIF":
                     image.seek(1)  # fails if there is only one frame
                 return image.format == "GIF"

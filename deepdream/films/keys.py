@@ -16,7 +16,7 @@ from ..errors import DreamError, unknown
 from ..language import parse
 from ..nets.base import Net
 from ..objectives import L2, objective_L2
-from ..pictures import grey, resized
+from ..pictures import read_mask, resize
 from ..settings import ROWS, Params, check, rows_of
 
 Keys = dict[int, Params]  # {frame: {setting in Python: value}}
@@ -172,7 +172,7 @@ def whole_mask(mask: str | np.ndarray | None, frame: np.ndarray) -> np.ndarray:
     """A mask, or None for none, as large as a frame (H, W, 3): (H, W), 0..1."""
     if mask is None:
         return np.ones(frame.shape[:2], np.float32)
-    return resized(grey(mask), *frame.shape[:2])
+    return resize(read_mask(mask), *frame.shape[:2])
 
 
 def to_pixels(to: tuple[float, float], size: tuple[int, int]) -> tuple[float, float]:

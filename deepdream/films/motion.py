@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import DreamError
 from ..nets.base import Net, check_image
-from ..pictures import noise, resized
+from ..pictures import make_noise, resize
 from ..seeing import stations
 from ..settings import Params, check
 from .goals import goal_at
@@ -87,7 +87,7 @@ def _check_frames(
 def _fit_like(like: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The picture whose look is held, at the size of the frames, (H, W, 3)."""
     check_image(like)
-    return resized(np.asarray(like, np.float32), *size)
+    return resize(np.asarray(like, np.float32), *size)
 
 
 def _settings_at(net: Net, frame: np.ndarray, keys: Keys, i: int, cross_fade: int | None) -> Params:
@@ -118,7 +118,7 @@ def journey(
     layers = stations(net, layers, down)
     _check_cross_fade(frames_per_layer, cross_fade)
     if frame is None:
-        frame = noise(size, seed)
+        frame = make_noise(size, seed)
         like = clouds(size, seed) if like is None else like
     way = {"scale": scale, "rotate": rotate, "shift": shift, "seed": seed, "done": done}
     way |= {"hold": hold, "like": like, "cross_fade": cross_fade, "iter_n": iter_n}

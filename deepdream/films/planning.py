@@ -15,7 +15,7 @@ from ..errors import DreamError
 from ..looks import GOALS
 from ..making import Find, open_net, open_recipe, settings_of
 from ..nets.base import Net
-from ..pictures import grey, load_image, noise, or_sample, resized
+from ..pictures import load_image, make_noise, or_sample, read_mask, resize
 from ..seeing import stations
 from ..settings import ROWS, Params, Recipe, arguments, size_of
 from .files import follow_film, is_film, read_film
@@ -90,7 +90,7 @@ def _plan_journey(recipe: Recipe, find: Find, net: Net | None) -> Film:
     image, recipe = _load_first(recipe, find)
     params = arguments(recipe, "deepdream") | arguments(recipe, "zoom")
     params |= arguments(recipe, "journey")
-    params["mask"] = grey(find(recipe["mask"])) if recipe["mask"] else None
+    params["mask"] = read_mask(find(recipe["mask"])) if recipe["mask"] else None
     net = net or open_net(recipe)
     layers = recipe["layers"]
     if layers not in (None, "all"):
@@ -114,7 +114,7 @@ def _load_first(recipe: Recipe, find: Find) -> tuple[np.ndarray, Recipe]:
         image = load_image(find(recipe["image"]), recipe["width"])
         return image, recipe | {"width": image.shape[1]}
     recipe = recipe | {"size": recipe["size"] or "640x360"}
-    return noise(size_of(recipe["size"]), recipe["seed"]), recipe
+    return make_noise(size_of(recipe["size"]), recipe["seed"]), recipe
 
 
 def _resolve(
@@ -222,7 +222,7 @@ def _shrink(image: np.ndarray, params: Params) -> tuple[np.ndarray, Params]:
             given["to"] = [right / width, down / height]
         return given
 
-    small = resized(image, max(1, round(height / by)), max(1, round(width / by)))
+    small = resize(image, max(1, round(height / by)), max(1, round(width / by)))
     shrunk = shrink(params)
     if "keys" in shrunk:
         shrunk["keys"] = {frame: shrink(key) for frame, key in shrunk["keys"].items()}

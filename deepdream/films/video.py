@@ -18,7 +18,7 @@ from ..dream import OnStep, Step, deepdream
 from ..errors import DreamError
 from ..nets.base import Net, check_image
 from ..objectives import guide_features, objective_guide
-from ..pictures import grey, guide_width, load_guide, resized
+from ..pictures import guide_width, load_guide, read_mask, resize
 from ..settings import ROWS, Params, Record, check
 from ..stopping import Stopped
 from .files import check_range, film_about, follow_film, is_film, read_film
@@ -70,7 +70,7 @@ def steady(
         check_image(source)
         if features is not None:
             dream_params["objective"] = partial(objective_guide, guide_features=features)
-        light = np.float32(1) if part is None else resized(part, *source.shape[:2])  # (H, W)
+        light = np.float32(1) if part is None else resize(part, *source.shape[:2])  # (H, W)
         now = light if is_moving else np.float32(1)
         dream = partial(dream_frame, net, seed=seed, end=end, **dream_params)
         motion = None
@@ -135,8 +135,8 @@ def _masks(mask: Pictures) -> Iterator[np.ndarray | None]:
     if mask is None:
         return repeat(None)
     if is_one(mask):
-        return repeat(grey(mask))  # pyright: ignore[reportArgumentType], see `is_one`
-    return (grey(picture, in_film=True) for picture in _stay(mask, "mask"))
+        return repeat(read_mask(mask))  # pyright: ignore[reportArgumentType], see `is_one`
+    return (read_mask(picture, in_film=True) for picture in _stay(mask, "mask"))
 
 
 def _stay(pictures: Any, name: str) -> Iterator[Any]:

@@ -31,7 +31,7 @@ class Values(Protocol):
 
 
 class Place(NamedTuple):
-    """Where a part of a layer's blob lies: its upper left, and the whole blob's size."""
+    """Where a part of a layer's blob lies in it, and how large the whole blob is."""
 
     top: int
     left: int

@@ -382,8 +382,7 @@ SAME = "ReLU", "ELU", "Sigmoid", "TanH", "Power", "Dropout", "Softmax"
 TYPES: dict[str, Callable[..., TopsAndParams]] = {
     **dict.fromkeys(SAME, _same),
     "Input": lambda layer: ([tuple(it.dim) for it in layer.input_param.shape], []),
-    "Convolution": _convolution,
-    "Deconvolution": _convolution,
+    **dict.fromkeys(("Convolution", "Deconvolution"), _convolution),
     "InnerProduct": _inner_product,
     "Pooling": _pooling,
     "LRN": _lrn,

@@ -17,6 +17,7 @@ from .torch_fast import AcrossChannels, StridedOnPicture, WithoutStride, channel
 
 
 def is_relu_in_place(layer: Layer) -> bool:
+    """Whether a layer is a plain ReLU that overwrites what it reads."""
     if layer.type != "ReLU" or layer.relu_param.negative_slope:
         return False
     return layer.bottom[0] == layer.top[0]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ..errors import DreamError
 from ..films import film_about, film_size, read_film
 from ..making import sha256
-from ..pictures import SAMPLES, encode, kinds, load_image, open_picture, picture_settings
+from ..pictures import SAMPLES, encode, list_decoders, load_image, open_picture, picture_settings
 
 MOST_UPLOADED = 40_000_000  # pixels
 MOST = f"at most {MOST_UPLOADED // 10**6} megapixels are allowed; make it smaller"
@@ -190,7 +190,7 @@ def check_upload(name: str, data: bytes) -> None:
     from PIL import Image
 
     try:
-        with Image.open(BytesIO(data), formats=kinds()) as image:
+        with Image.open(BytesIO(data), formats=list_decoders()) as image:
             _check_pixels(name, image.height, image.width)
             image.load()
     except Image.DecompressionBombError:
@@ -198,7 +198,7 @@ def check_upload(name: str, data: bytes) -> None:
     except DreamError:
         raise
     except Exception:  # Pillow's decoders raise all kinds
-        can = f"these can: {', '.join(kinds())}"
+        can = f"these can: {', '.join(list_decoders())}"
         raise DreamError(f"{name} cannot be read as a picture; {can}") from None
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..errors import DreamError, out_of_memory
 from ..films import read_film
 from ..nets import download, zoo
-from ..pictures import encode, load_image, noise
+from ..pictures import encode, load_image, make_noise
 from ..recipe import from_record
 from ..settings import size_of
 from .knobs import Knobs, command_line, label, noise_size
@@ -82,7 +82,7 @@ class Stage:
 
     def _noise(self) -> bytes:
         width = min(self.knobs["width"].value, widest(9, 16, MOST_SHOWN))
-        return encode(noise(size_of(noise_size(width)), self.knobs["seed"].value), "jpeg")
+        return encode(make_noise(size_of(noise_size(width)), self.knobs["seed"].value), "jpeg")
 
     def enable_buttons(self) -> None:
         """Enable the buttons that can be pressed now."""

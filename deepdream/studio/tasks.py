@@ -22,7 +22,7 @@ from ..films import plan
 from ..making import make_dream, open_net
 from ..nets.base import Net
 from ..objectives import channel
-from ..pictures import encode, load_image, noise, save_image
+from ..pictures import encode, load_image, make_noise, save_image
 from ..recipe import Recipe, complete
 from ..seeing import stations
 from ..settings import rows_of, size_of
@@ -146,7 +146,7 @@ def tour(report: Report, net: Net | None, recipe: Recipe, files: Files) -> None:
     else:
         height, width = size_of(recipe["size"])
         small = min(TOUR_WIDTH, width, widest(height, width, TOUR_PIXELS))
-        image = noise((max(1, round(height * small / width)), small), recipe["seed"])
+        image = make_noise((max(1, round(height * small / width)), small), recipe["seed"])
     net = ensure_net(report, net, recipe)
     began = time.monotonic()
     layers = _tour_layers(net)

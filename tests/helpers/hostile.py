@@ -60,7 +60,7 @@ from deepdream.cli import main as cli
 from deepdream.errors import DreamError
 from deepdream.films import keys
 from deepdream.nets import caffemodel, shapes, zoo
-from deepdream.pictures import FORMATS, READABLE
+from deepdream.pictures import READABLE, WRITABLE
 
 LATE = "fsspec.core", "h5py", "pooch", "psutil", "requests", "scipy.ndimage"  # imported late
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -1408,7 +1408,7 @@ def run(case: Case, template: Path, root: Path) -> dict:
 def _opens(path: Path) -> bool:
     """Whether this is no picture or film by its name, or can be read as one."""
     try:
-        if path.suffix.lower() in FORMATS and path.is_file():
+        if path.suffix.lower() in WRITABLE and path.is_file():
             Image.open(path).load()
         elif path.suffix.lower() in (".gif", ".mp4", ".webm") and path.is_file():
             av.open(f"file:{path}").close()
