@@ -23,7 +23,7 @@ The port of 2015 stands at the front door; each family has a wing.
     looks.py        recipes with a name
     making.py       from a recipe and a network to a picture that carries its recipe
     replay.py       the way back
-    jobs.py         one picture of many: what a job says, and the checks before the first
+    jobs.py         one picture of many: what a job is, and the checks before the first
     batch.py        many pictures at once, on Dask
     sheets.py       grid, looks and atlas
 

@@ -33,20 +33,20 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 BUILD = Path(__file__).parent.parent / "tools" / "caffe" / "build.py"
 TOY = """
 name: "toy"
-layer { name: "data" type: "Input" top: "data"
-        input_param { shape { dim: 1 dim: 3 dim: 24 dim: 32 } } }
+layer { name: "data" type: "Input" top: "data" \
+input_param { shape { dim: 1 dim: 3 dim: 24 dim: 32 } } }
 layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
         convolution_param { num_output: 8 kernel_size: 5 stride: 2 pad: 2 } }
 layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
-layer { name: "pool1" type: "Pooling" bottom: "conv1" top: "pool1"
-        pooling_param { kernel_size: 3 stride: 2 } }
+layer { name: "pool1" type: "Pooling" bottom: "conv1" top: "pool1" \
+pooling_param { kernel_size: 3 stride: 2 } }
 layer { name: "left" type: "Convolution" bottom: "pool1" top: "left"
         convolution_param { num_output: 4 kernel_size: 1 } }
 layer { name: "right" type: "Convolution" bottom: "pool1" top: "right"
         convolution_param { num_output: 6 kernel_size: 3 pad: 1 } }
 layer { name: "both" type: "Concat" bottom: "left" bottom: "right" top: "both" }
-layer { name: "fc" type: "InnerProduct" bottom: "both" top: "fc"
-        inner_product_param { num_output: 5 } }
+layer { name: "fc" type: "InnerProduct" bottom: "both" top: "fc" \
+inner_product_param { num_output: 5 } }
 layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
 """
 
@@ -54,15 +54,15 @@ V1 = """
 name: "old"
 input: "data"
 input_dim: 1 input_dim: 3 input_dim: 24 input_dim: 32
-layers { name: "conv" type: CONVOLUTION bottom: "data" top: "conv"
-         blobs_lr: 1 blobs_lr: 2 weight_decay: 1
+layers { name: "conv" type: CONVOLUTION bottom: "data" top: "conv" \
+blobs_lr: 1 blobs_lr: 2 weight_decay: 1
          convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } }
 layers { name: "relu" type: RELU bottom: "conv" top: "conv" }
 layers { name: "norm" type: LRN bottom: "conv" top: "norm" lrn_param { local_size: 3 alpha: 0.1 } }
-layers { name: "pool" type: POOLING bottom: "norm" top: "pool"
-         pooling_param { pool: AVE kernel_size: 3 stride: 2 } }
-layers { name: "fc" type: INNER_PRODUCT bottom: "pool" top: "fc"
-         inner_product_param { num_output: 5 } }
+layers { name: "pool" type: POOLING bottom: "norm" top: "pool" \
+pooling_param { pool: AVE kernel_size: 3 stride: 2 } }
+layers { name: "fc" type: INNER_PRODUCT bottom: "pool" top: "fc" \
+inner_product_param { num_output: 5 } }
 layers { name: "prob" type: SOFTMAX bottom: "fc" top: "prob" }
 """
 

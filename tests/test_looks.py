@@ -12,9 +12,10 @@ from plain import opinion
 import deepdream as dd
 from deepdream import looks, sheets
 from deepdream.jobs import outline
+from deepdream.language import parse
 from deepdream.making import make_dream
-from deepdream.nets import zoo
-from deepdream.objectives import TERMS, class_number, parse
+from deepdream.nets import download
+from deepdream.objectives import TERMS, class_number
 from deepdream.pictures import or_sample, picture_settings
 from deepdream.recipe import complete
 from deepdream.seeing import look, side_by_side
@@ -41,7 +42,7 @@ def test_each_look_climbs_what_its_network_has(model):
         recipe = complete("dream", looks.begin({"look": each, "model": model, "image": "a.jpg"}))
         assert (recipe["end"] is None) != (recipe["objective"] is None)
         if recipe["objective"]:
-            parse(recipe["objective"], or_sample).bind(net)
+            parse(recipe["objective"], or_sample).layers_in(net)
         else:
             assert recipe["end"] in net.climbable
 
@@ -85,7 +86,7 @@ def test_what_a_person_gives_replaces_what_the_look_says():
 def test_the_default_network_is_asked_for_only_where_none_is_given(monkeypatch):
     """It may be downloaded."""
     asked = []
-    monkeypatch.setattr(zoo, "default", lambda: asked.append(1) or "squeezenet_v1.1")
+    monkeypatch.setattr(download, "default", lambda: asked.append(1) or "squeezenet_v1.1")
     assert (
         looks.begin({"look": "Eyes", "model": "squeezenet_v1.1"})["end"] == "fire5/concat"
         and not asked
@@ -217,7 +218,7 @@ def test_its_table_has_words_to_climb_with(squeezenet):
     seen = look(squeezenet, dd.load_image(or_sample("mountains.jpg"), 300))
     found = re.findall(r"channel\('[^']+', \d+\)", str(seen))
     assert len(found) == 3 * len(seen.channels) and all(
-        parse(words).bind(squeezenet) for words in found
+        parse(words).layers_in(squeezenet) for words in found
     )
     assert "<table>" in seen._repr_html_() and seen._repr_html_().count("<tr>") == 1 + len(
         seen.channels

@@ -131,7 +131,7 @@ def test_a_guide_inside_an_objective_is_found_and_checked(tmp_path, toy, monkeyp
         hashlib.sha256(Path("far/g.png").read_bytes()).hexdigest(),
     )
     assert (
-        carried["objective"] == "L2('both')+2*guide('left','g.png')"
+        carried["objective"] == "L2('both') + 2 * guide('left', 'g.png')"
         and carried["sha256"]["objective 1"] == digest
     )
     again = "replay", "o.png", "-o", "x.png", "--model", toy

@@ -13,7 +13,6 @@ import deepdream as dd
 from deepdream import seeing, settings
 from deepdream.cli import parser
 from deepdream.films import make, motion, planning, video
-from deepdream.settings import Setting
 
 
 @pytest.fixture
@@ -31,7 +30,11 @@ def sway(monkeypatch):
     """
 
     def add(commands, function):
-        row = Setting("sway", "--sway", float, "how far", commands, 0.5, to=(function,))
+        row = settings.row(
+            settings.Value("sway", "--sway", float, 0.5),
+            settings.Use(commands, to=(function,)),
+            help="how far",
+        )
         monkeypatch.setattr(settings, "TABLE", (*settings.TABLE, row))
         parser.make_parser.cache_clear()
 

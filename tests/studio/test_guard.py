@@ -467,7 +467,7 @@ def test_no_file_of_the_machine_is_read(tmp_path):
     found = with_files(film, lambda _, path: path.upper())["objective"]
     assert (
         found
-        == "guide('fire8/concat', '/ETC/SECRET.PNG') + L2('é') + guide('fire8/concat',\n'B.PNG')"
+        == "guide('fire8/concat', '/ETC/SECRET.PNG') + L2('é') + guide('fire8/concat', 'B.PNG')"
     )
     clip(tmp_path / "other.mp4")
     (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile other.mp4\n")
