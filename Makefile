@@ -1,6 +1,6 @@
 # make dream     a deep dream of images/mountains.jpg in dreams/
-# make test      lint, types, the staircase of modules, and the tests
-# make test-all  the same with the tests that take long
+# make test      lint, types, who may import whom, and the tests but the slow ones
+# make test-all  the same, with those that take long
 # make format    bring all code into its usual form
 # make notebook  dream.ipynb in JupyterLab
 # make serve     the studio, as a page in the browser

@@ -120,8 +120,8 @@ PEERS = {
 
 
 class Peer:
-    """A network of PEERS behind those names of pycaffe that tests/plain.py uses; its
-    objective is its own loss.
+    """A network of PEERS behind those names of pycaffe that tests/helpers/plain.py
+    uses; its objective is its own loss.
     """
 
     def __init__(self, name: str) -> None:

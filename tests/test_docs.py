@@ -3,9 +3,11 @@ nothing installs a stranger's.
 """
 
 import ast
+import json
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,9 @@ import pytest
 import deepdream as dd
 from deepdream.cli.parser import parse
 from deepdream.errors import DreamError
+from deepdream.nets import download, zoo
+from deepdream.objectives import TERMS
+from deepdream.settings import ROWS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -73,7 +78,9 @@ def test_the_readme_links_all_docs() -> None:
 
 
 @all_pages
-def test_commands_are_understood(page: Path) -> None:
+def test_commands_are_understood(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # a look asks which network there is, and would download it
+    monkeypatch.setattr(download, "default", lambda: zoo.DEFAULT)
     for command in commands(page):
         try:
             parse(shlex.split(command, comments=True)[1:])
@@ -94,6 +101,78 @@ def test_python_is_right(page: Path) -> None:
             for node in ast.walk(ast.parse(code)):
                 if isinstance(node, ast.ImportFrom) and node.module == "deepdream":
                     assert {alias.name for alias in node.names} <= set(dd.__all__), code
+
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+PACKAGE = ROOT / "deepdream"
+# The lines of the tree: what a line is about, and what it says
+TREE = re.findall(r"^ {4,}(\S.*)$", CONTRIBUTING.split("## Find your way")[1], re.MULTILINE)
+PATH = re.compile(r"[\w./-]*\w(?:\.(?:py|md|toml|ipynb|prototxt|yml)\b|/(?![\w.]))")
+
+
+def is_there(path: str) -> bool:
+    """In the repository, in the package, or as a file of some network."""
+    return any((root / path).exists() for root in (ROOT, PACKAGE, *(ROOT / "models").iterdir()))
+
+
+def test_paths_in_contributing_exist() -> None:
+    quoted = [text for text in re.findall(r"`([^`\n]+)`", CONTRIBUTING) if " " not in text]
+    paths = [path for text in (*TREE, *quoted) for path in PATH.findall(text)]
+    assert len(paths) > 40
+    assert not [path for path in paths if not is_there(path)]
+    modules = [text for text in quoted if re.fullmatch(r"deepdream(\.\w+)+", text)]
+    assert modules and all(map(import_module, modules))
+
+
+def test_the_tree_in_contributing_is_complete() -> None:
+    tree = "\n".join(TREE)
+    front = {path.name for path in PACKAGE.glob("[a-z]*.py")}
+    assert front <= {path.removeprefix("deepdream/") for path in PATH.findall(tree)}
+    wings = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    # {wing: the words of its lines}, up to the next line that begins with a folder
+    named = re.findall(r"^(\w+)/ (.*?)(?=^\w+/ |\Z)", tree, re.MULTILINE | re.DOTALL)
+    said = {wing: set(re.findall(r"\w+", text)) for wing, text in named}
+    for wing in wings:
+        there = {path.stem for path in (PACKAGE / wing).glob("[a-z]*.py")}
+        generated = {name for name in there if name.endswith("_pb2")}
+        assert there - generated <= said[wing], wing
+
+
+def test_the_workflow_runs_tests_that_exist() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "test.yml").read_text()
+    paths = re.findall(r"tests/[\w/]+\.py", workflow)
+    assert len(paths) > 5
+    assert not [path for path in paths if not (ROOT / path).exists()]
+
+
+def notebook_text() -> str:
+    cells = json.loads((ROOT / "dream.ipynb").read_text())["cells"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells)
+
+
+def test_modules_that_the_notebook_names_exist() -> None:
+    paths = re.findall(r"deepdream/[\w/]+\.py", notebook_text())
+    assert paths and all((ROOT / path).exists() for path in paths)
+
+
+def test_kinds_of_objectives_are_all_named() -> None:
+    """In the notebook, in docs/dreams.md and in the help of --objective."""
+    told = next(text for text in notebook_text().split("\n\n") if "There are nine kinds" in text)
+    assert len(TERMS) == 9, "the notebook says nine"
+    table = re.findall(r"^\| `(.*?) \|", (ROOT / "docs" / "dreams.md").read_text(), re.MULTILINE)
+    for text in (told, "\n".join(table), ROWS["objective"].help.partition("of the terms")[2]):
+        assert set(re.findall(r"(\w+)\(", text)) == TERMS.keys()
+
+
+def test_where_modules_have_gone_can_be_imported() -> None:
+    rows = re.findall(r"^ *\|.*\| (.*) \|$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    modules = {name for now in rows for name in re.findall(r"`([\w.]+)`", now)}
+    assert len(modules) > 40
+    for name in modules:
+        try:
+            import_module(f"deepdream.{name}")
+        except ImportError as error:  # Caffe, PyTorch and such may be missing
+            assert not str(error.name).startswith("deepdream"), error
 
 
 def test_the_version_is_the_same_everywhere() -> None:

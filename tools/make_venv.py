@@ -17,7 +17,7 @@ from importlib.util import find_spec
 VENV = ".venv"
 PYTHON = os.path.join(VENV, "bin", "python")
 OLDEST = (3, 11)
-OLDEST_GLIBC = (2, 28)  # what PyPI's wheels of PyAV and h5py are made for
+OLDEST_GLIBC = (2, 28)  # what PyPI's wheels of PyAV and OpenCV are made for
 
 
 def main() -> None:
