@@ -35,7 +35,7 @@ from importlib import import_module
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 os.environ |= {
     "OMP_NUM_THREADS": "1",
@@ -62,7 +62,7 @@ from deepdream.films import keys
 from deepdream.nets import caffemodel, shapes, zoo
 from deepdream.pictures import READABLE, WRITABLE
 
-LATE = "fsspec.core", "h5py", "pooch", "psutil", "requests", "scipy.ndimage"  # imported late
+LATE = "fsspec.core", "pooch", "psutil", "requests", "scipy.ndimage"  # imported late
 PNG = b"\x89PNG\r\n\x1a\n"
 TIMEOUT = 90  # seconds for a case; most take a tenth of one
 LIMIT = 6 << 30  # bytes of address space
@@ -1300,9 +1300,11 @@ def make_case(number: int) -> Case:
 
 def import_all() -> None:
     """Import all that the command line does, except PyTorch."""
-    own = {module.name for module in iter_modules(dd.__path__)} - {"__main__", "torchnet"}
-    for name in (*LATE, *(f"deepdream.{module}" for module in own)):
-        import_module(name)
+    left_out = "deepdream.__main__", "deepdream.nets.torch", "deepdream.studio."
+    own = [module.name for module in walk_packages(dd.__path__, "deepdream.")]
+    for name in (*LATE, *own):
+        if not name.startswith(left_out):
+            import_module(name)
 
 
 def furnish() -> None:
