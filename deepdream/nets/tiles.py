@@ -1,13 +1,10 @@
 """A picture too large for one pass goes through the network in overlapping tiles, whose
 gradients add up to its own.
 
-Each value of a layer's blob is climbed in one tile only: the tile whose core it lies
-in. A halo of pixels around the core gives it the surroundings that it sees. With half
-the layer's receptive field as halo, the sum is the gradient of the whole picture, if
-the network's layers pad as much as they take away. The default is a third, rounded up
-to the layer's grid, and at most a quarter of a tile whose size was given. On GoogLeNet
-at 1024x575 (conv2 to inception_5b, a photograph and a dream) mean |error| is then at
-most 0.9 % of mean |gradient|, 0.4 % for the default layer.
+Each value of a blob is climbed in the one tile whose core it lies in. Around the core,
+a halo gives it surroundings. Half a receptive field makes the sum exact if layers pad
+as much as they take away. The default, a third on the layer's grid, and at most a
+quarter of a given tile, errs on GoogLeNet at 1024x575 by at most 0.9 % of the gradient.
 """
 
 import math
@@ -15,7 +12,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import count, pairwise, product
+from itertools import count, product
 from typing import NamedTuple
 
 import numpy as np
@@ -40,7 +37,7 @@ class Cut(NamedTuple):
 
 
 class Tiling(NamedTuple):
-    """In pixels: side of the core, width of the halo, the grid that both lie on."""
+    """In pixels: side of the core, width of the halo, and their grid."""
 
     core: int
     halo: int
@@ -51,10 +48,9 @@ class Tiling(NamedTuple):
         blocks = max(1, length // self.grid)
         n = math.ceil(blocks / (self.core // self.grid))
         edges = [blocks * i // n * self.grid for i in range(n)] + [length]
-        return [
-            Cut(max(0, first - self.halo), first, last, min(length, last + self.halo))
-            for first, last in pairwise(edges)
-        ]
+        lows = [max(0, first - self.halo) for first in edges[:-1]]
+        highs = [min(length, last + self.halo) for last in edges[1:]]
+        return list(map(Cut, lows, edges, edges[1:], highs))
 
 
 def fit(
@@ -63,12 +59,10 @@ def fit(
 ) -> Net:  # fmt: skip
     """A network to climb these layers with at all octaves: `net` itself, or Tiles.
 
-    tile, halo: side of a tile, and the margin in it, in pixels. Without a tile, there
-    are tiles only if a pass over the largest octave would not fit into the `budget`.
-    windows: whether a layer that takes pictures of only one size, as a classifier's do,
-    may climb in windows of that size. (In tiles, a layer that sees everything always
-    does.) Raises DreamError for an unknown layer, an octave on which one cannot run,
-    and where memory is too small.
+    tile, halo: side of a tile, and the margin in it, pixels. None: tiles only where the
+    largest octave is beyond the `budget`. windows: whether a layer of one size, as a
+    classifier's, may climb in windows of it; in tiles, it always does. Raises
+    DreamError for an unknown layer, an octave that one cannot run on, too little memory.
     """
     check("tile", tile)
     check("halo", halo)
@@ -78,15 +72,15 @@ def fit(
         net.check_layer(layer)
     local = _find_local(net, layers)
     others = [layer for layer in layers if layer not in local]
-    one_size = [layer for layer in others if windows and not _suits(net, layer, octaves)]
+    one_size = []
+    for layer in others:
+        if windows and not all(shapes.fits(net.layer_specs, layer, size) for size in octaves):
+            one_size.append(layer)
     whole = [layer for layer in layers if layer not in one_size]
     _check_octaves(net, whole, local, octaves)
     allowed, largest = budget(net), octaves[-1]
     in_tiles = tile < max(largest) if tile else _count_bytes(net, whole, *largest) > allowed
-    # Malloc should keep the large blobs of a whole picture for the next step. In tiles,
-    # large blocks are copies of the picture, and should go back to the system. Only
-    # here is it known which of the two will come.
-    net.keep_large_blocks(not in_tiles)
+    net.keep_large_blocks(not in_tiles)  # in tiles, they are copies of the picture
     tiling = None
     if in_tiles:
         one_size = others
@@ -100,29 +94,19 @@ def fit(
 
 
 def _find_local(net: Net, layers: Iterable[str]) -> list[str]:
-    """The layers that tiles can show part by part: each value sees a part of the
-    picture, pictures may have any size, and the blob is (n, channels, h, w).
+    """The layers that tiles can show: each value sees a part of the picture, which may
+    have any size, and the blob is (n, channels, h, w).
     """
-    specs, (height, width) = net.layer_specs, net.own_size
+    specs = net.layer_specs
+    height, width = net.own_size
+    twice = 2 * height, 2 * width
     fields = receptive.fields(specs)
-    return [
-        layer
-        for layer in layers
-        if fields[layer] < math.inf
-        and shapes.fits(specs, layer, (2 * height, 2 * width))
-        and len(shapes.top_shape(specs, layer, height, width)) == 4
-    ]
-
-
-def _suits(net: Net, layer: str, octaves: list[Size]) -> bool:
-    """Whether the layer runs at all octaves."""
-    return all(shapes.fits(net.layer_specs, layer, size) for size in octaves)
+    local = [each for each in layers if fields[each] < math.inf and shapes.fits(specs, each, twice)]
+    return [each for each in local if len(shapes.top_shape(specs, each, height, width)) == 4]
 
 
 def _check_octaves(net: Net, layers: list[str], local: list[str], octaves: list[Size]) -> None:
-    """Raise a DreamError for an octave, from the largest down, on which one of the
-    layers cannot run.
-    """
+    """Raise a DreamError for the largest octave on which a layer cannot run."""
     for (height, width), layer in product(octaves[::-1], layers):
         # In tiles, never at full size, which may have more values than Caffe can count
         most = 1024 if layer in local else max(height, width)
@@ -136,8 +120,8 @@ def _check_octaves(net: Net, layers: list[str], local: list[str], octaves: list[
 
 
 def budget(net: Net) -> float:
-    """The bytes that a pass may take: half of what is free, or DEEPDREAM_MEMORY, such
-    as '1.5GB'. Raises DreamError for one that is no number of bytes.
+    """The bytes that a pass may take: DEEPDREAM_MEMORY, such as '1.5GB', or half of
+    what is free. Raises DreamError for one that is no number of bytes.
     """
     given = os.environ.get("DEEPDREAM_MEMORY")
     if not given:
@@ -150,7 +134,7 @@ def budget(net: Net) -> float:
 
 
 def _count_bytes(net: Net, layers: Iterable[str], height: int, width: int) -> float:
-    """The bytes that a pass to the most expensive of these layers takes."""
+    """The most bytes that a pass to one of these layers takes."""
     specs = net.layer_specs
     try:
         return max((shapes.memory(specs, layer, height, width) for layer in layers), default=0)
@@ -162,7 +146,7 @@ def _choose_tiling(
     net: Net, layers: list[str], tile: int | None, halo: int | None, allowed: float
 ) -> Tiling:
     """The tiles for these layers: of the given size, or the largest that `allowed`
-    bytes hold. Raises DreamError for a tile or a budget that is too small.
+    bytes hold. Raises DreamError where either is too small.
     """
     specs = net.layer_specs
     grid = math.lcm(*(receptive.grid(specs, layer)[0] for layer in layers))
@@ -196,25 +180,20 @@ def _choose_tiling(
 def _divide(
     specs: list[shapes.Layer], layers: list[str], grid: int, third: int, halo: int | None, side: int
 ) -> Tiling | None:
-    """How a tile of this side divides into core and halo; None where it is too small
-    for a core.
-    """
+    """How a tile of this side divides into core and halo; None if it is too small."""
     if halo is None:
-        margin = min(third, max(grid, side // 4 // grid * grid))
+        least = min(third, max(grid, side // 4 // grid * grid))
     else:
-        margin = math.ceil(halo / grid) * grid
-    while margin < side // 2:
+        least = math.ceil(halo / grid) * grid
+    for margin in range(least, side // 2, grid):
         core = (side - 2 * margin) // grid * grid
         if core and all(_reaches(specs, layer, core, margin) for layer in layers):
             return Tiling(core, margin, grid)
-        margin += grid
     return None
 
 
 def _reaches(specs: list[shapes.Layer], layer: str, core: int, halo: int) -> bool:
-    """Whether the blob of a tile holds all values of the core; where a network pads
-    little, some may be missing.
-    """
+    """Whether a tile's blob holds all of the core, even if a network pads little."""
     grid, jump = receptive.grid(specs, layer)
     try:
         for side in (grid, core, core + halo):
@@ -248,9 +227,7 @@ class Picture:
 
 
 class Part(NamedTuple):
-    """What an objective sees of a tile's blob: its core, copied, as arrays (1,
-    channels, h, w).
-    """
+    """What an objective sees of a tile's blob: its core, copied; see `Values`."""
 
     data: np.ndarray
     diff: np.ndarray
@@ -283,12 +260,10 @@ class InCore(NamedTuple):
 
 
 class Tiles(Net):
-    """Takes the place of a network in `make_step` and `deepdream` where a picture does
-    not go through it at once.
+    """Stands for a network where a picture does not go through it at once.
 
     tiling: None lets the whole picture through. one_size: the layers to climb in
-    windows of the network's own size instead, side by side, which overlap no more than
-    they must; each adds its own value.
+    windows of the network's own size instead; each window adds its value.
     """
 
     def __init__(self, net: Net, tiling: Tiling | None, one_size: list[str]) -> None:
@@ -322,9 +297,7 @@ class Tiles(Net):
         self.image_diff[here] += self.net.blobs["data"].diff[0][inside]
 
     def features(self, layer: str) -> np.ndarray:
-        """As Net's, put together from the tiles; of windows, each is a place, and
-        its values are means.
-        """
+        """As Net's, from the tiles; each window is a place, and its values means."""
         if layer in self.one_size:
             means, cuts = [], self._windows()
             for rows, columns in product(*cuts):
@@ -346,7 +319,7 @@ class Tiles(Net):
         return found
 
     def _show(self, rows: Cut, columns: Cut) -> tuple[tuple, tuple]:
-        """Put a tile into the network, or a window, which may reach beyond the picture:
+        """Put a tile or window into the network, which may reach beyond the picture:
         (what of the picture is in it, where in it that lies).
         """
         src, (height, width) = self.net.blobs["data"], self.image.shape[1:]
@@ -362,8 +335,7 @@ class Tiles(Net):
 
     def _windows(self) -> list[list[Cut]]:
         """The windows along both axes."""
-        sizes = zip(self.image.shape[1:], self.net.own_size)
-        return [_cut_windows(length, side) for length, side in sizes]
+        return list(map(_cut_windows, self.image.shape[1:], self.net.own_size))
 
     def _tiles(self, layers: list[str]) -> Iterator[tuple[Cut, Cut, dict[str, Core]]]:
         """(rows, columns, the core in each layer's blob) of each tile."""
@@ -380,7 +352,7 @@ class Tiles(Net):
             yield *cuts, {layer: _find_core(*whole[layer], cuts, lasts) for layer in layers}
 
     def _measure(self, layer: str, lasts: tuple[Cut, Cut]) -> tuple[float, Size]:
-        """(pixels to a value of a layer, the size of its blob of the whole picture)"""
+        """(pixels to a value of a layer, the size of the whole blob)"""
         specs = self.net.layer_specs
         jump = receptive.grid(specs, layer)[1]
         sizes = shapes.top_shape(specs, layer, *(cut.high - cut.low for cut in lasts))[2:]
