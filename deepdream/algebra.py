@@ -21,9 +21,8 @@ class Term:
     """One term of an Objective, a dataclass. Terms without arrays are equal where their
     values are, so that a recorded gradient is found again.
 
-    name: of the function that makes it. needs_picture: whether it depends on the
-    picture that a dream begins with. any_array: see `Fill`. is_plain: it is a function,
-    which replaces the whole diff.
+    name: of the function that makes it. needs_picture: it depends on what a dream
+    begins with. any_array: see `Fill`. is_plain: it replaces the whole diff.
     """
 
     name: str
@@ -36,7 +35,7 @@ class Term:
         return f"{self.name}({', '.join(map(repr, vars(self).values()))})"
 
     def layer_in(self, net: Net) -> str:
-        """Its layer in this network. Raises DreamError for none, and as `check` does."""
+        """Its layer in this network. Raises DreamError for none, and as `check`."""
         net.check_layer(self.layer)
         self.check(net)
         return self.layer
@@ -51,8 +50,8 @@ class Term:
         return [self]
 
     def aim(self, net: Net, shift: tuple[int, int], angle: float) -> "Term":
-        """What stands for it in this step, in which the picture in the network is
-        shifted, (down, right) in pixels, and then turned, in degrees.
+        """What stands for it in this step. shift, angle: of the picture in the network,
+        (down, right) in pixels, and then degrees.
         """
         return self
 
@@ -161,17 +160,19 @@ class Objective:
         return f"({self})" if self.is_sum else str(self)
 
     def layers_in(self, net: Net) -> list[str]:
-        """The layers that it climbs in this network. Raises DreamError for a layer,
-        channel or class that it lacks, and a guide that is unreadable or too small.
+        """The layers that it climbs in this network. Raises DreamError for terms that
+        make no sense there.
         """
         return list(dict.fromkeys(term.layer_in(net) for _, term in self.terms))
 
     def start(self, net: Net, picture: np.ndarray | None = None) -> "Objective":
-        """What stands for it in this network, see `Term.start`. Raises as `layers_in`."""
+        """What stands for it, see `Term.start`. Raises as `layers_in`."""
         if net.inner in self._started:
             return self._started[net.inner]
         self.layers_in(net)
-        terms = [Weighted(k, each) for k, term in self.terms for each in term.start(net, picture)]
+        terms = []
+        for weight, term in self.terms:
+            terms += [Weighted(weight, each) for each in term.start(net, picture)]
         started = Objective(self.text, terms, self.is_sum)
         if not self.needs_picture:
             self._started[net.inner] = started

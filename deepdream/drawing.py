@@ -1,15 +1,13 @@
 """What a network means by a banana: a class, or anything to climb, drawn from noise.
 
-Google's article of 2015 tweaks noise "towards what the neural net considers a banana",
-with a prior: neighbouring pixels of photographs are correlated. Here that prior shapes
-the gradient, in Fourier space by 1 / frequency, in colour by a correlation. (It is the
-preconditioning of Olah, Mordvintsev and Schubert: Feature Visualization, Distill 2017.)
+Google's article of 2015 has a prior: neighbouring pixels of photographs are correlated.
+Here it shapes the gradient, in Fourier space by 1 / frequency, in colour by a
+correlation (Olah, Mordvintsev and Schubert: Feature Visualization, Distill 2017).
 As in auduno/deepdraw, each step looks through a window of random place and scale, and
 the picture starts out blurred, so that large forms come first.
 
-Of several pictures, each is pushed away from what the others look like to the network,
-as in lucid. One larger than the network's own is looked at as a whole, and through
-windows that become smaller, for the detail.
+As in lucid, several pictures push each other away. One larger than the network's own
+is looked at as a whole, and through windows that become smaller, for the detail.
 """
 
 import math
@@ -51,10 +49,10 @@ def draw(
     """Draw a class or an objective from noise: (h, w, 3) float32, RGB, 0..255; or
     several pictures, (several, h, w, 3). After Ctrl-C it returns them so far.
 
-    what: as for `to_objective`. seed: of noise and windows; each further picture adds
-    1. on_step: as for `deepdream`, after a step of all pictures. several: how many.
-    size: of the longer side, pixels; without it, a third more than the network's own.
-    Raises DreamError for an unknown class, and an objective without a direction.
+    what: as for `to_objective`. seed: the first picture's. on_step: as for `deepdream`,
+    after a step of all pictures. several: how many. size: of the longer side, pixels;
+    None: a third more than the network's own. Raises DreamError for an unknown class,
+    and an objective without a direction.
     """
     given = {"steps": steps, "seed": seed, "several": several, "size": size}
     for name, value in given.items():
@@ -101,9 +99,9 @@ def _check_objective(net: Net, what: str | int | Objective) -> Objective:
 class Drawing:
     """A picture as it is drawn from noise.
 
-    x: (3, h, w), around the mean colour of photographs. times: its side, as a multiple
-    of what it is without a size. is_alive: whether the objective ever gave a direction.
-    gram: (channels, channels), of what the network last saw in it.
+    x: (3, h, w), around the mean colour. times: its side over that without a size.
+    is_alive: the objective once gave a direction. gram: (channels, channels), of what
+    the network last saw in it.
     """
 
     def __init__(
@@ -156,7 +154,7 @@ class Drawing:
         return (1 - COLOUR) * g + COLOUR * g.sum(0)
 
     def _look(self, at: float, times: float, among: "Sequence[Drawing]" = ()) -> np.ndarray:
-        """The gradient, (3, h, w), of what a window shows; times: its size, see there."""
+        """The gradient, (3, h, w), of what a random window shows, `times` as large."""
         net = self.net
         src = net.blobs["data"]
         least, largest = (_between(ends, at) / times for ends in SCALES)
@@ -172,10 +170,8 @@ class Drawing:
         return np.stack([rows.T @ colour @ columns for colour in g])
 
     def move_away(self, among: "Sequence[Drawing]") -> np.ndarray:
-        """The gradient now, (3, own h, own w), with one away from the other pictures.
-
-        Where they look alike by s, 0..1, it is s squared times DIVERSITY as strong:
-        pictures that differ enough can climb in peace.
+        """The gradient now, (3, own h, own w), with one away from the other pictures,
+        which falls with the square of how alike they look.
         """
         net = self.net
         layer, last = self.layers
@@ -225,16 +221,19 @@ def _find_layers(net: Net, objective: Objective) -> tuple[str, str]:
     """(the layer where several pictures differ: the objective's deepest, or else the
     network's default, or else the last that has places; the last to write its blob).
     """
-    names = [spec.name for spec in net.layer_specs]
+    names = net.layer_names
     deepest = max(objective.layers_in(net), key=names.index)
     before = net.layer_specs[: names.index(deepest) + 1]
     choices = [deepest, net.default_layer, *(spec.name for spec in reversed(before))]
     climbable = {spec.name for spec in before} & set(net.climbable)
 
-    def has_places(layer: str) -> bool:
-        return math.prod(top_shape(net.layer_specs, layer, *net.own_size)[2:]) > 1
-
-    layer = next((each for each in choices if each in climbable and has_places(each)), deepest)
+    layer = deepest
+    for each in choices:
+        if each in climbable:
+            shape = top_shape(net.layer_specs, each, *net.own_size)
+            if math.prod(shape[2:]) > 1:  # it has places
+                layer = each
+                break
     return layer, [spec.name for spec in before if layer in spec.top][-1]
 
 
@@ -262,7 +261,7 @@ def _climb_without_relus(net: Net, objective: Objective) -> None:
 
 
 def _split_concat(net: Net, layer: str, channels: int) -> tuple[list[str], list[int]]:
-    """The layers that a Concat joins, or the layer itself, and where their channels end."""
+    """The layers that a Concat joins, or itself, and where their channels end."""
     specs = {spec.name: spec for spec in net.layer_specs}
     spec = specs[layer]
     if spec.type == "Concat" and spec.concat_param.axis == 1:

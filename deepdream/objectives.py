@@ -107,7 +107,7 @@ class Exemplar:
 
 @dataclass(frozen=True, eq=False)
 class Guide(Term):
-    """features: of the image, (channels, h, w), NumPy's and the engine's, at a start."""
+    """features: of the image, (channels, h, w), NumPy's and the engine's."""
 
     layer: str
     image: Exemplar
@@ -350,11 +350,10 @@ def _compare(x: np.ndarray, t: np.ndarray) -> tuple[float, float]:
 def caricature(layer: str, image: Picture | None = None, power: float = 1) -> Objective:
     """Exaggerate what a layer makes of an image, the more the better it fits now.
 
-    image: (H, W, 3), or a path; None: the picture that the dream begins with. power: 0
-    asks for strength alone; the larger, the closer the likeness. With x and t what the
-    layer makes of picture and image, d = <x, t> and c = max(0.1, d / |x|), d * c**power
-    rises: lucid's dot_compare ("The Building Blocks of Interpretability", Distill
-    2018). Raises DreamError for another power than 0..100.
+    image: (H, W, 3), or a path; None: what the dream begins with. power: the larger,
+    the closer the likeness. With x and t what the layer makes of picture and image, d =
+    <x, t> and c = max(0.1, d / |x|), d * c**power rises, as in lucid's dot_compare.
+    Raises DreamError for another power than 0..100.
     """
     layer = str(layer)
     if isinstance(power, bool) or not isinstance(power, Real) or not 0 <= power <= 100:

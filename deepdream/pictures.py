@@ -277,10 +277,11 @@ def from_json(note: str | bytes) -> Record:
 
 
 def picture_settings(path: str | Path) -> Record:
-    """The settings in a picture, perhaps none. Raises DreamError if it is unreadable."""
+    """The settings in a picture, if any. Raises DreamError if it is unreadable."""
     with open_picture(path) as image:
         image.load()
-        return from_json(image.info.get("deepdream") or image.info.get("comment") or "{}")
+        about = image.info
+        return from_json(about.get("deepdream") or about.get("comment") or "{}")
 
 
 def check_output(

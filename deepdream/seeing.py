@@ -77,7 +77,8 @@ def _classify(net: Net, image: np.ndarray, n: int) -> dict[str, float]:
     shares = np.exp(values - values.max())
     shares /= shares.sum()
     best = [int(i) for i in np.argsort(-shares)[:n]]
-    names = [net.labels[i].split(",")[0] if net.labels else f"class {i}" for i in best]
+    labels = net.labels or [f"class {i}" for i in range(len(shares))]
+    names = [labels[i].split(",")[0] for i in best]
     if len(set(names)) < len(names):  # ImageNet has two cranes
         names = [f"{name} ({i})" for name, i in zip(names, best)]
     return {name: float(shares[i]) for name, i in zip(names, best)}
@@ -98,10 +99,10 @@ def side_by_side(seen: list[Seen], titles: list[str] | None = None) -> str:
 def stations(net: Net, layers: Iterable[str] | str | None = None, down: bool = False) -> list[str]:
     """The layers of a journey: those given, or in network order 'all' that can be
     climbed, or for None the convolutions (larger than 1x1), concatenations and sums
-    that everything passes through: in GoogLeNet conv1, conv2 and the Inception modules.
+    that everything passes through.
 
-    down: from the deepest to the lowest, as in the film in Google's gallery. Raises
-    DreamError for a layer that cannot be climbed, and where none is left.
+    down: from the deepest on. Raises DreamError for a layer that cannot be climbed, and
+    where there is none.
     """
     if layers is None:
         layers = _bottlenecks(net)
@@ -116,14 +117,15 @@ def stations(net: Net, layers: Iterable[str] | str | None = None, down: bool = F
         cure = "name some (`deepdream layers` lists them)"
         raise DreamError(f"a journey needs at least one layer; {cure}")
     if down:
-        layers.sort(key=[spec.name for spec in net.layer_specs].index, reverse=True)
+        layers.sort(key=net.layer_names.index, reverse=True)
     return layers
 
 
 def _bottlenecks(net: Net) -> list[str]:
-    """The layers that `stations` takes for None: none later reads a blob from before."""
+    """The `stations` for None: no later layer reads a blob from before them."""
     specs = net.layer_specs
-    reader = {bottom: i for i, spec in enumerate(specs) for bottom in spec.bottom}  # the last
+    # Of each blob, the last that reads it
+    reader = {bottom: i for i, spec in enumerate(specs) for bottom in spec.bottom}
     found = []
     waiting: set[str] = set()  # the blobs that a later layer still reads
     for i, spec in enumerate(specs):

@@ -29,7 +29,7 @@ class Arrays:
         return np.asarray(nd.zoom(a, (1, down, across), order=1))
 
     def rotate(self, a: EngineArray, degrees: float, mirror: bool = True) -> EngineArray:
-        """Turn (channels, h, w) clockwise; beyond the edges is its mirror image, or 0."""
+        """Turn (channels, h, w) clockwise; beyond it is its mirror image, or 0."""
         from scipy import ndimage as nd
 
         cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))

@@ -38,7 +38,7 @@ class Place(NamedTuple):
 
 
 class Fill(Protocol):
-    """Fills `dst.diff` with the gradient of what should rise. place: of `dst`, in tiles.
+    """Fills `dst.diff` with the gradient of what should rise. place: of a tile's `dst`.
 
     any_array: it works with torch's arrays, too, and depends on `data` alone, so that
     an engine may record it. Such fills are equal if they do the same.
@@ -48,6 +48,17 @@ class Fill(Protocol):
     def any_array(self) -> bool: ...
 
     def __call__(self, dst: Any, place: Place | None = None) -> object: ...
+
+
+class Part(NamedTuple):
+    """Values with arrays of their own."""
+
+    data: EngineArray
+    diff: EngineArray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.data.shape)
 
 
 class Blob(Values, Protocol):
@@ -69,6 +80,7 @@ class Outline:
     def adopt(self, model: "Model", layers: list[Layer]) -> None:
         """Set all that follows from the model and its layers."""
         self.model, self.layer_specs = model, layers
+        self.layer_names = [layer.name for layer in layers]
         self.default_layer = model.default_layer
         self.mean = np.array(model.mean, np.float32).reshape(3, 1, 1)
         self.limits: tuple[EngineArray, EngineArray] = -self.mean, 255 - self.mean
@@ -177,7 +189,7 @@ class Net(Outline, Arrays):
     @property
     def order(self) -> list[str]:
         """The layers as they run, with those that the engine itself has added."""
-        return [spec.name for spec in self.layer_specs]
+        return self.layer_names
 
     def keep_large_blocks(self, keep: bool) -> None:
         """Whether to keep large freed blocks of memory; only TorchNet has a choice."""
@@ -231,8 +243,7 @@ class Net(Outline, Arrays):
         if len(shape) != 4 or shape[1] != 3:
             must = "it must be (n, 3, height, width)"
             raise DreamError(f"'data' has the shape {shape}; {must}")
-        names = [spec.name for spec in self.layer_specs]
-        end = layer if layer and layer in names else names[-1]
+        end = layer if layer and layer in self.layer_names else self.layer_names[-1]
         shapes.check(self.layer_specs, end, *shape[2:])
         self._checked = layer, shape
         self._held = max(self._held, shapes.memory(self.layer_specs, end, *shape[2:]))

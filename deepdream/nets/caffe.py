@@ -22,8 +22,8 @@ Arrays = dict[str, np.ndarray]
 
 
 class CaffeNet(Net, caffe.Net):
-    """A caffe.Net: `blobs`, `params`, `forward(end=)`, `backward(start=)` are pycaffe's.
-    Passes raise DreamError where Caffe cannot run a layer, or would run it wrongly.
+    """A caffe.Net: `blobs`, `params`, `forward(end=)` and `backward(start=)` are its
+    own. Passes raise DreamError where Caffe cannot run, or would run wrongly.
     """
 
     def __init__(self, model: Model, device: str | None = None, dtype: str | None = None) -> None:
@@ -83,7 +83,7 @@ class CaffeNet(Net, caffe.Net):
 
     def _check(self, layer: str | None) -> None:
         if layer is not None and layer not in self._layer_names:
-            raise self.unknown(layer, [spec.name for spec in self.layer_specs])
+            raise self.unknown(layer, self.layer_names)
         super()._check(layer)
 
 

@@ -45,8 +45,9 @@ def class_number(net: Net, label: str | int) -> int:
         cure = "give the number of one, or an objective such as channel('LAYER', 0),"
         raise DreamError(f"{none}; {cure} instead of {label!r}")
     given = " ".join(label.lower().replace("_", " ").split())
-    pairs = [(name, i) for i, all_of in enumerate(labels) for name in [all_of, *all_of.split(",")]]
-    names = [(name.strip(), i) for name, i in pairs]
+    names = []
+    for i, all_of in enumerate(labels):
+        names += [(name.strip(), i) for name in [all_of, *all_of.split(",")]]
     numbers = sorted({i for name, i in names if name.lower() == given})
     if len(numbers) == 1:
         return numbers[0]

@@ -7,7 +7,7 @@ from .shapes import Layer, pair
 
 
 class Field(NamedTuple):
-    """A value of a blob sees `side` x `side` pixels; its neighbour's are `jump` away."""
+    """A value sees `side` x `side` pixels; its neighbour's are `jump` away."""
 
     side: float
     jump: float

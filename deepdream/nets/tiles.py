@@ -1,10 +1,9 @@
 """A picture too large for one pass goes through the network in overlapping tiles, whose
 gradients add up to its own.
 
-Each value of a blob is climbed in the one tile whose core it lies in. Around the core,
-a halo gives it surroundings. Half a receptive field makes the sum exact if layers pad
-as much as they take away. The default, a third on the layer's grid, and at most a
-quarter of a given tile, errs on GoogLeNet at 1024x575 by at most 0.9 % of the gradient.
+Each value of a blob is climbed in the one tile whose core it lies in; a halo around the
+core gives it surroundings. Half a receptive field would be exact. The default, a third,
+and at most a quarter of a given tile, errs by 0.9 % of the gradient at most.
 """
 
 import math
@@ -20,7 +19,7 @@ import numpy as np
 from ..errors import DreamError
 from ..settings import check
 from . import receptive, shapes
-from .base import EngineArray, Fill, Net, Place, Values
+from .base import EngineArray, Fill, Net, Part, Place, Values
 
 SIDE = 512  # of a tile, in pixels, unless the layer needs more
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -59,10 +58,10 @@ def fit(
 ) -> Net:  # fmt: skip
     """A network to climb these layers with at all octaves: `net` itself, or Tiles.
 
-    tile, halo: side of a tile, and the margin in it, pixels. None: tiles only where the
-    largest octave is beyond the `budget`. windows: whether a layer of one size, as a
-    classifier's, may climb in windows of it; in tiles, it always does. Raises
-    DreamError for an unknown layer, an octave that one cannot run on, too little memory.
+    tile, halo: side of a tile, and the margin in it, pixels. None: tiles only beyond
+    the `budget`. windows: a layer of one size, as a classifier's, may climb in windows
+    of it. Raises DreamError for an unknown layer, an octave on which it cannot run, and
+    too little memory.
     """
     check("tile", tile)
     check("halo", halo)
@@ -101,7 +100,8 @@ def _find_local(net: Net, layers: Iterable[str]) -> list[str]:
     height, width = net.own_size
     twice = 2 * height, 2 * width
     fields = receptive.fields(specs)
-    local = [each for each in layers if fields[each] < math.inf and shapes.fits(specs, each, twice)]
+    in_part = [layer for layer in layers if fields[layer] < math.inf]
+    local = [layer for layer in in_part if shapes.fits(specs, layer, twice)]
     return [each for each in local if len(shapes.top_shape(specs, each, height, width)) == 4]
 
 
@@ -226,17 +226,6 @@ class Picture:
         self.diff = np.zeros(shape, np.float32)
 
 
-class Part(NamedTuple):
-    """What an objective sees of a tile's blob: its core, copied; see `Values`."""
-
-    data: np.ndarray
-    diff: np.ndarray
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.data.shape
-
-
 # Of a tile: where it is in the tile's blob, and in that of the whole picture
 Core = tuple[tuple[slice, slice], Place]
 
@@ -339,9 +328,9 @@ class Tiles(Net):
 
     def _tiles(self, layers: list[str]) -> Iterator[tuple[Cut, Cut, dict[str, Core]]]:
         """(rows, columns, the core in each layer's blob) of each tile."""
-        lengths = self.image.shape[1:]
         if not layers:
             return
+        lengths = self.image.shape[1:]
         if self.tiling:
             rows, columns = map(self.tiling.cuts, lengths)
         else:

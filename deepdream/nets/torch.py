@@ -10,7 +10,6 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from ..errors import DreamError
 from . import shapes, zoo
-from .base import Fill, Net
+from .base import Fill, Net, Part
 from .download import load
 from .torch_arrays import Blob, TorchArrays
 from .torch_fast import channels_last, find_kernels, keep_freed_memory, like
@@ -29,24 +28,12 @@ from .torch_layers import TYPES, is_relu_in_place
 DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-class Tensors(NamedTuple):
-    """What an objective with `any_array` sees of a blob; see `Values`."""
-
-    data: Tensor
-    diff: Tensor
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.data.shape)
-
-
 class TorchNet(TorchArrays, Net):
     """A Caffe network on PyTorch: `blobs`, `params`, `forward(end=)`,
     `backward(start=)`; unlike pycaffe's, passes return nothing.
 
     device, dtype: see `load_net`; the picture is always float32. params: the weights in
-    float32 on the CPU, else what they were made from. Raises DreamError if the device
-    or the type is not available.
+    float32 on the CPU, else copies. Raises DreamError if either is not available.
     """
 
     def __init__(
@@ -104,9 +91,9 @@ class TorchNet(TorchArrays, Net):
         if not fill.any_array:
             fill(blob)
             return
-        tensors = Tensors(blob.tensor("data").float(), blob.tensor("diff").float())
-        fill(tensors)
-        blob.put("diff", tensors.diff.to(self.dtype))
+        part = Part(blob.tensor("data").float(), blob.tensor("diff").float())
+        fill(part)
+        blob.put("diff", part.diff.to(self.dtype))
 
     def climb(self, fills: Mapping[str, Fill]) -> Tensor:
         """As Net's; on a GPU, what is climbed again is replayed."""

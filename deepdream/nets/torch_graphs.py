@@ -26,7 +26,7 @@ class Recording(NamedTuple):
     """A gradient recorded as a CUDA graph, which fills the same memory again.
 
     tensors: {name: the tensors of its blob}, tape: {number of a layer: what it read and
-    wrote}, of the layers that ran. fills: kept alive, for the graph reads their arrays.
+    wrote}, of the layers that ran. fills: what it climbs, kept alive.
     """
 
     graph: Graph

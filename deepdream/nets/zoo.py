@@ -32,8 +32,8 @@ Source = Table  # as `_is_source` has checked it
 class Model:
     """A network's model.toml, and the folders where its files may be.
 
-    mean: of the training pictures, BGR. source: places to download the weights from, in
-    order. digest: their `weights_digest`. manual: what to do where there is no source.
+    mean: of the training pictures, BGR. source: of the weights, in order. digest: their
+    `weights_digest`. manual: what to do where there is no source.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Model:
 
 
 def _list(folder: Path) -> list[Path]:
-    """The files of a folder by name, if any, without hidden ones."""
+    """The files of a folder, if any, by name, without hidden ones."""
     try:
         names = sorted(os.listdir(folder))
     except FileNotFoundError:
@@ -89,14 +89,12 @@ def names() -> list[str]:
 
 def _by_name() -> dict[str, Path]:
     """{name: its folder}"""
-    found = [path.parent for home in (Path("models"), MODELS) for path in home.glob("*/model.toml")]
-    return {folder.name: folder for folder in found}
+    found = [*Path("models").glob("*/model.toml"), *MODELS.glob("*/model.toml")]
+    return {path.parent.name: path.parent for path in found}
 
 
 def find(model: str | Path) -> Model:
-    """The Model of this name, or in this folder. Raises DreamError if there is none, or
-    its model.toml is wrong.
-    """
+    """The Model of this name, or in this folder. Raises DreamError for none."""
     name = str(model)
     known = _by_name()
     if name in known:
@@ -109,8 +107,9 @@ def find(model: str | Path) -> Model:
         advice = "or the path of a folder with one .prototxt and one .caffemodel"
         raise unknown("model", name, sorted(known), advice)
     toml = folder / "model.toml"
-    about = _read_toml(toml) if os.path.lexists(toml) else {}
-    return Model(name, folders, **({"title": name} | about))
+    about: Table = _read_toml(toml) if os.path.lexists(toml) else {}
+    about.setdefault("title", name)
+    return Model(name, folders, **about)
 
 
 def _more_folders(name: str) -> list[Path]:
@@ -148,9 +147,7 @@ def find_prototxt(model: Model) -> Path:
 
 
 def labels(model: Model) -> list[str]:
-    """The names of the classes in order, if it has any. Raises DreamError if their file
-    cannot be read.
-    """
+    """The names of its classes, if any, or a DreamError if they are unreadable."""
     if not model.labels:
         return []
     if model.labels == "imagenet":
