@@ -160,9 +160,7 @@ class Objective:
         return f"({self})" if self.is_sum else str(self)
 
     def layers_in(self, net: Net) -> list[str]:
-        """The layers that it climbs in this network. Raises DreamError for terms that
-        make no sense there.
-        """
+        """Its layers here, or a DreamError for terms without sense there."""
         return list(dict.fromkeys(term.layer_in(net) for _, term in self.terms))
 
     def start(self, net: Net, picture: np.ndarray | None = None) -> "Objective":

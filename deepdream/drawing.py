@@ -85,7 +85,6 @@ def draw(
 
 
 def _check_objective(net: Net, what: str | int | Objective) -> Objective:
-    """The objective to draw, or a DreamError."""
     objective = to_objective(what)
     if objective.needs_picture:
         no_picture = "depends on the picture that a dream begins with, and here is none"
@@ -148,13 +147,13 @@ class Drawing:
         self.x = nd.gaussian_filter(x, sigma, axes=(1, 2))
 
     def _shape(self, g: np.ndarray, waves: np.ndarray) -> np.ndarray:
-        """The gradient (3, h, w), each wave multiplied, and its colours more alike."""
+        """The gradient, each wave multiplied, and its colours more alike."""
         shaped = np.fft.irfft2(np.fft.rfft2(g) * waves, s=(self.h, self.w))
         g = shaped.astype(np.float32)
         return (1 - COLOUR) * g + COLOUR * g.sum(0)
 
     def _look(self, at: float, times: float, among: "Sequence[Drawing]" = ()) -> np.ndarray:
-        """The gradient, (3, h, w), of what a random window shows, `times` as large."""
+        """The gradient, (3, h, w), of what a random window shows."""
         net = self.net
         src = net.blobs["data"]
         least, largest = (_between(ends, at) / times for ends in SCALES)
@@ -170,9 +169,7 @@ class Drawing:
         return np.stack([rows.T @ colour @ columns for colour in g])
 
     def move_away(self, among: "Sequence[Drawing]") -> np.ndarray:
-        """The gradient now, (3, own h, own w), with one away from the other pictures,
-        which falls with the square of how alike they look.
-        """
+        """The gradient now, (3, h, w), with one away from the others."""
         net = self.net
         layer, last = self.layers
         src, blob = net.blobs["data"], net.blobs[layer]
@@ -195,9 +192,7 @@ class Drawing:
 
 
 def gram(x: EngineArray) -> EngineArray:
-    """Which channels of x, (channels, h, w), are active together, wherever they are:
-    (channels, channels), scaled to unit Frobenius norm.
-    """
+    """Which channels of (channels, h, w) are active together: (channels, channels)."""
     return _gram(x)[0]
 
 
@@ -218,9 +213,7 @@ def likeness(x: EngineArray, theirs: EngineArray) -> tuple[float, EngineArray]:
 
 
 def _find_layers(net: Net, objective: Objective) -> tuple[str, str]:
-    """(the layer where several pictures differ: the objective's deepest, or else the
-    network's default, or else the last that has places; the last to write its blob).
-    """
+    """(the layer where several pictures differ, the last that writes into its blob)"""
     names = net.layer_names
     deepest = max(objective.layers_in(net), key=names.index)
     before = net.layer_specs[: names.index(deepest) + 1]
@@ -238,16 +231,14 @@ def _find_layers(net: Net, objective: Objective) -> tuple[str, str]:
 
 
 def _to_unit(g: np.ndarray) -> np.ndarray:
-    """The gradient with a mean absolute value of 1; 0 where it has no direction."""
+    """g with a mean |value| of 1; 0 where it has no direction."""
     strength = abs(g).mean()
     has_direction = np.finfo(np.float32).tiny < strength < np.inf
     return g / strength if has_direction else np.zeros_like(g)
 
 
 def _climb_without_relus(net: Net, objective: Objective) -> None:
-    """As `gradient`, for features whose ReLU lets nothing through: a backward pass that
-    starts at the convolutions which a Concat joins leaves their ReLUs out.
-    """
+    """As `gradient`, for features whose ReLU lets nothing through."""
     total = np.zeros((), np.float32)  # (3, h, w)
     fills = objective.start(net).fills(net)
     for layer, dst in net.stops(fills):
@@ -261,7 +252,7 @@ def _climb_without_relus(net: Net, objective: Objective) -> None:
 
 
 def _split_concat(net: Net, layer: str, channels: int) -> tuple[list[str], list[int]]:
-    """The layers that a Concat joins, or itself, and where their channels end."""
+    """The layers that a Concat joins, and where their channels end."""
     specs = {spec.name: spec for spec in net.layer_specs}
     spec = specs[layer]
     if spec.type == "Concat" and spec.concat_param.axis == 1:

@@ -53,7 +53,7 @@ def gradient(net: Net, end: str | None, objective: ObjectiveLike = objective_L2)
 def _climb(
     net: Net, objective: Objective, shift: tuple[int, int] = (0, 0), angle: float = 0.0
 ) -> EngineArray:
-    """As `gradient`, of a shifted picture that the network sees turned by `angle`."""
+    """As `gradient`, of a picture that is shifted, and seen turned."""
     if not angle:
         return net.climb(objective.start(net).fills(net, shift))
     upright = deepcopy(net.image)
@@ -107,7 +107,7 @@ def make_step(
 
 
 def _measure(g: EngineArray, mask: EngineArray, objective: Objective) -> EngineArray:
-    """The mean |gradient| where the mask is light. Raises DreamError if it is none."""
+    """The mean |gradient| where the mask is light, or a DreamError."""
     strength = abs(g).mean() / (1 if mask is None else mask.mean())
     if not np.finfo(np.float32).tiny < float(strength) < np.inf:
         what = f"layer {str(objective)!r}" if objective.is_plain else objective
@@ -120,14 +120,14 @@ def _measure(g: EngineArray, mask: EngineArray, objective: Objective) -> EngineA
 def octaves(
     net: Net, base_img: np.ndarray, octave_n: int = 4, octave_scale: float = 1.4
 ) -> list[np.ndarray]:
-    """The picture at `octave_n` sizes, smallest first, `octave_scale` apart: (3, h, w)
-    float32. Raises DreamError for what is no image (H, W, 3).
+    """The picture at `octave_n` sizes, smallest first: (3, h, w) float32.
+
+    Raises DreamError for what is no image (H, W, 3).
     """
     return [net.to_numpy(base) for base in _bases(net, base_img, octave_n, octave_scale)]
 
 
 def _bases(net: Net, base_img: np.ndarray, octave_n: int, octave_scale: float) -> list[EngineArray]:
-    """As `octaves`, in the engine's own arrays."""
     bases = [net.array(preprocess(net, base_img))]
     for _ in range(octave_n - 1):
         bases.append(net.zoom(bases[-1], 1.0 / octave_scale, 1.0 / octave_scale))
@@ -200,9 +200,7 @@ def check_dream(
 
 
 class Progress:
-    """Calls `on_step` after each step. work: all of it, in any unit. label, show: `end`
-    and `image` of the Step.
-    """
+    """Calls `on_step` after each step. work: all of it, in any unit."""
 
     def __init__(
         self, on_step: OnStep | None, label: str, work: int, show: Callable[[], np.ndarray]

@@ -86,7 +86,6 @@ def _build(node: ast.expr, find: Callable[[str], str | None]) -> Any:
 
 
 def _build_term(node: ast.Call, name: str, find: Callable[[str], str | None]) -> Objective:
-    """As `_build`, of a call of a term."""
     shown = ast.unparse(node)
     named = {str(each.arg): _build(each.value, find) for each in node.keywords}
     try:

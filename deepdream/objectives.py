@@ -32,15 +32,16 @@ def objective_L2(dst: Values) -> None:
 
 
 def objective_guide(dst: Values, guide_features: np.ndarray) -> None:
-    """At each place, more of what best matches among the `guide_features`, (channels,
-    h, w), which `functools.partial` can fix. Raises DreamError for other channels.
+    """At each place, more of its best match among the features, (channels, h, w).
+
+    Raises DreamError for another number of channels.
     """
     ch = dst.data.shape[1]
     dst.diff[0].reshape(ch, -1)[:] = _best_matches(dst.data[0], guide_features)
 
 
 def _best_matches(x: EngineArray, y: EngineArray) -> EngineArray:
-    """(channels, h * w): for each place of x, (channels, h, w), the best match of y."""
+    """For each place of x, that of y: (channels, h * w)."""
     ch = x.shape[0]
     if len(y) != ch:
         cure = "take `guide_features` at the layer to climb"
@@ -52,8 +53,9 @@ def _best_matches(x: EngineArray, y: EngineArray) -> EngineArray:
 
 
 def guide_features(net: Net, image: np.ndarray, end: str) -> np.ndarray:
-    """What layer `end` makes of a guide image (H, W, 3): (channels, h, w) float32.
-    Raises DreamError for an unknown layer, and an image too small for it.
+    """What layer `end` makes of a guide (H, W, 3): (channels, h, w).
+
+    Raises DreamError for an unknown layer, or too small an image.
     """
     picture = preprocess(net, image)  # (3, H, W)
     net.check(end, *picture.shape[1:])
@@ -139,9 +141,7 @@ class Guide(Term):
 
 
 def guide(layer: str, image: Picture) -> Objective:
-    """More of what is in the guide, an image (H, W, 3) or a path for `load_guide`: the
-    sum over places of the best match's product.
-    """
+    """More of what is in an image (H, W, 3), or its path."""
     return one(Guide(str(layer), Exemplar(image)))
 
 
@@ -187,9 +187,7 @@ class Unit(Channel):
 
 
 def unit(layer: str, i: int, x: int, y: int) -> Objective:
-    """One feature at one place: channel i at (x, y) of the layer's own grid, which
-    stays in place only with octave_n=1, jitter=0.
-    """
+    """Channel i at (x, y) of the layer's grid; take octave_n=1, jitter=0."""
     return one(Unit(str(layer), as_int(i), as_int(x), as_int(y)))
 
 
@@ -211,9 +209,7 @@ class Logit(Term):
 
 
 def logit(label: str | int) -> Objective:
-    """A class, by name or number: its value before the softmax, which unlike a
-    probability can always rise.
-    """
+    """A class, by name or number: its value before the softmax."""
     return one(Logit(str(label) if isinstance(label, str) else as_int(label)))
 
 
@@ -247,9 +243,7 @@ class Ranked(Term):
 
 
 def strongest(layer: str, n: int = 1) -> Objective:
-    """More of what this picture has already: the n channels whose mean over it is
-    largest at a dream's first octave; `look` lists them.
-    """
+    """The n channels whose mean over the picture is largest; `look` lists them."""
     return one(Ranked(str(layer), as_int(n), "strongest", 0))
 
 
@@ -259,14 +253,12 @@ def weakest(layer: str, n: int = 1) -> Objective:
 
 
 def typical(layer: str, n: int = 1) -> Objective:
-    """The n channels in the middle between `strongest` and `weakest`."""
+    """As `strongest`, of the middle of the ranking."""
     return one(Ranked(str(layer), as_int(n), "typical", 1 / 2))
 
 
 def rank_channels(features: np.ndarray) -> list[int]:
-    """The channels of a layer (channels, ...), the largest mean first, without those
-    that are 0 everywhere, which have no slope.
-    """
+    """The channels that are not all 0, the largest mean first."""
     flat = features.reshape(len(features), -1)
     return [int(i) for i in np.argsort(-flat.mean(1), kind="stable") if flat[i].any()]
 
@@ -309,7 +301,7 @@ class Caricature(Term):
         return replace(self, target=target, fits=fits)
 
     def _look(self, net: Net, shift: tuple[int, int], angle: float) -> np.ndarray:
-        """What the layer makes of the image, shifted and turned as the picture is."""
+        """What the layer makes of the image, moved as the picture is."""
         if not self.image:
             return net.features(self.layer)
         picture = deepcopy(net.image)

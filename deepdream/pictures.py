@@ -41,7 +41,7 @@ _stderr = RLock()
 
 
 def or_sample(path: str) -> str:
-    """The path, or where no such file exists, the package's photograph of this name."""
+    """The path, or the package's photograph of this name."""
     return str(SAMPLES[path]) if path in SAMPLES and not os.path.exists(path) else path
 
 
@@ -176,7 +176,7 @@ def load_guide(path: str | Path) -> np.ndarray:
 
 
 def guide_width(image: np.ndarray) -> int | None:
-    """The width that leaves an image (H, W, 3) MOST_GUIDE pixels; None: its own."""
+    """The width for MOST_GUIDE pixels; None if it has fewer."""
     height, width = image.shape[:2]
     if height * width <= MOST_GUIDE:
         return None
@@ -208,7 +208,7 @@ def read_mask(mask: str | Path | np.ndarray, in_film: bool = False) -> np.ndarra
 
 
 def resize(a: np.ndarray, h: int, w: int) -> np.ndarray:
-    """A mask (H, W) or image (H, W, 3), float32, at the size (h, w)."""
+    """(H, W) or (H, W, 3), float32, at the size (h, w)."""
     from PIL import Image
 
     if a.ndim == 3:
@@ -217,7 +217,7 @@ def resize(a: np.ndarray, h: int, w: int) -> np.ndarray:
 
 
 def fit_into(a: np.ndarray, h: int, w: int) -> np.ndarray:
-    """As much of an image's middle, (H, W, 3), as has this shape: (h, w, 3)."""
+    """An image's middle, as much as has this shape: (h, w, 3)."""
     from PIL import Image, ImageOps
 
     if a.shape[:2] == (h, w):
@@ -263,12 +263,12 @@ def save_image(path: str | Path, image: np.ndarray, settings: Record | None = No
 
 
 def to_json(settings: Record) -> str:
-    """Settings, or a report, as JSON in one line, NumPy's numbers as plain ones."""
+    """JSON in one line, NumPy's numbers as plain ones."""
     return json.dumps(settings, default=lambda value: value.item())
 
 
 def from_json(note: str | bytes) -> Record:
-    """The settings in a file's comment; empty if it is somebody else's comment."""
+    """The settings in a comment; empty if it is another."""
     try:
         settings = json.loads(note)
     except (ValueError, TypeError, RecursionError):
@@ -277,7 +277,7 @@ def from_json(note: str | bytes) -> Record:
 
 
 def picture_settings(path: str | Path) -> Record:
-    """The settings in a picture, if any. Raises DreamError if it is unreadable."""
+    """The settings in a picture, if any, or a DreamError."""
     with open_picture(path) as image:
         image.load()
         about = image.info
@@ -287,7 +287,7 @@ def picture_settings(path: str | Path) -> Record:
 def check_output(
     path: str | Path, suffixes: Collection[str] = tuple(WRITABLE), or_else: str = ""
 ) -> None:
-    """Raise a DreamError if nothing could be written there, or under such a name."""
+    """Raise a DreamError if nothing could be written there."""
     path = Path(path)
     cannot = f"cannot write {path}"
     if path.suffix.lower() not in suffixes:
@@ -300,7 +300,7 @@ def check_output(
 
 
 def is_picture(path: str) -> bool:
-    """Whether the name of this file, or URL, is that of a picture."""
+    """Whether this file, or URL, has a picture's name."""
     name = path.rsplit("/", 1)[-1]
     return not name.startswith(".") and Path(name).suffix.lower() in READABLE
 
@@ -335,9 +335,7 @@ def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = N
 
 
 def make_noise(size: tuple[int, int], seed: int) -> np.ndarray:
-    """The noise that a dream without a picture begins with: (h, w, 3) float32, for a
-    size of (h, w). Raises DreamError for a size or seed out of range.
-    """
+    """What a dream of nothing begins with: (h, w, 3) float32, or a DreamError."""
     check("seed", seed)
     if not all(isinstance(side, Integral) and 0 < side <= MOST_NOISE for side in size):
         height, width = size

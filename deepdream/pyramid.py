@@ -31,7 +31,7 @@ def _scale_to_one(level: EngineArray) -> EngineArray:
 
 
 def _halve(xp: ModuleType, a: EngineArray) -> EngineArray:
-    """(channels, h, w) -> (channels, h / 2, w / 2), rounded up, and blurred."""
+    """(channels, h, w) -> (channels, h / 2, w / 2), rounded up."""
     rows = xp.zeros_like(a[:, ::2])
     for weight, small, large in _taps(a.shape[1]):
         _add(rows[:, small], weight, a[:, large])
@@ -60,9 +60,7 @@ def _add(total: EngineArray, weight: float, part: EngineArray) -> None:
 
 
 def _taps(n: int) -> Iterator[tuple[float, slice, slice]]:
-    """(weight, places of the half, places of the n that it joins with them) of each tap
-    of the kernel. The places are TensorFlow's: for an even n, the first is n's second.
-    """
+    """(weight, where in the half, where in n): TensorFlow's."""
     before = 1 + n % 2
     for k, weight in enumerate((1, 4, 6, 4, 1)):
         first = (before - k + 1) // 2 if k < before else 0

@@ -68,7 +68,7 @@ def look(net: Net, image: np.ndarray, n: int = 3) -> Seen:
 
 
 def _classify(net: Net, image: np.ndarray, n: int) -> dict[str, float]:
-    """The likeliest classes, {name: probability}, if there are any."""
+    """The likeliest classes, {name: probability}, if any."""
     if not any(spec.type == "Softmax" for spec in net.layer_specs):
         return {}
     put(net, preprocess(net, resize(image, *net.own_size)))
@@ -122,7 +122,7 @@ def stations(net: Net, layers: Iterable[str] | str | None = None, down: bool = F
 
 
 def _bottlenecks(net: Net) -> list[str]:
-    """The `stations` for None: no later layer reads a blob from before them."""
+    """Those for None: no later layer reads what lies before."""
     specs = net.layer_specs
     # Of each blob, the last that reads it
     reader = {bottom: i for i, spec in enumerate(specs) for bottom in spec.bottom}

@@ -108,7 +108,7 @@ class Outline:
             raise self.unknown(layer, self.climbable)
 
     def check(self, end: str, height: int, width: int) -> None:
-        """Raise a DreamError unless a picture of this size can climb layer `end`."""
+        """Raise a DreamError unless such a picture can climb `end`."""
         self.check_layer(end)
         shapes.check(self.layer_specs, end, height, width)
         need = shapes.memory(self.layer_specs, end, height, width)
@@ -120,7 +120,7 @@ class Outline:
             raise DreamError(f"{fault}; make it at most {most} pixels wide")
 
     def free_memory(self) -> float:
-        """How many bytes a pass may take: what is free, and what the blobs hold."""
+        """How many bytes a pass may take."""
         return free_memory() + self._held
 
     def unknown(self, layer: str, allowed: Iterable[str]) -> DreamError:
@@ -195,8 +195,9 @@ class Net(Outline, Arrays):
         """Whether to keep large freed blocks of memory; only TorchNet has a choice."""
 
     def stops(self, layers: Collection[str]) -> Iterator[tuple[str, Blob]]:
-        """One forward pass that stops at each of the layers, in network order: yields
-        (layer, its blob as it left it). Raises DreamError for an unknown layer.
+        """One forward pass, stopped at each of these in network order: (layer, blob).
+
+        Raises DreamError for an unknown layer.
         """
         order, start = self.order, None
         for layer in layers:
@@ -227,7 +228,8 @@ class Net(Outline, Arrays):
         return self.image_diff
 
     def features(self, layer: str) -> np.ndarray:
-        """What a layer makes of the picture: (channels, h, w) float32, or (channels,).
+        """What a layer makes of the picture: (channels, ...) float32.
+
         Raises DreamError for values that are not finite.
         """
         self.forward(end=layer)
@@ -236,7 +238,6 @@ class Net(Outline, Arrays):
         return values
 
     def _check(self, layer: str | None) -> None:
-        """As `check`, for any layer, and the picture's size now."""
         shape = tuple(self.blobs["data"].shape)
         if self._checked == (layer, shape):
             return  # a check takes some milliseconds, and each step asks for the same
@@ -250,7 +251,7 @@ class Net(Outline, Arrays):
 
 
 def free_memory() -> int:
-    """How many bytes this process can still take."""
+    """How many bytes can still be taken."""
     import psutil
 
     free = psutil.virtual_memory().available
@@ -280,15 +281,16 @@ def check_image(img: np.ndarray) -> None:
 
 
 def check_finite(values: np.ndarray, layer: str) -> None:
-    """Raise a DreamError if these values of a layer are infinite or NaN."""
+    """Raise a DreamError if some values of a layer are not finite."""
     if not np.isfinite(values).all():
         fault = f"layer {layer!r} answers with numbers that are not finite"
         raise DreamError(f"{fault}; the network is damaged")
 
 
 def preprocess(net: Net, img: np.ndarray) -> np.ndarray:
-    """(H, W, 3) RGB, 0..255 -> (3, H, W) float32 BGR minus the network's mean. Raises
-    DreamError for what is no image, and values that are not finite.
+    """(H, W, 3) RGB, 0..255 -> (3, H, W) float32 BGR minus the mean.
+
+    Raises DreamError for what is no image, or not finite.
     """
     check_image(img)
     return to_data(img, net.mean)

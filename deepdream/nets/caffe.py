@@ -22,9 +22,7 @@ Arrays = dict[str, np.ndarray]
 
 
 class CaffeNet(Net, caffe.Net):
-    """A caffe.Net: `blobs`, `params`, `forward(end=)` and `backward(start=)` are its
-    own. Passes raise DreamError where Caffe cannot run, or would run wrongly.
-    """
+    """A caffe.Net whose passes raise DreamError before anything goes wrong."""
 
     def __init__(self, model: Model, device: str | None = None, dtype: str | None = None) -> None:
         layers, weights = load(model)
@@ -72,7 +70,7 @@ class CaffeNet(Net, caffe.Net):
             return caffe.Net.backward(self, diffs, start, end, **outputs)
 
     def _side_branches(self, start: str | None) -> set[str]:
-        """The blobs that are written before layer `start`, but not read by then."""
+        """The blobs that are written before `start`, and not read by then."""
         names = list(self._layer_names)
         last = start or names[-1]
         unread: set[str] = set()
@@ -115,7 +113,7 @@ def _prepare(prototxt: Path, layers: list[Layer]) -> NetParameter:
 
 @contextmanager
 def _refusals(what: str) -> Iterator[None]:
-    """Caffe's RuntimeErrors become DreamErrors with Caffe's own words."""
+    """Caffe's RuntimeErrors become DreamErrors."""
     try:
         yield
     except RuntimeError as error:

@@ -41,9 +41,7 @@ def read_prototxt(path: Path, net: NetParameter | None = None) -> NetParameter:
 
 
 def read_layers(path: Path) -> list[Layer]:
-    """The layers of a deploy.prototxt in file order. Raises DreamError where one cannot
-    run, a number is not finite, or there is not one input, `data`.
-    """
+    """The layers of a deploy.prototxt in file order, or a DreamError."""
     layers = list(read_prototxt(path).layer)
     for layer in layers:
         for name, value in _infinite(layer):
@@ -73,9 +71,7 @@ def _infinite(message: Message) -> Iterator[tuple[str, float]]:
 
 
 def upgrade(net: NetParameter) -> None:
-    """Bring a NetParameter, ours or Caffe's, to today's form: no V1 `layers`, `input:`
-    or training layers. Raises ValueError for an input without a shape.
-    """
+    """Bring it to today's form, or a ValueError without shapes."""
     for old in net.layers:
         types = old.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number
         name = types[old.type].name
@@ -105,9 +101,7 @@ def _only_trains(layer: Layer) -> bool:
 
 
 def read_weights(path: Path) -> Weights:
-    """{layer: its blobs, float32} of a caffemodel (V1 or V2). Raises DreamError for a
-    file that cannot be read, or has none.
-    """
+    """{layer: its blobs, float32} of a caffemodel (V1 or V2), or a DreamError."""
     net = NetParameter()
     try:
         net.ParseFromString(Path(path).read_bytes())
@@ -129,7 +123,6 @@ def read_weights(path: Path) -> Weights:
 
 
 def _to_array(blob: BlobProto, layer: str, path: Path) -> np.ndarray:
-    """The values of a BlobProto, float32, in its shape."""
     old_shape = blob.num, blob.channels, blob.height, blob.width
     shape = tuple(blob.shape.dim) if blob.HasField("shape") else old_shape
     raw = blob.data or blob.double_data
@@ -175,7 +168,7 @@ def fit_weights(layers: list[Layer], weights: Weights, source: str | Path) -> We
 
 
 def weights_digest(weights: Weights) -> str:
-    """sha256 of each layer's name, a zero byte, its blobs as little-endian float32."""
+    """sha256 of names, a zero byte, blobs as little-endian float32."""
     digest = hashlib.sha256()
     for name, blobs in weights.items():
         digest.update(name.encode() + b"\0")

@@ -32,8 +32,9 @@ def scores(net: Net) -> str:
 
 
 def class_number(net: Net, label: str | int) -> int:
-    """The number of a class, given that or one of its names. Raises DreamError for an
-    unknown class, with the closest names, and a name of several.
+    """The number of a class, given that or a name.
+
+    Raises DreamError for an unknown class, and a name of several.
     """
     model, labels = net.model.name, net.labels
     if not isinstance(label, str):

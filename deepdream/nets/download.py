@@ -61,9 +61,7 @@ def _is_right(model: Model, weights: Weights) -> bool:
 
 
 def default() -> str:
-    """The network to take where none is named: GoogLeNet, or else SqueezeNet, with a
-    warning, once.
-    """
+    """GoogLeNet, or else SqueezeNet, with a warning, once."""
     try:
         get(zoo.find(DEFAULT))
     except NoWeightsError:
@@ -116,7 +114,6 @@ def _remember(failed: Path, model: Model) -> None:
 
 
 def _try_sources(model: Model, folder: Path) -> Weights:
-    """The right weights from the first source that has them, or a NoWeightsError."""
     needed = zoo.layers(model)
     errors: list[tuple[str, Exception]] = []
     for source in model.source:
@@ -160,7 +157,7 @@ def _download(url: str, folder: Path, sha256: str | None = None, progress: bool 
 
 
 def _is_offline(error: BaseException | None) -> bool:
-    """Whether no network leads there: hosts that are down fail in other ways."""
+    """Whether no network leads there; other hosts are just down."""
     no_route = errno.ENETUNREACH, errno.ENETDOWN
     while error:
         if isinstance(error, socket.gaierror) or getattr(error, "errno", None) in no_route:

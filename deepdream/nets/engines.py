@@ -61,7 +61,7 @@ def _load_scipy() -> None:
 
 
 def check_device(engine: str, device: str | None, dtype: str | None = None) -> None:
-    """Raise a DreamError unless this engine can run so; Caffe has one way."""
+    """Raise a DreamError unless this engine can run so."""
     runs = device in (None, "auto", "cpu") and dtype in (None, "auto", "float32")
     if engine == "caffe" and not runs:
         given = f"{device or 'cpu'} in {dtype or 'float32'}"
@@ -70,9 +70,7 @@ def check_device(engine: str, device: str | None, dtype: str | None = None) -> N
 
 
 def choose_engine(engine: str | None, best_first: Iterable[str] = tuple(ENGINES)) -> str:
-    """The engine asked for, here or by DEEPDREAM_ENGINE, else the first of these that
-    can be imported, with a warning of broken ones. Raises DreamError if there is none.
-    """
+    """The one asked for, or the first to be had, or a DreamError."""
     asked = engine or os.environ.get("DEEPDREAM_ENGINE")
     if asked and asked not in ENGINES:
         advice = "set DEEPDREAM_ENGINE or the argument `engine`"

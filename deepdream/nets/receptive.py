@@ -14,14 +14,12 @@ class Field(NamedTuple):
 
 
 def fields(layers: list[Layer]) -> dict[str, float]:
-    """{layer: side in pixels of what a value sees}, perhaps infinite."""
+    """{layer: side in pixels of what a value sees}"""
     return {name: field.side for name, field in _fields(layers).items()}
 
 
 def grid(layers: list[Layer], end: str) -> tuple[int, float]:
-    """(step, jump), in pixels: between two values of layer `end` lies the `jump`, and
-    between places at which all blobs through it have values, the `step`.
-    """
+    """(step of all blobs through `end`, jump of its own), in pixels."""
     by_layer = _fields(layers)
     names = [layer.name for layer in layers]
     jumps = [by_layer[name].jump for name in names[: names.index(end) + 1]]
@@ -42,7 +40,6 @@ def _fields(layers: list[Layer]) -> dict[str, Field]:
 
 
 def _field(layer: Layer, side: float, jump: float) -> Field:
-    """The Field of a layer, given its bottoms' largest side and jump."""
     if layer.type in ("Convolution", "Deconvolution"):
         p = layer.convolution_param
         names = "kernel_size", "stride", "dilation"

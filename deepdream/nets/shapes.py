@@ -71,7 +71,6 @@ def walk(
 
 
 def _run(layer: Layer, bottoms: list[Shape], size: Size | None) -> TopsAndParams:
-    """The shapes of a layer's tops and parameters."""
     what = f"layer {layer.name!r} ({layer.type})"
     try:
         tops, params = TYPES[layer.type](layer, *bottoms)
@@ -107,7 +106,7 @@ def param_shapes(layers: list[Layer]) -> dict[str, list[Shape]]:
 
 
 def climbable(layers: list[Layer]) -> list[str]:
-    """The layers that a dream can climb: those with a blob of their own name."""
+    """The layers with a blob of their own name."""
     own = [layer for layer in layers if layer.name in layer.top]
     return [layer.name for layer in own if layer.type != "Input"]
 
@@ -143,14 +142,14 @@ def top_shape(layers: list[Layer], end: str, height: int, width: int) -> Shape:
 
 
 def _check_run(layers: list[Layer], end: str, size: Size | None) -> None:
-    """Raise a DreamError unless `end` can run at this size with its own weights."""
+    """Raise a DreamError unless `end` can run so, with its own weights."""
     for here, own in zip(walk(layers, size, end), walk(layers, None, end)):
         if here.params != own.params:
             raise DreamError(f"layer {here.layer.name!r} would need other weights")
 
 
 def _smallest(layers: list[Layer], end: str, most: int = 4096) -> int:
-    """The side of the smallest square picture on which `end` can run; 0 for none."""
+    """The side of the smallest picture for `end`; 0 for none."""
     high = 1
     while not fits(layers, end, (high, high)):
         high *= 2
@@ -167,7 +166,7 @@ def _smallest(layers: list[Layer], end: str, most: int = 4096) -> int:
 
 
 def columns(layer: Layer, bottoms: list[Shape], top: Shape) -> int:
-    """How many values Caffe copies to turn a convolution into a matrix product."""
+    """How many values Caffe copies for a matrix product."""
     if layer.type != "Convolution":
         return 0
     kernel = math.prod(pair(layer.convolution_param, "kernel_size", 0))
@@ -175,9 +174,7 @@ def columns(layer: Layer, bottoms: list[Shape], top: Shape) -> int:
 
 
 def memory(layers: list[Layer], end: str, height: int, width: int) -> int:
-    """About how many bytes Caffe needs to climb `end` from a picture of this size:
-    data and diff of each blob, a diff for each reader if there are several, columns.
-    """
+    """About how many bytes Caffe needs to climb `end`."""
     extra = {"Pooling": 1, "LRN": 3}  # the places of maxima; the scale and sums
     read = [name for layer in layers for name in layer.bottom if name not in layer.top]
     readers = Counter(read)
@@ -194,7 +191,7 @@ def memory(layers: list[Layer], end: str, height: int, width: int) -> int:
 
 
 def pair(p: Message, name: str, default: int) -> Size:
-    """(height, width) of kernel_size, stride, pad or dilation, however written."""
+    """(height, width) of a kernel, stride, pad or dilation."""
     stem = name.removesuffix("_size")
     if name != "dilation" and (p.HasField(stem + "_h") or p.HasField(stem + "_w")):
         return getattr(p, stem + "_h"), getattr(p, stem + "_w")
@@ -303,7 +300,7 @@ def _batch_norm(layer: Layer, x: Shape) -> TopsAndParams:
 
 
 def _scale(layer: Layer, x: Shape, factor: Shape | None = None) -> TopsAndParams:
-    """Scale and Bias: the factor, or the summand, is a second bottom or a parameter."""
+    """The factor, or summand, is a second bottom or a parameter."""
     p = layer.scale_param if layer.type == "Scale" else layer.bias_param
     first = axis(p.axis, x)
     params = []

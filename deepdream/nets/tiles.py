@@ -93,9 +93,7 @@ def fit(
 
 
 def _find_local(net: Net, layers: Iterable[str]) -> list[str]:
-    """The layers that tiles can show: each value sees a part of the picture, which may
-    have any size, and the blob is (n, channels, h, w).
-    """
+    """The layers that tiles can show part by part."""
     specs = net.layer_specs
     height, width = net.own_size
     twice = 2 * height, 2 * width
@@ -106,7 +104,7 @@ def _find_local(net: Net, layers: Iterable[str]) -> list[str]:
 
 
 def _check_octaves(net: Net, layers: list[str], local: list[str], octaves: list[Size]) -> None:
-    """Raise a DreamError for the largest octave on which a layer cannot run."""
+    """Raise a DreamError if a layer cannot run at an octave."""
     for (height, width), layer in product(octaves[::-1], layers):
         # In tiles, never at full size, which may have more values than Caffe can count
         most = 1024 if layer in local else max(height, width)
@@ -120,8 +118,9 @@ def _check_octaves(net: Net, layers: list[str], local: list[str], octaves: list[
 
 
 def budget(net: Net) -> float:
-    """The bytes that a pass may take: DEEPDREAM_MEMORY, such as '1.5GB', or half of
-    what is free. Raises DreamError for one that is no number of bytes.
+    """The bytes for a pass: DEEPDREAM_MEMORY, or half of what is free.
+
+    Raises DreamError for what is no number of bytes.
     """
     given = os.environ.get("DEEPDREAM_MEMORY")
     if not given:
@@ -134,7 +133,6 @@ def budget(net: Net) -> float:
 
 
 def _count_bytes(net: Net, layers: Iterable[str], height: int, width: int) -> float:
-    """The most bytes that a pass to one of these layers takes."""
     specs = net.layer_specs
     try:
         return max((shapes.memory(specs, layer, height, width) for layer in layers), default=0)
@@ -145,9 +143,7 @@ def _count_bytes(net: Net, layers: Iterable[str], height: int, width: int) -> fl
 def _choose_tiling(
     net: Net, layers: list[str], tile: int | None, halo: int | None, allowed: float
 ) -> Tiling:
-    """The tiles for these layers: of the given size, or the largest that `allowed`
-    bytes hold. Raises DreamError where either is too small.
-    """
+    """Tiles of this size, or the largest within `allowed` bytes."""
     specs = net.layer_specs
     grid = math.lcm(*(receptive.grid(specs, layer)[0] for layer in layers))
     field = max(receptive.fields(specs)[layer] for layer in layers)
@@ -180,7 +176,7 @@ def _choose_tiling(
 def _divide(
     specs: list[shapes.Layer], layers: list[str], grid: int, third: int, halo: int | None, side: int
 ) -> Tiling | None:
-    """How a tile of this side divides into core and halo; None if it is too small."""
+    """A tile's core and halo; None if it is too small for these."""
     if halo is None:
         least = min(third, max(grid, side // 4 // grid * grid))
     else:
@@ -193,7 +189,7 @@ def _divide(
 
 
 def _reaches(specs: list[shapes.Layer], layer: str, core: int, halo: int) -> bool:
-    """Whether a tile's blob holds all of the core, even if a network pads little."""
+    """Whether a tile's blob holds all values of the core."""
     grid, jump = receptive.grid(specs, layer)
     try:
         for side in (grid, core, core + halo):
@@ -206,7 +202,7 @@ def _reaches(specs: list[shapes.Layer], layer: str, core: int, halo: int) -> boo
 
 
 def _cut_windows(length: int, side: int) -> list[Cut]:
-    """Windows along one axis; a picture smaller than a window lies in its middle."""
+    """Along one axis; a small picture lies in a window's middle."""
     n = math.ceil(length / side)
     spare = length - side
     lows = [spare * i // (n - 1) for i in range(n)] if n > 1 else [spare // 2]
@@ -280,7 +276,6 @@ class Tiles(Net):
         return self.image_diff
 
     def _climb_tile(self, rows: Cut, columns: Cut, fills: Mapping[str, Fill]) -> None:
-        """Add the gradient of one tile to that of the picture."""
         here, inside = self._show(rows, columns)
         self.net.climb(fills)
         self.image_diff[here] += self.net.blobs["data"].diff[0][inside]
@@ -308,9 +303,7 @@ class Tiles(Net):
         return found
 
     def _show(self, rows: Cut, columns: Cut) -> tuple[tuple, tuple]:
-        """Put a tile or window into the network, which may reach beyond the picture:
-        (what of the picture is in it, where in it that lies).
-        """
+        """Put in a tile or window: (where in the picture, where in it)."""
         src, (height, width) = self.net.blobs["data"], self.image.shape[1:]
         top, bottom = max(0, rows.low), min(height, rows.high)
         left, right = max(0, columns.low), min(width, columns.high)
@@ -323,7 +316,6 @@ class Tiles(Net):
         return here, inside
 
     def _windows(self) -> list[list[Cut]]:
-        """The windows along both axes."""
         return list(map(_cut_windows, self.image.shape[1:], self.net.own_size))
 
     def _tiles(self, layers: list[str]) -> Iterator[tuple[Cut, Cut, dict[str, Core]]]:

@@ -147,7 +147,7 @@ class TorchNet(TorchArrays, Net):
             self.blobs[name].put("diff", diffs[name])
 
     def _gradients(self, i: int, given: dict[int, Tensor]) -> tuple[Tensor, ...]:
-        """The gradients of layer i's bottoms, given {number of a top: its gradient}."""
+        """Those of layer i's bottoms, given {number of a top: its}."""
         layer = self.layer_specs[i]
         if is_relu_in_place(layer):
             after = self.blobs[layer.top[0]].tensor("data")
@@ -161,9 +161,7 @@ class TorchNet(TorchArrays, Net):
         return torch.autograd.grad(outputs, leaves, list(given.values()), retain_graph=True)
 
     def _precision(self) -> AbstractContextManager:
-        """A context in which cuDNN calculates as precisely as the dtype says, and does
-        not time its kernels first: on an H100, that took 4 to 70 s a size.
-        """
+        """cuDNN as precise as the dtype says, and without trials."""
         if self.device.type != "cuda":
             return nullcontext()
         tf32 = self.engine["dtype"] == "tf32"
@@ -180,16 +178,13 @@ class TorchNet(TorchArrays, Net):
 
 
 def _blob_of(array: np.ndarray) -> Blob:
-    """A blob on the CPU with these values, float32."""
     blob = Blob(array.shape, torch.device("cpu"), torch.float32)
     blob.put("data", channels_last(torch.tensor(array, dtype=torch.float32)))
     return blob
 
 
 def find_device(name: str) -> torch.device:
-    """The device of this name, once it has computed something; 'auto' is an NVIDIA GPU,
-    or else the CPU. Raises DreamError if it is not available.
-    """
+    """The device, 'auto' a GPU or the CPU, or a DreamError."""
     devices = {"cpu": True, "cuda": torch.cuda.is_available()}
     devices["mps"] = torch.backends.mps.is_available()
     for candidate in ["cuda", "cpu"] if name == "auto" else [name]:
@@ -208,7 +203,7 @@ def find_device(name: str) -> torch.device:
 
 
 def find_dtypes(device: torch.device) -> list[str]:
-    """The dtypes that the device multiplies in hardware, the fastest last."""
+    """Those that it multiplies in hardware, the fastest last."""
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
         return list(DTYPES)
     names = "_is_avx512_bf16_supported", "_is_amx_tile_supported"
@@ -219,9 +214,7 @@ def find_dtypes(device: torch.device) -> list[str]:
 
 
 def _choose_dtype(name: str, device: torch.device) -> str:
-    """The dtype of this name, or for 'auto' the fastest. Raises DreamError for one that
-    is not in hardware: bfloat16 then takes thirty times as long.
-    """
+    """The dtype, 'auto' the fastest, or a DreamError."""
     available = find_dtypes(device)
     if name not in ("auto", *available):
         reason = "does not multiply in hardware" if name in DTYPES else "does not know"

@@ -53,9 +53,7 @@ def like(g: Tensor, x: Tensor) -> Tensor:
 
 
 def keep_freed_memory(large_blocks: bool) -> None:
-    """Make glibc keep freed memory, or each step would map its blobs again, page by
-    page; blocks above 32 MB only if they are blobs, not the pictures of tiles.
-    """
+    """Make glibc keep freed memory, which is slow to map."""
     if sys.platform != "linux":
         return
     with suppress(OSError, AttributeError):  # another libc; PyTorch is only slower
@@ -144,7 +142,7 @@ def find_kernels() -> str:
 
 
 def _machine() -> str:
-    """The processor, PyTorch and its threads, as the name of a file. Raises OSError."""
+    """The processor and PyTorch, as the name of a file."""
     about = Path("/proc/cpuinfo").read_text()
     model = about.partition("model name")[2].partition("\n")[0]
     able = torch.backends.cpu.get_cpu_capability()
@@ -235,7 +233,7 @@ class AcrossChannels(torch.autograd.Function):
 
 
 def _sum_neighbours(x: Tensor, n: int) -> Tensor:
-    """The sum over a window of n channels: a product with a matrix, 1 in a band."""
+    """Over n channels: a product with a matrix, 1 in a band."""
     c, half = x.shape[1], n // 2
     if len(x) > 1 or not x.is_contiguous():
         i = torch.arange(c, device=x.device)

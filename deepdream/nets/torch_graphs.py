@@ -44,9 +44,7 @@ class Gradient:
 
 
 class Graphs:
-    """The gradients that a network has climbed on its GPU, the latest last. One that is
-    climbed for the second time is recorded, and replayed from then on.
-    """
+    """What a network has climbed on its GPU, the latest last."""
 
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
@@ -69,7 +67,7 @@ class Graphs:
         return net.image_diff
 
     def _find(self, net: "TorchNet", fills: Fills) -> Recording | None:
-        """The recording of this gradient, if there is one or can be one now."""
+        """The recording of this gradient, if there can be one now."""
         key = (tuple(net.blobs["data"].shape), *fills.items())
         known = self._known.pop(key, None)
         if known is None:
@@ -83,7 +81,7 @@ class Graphs:
         return known.recording
 
     def _record(self, net: "TorchNet", fills: Fills) -> Recording | None:
-        """A recording; None if there can be none, as an objective looks at a value."""
+        """A recording; None if an objective looks at a value."""
         before = {name: blob.tensors() for name, blob in net.blobs.items()}
         tape = list(net.tape)
         others = [it.recording.graph for it in self._known.values() if it.recording]
@@ -107,9 +105,7 @@ class Graphs:
 def capture(
     net: "TorchNet", fills: Fills, stream: torch.cuda.Stream | None, others: list[Graph]
 ) -> Graph:
-    """The kernels of this gradient as a graph, in memory shared with the `others`.
-    Raises RuntimeError if they cannot be recorded.
-    """
+    """The gradient as a graph, in memory shared with `others`. Raises RuntimeError."""
     graph = Graph()
     mode = "thread_local"  # other threads may use the GPU meanwhile
     with RECORDING, torch.cuda.device(net.device):
@@ -120,7 +116,7 @@ def capture(
 
 
 def _has_room(net: "TorchNet", fills: Fills) -> bool:
-    """Whether to record: in large pictures, starting the kernels takes no time."""
+    """Large pictures need no recording, and much memory."""
     height, width = net.blobs["data"].shape[2:]
     if height * width > 2**22:
         return False

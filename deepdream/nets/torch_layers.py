@@ -57,7 +57,6 @@ def _deconvolution(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
 
 
 def _top_shape(layer: Layer, x: Tensor) -> shapes.Shape:
-    """The shape that Caffe gives this layer's top."""
     tops, _ = shapes.TYPES[layer.type](layer, tuple(x.shape))
     return tops[0]
 

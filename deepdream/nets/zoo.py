@@ -48,9 +48,7 @@ class Model:
     source: list[Source] = field(default_factory=list)
 
     def file(self, *suffixes: str) -> Path | None:
-        """The one file with such a suffix in the first of its folders that has any.
-        Raises DreamError where there are two, and for what cannot be read.
-        """
+        """The one file with such a suffix, or a DreamError for several."""
         for folder in self.folders:
             found = [path for path in _list(folder) if path.suffix.lower() in suffixes]
             if len(found) > 1:
@@ -88,7 +86,6 @@ def names() -> list[str]:
 
 
 def _by_name() -> dict[str, Path]:
-    """{name: its folder}"""
     found = [*Path("models").glob("*/model.toml"), *MODELS.glob("*/model.toml")]
     return {path.parent.name: path.parent for path in found}
 
@@ -113,7 +110,7 @@ def find(model: str | Path) -> Model:
 
 
 def _more_folders(name: str) -> list[Path]:
-    """Where the files of a known network may be, besides its own folder."""
+    """Where the files of a known network may be besides."""
     given = os.environ.get("DEEPDREAM_MODELS", "").split(os.pathsep)
     folders = [Path(folder) for folder in given if folder]
     folders = [each if each.name == name else each / name for each in folders]
@@ -163,7 +160,6 @@ def labels(model: Model) -> list[str]:
 
 
 def _read(path: Path) -> str:
-    """The text of a file. Raises OSError or ValueError."""
     if fault := why_unreadable(path):
         raise ValueError(fault)
     return path.read_text(encoding="utf-8-sig")
@@ -173,7 +169,6 @@ def _read(path: Path) -> str:
 
 
 def _read_toml(path: Path) -> Table:
-    """What a model.toml says, checked, without what is written only for people."""
     cannot = f"cannot read {path}"
     try:
         about = tomllib.loads(_read(path))
@@ -195,7 +190,7 @@ def _is_text(value: object) -> bool:
 
 
 def _is_mean(value: object) -> bool:
-    """Within 0 to 255: 1e39 would be infinite in Caffe, and could damage its memory."""
+    """Infinite ones could damage Caffe's memory."""
     if not isinstance(value, list) or len(value) != 3:
         return False
     numbers = [n for n in value if type(n) in (int, float)]
@@ -207,7 +202,7 @@ def _are_sources(value: object) -> bool:
 
 
 def _is_source(source: object) -> bool:
-    """Whether this is a table with what its kind needs; no package is a URL."""
+    """A table with what its kind needs; no package is a URL."""
     if not isinstance(source, dict):
         return False
     needs = NEEDS.get(str(source.get("kind")))
