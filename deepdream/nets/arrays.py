@@ -1,6 +1,5 @@
 """How an engine calculates with pictures: here with NumPy and SciPy."""
 
-from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -35,10 +34,9 @@ class Arrays:
         cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
         matrix = np.array([[cos, -sin], [sin, cos]])
         middle = (np.array(a.shape[1:]) - 1) / 2
-        offset = middle - matrix @ middle
         mode = "mirror" if mirror else "grid-constant"
-        turn = partial(nd.affine_transform, matrix=matrix, offset=offset, order=1, mode=mode)
-        return np.stack([turn(channel) for channel in a])
+        about = {"offset": middle - matrix @ middle, "order": 1, "mode": mode}
+        return np.stack([nd.affine_transform(channel, matrix, **about) for channel in a])
 
     def blur(self, a: EngineArray, sigma: float) -> EngineArray:
         """A Gaussian over the last two axes; sigma in pixels."""
