@@ -122,7 +122,7 @@ def stations(net: Net, layers: Iterable[str] | str | None = None, down: bool = F
 
 
 def _bottlenecks(net: Net) -> list[str]:
-    """Those for None: no later layer reads what lies before."""
+    """The `stations` for None: no later layer reads what lies before."""
     specs = net.layer_specs
     # Of each blob, the last that reads it
     reader = {bottom: i for i, spec in enumerate(specs) for bottom in spec.bottom}

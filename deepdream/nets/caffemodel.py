@@ -41,7 +41,7 @@ def read_prototxt(path: Path, net: NetParameter | None = None) -> NetParameter:
 
 
 def read_layers(path: Path) -> list[Layer]:
-    """The layers of a deploy.prototxt in file order, or a DreamError."""
+    """The layers of a deploy.prototxt, which can all run, or a DreamError."""
     layers = list(read_prototxt(path).layer)
     for layer in layers:
         for name, value in _infinite(layer):
@@ -71,7 +71,7 @@ def _infinite(message: Message) -> Iterator[tuple[str, float]]:
 
 
 def upgrade(net: NetParameter) -> None:
-    """Bring it to today's form, or a ValueError without shapes."""
+    """Bring ours or Caffe's to today's form, or a ValueError for inputs of no shape."""
     for old in net.layers:
         types = old.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number
         name = types[old.type].name

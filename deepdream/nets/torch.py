@@ -147,7 +147,7 @@ class TorchNet(TorchArrays, Net):
             self.blobs[name].put("diff", diffs[name])
 
     def _gradients(self, i: int, given: dict[int, Tensor]) -> tuple[Tensor, ...]:
-        """Those of layer i's bottoms, given {number of a top: its}."""
+        """The gradients of layer i's bottoms, given {number of a top: its own}."""
         layer = self.layer_specs[i]
         if is_relu_in_place(layer):
             after = self.blobs[layer.top[0]].tensor("data")
@@ -203,7 +203,7 @@ def find_device(name: str) -> torch.device:
 
 
 def find_dtypes(device: torch.device) -> list[str]:
-    """Those that it multiplies in hardware, the fastest last."""
+    """The dtypes that it multiplies in hardware, the fastest last."""
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
         return list(DTYPES)
     names = "_is_avx512_bf16_supported", "_is_amx_tile_supported"

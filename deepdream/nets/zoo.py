@@ -190,7 +190,7 @@ def _is_text(value: object) -> bool:
 
 
 def _is_mean(value: object) -> bool:
-    """Infinite ones could damage Caffe's memory."""
+    """Three numbers, 0 to 255; 1e39 could damage Caffe's memory."""
     if not isinstance(value, list) or len(value) != 3:
         return False
     numbers = [n for n in value if type(n) in (int, float)]
