@@ -1,6 +1,4 @@
-"""Objectives as numbers: terms that are added and scaled, and what an engine makes of
-them in a step.
-"""
+"""Objectives as numbers: terms that are added and scaled."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -21,11 +19,10 @@ MOST_WEIGHT = 1e30  # so that float32 holds the gradient, too
 
 class Term:
     """One term of an Objective, a dataclass. Terms without arrays are equal where their
-    values are, so that a gradient which was recorded on a GPU is found again.
+    values are, so that a recorded gradient is found again.
 
-    name: of the function that makes it. layer: what it climbs. needs_picture: whether
-    it depends on the picture that a dream begins with. any_array: see `Fill`. is_plain:
-    whether it is a function, which replaces the whole diff.
+    name: of the function that makes it. needs_picture: it depends on what a dream
+    begins with. any_array: see `Fill`. is_plain: it replaces the whole diff.
     """
 
     name: str
@@ -38,9 +35,7 @@ class Term:
         return f"{self.name}({', '.join(map(repr, vars(self).values()))})"
 
     def layer_in(self, net: Net) -> str:
-        """Its layer in this network. Raises DreamError for one that is not there, and
-        as `check` does.
-        """
+        """Its layer in this network. Raises DreamError for none, and as `check`."""
         net.check_layer(self.layer)
         self.check(net)
         return self.layer
@@ -49,14 +44,14 @@ class Term:
         """Raise a DreamError if it makes no sense at its layer."""
 
     def start(self, net: Net, picture: np.ndarray | None) -> "Iterable[Term]":
-        """What stands for it in this network. picture: what a dream begins with,
-        (H, W, 3), its first octave now in the network; None where there is no dream.
+        """What stands for it in this network. picture: (H, W, 3), what a dream begins
+        with, if any; its first octave is in the network now.
         """
         return [self]
 
     def aim(self, net: Net, shift: tuple[int, int], angle: float) -> "Term":
-        """What stands for it in this step, with the picture in the network shifted by
-        so many pixels, (down, right), and then turned by so many degrees.
+        """What stands for it in this step. shift, angle: of the picture in the network,
+        (down, right) in pixels, and then degrees.
         """
         return self
 
@@ -103,9 +98,7 @@ class Sum:
 
 
 class Objective:
-    """A number to climb: a weighted sum of terms. It can be added, subtracted and
-    scaled; str() gives it back in words.
-    """
+    """A number to climb: a weighted sum of terms. str() gives it back in words."""
 
     __array_ufunc__ = None  # so that NumPy leaves `numpy.float64(2) * objective` to us
 
@@ -167,25 +160,17 @@ class Objective:
         return f"({self})" if self.is_sum else str(self)
 
     def layers_in(self, net: Net) -> list[str]:
-        """The layers that it climbs in this network.
-
-        Raises DreamError for a layer, channel or class that the network lacks, and for
-        a guide that cannot be read or is too small.
-        """
+        """Its layers here, or a DreamError for terms without sense there."""
         return list(dict.fromkeys(term.layer_in(net) for _, term in self.terms))
 
     def start(self, net: Net, picture: np.ndarray | None = None) -> "Objective":
-        """What stands for it in this network, see `Term.start`: `strongest` becomes the
-        channels that it means. Raises DreamError as `layers_in` does.
-        """
+        """What stands for it, see `Term.start`. Raises as `layers_in`."""
         if net.inner in self._started:
             return self._started[net.inner]
         self.layers_in(net)
-        terms = [
-            Weighted(weight, each)
-            for weight, term in self.terms
-            for each in term.start(net, picture)
-        ]
+        terms = []
+        for weight, term in self.terms:
+            terms += [Weighted(weight, each) for each in term.start(net, picture)]
         started = Objective(self.text, terms, self.is_sum)
         if not self.needs_picture:
             self._started[net.inner] = started
@@ -194,9 +179,7 @@ class Objective:
     def fills(
         self, net: Net, shift: tuple[int, int] = (0, 0), angle: float = 0.0
     ) -> dict[str, Fill]:
-        """{layer: what fills its diff} in one step, once it is started. shift, angle:
-        see `Term.aim`.
-        """
+        """{layer: what fills its diff} in one step; shift, angle: see `Term.aim`."""
         layers: dict[str, list[Weighted]] = {}
         for weight, term in self.terms:
             aimed = Weighted(weight, term.aim(net, shift, angle))

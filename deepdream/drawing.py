@@ -1,22 +1,13 @@
-"""What a network means by a banana: a picture of a class, or of anything else to climb,
-drawn from noise.
+"""What a network means by a banana: a class, or anything to climb, drawn from noise.
 
-Google's article of 2015 starts "with an image full of random noise" and tweaks it
-"towards what the neural net considers a banana". This needs a prior, it says:
-neighbouring pixels of photographs are correlated. Here the prior shapes the gradient.
-The longer a wave is, the more of it photographs hold, and their colours mostly change
-together, so the gradient is multiplied by just that: in Fourier space by 1 / frequency,
-in colour by a correlation. (Olah, Mordvintsev and Schubert call it preconditioning:
-Feature Visualization, Distill 2017.) Two more habits, both from auduno/deepdraw, keep
-the picture from being one that only this network, at this very place, takes for a
-banana: each step looks at it through a window of random place and scale, and it starts
-out blurred, so that large forms come first.
+Google's article of 2015 has a prior: neighbouring pixels of photographs are correlated.
+Here it shapes the gradient, in Fourier space by 1 / frequency, in colour by a
+correlation (Olah, Mordvintsev and Schubert: Feature Visualization, Distill 2017).
+As in auduno/deepdraw, each step looks through a window of random place and scale, and
+the picture starts out blurred, so that large forms come first.
 
-Several pictures of one thing are drawn at the same time, and each is pushed away from
-what the others look like to the network, so that they show its different faces (as in
-lucid). A picture larger than the network's own is looked at as a whole, for its large
-forms, and through windows that become smaller, for the detail that the whole view
-cannot show.
+As in lucid, several pictures push each other away. One larger than the network's own
+is looked at as a whole, and through windows that become smaller, for the detail.
 """
 
 import math
@@ -38,8 +29,7 @@ from .stopping import delay_ctrl_c
 if TYPE_CHECKING:
     import scipy.sparse
 
-# The first of two numbers belongs to the first step, the second to the last.
-Ends = tuple[float, float]
+Ends = tuple[float, float]  # at the first step, and at the last
 MARGIN = 1.34  # side of the picture over that of the network's own
 # Least and largest scale of a window; the whole picture is 0.75
 SCALES: tuple[Ends, Ends] = (0.6, 0.7), (0.8, 1.1)
@@ -48,12 +38,8 @@ BLUR: Ends = 1.5, 0.3  # sigma in pixels
 COLOUR = 0.7  # correlation of two colours in a pixel
 CONTRAST = 52.0  # standard deviation of the finished picture's colour values
 NOISE = 8.0  # standard deviation of the noise
-# How strongly pictures that look the same push each other away, as a multiple of what
-# they climb. Where they look alike by s, 0..1, the push is s squared times this:
-# pictures that differ enough can climb in peace.
-DIVERSITY = 1.5
-# By this share of the steps, the windows in a large picture are as close as they get
-CLOSE = 2 / 3
+DIVERSITY = 1.5  # push of pictures that look the same, over what they climb
+CLOSE = 2 / 3  # share of the steps after which windows become no smaller
 
 
 def draw(
@@ -63,22 +49,18 @@ def draw(
     """Draw a class or an objective from noise: (h, w, 3) float32, RGB, 0..255; or
     several pictures, (several, h, w, 3). After Ctrl-C it returns them so far.
 
-    what: a class, by name or number, or an Objective, or one in words,
-    "channel('inception_4d/output', 42)". seed: of the noise and of the windows; each
-    further picture adds 1. on_step: called with a Step after each step of all pictures;
-    it stops the drawing by returning True. several: how many pictures, which will
-    differ. size: of the longer side in pixels; without it, a third more than the
-    network's own. Raises DreamError for an unknown class (it names the closest), and
-    for an objective that never gives a direction to climb.
+    what: as for `to_objective`. seed: the first picture's. on_step: as for `deepdream`,
+    after a step of all pictures. several: how many. size: of the longer side, pixels;
+    None: a third more than the network's own. Raises DreamError for an unknown class,
+    and an objective without a direction.
     """
     given = {"steps": steps, "seed": seed, "several": several, "size": size}
     for name, value in given.items():
         check(name, value, "draw")
-    objective, steps = _check_objective(net, what), int(steps)
-    drawings = [
-        Drawing(net, objective, np.random.RandomState((int(seed) + i) % 2**32), size)
-        for i in range(several)
-    ]
+    steps = int(steps)
+    objective = _check_objective(net, what)
+    seeds = [(int(seed) + i) % 2**32 for i in range(several)]
+    drawings = [Drawing(net, objective, np.random.RandomState(n), size) for n in seeds]
 
     def show() -> np.ndarray:
         pictures = [drawing.picture() for drawing in drawings]
@@ -103,7 +85,6 @@ def draw(
 
 
 def _check_objective(net: Net, what: str | int | Objective) -> Objective:
-    """The objective to draw. Raises DreamError for one that cannot be drawn."""
     objective = to_objective(what)
     if objective.needs_picture:
         no_picture = "depends on the picture that a dream begins with, and here is none"
@@ -117,8 +98,9 @@ def _check_objective(net: Net, what: str | int | Objective) -> Objective:
 class Drawing:
     """A picture as it is drawn from noise.
 
-    is_alive: whether the objective ever gave a direction to climb. gram: what the
-    network last saw in it, see `gram`.
+    x: (3, h, w), around the mean colour. times: its side over that without a size.
+    is_alive: the objective once gave a direction. gram: (channels, channels), of what
+    the network last saw in it.
     """
 
     def __init__(
@@ -127,57 +109,53 @@ class Drawing:
         self.net, self.objective, self.rng = net, objective, rng
         self.is_alive = False
         own = max(net.own_size)
-        # The side, as a multiple of what it is without a size
         self.times = size / (MARGIN * own) if size else 1.0
         scale = size / own if size else MARGIN
         self.h, self.w = (max(1, round(scale * n)) for n in net.own_size)
         # (h, w // 2 + 1), cycles a pixel
         waves = np.hypot(np.fft.fftfreq(self.h)[:, None], np.fft.rfftfreq(self.w))
-        self.prior = (1 / np.maximum(waves, 1 / max(self.h, self.w))).astype(np.float32)
-        # Of the waves, those too short to be seen in the whole picture when it is
-        # reduced to the network's own size
+        longest = max(self.h, self.w)
+        self.prior = (1 / np.maximum(waves, 1 / longest)).astype(np.float32)
+        # Waves too short to be seen in the picture at the network's own size
         self.short = (1 - np.exp(-((2 * scale * waves) ** 2))).astype(np.float32)
-        self.gram: EngineArray | None = None  # (channels, channels)
+        self.gram: EngineArray | None = None
         self.layers = _find_layers(net, objective)
-        self.x = self._noise()  # (3, h, w), around the mean colour of photographs
+        self.x = self._noise()
 
     def _noise(self) -> np.ndarray:
         return self.rng.normal(0, NOISE, (3, self.h, self.w)).astype(np.float32)
 
     def step(self, at: float, among: "Sequence[Drawing]") -> None:
-        """One step of the ascent, away from the others among which it is drawn. at: how
-        far it is, 0..1.
-        """
+        """A step of the ascent, away from the others. at: how far it is, 0..1."""
         from scipy import ndimage as nd
 
         g = self._shape(self._look(at, self.times, among), self.prior)  # (3, h, w)
         closer = self.times ** min(1, at / CLOSE)
-        if self.times > 1 and round(closer**2) > 1:  # so many windows cover the picture
-            looks = (self._look(at, self.times / closer) for _ in range(round(closer**2)))
+        n = round(closer**2)  # so many windows cover the picture
+        if self.times > 1 and n > 1:
+            looks = (self._look(at, self.times / closer) for _ in range(n))
             detail: EngineArray = sum(looks)
             g = _to_unit(g) + _to_unit(self._shape(detail, self.prior * self.short))
         strength = abs(g).mean()
-        if np.finfo(np.float32).tiny < strength < np.inf:
-            self.is_alive = True
-            x = self.x + _between(STEP, at) / strength * g
-            x = x.clip(-self.net.mean, 255 - self.net.mean)
-            sigma = _between((BLUR[0] * max(1, self.times), BLUR[1]), at)
-            self.x = nd.gaussian_filter(x, sigma, axes=(1, 2))
-        else:
+        if not np.finfo(np.float32).tiny < strength < np.inf:
             self.x += self._noise()  # perhaps something wakes up by chance
+            return
+        self.is_alive = True
+        x = self.x + _between(STEP, at) / strength * g
+        x = x.clip(-self.net.mean, 255 - self.net.mean)
+        sigma = _between((BLUR[0] * max(1, self.times), BLUR[1]), at)
+        self.x = nd.gaussian_filter(x, sigma, axes=(1, 2))
 
     def _shape(self, g: np.ndarray, waves: np.ndarray) -> np.ndarray:
-        """The gradient (3, h, w), each wave multiplied, and its colours more alike."""
+        """The gradient, each wave multiplied, and its colours more alike."""
         shaped = np.fft.irfft2(np.fft.rfft2(g) * waves, s=(self.h, self.w))
         g = shaped.astype(np.float32)
         return (1 - COLOUR) * g + COLOUR * g.sum(0)
 
     def _look(self, at: float, times: float, among: "Sequence[Drawing]" = ()) -> np.ndarray:
-        """The gradient of the picture, (3, h, w), as far as a random window shows it.
-
-        times: how much larger the window is than in a picture without a size.
-        """
-        net, src = self.net, self.net.blobs["data"]
+        """The gradient, (3, h, w), of what a random window shows."""
+        net = self.net
+        src = net.blobs["data"]
         least, largest = (_between(ends, at) / times for ends in SCALES)
         scale = self.rng.uniform(least, largest)
         own_h, own_w = net.own_size
@@ -191,12 +169,12 @@ class Drawing:
         return np.stack([rows.T @ colour @ columns for colour in g])
 
     def move_away(self, among: "Sequence[Drawing]") -> np.ndarray:
-        """The gradient of what the network looks at now, (3, own h, own w), with one
-        away from the other pictures.
-        """
-        net, (layer, last) = self.net, self.layers
+        """The gradient now, (3, h, w), with one away from the others."""
+        net = self.net
+        layer, last = self.layers
         src, blob = net.blobs["data"], net.blobs[layer]
-        g, x = src.diff[0].copy(), net.array(blob.data[0])
+        g = src.diff[0].copy()
+        x = net.array(blob.data[0])
         self.gram = gram(x)
         grams = [each.gram for each in among if each is not self and each.gram is not None]
         if not grams:
@@ -214,17 +192,12 @@ class Drawing:
 
 
 def gram(x: EngineArray) -> EngineArray:
-    """Which channels of x, (channels, h, w), are active together: G = A^T A, scaled to
-    unit Frobenius norm.
-
-    A: (places, channels). Where the picture shows what does not matter, and so two
-    pictures of one style are alike.
-    """
+    """Which channels of (channels, h, w) are active together: (channels, channels)."""
     return _gram(x)[0]
 
 
 def _gram(x: EngineArray) -> tuple[EngineArray, EngineArray, EngineArray]:
-    """(G, see `gram`; the norm that it was divided by; A^T, (channels, places))."""
+    """(the `gram`; the norm that it was divided by; x as (channels, places))."""
     a = x.reshape(len(x), -1)
     product = a @ a.T
     norm = (product**2).sum() ** 0.5
@@ -232,11 +205,7 @@ def _gram(x: EngineArray) -> tuple[EngineArray, EngineArray, EngineArray]:
 
 
 def likeness(x: EngineArray, theirs: EngineArray) -> tuple[float, EngineArray]:
-    """(how alike x, (channels, h, w), is to other pictures, <G, theirs>; the gradient
-    of that by x).
-
-    theirs: the mean of the other pictures' G, see `gram`.
-    """
+    """(the product of x's `gram` with the mean of `theirs`; its gradient by x)"""
     own, norm, a = _gram(x)
     alike = float((own * theirs).sum())
     slope = 2 * (theirs - alike * own) @ a / (norm if norm > 0 else 1)
@@ -244,38 +213,32 @@ def likeness(x: EngineArray, theirs: EngineArray) -> tuple[float, EngineArray]:
 
 
 def _find_layers(net: Net, objective: Objective) -> tuple[str, str]:
-    """(the layer where several pictures differ, the last layer that writes into its
-    blob before the objective's own).
-
-    It is the objective's own deepest layer if that has places; for a class, the
-    network's default, or else the last layer that has places.
-    """
-    names = [spec.name for spec in net.layer_specs]
+    """(the layer where several pictures differ, the last that writes into its blob)"""
+    names = net.layer_names
     deepest = max(objective.layers_in(net), key=names.index)
     before = net.layer_specs[: names.index(deepest) + 1]
     choices = [deepest, net.default_layer, *(spec.name for spec in reversed(before))]
     climbable = {spec.name for spec in before} & set(net.climbable)
 
-    def has_places(layer: str) -> bool:
-        return math.prod(top_shape(net.layer_specs, layer, *net.own_size)[2:]) > 1
-
-    layer = next((each for each in choices if each in climbable and has_places(each)), deepest)
+    layer = deepest
+    for each in choices:
+        if each in climbable:
+            shape = top_shape(net.layer_specs, each, *net.own_size)
+            if math.prod(shape[2:]) > 1:  # it has places
+                layer = each
+                break
     return layer, [spec.name for spec in before if layer in spec.top][-1]
 
 
 def _to_unit(g: np.ndarray) -> np.ndarray:
-    """The gradient with a mean absolute value of 1; 0 where it has no direction."""
+    """g with a mean |value| of 1; 0 where it has no direction."""
     strength = abs(g).mean()
-    return g / strength if np.finfo(np.float32).tiny < strength < np.inf else np.zeros_like(g)
+    has_direction = np.finfo(np.float32).tiny < strength < np.inf
+    return g / strength if has_direction else np.zeros_like(g)
 
 
 def _climb_without_relus(net: Net, objective: Objective) -> None:
-    """As `gradient`, for features asleep: their ReLU lets nothing through, so the slope
-    is 0, but not below the ReLU.
-
-    In Inception and Fire modules the layer is a Concat of convolutions, each with a
-    ReLU in place. A backward pass that starts at the convolution leaves the ReLU out.
-    """
+    """As `gradient`, for features whose ReLU lets nothing through."""
     total = np.zeros((), np.float32)  # (3, h, w)
     fills = objective.start(net).fills(net)
     for layer, dst in net.stops(fills):
@@ -289,9 +252,7 @@ def _climb_without_relus(net: Net, objective: Objective) -> None:
 
 
 def _split_concat(net: Net, layer: str, channels: int) -> tuple[list[str], list[int]]:
-    """The layers that a Concat joins, and the channel at which each ends; for any other
-    layer, itself.
-    """
+    """The layers that a Concat joins, and where their channels end."""
     specs = {spec.name: spec for spec in net.layer_specs}
     spec = specs[layer]
     if spec.type == "Concat" and spec.concat_param.axis == 1:
@@ -309,13 +270,10 @@ def _between(ends: Ends, at: float) -> float:
 def _make_window(
     rng: np.random.RandomState, n: int, side: int, scale: float, times: float
 ) -> "scipy.sparse.csr_array":
-    """A matrix (n, side) that samples a line of `side` pixels at n points, from a
-    random place on.
+    """A matrix (n, side) that samples `side` pixels at n points, from a random place.
 
-    scale: how many points there are for a pixel. times: a point far from the next is
-    the mean of so many pixels, or pixels between the points would be seen by none. The
-    matrix is sparse, and so no work for BLAS, whose threads would continue to spin
-    while the network runs.
+    scale: points for a pixel. times: each is the mean of so many pixels, so that none
+    is unseen. Sparse, so that BLAS's threads do not spin while the network runs.
     """
     from scipy import sparse
 

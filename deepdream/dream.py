@@ -1,6 +1,4 @@
-"""The algorithm of Google's DeepDream notebook (2015), to the bit:
-github.com/google/deepdream, dream.ipynb.
-"""
+"""Google's DeepDream notebook of 2015, to the bit: github.com/google/deepdream."""
 
 import math
 from collections.abc import Callable
@@ -26,12 +24,10 @@ Mask = np.ndarray | str | Path | None
 
 
 class Step(NamedTuple):
-    """What `on_step` is called with after each step, and once more when a dream was
-    stopped.
+    """What `on_step` is called with after each step, and once more at a stop.
 
-    end: the layer, or the Objective in words. done: the share of all work, 0..1.
-    image(): the picture so far, (H, W, 3) float32, RGB, at the size of this octave, or
-    in full when the dream was stopped.
+    end: the layer, or the Objective in words. done: share of the work, 0..1. image():
+    the picture (H, W, 3) at this octave's size, or in full at a stop.
     """
 
     octave: int
@@ -46,12 +42,10 @@ OnStep = Callable[[Step], object]
 
 
 def gradient(net: Net, end: str | None, objective: ObjectiveLike = objective_L2) -> EngineArray:
-    """How the objective at layer `end` changes with the picture now in
-    net.blobs['data']: (3, h, w).
+    """How the objective changes with the picture in net.blobs['data']: (3, h, w), a
+    view of its diff in the engine's own array.
 
-    An Objective names its own layers, and `end` is then ignored. The answer is a view,
-    in the engine's own array (NumPy's or torch's); net.blobs['data'].diff[0] is the
-    same in NumPy with any engine. Raises DreamError for a layer that is not there.
+    end: the layer; an Objective names its own. Raises DreamError for an unknown layer.
     """
     return _climb(net, as_objective(objective, end))
 
@@ -59,10 +53,7 @@ def gradient(net: Net, end: str | None, objective: ObjectiveLike = objective_L2)
 def _climb(
     net: Net, objective: Objective, shift: tuple[int, int] = (0, 0), angle: float = 0.0
 ) -> EngineArray:
-    """The gradient of the picture in the network, which is shifted by so many pixels;
-    the network looks at it turned by so many degrees, and the gradient is turned back,
-    0 where the network saw nothing.
-    """
+    """As `gradient`, of a picture that is shifted, and seen turned."""
     if not angle:
         return net.climb(objective.start(net).fills(net, shift))
     upright = deepcopy(net.image)
@@ -80,17 +71,17 @@ def make_step(
 ) -> None:  # fmt: skip
     """One step of gradient ascent on the picture in net.blobs['data'].
 
-    step_size: mean change of a colour value, of 255. jitter: largest random shift, in
-    pixels. clip: stay in 0..255. objective: fills the `diff` of layer `end`, see
-    objectives.py. rng: draws the shifts. smooth: sigma in pixels of a Gaussian over the
-    gradient, against grain. mask: (h, w), 0..1, in the engine's own array: how much
-    each pixel takes part. keep_color: change only how light a pixel is. lap: how often
-    to split the gradient by scale, see `lap_normalize`. turn: largest random rotation
-    of what the network sees, in degrees. Raises DreamError where there is no gradient.
+    step_size: mean change of a colour value, of 255. jitter: largest random shift,
+    pixels. clip: stay in 0..255. objective: fills the `diff` of layer `end`. rng: draws
+    the shifts. smooth: sigma of a Gaussian over the gradient, pixels. mask: (h, w),
+    0..1, in the engine's own array. keep_color: change only how light a pixel is. lap:
+    see `lap_normalize`. turn: largest random rotation of what the network sees,
+    degrees. Raises DreamError where there is no gradient.
     """
-    objective, roll, axes = as_objective(objective, end), net.xp.roll, (-2, -1)
-    ox, oy = map(int, rng.randint(-jitter, jitter + 1, 2))
+    objective = as_objective(objective, end)
+    roll, axes = net.xp.roll, (-2, -1)
     # Shifted, so that no pixel always lies on the network's grid
+    ox, oy = map(int, rng.randint(-jitter, jitter + 1, 2))
     net.image[:] = roll(net.image, (oy, ox), axes)  # (3, h, w)
     angle = rng.uniform(-turn, turn) if turn else 0.0
     g = _climb(net, objective, (oy, ox), angle)  # (3, h, w)
@@ -116,7 +107,7 @@ def make_step(
 
 
 def _measure(g: EngineArray, mask: EngineArray, objective: Objective) -> EngineArray:
-    """The mean |gradient| where the mask is light. Raises DreamError if it is none."""
+    """The mean |gradient| where the mask is light, or a DreamError."""
     strength = abs(g).mean() / (1 if mask is None else mask.mean())
     if not np.finfo(np.float32).tiny < float(strength) < np.inf:
         what = f"layer {str(objective)!r}" if objective.is_plain else objective
@@ -129,14 +120,14 @@ def _measure(g: EngineArray, mask: EngineArray, objective: Objective) -> EngineA
 def octaves(
     net: Net, base_img: np.ndarray, octave_n: int = 4, octave_scale: float = 1.4
 ) -> list[np.ndarray]:
-    """The picture at `octave_n` sizes, smallest first, each `octave_scale` times the
-    one before: (3, h, w) float32. Raises DreamError for what is no image (H, W, 3).
+    """The picture at `octave_n` sizes, smallest first: (3, h, w) float32.
+
+    Raises DreamError for what is no image (H, W, 3).
     """
     return [net.to_numpy(base) for base in _bases(net, base_img, octave_n, octave_scale)]
 
 
 def _bases(net: Net, base_img: np.ndarray, octave_n: int, octave_scale: float) -> list[EngineArray]:
-    """As `octaves`, in the engine's own arrays."""
     bases = [net.array(preprocess(net, base_img))]
     for _ in range(octave_n - 1):
         bases.append(net.zoom(bases[-1], 1.0 / octave_scale, 1.0 / octave_scale))
@@ -149,16 +140,14 @@ def deepdream(
     on_step: OnStep | None = None, seed: int | None = None, tile: int | None = None,
     halo: int | None = None, mask: Mask = None, **step_params: Any,
 ) -> np.ndarray:  # fmt: skip
-    """Dream: climb at each octave in turn, and carry the detail that was found up to
-    the next. Returns the picture, (H, W, 3) float32, RGB, beyond 0..255 if `clip` is
-    off; after Ctrl-C, the picture so far.
+    """Climb at each octave in turn, and carry the detail up to the next. Returns the
+    picture, (H, W, 3) float32, RGB, beyond 0..255 if not `clip`; at Ctrl-C, so far.
 
     base_img: (H, W, 3), RGB, 0..255. iter_n: steps an octave. octave_n, octave_scale:
-    see `octaves`. on_step: called with a Step after each step; it stops the dream by
-    returning True. seed: of the shifts; None continues NumPy's global generator, as the
-    original does. tile, halo: see `tiles.fit`. mask: see `grey`; the dream grows where
-    it is light. step_params: as for `make_step`. Raises DreamError for an unknown
-    layer, a picture too small for it, and a number that makes no sense.
+    as for `octaves`. on_step: called with a Step after each step; True stops the dream.
+    seed: of the shifts; None continues NumPy's global generator. tile, halo: as for
+    `tiles.fit`. mask: as for `read_mask`. step_params: of `make_step`. Raises
+    DreamError for an unknown layer, a picture too small, and a senseless number.
     """
     net, objective, mask = check_dream(  # from here on, the network may be in tiles
         net, base_img, iter_n, octave_n, octave_scale, end, seed, tile, halo, mask, **step_params
@@ -191,14 +180,14 @@ def check_dream(
     tile: int | None = None, halo: int | None = None, mask: Mask = None,
     objective: ObjectiveLike = objective_L2, **step_params: Any,
 ) -> tuple[Net, Objective, np.ndarray | None]:  # fmt: skip
-    """All checks before a dream: (the network, in tiles if need be; the objective; the
-    mask, (h, w) float32, 0..1). Arguments and errors are those of `deepdream`.
+    """All checks of `deepdream`'s arguments: (the network, in tiles if need be; the
+    objective; the mask, (h, w) float32, 0..1). Raises as `deepdream` does.
     """
     numbers = {"iter_n": iter_n, "octave_n": octave_n, "octave_scale": octave_scale, "seed": seed}
     for name, value in (numbers | step_params).items():
         if name in ROWS and ROWS[name].kind in (int, float):
             check(name, value)
-    objective = as_objective(objective, end)
+    goal = as_objective(objective, end)
     light = None if mask is None else read_mask(mask)
     check_image(base_img)
     h, w = np.shape(base_img)[:2]
@@ -206,20 +195,19 @@ def check_dream(
     for _ in range(octave_n - 1):
         h, w = round(h * (1.0 / octave_scale)), round(w * (1.0 / octave_scale))
         sizes.insert(0, (h, w))
-    layers = objective.layers_in(net)
-    tiled = fit(net, layers, sizes, tile, halo, windows=not objective.is_plain)
-    return tiled, objective, light
+    tiled = fit(net, goal.layers_in(net), sizes, tile, halo, windows=not goal.is_plain)
+    return tiled, goal, light
 
 
 class Progress:
-    """Calls `on_step` after each step. work: all that is to be done, in any unit.
-    show(): the picture so far.
-    """
+    """Calls `on_step` after each step. work: all of it, in any unit."""
 
     def __init__(
         self, on_step: OnStep | None, label: str, work: int, show: Callable[[], np.ndarray]
     ) -> None:
-        self.on_step, self.work, self.done = on_step, max(1, work), 0
+        self.on_step = on_step
+        self.work = max(1, work)
+        self.done = 0
         self.step = Step(0, 0, label, 0.0, show)
 
     def count(self, work: int, octave: int, iteration: int) -> None:
@@ -242,10 +230,9 @@ class Progress:
 class Canvas:
     """The picture as it grows in net.blobs['data'], one octave after another.
 
-    Large pictures are short of memory: `bases` are those of the octaves to come except
-    the last, whose base is made from `base_img` when its turn comes. base: what is
-    under the detail now, (3, h, w); None at the last octave. light: the mask, (h, w).
-    size: how many values the picture has now; work: and in all octaves together.
+    bases: of the octaves to come, but the last: it is made when its turn comes, to save
+    memory. base: what is under the detail now, (3, h, w); None at the last octave.
+    light: the mask, (h, w). size: values in the picture now; work: in all octaves.
     """
 
     def __init__(
@@ -260,9 +247,7 @@ class Canvas:
         self.advance()
 
     def advance(self) -> None:
-        """Go to the next octave: enlarge what the network has added so far, and lay it
-        over the photograph.
-        """
+        """Go to the next octave: enlarge the detail, and lay it over the photograph."""
         net, src, is_last = self.net, self.net.blobs["data"], not self.bases
         h, w = np.shape(self.base_img)[:2] if is_last else self.bases[0].shape[-2:]
         if self.size == 0:  # the first octave
@@ -294,8 +279,7 @@ class Canvas:
 
     def show(self) -> np.ndarray:
         """The picture at this octave's size, (h, w, 3), for a person to look at."""
-        image = deprocess(self.net, self.net.blobs["data"].data[0])
-        return fit_brightness(image, self.clip)
+        return fit_brightness(deprocess(self.net, self.net.blobs["data"].data[0]), self.clip)
 
     def picture(self) -> np.ndarray:
         """The picture so far, (H, W, 3)."""
@@ -309,8 +293,8 @@ class Canvas:
 
 
 def fit_brightness(image: np.ndarray, clip: bool) -> np.ndarray:
-    """An unclipped dream (H, W, 3), scaled so that nearly all of it fits into 0..255; a
-    clipped one as it is.
-    """
-    brightest = 255.0 if clip else np.percentile(image, 99.98)
-    return image * (255.0 / brightest) if brightest > 0 and not clip else image
+    """An unclipped dream (H, W, 3), nearly all of it scaled into 0..255."""
+    if clip:
+        return image
+    brightest = np.percentile(image, 99.98)
+    return image * (255.0 / brightest) if brightest > 0 else image

@@ -1,12 +1,10 @@
-"""Objectives in words: "L2('conv2') - 3 * channel('conv3', 7)", and whatever else a
-person may give for one.
-"""
+"""Objectives in words, and whatever else a person may give for one."""
 
 import ast
-import operator
 import warnings
 from collections.abc import Callable
 from inspect import signature
+from operator import add, mul, sub, truediv
 from typing import Any
 
 from .algebra import Function, Objective, Weighted
@@ -16,19 +14,14 @@ from .objectives import L2, TERMS, logit, objective_L2
 from .pictures import or_sample
 
 ObjectiveLike = Callable[[Values], object] | Objective | str  # what `make_step` takes
-OPERATORS = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
+OPERATORS = {ast.Add: add, ast.Sub: sub, ast.Mult: mul, ast.Div: truediv}
 WRONG = SyntaxError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError
 
 
 def as_objective(given: ObjectiveLike, end: str | None) -> Objective:
     """An Objective: given itself, in words, or as a function that fills the diff of
-    layer `end`, which may get torch's tensors if it has an attribute `any_array`, see
-    docs/speed.md. Raises DreamError for anything else, and for words that are none.
+    layer `end`, perhaps with an attribute `any_array`, see `Fill`. Raises DreamError
+    for anything else, and for words that are none.
     """
     if isinstance(given, str):
         return parse(given)
@@ -42,11 +35,8 @@ def as_objective(given: ObjectiveLike, end: str | None) -> Objective:
 
 
 def to_objective(what: str | int | Objective) -> Objective:
-    """An Objective: given itself, in words (see `parse`), or as a class, by name or
-    number.
-
-    A guide in words may be one of the package's photographs. Raises DreamError for
-    words that are no objective.
+    """An Objective: given itself, in words, where a guide may be one of the package's
+    photographs, or as a class, by name or number. Raises DreamError as `parse`.
     """
     if isinstance(what, Objective):
         return what
@@ -59,12 +49,11 @@ def to_objective(what: str | int | Objective) -> Objective:
 
 
 def parse(text: str, find: Callable[[str], str | None] = str) -> Objective:
-    """The objective that `text` describes, such as "L2('conv2') - 3 * channel('conv3',
-    7)"; no file is read.
+    """The objective in words such as "L2('conv2') - 3 * channel('conv3', 7)"; no file
+    is read. Raises DreamError for words that are no objective.
 
-    find: makes the path to read a guide from, given each path in the text, in its
-    order. Where it makes None, nobody will look at the guide, and only its layer
-    matters: L2 stands for it. Raises DreamError for words that are no objective.
+    find: the path to read a guide from, given each in the text, in its order. Where it
+    makes None, nobody will look at the guide: L2 of its layer stands for it.
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # they are for programmers
@@ -81,9 +70,7 @@ def parse(text: str, find: Callable[[str], str | None] = str) -> Objective:
 
 
 def _build(node: ast.expr, find: Callable[[str], str | None]) -> Any:
-    """What a piece of the text means: an Objective, or a number, text or None for one
-    of its terms. Raises one of WRONG for what means nothing.
-    """
+    """The Objective, number, text or None that this piece means, or one of WRONG."""
     match node:
         case ast.BinOp(left, op, right) if type(op) in OPERATORS:
             sides = _build(left, find), _build(right, find)
@@ -99,7 +86,6 @@ def _build(node: ast.expr, find: Callable[[str], str | None]) -> Any:
 
 
 def _build_term(node: ast.Call, name: str, find: Callable[[str], str | None]) -> Objective:
-    """As `_build`, of a call of a term."""
     shown = ast.unparse(node)
     named = {str(each.arg): _build(each.value, find) for each in node.keywords}
     try:

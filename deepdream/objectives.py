@@ -1,12 +1,11 @@
 """What to climb: a number that should rise.
 
-Google's two are plain functions of one layer. The others are added and scaled like
-numbers, as in lucid: `L2('inception_4c/output') + 8000 * channel('inception_4c/output',
-237)`. Weights multiply the gradients as they are: on a photograph, L2's is 1,000 to
-3,000 times as strong as that of a channel.
+Google's two are plain functions of one layer. The others are added and scaled, as in
+lucid: `L2('conv2') + 8000 * channel('conv2', 7)`. Weights multiply the gradients as
+they are: on a photograph, L2's is 1,000 to 3,000 times as strong as a channel's.
 
-To add a term, see `Term` in algebra.py for what it does, write its class and a function
-that makes an Objective of it, and name this in TERMS.
+To add a term, write a class of `Term` and a function that makes an Objective of it, and
+name this in TERMS.
 """
 
 import math
@@ -28,27 +27,21 @@ Picture = np.ndarray | str | Path  # an image (H, W, 3), or a path for `load_gui
 
 
 def objective_L2(dst: Values) -> None:
-    """Whatever the layer sees, more of it: half the sum of squares, whose gradient is
-    the activations themselves.
-    """
+    """Whatever the layer sees, more of it: half the sum of squares."""
     dst.diff[:] = dst.data
 
 
 def objective_guide(dst: Values, guide_features: np.ndarray) -> None:
-    """At each place, more of what best matches there among the guide's features,
-    (channels, h, w).
+    """At each place, more of its best match among the features, (channels, h, w).
 
-    Use it as `functools.partial(objective_guide, guide_features=guide_features(net,
-    image, end))`. Raises DreamError where the layer has another number of channels.
+    Raises DreamError for another number of channels.
     """
     ch = dst.data.shape[1]
     dst.diff[0].reshape(ch, -1)[:] = _best_matches(dst.data[0], guide_features)
 
 
 def _best_matches(x: EngineArray, y: EngineArray) -> EngineArray:
-    """For each place of x, (channels, h, w), the features of y that match it best:
-    (channels, h * w).
-    """
+    """For each place of x, that of y: (channels, h * w)."""
     ch = x.shape[0]
     if len(y) != ch:
         cure = "take `guide_features` at the layer to climb"
@@ -60,9 +53,9 @@ def _best_matches(x: EngineArray, y: EngineArray) -> EngineArray:
 
 
 def guide_features(net: Net, image: np.ndarray, end: str) -> np.ndarray:
-    """What layer `end` makes of a guide image (H, W, 3): (channels, h, w) float32.
+    """What layer `end` makes of a guide (H, W, 3): (channels, h, w).
 
-    Raises DreamError for an unknown layer, and for an image that is too small for it.
+    Raises DreamError for an unknown layer, or too small an image.
     """
     picture = preprocess(net, image)  # (3, H, W)
     net.check(end, *picture.shape[1:])
@@ -82,9 +75,7 @@ class Squares(Term):
 
 
 def L2(layer: str) -> Objective:
-    """Whatever the layer sees, more of it: half the sum of squares. The same dream as
-    with `objective_L2`.
-    """
+    """Whatever the layer sees, more of it: as `objective_L2`."""
     return one(Squares(str(layer)))
 
 
@@ -118,9 +109,7 @@ class Exemplar:
 
 @dataclass(frozen=True, eq=False)
 class Guide(Term):
-    """features: what the layer makes of the image, (channels, h, w), once it is
-    started, as NumPy's array and as the engine's own.
-    """
+    """features: of the image, (channels, h, w), NumPy's and the engine's."""
 
     layer: str
     image: Exemplar
@@ -152,9 +141,7 @@ class Guide(Term):
 
 
 def guide(layer: str, image: Picture) -> Objective:
-    """More of what is in the guide, an image (H, W, 3) or a path for `load_guide`: the
-    sum over places of the best match's product.
-    """
+    """More of what is in an image (H, W, 3), or its path."""
     return one(Guide(str(layer), Exemplar(image)))
 
 
@@ -200,12 +187,7 @@ class Unit(Channel):
 
 
 def unit(layer: str, i: int, x: int, y: int) -> Objective:
-    """One feature at one place: the value of channel i at (x, y) of the layer's own
-    grid, from its upper left.
-
-    The grid belongs to one size of the picture and stays in place only without jitter:
-    take octave_n=1, jitter=0.
-    """
+    """Channel i at (x, y) of the layer's grid; take octave_n=1, jitter=0."""
     return one(Unit(str(layer), as_int(i), as_int(x), as_int(y)))
 
 
@@ -227,12 +209,7 @@ class Logit(Term):
 
 
 def logit(label: str | int) -> Objective:
-    """A class, by name or number: its value before the softmax, which unlike a
-    probability can always rise.
-
-    A network that takes pictures of only one size sees a larger one through windows of
-    that size.
-    """
+    """A class, by name or number: its value before the softmax."""
     return one(Logit(str(label) if isinstance(label, str) else as_int(label)))
 
 
@@ -266,31 +243,22 @@ class Ranked(Term):
 
 
 def strongest(layer: str, n: int = 1) -> Objective:
-    """More of what this picture has already: the n channels whose mean over it is
-    largest, at a dream's first octave.
-
-    `look` lists them. What rises is the sum of their values over all places, as with
-    `channel`.
-    """
+    """The n channels whose mean over the picture is largest; `look` lists them."""
     return one(Ranked(str(layer), as_int(n), "strongest", 0))
 
 
 def weakest(layer: str, n: int = 1) -> Objective:
-    """The n channels whose mean over the picture is smallest, of those that are not 0
-    everywhere; see `strongest`.
-    """
+    """As `strongest`, of the smallest mean, but not 0 everywhere."""
     return one(Ranked(str(layer), as_int(n), "weakest", 1))
 
 
 def typical(layer: str, n: int = 1) -> Objective:
-    """The n channels in the middle between `strongest` and `weakest`; see there."""
+    """As `strongest`, of the middle of the ranking."""
     return one(Ranked(str(layer), as_int(n), "typical", 1 / 2))
 
 
 def rank_channels(features: np.ndarray) -> list[int]:
-    """The channels of a layer (channels, ...), by their mean, the largest first;
-    without those that are 0 everywhere, which have no slope.
-    """
+    """The channels that are not all 0, the largest mean first."""
     flat = features.reshape(len(features), -1)
     return [int(i) for i in np.argsort(-flat.mean(1), kind="stable") if flat[i].any()]
 
@@ -328,15 +296,12 @@ class Caricature(Term):
 
     def aim(self, net: Net, shift: tuple[int, int], angle: float) -> Term:
         target = self._look(net, shift, angle)
-        fits = None
-        if net.inner is not net:  # a tile sees only a part
-            fits = _compare(net.features(self.layer), target)
+        in_tiles = net.inner is not net
+        fits = _compare(net.features(self.layer), target) if in_tiles else None
         return replace(self, target=target, fits=fits)
 
     def _look(self, net: Net, shift: tuple[int, int], angle: float) -> np.ndarray:
-        """What the layer makes of the image, shifted and turned as the picture in the
-        network is, which stays there.
-        """
+        """What the layer makes of the image, moved as the picture is."""
         if not self.image:
             return net.features(self.layer)
         picture = deepcopy(net.image)
@@ -375,15 +340,12 @@ def _compare(x: np.ndarray, t: np.ndarray) -> tuple[float, float]:
 
 
 def caricature(layer: str, image: Picture | None = None, power: float = 1) -> Objective:
-    """Exaggerate: what a layer makes of an image, more of it, and the more so the
-    better it fits at present.
+    """Exaggerate what a layer makes of an image, the more the better it fits now.
 
-    image: (H, W, 3), or a path, of which the layer sees the same part as of the
-    picture; without one, the picture that the dream begins with. power: 0 asks for
-    strength alone; the larger, the closer the likeness. With x and t what the layer
-    makes of the picture and of the image, d = <x, t> and c = max(0.1, d / |x|): d *
-    c**power. After lucid's dot_compare (Olah and others, "The Building Blocks of
-    Interpretability", Distill 2018). Raises DreamError for another power than 0..100.
+    image: (H, W, 3), or a path; None: what the dream begins with. power: the larger,
+    the closer the likeness. With x and t what the layer makes of picture and image, d =
+    <x, t> and c = max(0.1, d / |x|), d * c**power rises, as in lucid's dot_compare.
+    Raises DreamError for another power than 0..100.
     """
     layer = str(layer)
     if isinstance(power, bool) or not isinstance(power, Real) or not 0 <= power <= 100:

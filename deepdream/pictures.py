@@ -1,8 +1,6 @@
-"""Pictures in and out: load, resize, save with settings, lay out on a sheet; masks and
-guides.
+"""Pictures in and out of files, masks, guides and sheets.
 
-A picture is an array (H, W, 3) float32, RGB, 0..255. Pillow is imported late: it is
-heavy.
+A picture is (H, W, 3) float32, RGB, 0..255. Pillow is imported late: it is heavy.
 """
 
 import json
@@ -29,8 +27,7 @@ if TYPE_CHECKING:
 # How a name ends, and what Pillow calls the format
 WRITABLE = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 READABLE = (*WRITABLE, ".webp", ".gif", ".bmp", ".tif", ".tiff")
-# What is read, whatever its name, where Pillow can. For some other formats it starts
-# programs.
+# What is read, where Pillow can. For some other formats it starts programs.
 DECODERS = "JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"
 MOST_PIXELS = 89_478_485  # above this Pillow suspects a decompression bomb
 MOST_SIDE = 65_500  # pixels, of a JPEG
@@ -44,14 +41,12 @@ _stderr = RLock()
 
 
 def or_sample(path: str) -> str:
-    """The path itself, or if no such file exists, that of the package's photograph of
-    this name.
-    """
+    """The path, or the package's photograph of this name."""
     return str(SAMPLES[path]) if path in SAMPLES and not os.path.exists(path) else path
 
 
 def list_decoders() -> list[str]:
-    """The formats that are read here, as Pillow calls them."""
+    """Those of DECODERS that this Pillow has."""
     from PIL import Image
 
     Image.init()
@@ -61,10 +56,7 @@ def list_decoders() -> list[str]:
 @contextmanager
 def open_picture(source: str | Path | BytesIO, name: object = None) -> Iterator["Image"]:
     """A picture as Pillow opens it. What Pillow raises, here or in the block, becomes a
-    DreamError, and what else it and its libraries print about a damaged file is not
-    shown.
-
-    name: what it is called, if that is not its path.
+    DreamError; its warnings are not shown. name: to call it by, if not its path.
     """
     from PIL import Image
 
@@ -108,15 +100,12 @@ def _silence(fmt: str | None) -> Iterator[None]:
 
 
 def load_image(path: str | Path, width: int | None = None, side: int | None = None) -> np.ndarray:
-    """A picture -> (H, W, 3) float32, RGB, 0..255; resized to `width` pixels if that is
-    given.
+    """A picture -> (H, W, 3) float32, RGB, 0..255, upright and on white.
 
-    path: of a file in one of the formats of DECODERS, or the name of one of the
-    package's photographs, such as mountains.jpg. side: reduce it until its shorter side
-    has no more pixels than this; large JPEGs are then read much faster. Transparency is
-    laid on white, 16 bits become 8, and a camera's rotation is applied.
-
-    Raises DreamError for what cannot be read, or is too large.
+    path: of a file in one of DECODERS, or the name of a photograph of the package, such
+    as mountains.jpg. width: to resize it to, pixels. side: the most pixels of its
+    shorter side, which large JPEGs reach much faster. Raises DreamError for what cannot
+    be read, or is too large.
     """
     from PIL.Image import Resampling
 
@@ -180,18 +169,14 @@ def _reduce_to_8_bits(image: "Image", path: str) -> "Image":
 
 
 def load_guide(path: str | Path) -> np.ndarray:
-    """The picture in a file, (H, W, 3), reduced to `MOST_GUIDE` pixels, since it goes
-    through the network whole. Raises DreamError as `load_image`.
-    """
+    """As `load_image`, with at most MOST_GUIDE pixels: it is never in tiles."""
     image = load_image(path)
     width = guide_width(image)
     return load_image(path, width) if width else image
 
 
 def guide_width(image: np.ndarray) -> int | None:
-    """The width at which an image (H, W, 3) has at most `MOST_GUIDE` pixels; None if it
-    has no more now.
-    """
+    """The width for MOST_GUIDE pixels; None if it has fewer."""
     height, width = image.shape[:2]
     if height * width <= MOST_GUIDE:
         return None
@@ -199,11 +184,11 @@ def guide_width(image: np.ndarray) -> int | None:
 
 
 def read_mask(mask: str | Path | np.ndarray, in_film: bool = False) -> np.ndarray:
-    """A mask as it was given, a path or an array -> (h, w) float32, 0..1.
+    """A mask -> (h, w) float32, 0..1. The dream grows where it is light.
 
-    Arrays are (h, w) or (h, w, 3), whole numbers 0..255 or fractions 0..1. in_film: it
-    is one of many, so it may be black all over, and if it is (h, w, 3), its values are
-    0..255. Raises DreamError for what is no mask.
+    mask: a path, or (h, w) or (h, w, 3), whole numbers 0..255 or fractions 0..1.
+    in_film: it may be black all over, and of (h, w, 3), values are 0..255. Raises
+    DreamError for what is no mask.
     """
     if isinstance(mask, (str, Path)):
         mask = load_image(mask).astype(np.uint8)
@@ -223,9 +208,7 @@ def read_mask(mask: str | Path | np.ndarray, in_film: bool = False) -> np.ndarra
 
 
 def resize(a: np.ndarray, h: int, w: int) -> np.ndarray:
-    """A mask (H, W) or an image (H, W, 3), float32, at another size: (h, w) or
-    (h, w, 3).
-    """
+    """(H, W) or (H, W, 3), float32, at the size (h, w)."""
     from PIL import Image
 
     if a.ndim == 3:
@@ -234,9 +217,7 @@ def resize(a: np.ndarray, h: int, w: int) -> np.ndarray:
 
 
 def fit_into(a: np.ndarray, h: int, w: int) -> np.ndarray:
-    """The middle of an image (H, W, 3), as much of it as has the shape of h x w, at
-    that size: (h, w, 3).
-    """
+    """An image's middle, as much as has this shape: (h, w, 3)."""
     from PIL import Image, ImageOps
 
     if a.shape[:2] == (h, w):
@@ -260,10 +241,8 @@ def encode(a: np.ndarray, fmt: str) -> bytes:
 
 
 def save_image(path: str | Path, image: np.ndarray, settings: Record | None = None) -> None:
-    """Write an image (H, W, 3), RGB, 0..255, as .jpg or .png, whole or not at all; it
-    carries the settings, see `read_settings`.
-
-    Raises DreamError if it cannot be written there, or is no image.
+    """Write an image (H, W, 3), RGB, 0..255, as .jpg or .png, whole or not at all, with
+    the settings in it. Raises DreamError if it cannot be written, or is no image.
     """
     path = Path(path)
     check_output(path)
@@ -284,14 +263,12 @@ def save_image(path: str | Path, image: np.ndarray, settings: Record | None = No
 
 
 def to_json(settings: Record) -> str:
-    """Settings, or a report, as they are written to files: JSON in one line, NumPy's
-    numbers as plain ones.
-    """
+    """JSON in one line, NumPy's numbers as plain ones."""
     return json.dumps(settings, default=lambda value: value.item())
 
 
 def from_json(note: str | bytes) -> Record:
-    """The settings in a file's comment; empty if it is somebody else's comment."""
+    """The settings in a comment; empty if it is another."""
     try:
         settings = json.loads(note)
     except (ValueError, TypeError, RecursionError):
@@ -300,9 +277,7 @@ def from_json(note: str | bytes) -> Record:
 
 
 def picture_settings(path: str | Path) -> Record:
-    """The settings that a picture carries; empty if there are none. Raises DreamError
-    for what cannot be read.
-    """
+    """The settings in a picture, if any, or a DreamError."""
     with open_picture(path) as image:
         image.load()
         about = image.info
@@ -312,9 +287,7 @@ def picture_settings(path: str | Path) -> Record:
 def check_output(
     path: str | Path, suffixes: Collection[str] = tuple(WRITABLE), or_else: str = ""
 ) -> None:
-    """Raise a DreamError if nothing could be written there, or the name does not end in
-    one of the suffixes: better before a dream than after it.
-    """
+    """Raise a DreamError if nothing could be written there."""
     path = Path(path)
     cannot = f"cannot write {path}"
     if path.suffix.lower() not in suffixes:
@@ -327,17 +300,16 @@ def check_output(
 
 
 def is_picture(path: str) -> bool:
-    """Whether the name of this file, or URL, is that of a picture."""
+    """Whether this file, or URL, has a picture's name."""
     name = path.rsplit("/", 1)[-1]
     return not name.startswith(".") and Path(name).suffix.lower() in READABLE
 
 
 def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = None) -> np.ndarray:
-    """Pictures (H, W, 3) side by side on white, each with its label below: one picture
-    (H', W', 3) more.
+    """Pictures (H, W, 3) on white, each with its label below: (H', W', 3).
 
-    columns: how many pictures side by side; without it the sheet is nearly square.
-    Raises DreamError if there are no pictures, or one is not (H, W, 3).
+    columns: how many side by side; None: nearly square. Raises DreamError if there are
+    no pictures, or one is not (H, W, 3).
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -363,9 +335,7 @@ def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = N
 
 
 def make_noise(size: tuple[int, int], seed: int) -> np.ndarray:
-    """The noise that a dream without a picture begins with, soft and grey: (h, w, 3)
-    float32, for a size of (h, w). Raises DreamError for a size or seed out of range.
-    """
+    """What a dream of nothing begins with: (h, w, 3) float32, or a DreamError."""
     check("seed", seed)
     if not all(isinstance(side, Integral) and 0 < side <= MOST_NOISE for side in size):
         height, width = size

@@ -7,13 +7,11 @@ from .nets.base import EngineArray
 
 
 def lap_normalize(xp: ModuleType, g: EngineArray, lap: int) -> EngineArray:
-    """Split a gradient (channels, h, w) by scale, and give all scales the same
-    strength, so that large forms show, too.
+    """Give all scales of a gradient (channels, h, w) the same strength, so that large
+    forms show: each level of its Laplacian pyramid (Burt and Adelson, 1983) is divided
+    by its root mean square. After tensorflow/examples/tutorials/deepdream.
 
-    `lap` times, a blurred picture of half the size is split off. Each level of this
-    Laplacian pyramid (Burt and Adelson, 1983) is divided by its root mean square, and
-    all are put together again. After Mordvintsev's second notebook:
-    tensorflow/examples/tutorials/deepdream. xp: numpy or torch, to whichever g belongs.
+    lap: how often a blurred half is split off. xp: numpy or torch, as g is.
     """
     # A channel's pixels side by side in memory: faster than in PyTorch's order
     g = xp.stack(tuple(g))
@@ -33,9 +31,7 @@ def _scale_to_one(level: EngineArray) -> EngineArray:
 
 
 def _halve(xp: ModuleType, a: EngineArray) -> EngineArray:
-    """(channels, h, w) -> (channels, h / 2, w / 2), rounded up, blurred with the kernel
-    [1, 4, 6, 4, 1] / 16.
-    """
+    """(channels, h, w) -> (channels, h / 2, w / 2), rounded up."""
     rows = xp.zeros_like(a[:, ::2])
     for weight, small, large in _taps(a.shape[1]):
         _add(rows[:, small], weight, a[:, large])
@@ -46,7 +42,7 @@ def _halve(xp: ModuleType, a: EngineArray) -> EngineArray:
 
 
 def _double(xp: ModuleType, half: EngineArray, like: EngineArray) -> EngineArray:
-    """Back to the size of `like` with the same kernel: `_halve` transposed, times 4."""
+    """Back to the size of `like`: `_halve` transposed, times 4."""
     rows = xp.zeros_like(like[:, ::2])
     for weight, small, large in _taps(like.shape[2]):
         _add(rows[:, :, large], 2 * weight, half[:, :, small])
@@ -57,18 +53,14 @@ def _double(xp: ModuleType, half: EngineArray, like: EngineArray) -> EngineArray
 
 
 def _add(total: EngineArray, weight: float, part: EngineArray) -> None:
-    """Add a part to the total, in place; PyTorch does it without a copy of the part."""
-    if hasattr(total, "add_"):
+    if hasattr(total, "add_"):  # PyTorch then makes no copy of the part
         total.add_(part, alpha=weight)
     else:
         total += weight * part
 
 
 def _taps(n: int) -> Iterator[tuple[float, slice, slice]]:
-    """Which of n places the kernel joins with which of every second one: (weight, those
-    of the half, those of the n). Beyond the edges there is nothing, and the places are
-    TensorFlow's: for an even n, the first is the second of n.
-    """
+    """(weight, where in the half, where in n): TensorFlow's."""
     before = 1 + n % 2
     for k, weight in enumerate((1, 4, 6, 4, 1)):
         first = (before - k + 1) // 2 if k < before else 0

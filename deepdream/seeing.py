@@ -1,6 +1,4 @@
-"""What a network sees in a picture: its classes, and at each depth the channels that
-answer most.
-"""
+"""What a network sees in a picture: its classes, and the strongest channels."""
 
 import html
 from collections.abc import Iterable
@@ -19,9 +17,8 @@ from .pictures import MOST_GUIDE, resize
 class Seen(NamedTuple):
     """What a network sees; it shows itself as a table.
 
-    classes: {name: probability}, the likeliest first. channels: {layer: {number of a
-    channel: how strong it is, where the layer's mean is 1}}, the strongest first;
-    `channel(layer, i)` climbs one.
+    classes: {name: probability}, the likeliest first. channels: {layer: {number: how
+    strong it is, where the layer's mean is 1}}, the strongest first.
     """
 
     classes: dict[str, float]
@@ -30,12 +27,10 @@ class Seen(NamedTuple):
     def rows(self) -> dict[str, list[str]]:
         """{what a row is about: what is seen, line by line}"""
         rows: dict[str, list[str]] = {}
-        shares = self.classes.items()
-        if shares:
-            rows["class"] = [f"{name}  {share:.1%}" for name, share in shares]
-        for layer, channels in self.channels.items():
-            found = channels.items()
-            rows[layer] = [f"{channel(layer, i)}  {strength:.1f}" for i, strength in found]
+        if self.classes:
+            rows["class"] = [f"{name}  {share:.1%}" for name, share in self.classes.items()]
+        for layer, found in self.channels.items():
+            rows[layer] = [f"{channel(layer, i)}  {by:.1f}" for i, by in found.items()]
         return rows
 
     def __repr__(self) -> str:
@@ -51,12 +46,9 @@ class Seen(NamedTuple):
 
 
 def look(net: Net, image: np.ndarray, n: int = 3) -> Seen:
-    """What the network sees in an image (H, W, 3): the n likeliest classes, and the n
-    strongest channels of each of the `stations`, by their mean over the picture.
-
-    For the classes, the image is squeezed to the network's own size; for the channels,
-    it is reduced to half a megapixel. Raises DreamError for what is no image, or too
-    small.
+    """What the network sees in an image (H, W, 3): the n likeliest classes, at its own
+    size, and the n channels with the largest mean of each of the `stations`, at half a
+    megapixel. Raises DreamError for what is no image, or too small.
     """
     check_image(image)
     image = np.asarray(image, np.float32)
@@ -76,7 +68,7 @@ def look(net: Net, image: np.ndarray, n: int = 3) -> Seen:
 
 
 def _classify(net: Net, image: np.ndarray, n: int) -> dict[str, float]:
-    """The likeliest classes, {name: probability}; empty for a network that has none."""
+    """The likeliest classes, {name: probability}, if any."""
     if not any(spec.type == "Softmax" for spec in net.layer_specs):
         return {}
     put(net, preprocess(net, resize(image, *net.own_size)))
@@ -84,15 +76,16 @@ def _classify(net: Net, image: np.ndarray, n: int) -> dict[str, float]:
     values = values.reshape(len(values), -1).mean(1, dtype=float)
     shares = np.exp(values - values.max())
     shares /= shares.sum()
-    names = {}
-    for i in map(int, np.argsort(-shares)[:n]):
-        names[i] = net.labels[i].split(",")[0] if net.labels else f"class {i}"
-    twice = len(set(names.values())) < len(names)  # ImageNet has two cranes
-    return {f"{name} ({i})" if twice else name: float(shares[i]) for i, name in names.items()}
+    best = [int(i) for i in np.argsort(-shares)[:n]]
+    labels = net.labels or [f"class {i}" for i in range(len(shares))]
+    names = [labels[i].split(",")[0] for i in best]
+    if len(set(names)) < len(names):  # ImageNet has two cranes
+        names = [f"{name} ({i})" for name, i in zip(names, best)]
+    return {name: float(shares[i]) for name, i in zip(names, best)}
 
 
 def side_by_side(seen: list[Seen], titles: list[str] | None = None) -> str:
-    """What is seen in several pictures, as one table; titles: of the pictures."""
+    """What is seen in several pictures, with these titles, as one table."""
     columns = [each.rows() for each in seen]
     table = [("", *titles)] if titles else []
     for about in columns[0]:
@@ -104,22 +97,19 @@ def side_by_side(seen: list[Seen], titles: list[str] | None = None) -> str:
 
 
 def stations(net: Net, layers: Iterable[str] | str | None = None, down: bool = False) -> list[str]:
-    """The layers of a journey: those given, in the order given; 'all' that can be
-    climbed, in network order.
+    """The layers of a journey: those given, or in network order 'all' that can be
+    climbed, or for None the convolutions (larger than 1x1), concatenations and sums
+    that everything passes through.
 
-    None chooses the convolutions (larger than 1x1), concatenations and sums that
-    everything passes through, in network order: in GoogLeNet conv1, conv2 and the
-    outputs of the nine Inception modules, in VGG every convolution. down: from the
-    deepest to the lowest, as in the film of 2015 in Google's gallery. Raises DreamError
-    for a layer that cannot be climbed, and where none is left.
+    down: from the deepest on. Raises DreamError for a layer that cannot be climbed, and
+    where there is none.
     """
     if layers is None:
         layers = _bottlenecks(net)
     elif layers == "all":
         height, width = net.own_size
         twice = 2 * height, 2 * width  # a classifier runs only on the own size
-        specs = net.layer_specs
-        layers = [layer for layer in net.climbable if fits(specs, layer, twice)]
+        layers = [each for each in net.climbable if fits(net.layer_specs, each, twice)]
     layers = [layers] if isinstance(layers, str) else list(layers)
     for layer in layers:
         net.check_layer(layer)
@@ -127,21 +117,19 @@ def stations(net: Net, layers: Iterable[str] | str | None = None, down: bool = F
         cure = "name some (`deepdream layers` lists them)"
         raise DreamError(f"a journey needs at least one layer; {cure}")
     if down:
-        layers.sort(key=[spec.name for spec in net.layer_specs].index, reverse=True)
+        layers.sort(key=net.layer_names.index, reverse=True)
     return layers
 
 
 def _bottlenecks(net: Net) -> list[str]:
-    """The layers for `stations` that everything passes through: no later layer reads a
-    blob from before them.
-    """
+    """The `stations` for None: no later layer reads what lies before."""
     specs = net.layer_specs
-    # Of each blob, the layer that reads it last
-    last_reader = {bottom: i for i, spec in enumerate(specs) for bottom in spec.bottom}
+    # Of each blob, the last that reads it
+    reader = {bottom: i for i, spec in enumerate(specs) for bottom in spec.bottom}
     found = []
     waiting: set[str] = set()  # the blobs that a later layer still reads
     for i, spec in enumerate(specs):
-        waiting = {blob for blob in waiting | set(spec.top) if last_reader.get(blob, 0) > i}
+        waiting = {blob for blob in waiting | set(spec.top) if reader.get(blob, 0) > i}
         suits = spec.type in ("Concat", "Eltwise")
         if spec.type == "Convolution":
             suits = max(pair(spec.convolution_param, "kernel_size", 0)) > 1

@@ -9,15 +9,12 @@ EngineArray = Any  # NumPy's array or torch's tensor, as the engine has it
 
 
 class Arrays:
-    """The arithmetic of an engine whose arrays are NumPy's.
+    """The arithmetic of an engine whose arrays are NumPy's."""
 
-    xp: the module that calculates with them, numpy or torch.
-    """
-
-    xp: ModuleType = np
+    xp: ModuleType = np  # or torch
 
     def array(self, a: np.ndarray) -> EngineArray:
-        """A NumPy array as one of the engine's own, perhaps in the same memory."""
+        """A NumPy array as the engine's own, perhaps in the same memory."""
         return a
 
     def to_numpy(self, a: EngineArray) -> np.ndarray:
@@ -31,21 +28,15 @@ class Arrays:
         return np.asarray(nd.zoom(a, (1, down, across), order=1))
 
     def rotate(self, a: EngineArray, degrees: float, mirror: bool = True) -> EngineArray:
-        """Turn a picture (channels, h, w) clockwise about its middle; beyond its edges
-        are mirror images, or 0.
-        """
+        """Turn (channels, h, w) clockwise; beyond it is its mirror image, or 0."""
         from scipy import ndimage as nd
 
         cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
         matrix = np.array([[cos, -sin], [sin, cos]])
         middle = (np.array(a.shape[1:]) - 1) / 2
-        about = {
-            "offset": middle - matrix @ middle,
-            "order": 1,
-            "mode": "mirror" if mirror else "grid-constant",
-        }
-        turned = [nd.affine_transform(channel, matrix, **about) for channel in a]
-        return np.stack(turned)
+        mode = "mirror" if mirror else "grid-constant"
+        about = {"offset": middle - matrix @ middle, "order": 1, "mode": mode}
+        return np.stack([nd.affine_transform(channel, matrix, **about) for channel in a])
 
     def blur(self, a: EngineArray, sigma: float) -> EngineArray:
         """A Gaussian over the last two axes; sigma in pixels."""

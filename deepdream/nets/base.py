@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 
 class Values(Protocol):
-    """What an objective sees of a layer: its whole blob, or a part of it; arrays of (1,
-    channels, h, w).
-    """
+    """What an objective sees of a layer: arrays (1, channels, h, w)."""
 
     @property
     def data(self) -> EngineArray: ...
@@ -31,7 +29,7 @@ class Values(Protocol):
 
 
 class Place(NamedTuple):
-    """Where a part of a layer's blob lies in it, and how large the whole blob is."""
+    """Where a part of a blob lies in it, and how large the whole is."""
 
     top: int
     left: int
@@ -40,18 +38,27 @@ class Place(NamedTuple):
 
 
 class Fill(Protocol):
-    """Fills `dst.diff` with the gradient of what should rise. place: of `dst`, if it is
-    a tile's part of the layer.
+    """Fills `dst.diff` with the gradient of what should rise. place: of a tile's `dst`.
 
-    any_array: whether it works with torch's arrays as it does with NumPy's, and depends
-    on `data` alone; the engine may then pass it tensors, and record what it does. Such
-    fills are equal if they do the same.
+    any_array: it works with torch's arrays, too, and depends on `data` alone, so that
+    an engine may record it. Such fills are equal if they do the same.
     """
 
     @property
     def any_array(self) -> bool: ...
 
     def __call__(self, dst: Any, place: Place | None = None) -> object: ...
+
+
+class Part(NamedTuple):
+    """Values with arrays of their own."""
+
+    data: EngineArray
+    diff: EngineArray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.data.shape)
 
 
 class Blob(Values, Protocol):
@@ -61,12 +68,11 @@ class Blob(Values, Protocol):
 
 
 class Outline:
-    """What is known of a network without running it, from its model and its layers.
+    """What is known of a network without running it.
 
-    model: the zoo's Model. layer_specs: its layers. climbable: those that a dream can
-    climb. default_layer: the one to climb where none is named. own_size: (h, w) of its
-    prototxt. mean: (3, 1, 1) float32, BGR. limits: the lowest and highest values of
-    pixels, (3, 1, 1) each.
+    climbable: the layers that a dream can climb. default_layer: where none is named.
+    own_size: (h, w) of its prototxt. mean: (3, 1, 1) float32, BGR. limits: the lowest
+    and highest values of pixels, (3, 1, 1) each.
     """
 
     default_layer: str | None
@@ -74,6 +80,7 @@ class Outline:
     def adopt(self, model: "Model", layers: list[Layer]) -> None:
         """Set all that follows from the model and its layers."""
         self.model, self.layer_specs = model, layers
+        self.layer_names = [layer.name for layer in layers]
         self.default_layer = model.default_layer
         self.mean = np.array(model.mean, np.float32).reshape(3, 1, 1)
         self.limits: tuple[EngineArray, EngineArray] = -self.mean, 255 - self.mean
@@ -101,21 +108,19 @@ class Outline:
             raise self.unknown(layer, self.climbable)
 
     def check(self, end: str, height: int, width: int) -> None:
-        """Raise a DreamError unless a picture of this size can climb layer `end`."""
+        """Raise a DreamError unless such a picture can climb `end`."""
         self.check_layer(end)
         shapes.check(self.layer_specs, end, height, width)
         need = shapes.memory(self.layer_specs, end, height, width)
         free = self.free_memory()
         if need > free:
             most = int(width * (free / need) ** 0.5)
-            raise DreamError(
-                f"a picture of {width}x{height} needs about {need / 1e9:.1f} GB "
-                f"of memory for layer {end!r}, and {free / 1e9:.1f} GB are free; "
-                f"make it at most {most} pixels wide"
-            )
+            needs = f"needs about {need / 1e9:.1f} GB of memory for layer {end!r}"
+            fault = f"a picture of {width}x{height} {needs}, and {free / 1e9:.1f} GB are free"
+            raise DreamError(f"{fault}; make it at most {most} pixels wide")
 
     def free_memory(self) -> float:
-        """How many bytes a pass may take: what is free, and what the blobs hold."""
+        """How many bytes a pass may take."""
         return free_memory() + self._held
 
     def unknown(self, layer: str, allowed: Iterable[str]) -> DreamError:
@@ -128,23 +133,22 @@ class Net(Outline, Arrays):
     """A network as an engine runs it, used like pycaffe's.
 
     To add an engine, write nets/NAME.py, where NAME is the package that it imports,
-    with a class NAMENet(Net), such as TorchNet; add NAME to the choices of the row
-    `engine` in settings.py; and say in engines.py how to install it, unless that is
-    `pip install NAME`.
+    with a class NAMENet(Net); add NAME to the row `engine` in settings.py; and say in
+    engines.py how to install it, unless that is `pip install NAME`.
 
-    Its constructor takes (model, device, dtype), calls `adopt`, and raises DreamError
-    for what it cannot use. The class has to give:
+    The class takes (model, device, dtype), calls `adopt`, and raises DreamError for
+    what it cannot use. Arrays are changed in place. It has to give:
 
-    - blobs: {name: Blob}, float32, (n, channels, h, w). `data` and `diff` are changed
-      in place: the next pass uses what is written to them.
+    - blobs: {name: Blob}, float32, (n, channels, h, w); a pass uses what is written
+      to `data` and `diff`.
     - forward(start=, end=): run the layers from `start` through `end` in file order; a
       pass to a convolution stops before the ReLU that follows it on the same blob.
     - backward(start=, end=): carry the diff of what `start` wrote down through `end`,
       and nothing that an earlier pass has left. Both passes call `_check` first.
     - engine: what a picture's settings record of it, {"engine": NAME, ...}.
 
-    All else works on such blobs with NumPy and SciPy. An engine with arrays of its own
-    also gives `image`, `diff`, `apply`, `free_memory`, `limits` and what `Arrays` has.
+    An engine with arrays of its own also gives `image`, `diff`, `apply`, `free_memory`,
+    `limits` and what `Arrays` has.
     """
 
     engine: dict[str, str]
@@ -152,13 +156,11 @@ class Net(Outline, Arrays):
     _checked: tuple[str | None, tuple[int, ...]] | None = None  # by `_check`, the last
 
     def forward(self, *, start: str | None = None, end: str | None = None) -> object:
-        """Run the layers from `start` through `end`. Raises DreamError for an unknown
-        layer, and one that cannot run.
-        """
+        """As above. Raises DreamError for a layer that is unknown, or cannot run."""
         raise NotImplementedError
 
     def backward(self, *, start: str | None = None, end: str | None = None) -> object:
-        """Carry the diff of what `start` wrote down through `end`. Raises as above."""
+        """As above. Raises as `forward`."""
         raise NotImplementedError
 
     @property
@@ -187,17 +189,15 @@ class Net(Outline, Arrays):
     @property
     def order(self) -> list[str]:
         """The layers as they run, with those that the engine itself has added."""
-        return [spec.name for spec in self.layer_specs]
+        return self.layer_names
 
     def keep_large_blocks(self, keep: bool) -> None:
         """Whether to keep large freed blocks of memory; only TorchNet has a choice."""
 
     def stops(self, layers: Collection[str]) -> Iterator[tuple[str, Blob]]:
-        """One forward pass that stops at each of the layers, in network order: yields
-        (layer, its blob). Raises DreamError for a layer that there is not.
+        """One forward pass, stopped at each of these in network order: (layer, blob).
 
-        At a stop the blob is as that layer left it; a later layer may change it in
-        place, as a ReLU does.
+        Raises DreamError for an unknown layer.
         """
         order, start = self.order, None
         for layer in layers:
@@ -209,12 +209,9 @@ class Net(Outline, Arrays):
             start = order[min(i + 1, len(order) - 1)]
 
     def climb(self, fills: Mapping[str, Fill]) -> EngineArray:
-        """The gradient of the sum of `fills`, {layer: a `Fill`}:
-        (3, h, w), a view.
-
-        One forward pass, and one backward pass from each layer.
-        """
-        deepest, diffs = None, {}
+        """The gradient of the sum of `fills`, {layer: a `Fill`}: (3, h, w), a view."""
+        deepest = None
+        diffs = {}
         for layer, dst in self.stops(fills):
             self.apply(fills[layer], dst)
             deepest = layer
@@ -231,8 +228,9 @@ class Net(Outline, Arrays):
         return self.image_diff
 
     def features(self, layer: str) -> np.ndarray:
-        """What a layer makes of the picture in net.blobs['data']: (channels, h, w)
-        float32, or (channels,). Raises DreamError for values that are not finite.
+        """What a layer makes of the picture: (channels, ...) float32.
+
+        Raises DreamError for values that are not finite.
         """
         self.forward(end=layer)
         values = self.blobs[layer].data[0].copy()
@@ -240,22 +238,20 @@ class Net(Outline, Arrays):
         return values
 
     def _check(self, layer: str | None) -> None:
-        """As `check`, for any layer (None: the last), and the picture's size now."""
         shape = tuple(self.blobs["data"].shape)
         if self._checked == (layer, shape):
             return  # a check takes some milliseconds, and each step asks for the same
         if len(shape) != 4 or shape[1] != 3:
             must = "it must be (n, 3, height, width)"
             raise DreamError(f"'data' has the shape {shape}; {must}")
-        names = [spec.name for spec in self.layer_specs]
-        end = layer if layer and layer in names else names[-1]
+        end = layer if layer and layer in self.layer_names else self.layer_names[-1]
         shapes.check(self.layer_specs, end, *shape[2:])
         self._checked = layer, shape
         self._held = max(self._held, shapes.memory(self.layer_specs, end, *shape[2:]))
 
 
 def free_memory() -> int:
-    """How many bytes this process can still take."""
+    """How many bytes can still be taken."""
     import psutil
 
     free = psutil.virtual_memory().available
@@ -270,15 +266,13 @@ def free_memory() -> int:
 
 
 def check_image(img: np.ndarray) -> None:
-    """Raise a DreamError unless this is an image (H, W, 3) of finite numbers: NaN could
-    make Caffe write anywhere.
-    """
+    """Raise a DreamError unless this is an image (H, W, 3) of finite numbers."""
     shape = np.shape(img)
     if len(shape) != 3 or shape[2] != 3 or 0 in shape:
         must = "an image is an array (height, width, 3), RGB"
         raise DreamError(f"{must}; this one is {shape}; see `load_image`")
     is_finite = np.asarray(img).dtype.kind in "buif"
-    if is_finite:
+    if is_finite:  # NaN could make Caffe write anywhere
         with np.errstate(over="ignore"):  # in float32, as the network will see them
             ends = np.array([np.min(img), np.max(img)], np.float32)
         is_finite = np.isfinite(ends).all()
@@ -287,18 +281,16 @@ def check_image(img: np.ndarray) -> None:
 
 
 def check_finite(values: np.ndarray, layer: str) -> None:
-    """Raise a DreamError if these values of a layer are infinite or NaN: its weights,
-    or its options, make no sense.
-    """
+    """Raise a DreamError if some values of a layer are not finite."""
     if not np.isfinite(values).all():
         fault = f"layer {layer!r} answers with numbers that are not finite"
         raise DreamError(f"{fault}; the network is damaged")
 
 
 def preprocess(net: Net, img: np.ndarray) -> np.ndarray:
-    """(H, W, 3) RGB, 0..255 -> (3, H, W) float32 BGR minus the network's mean.
+    """(H, W, 3) RGB, 0..255 -> (3, H, W) float32 BGR minus the mean.
 
-    Raises DreamError for what is no image, and values that are not finite.
+    Raises DreamError for what is no image, or not finite.
     """
     check_image(img)
     return to_data(img, net.mean)

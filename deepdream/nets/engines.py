@@ -1,7 +1,5 @@
-"""The one door to a network: `load_net` finds the model and an engine to run it.
-
-The row `engine` in settings.py lists the engines. Each is a module of this folder, with
-the name of the package that it imports; see `Net` for what it has to give.
+"""The one door to a network: `load_net` finds the model and an engine to run it. `Net`
+says what makes an engine.
 """
 
 import mmap
@@ -11,7 +9,6 @@ from collections.abc import Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 
 from ..errors import DreamError, install, unknown
 from ..settings import ROWS
@@ -28,17 +25,13 @@ def load_net(
 ) -> Net:  # fmt: skip
     """A network ready to dream.
 
-    model: a name from models/ ('bvlc_googlenet', 'squeezenet_v1.1'), or a folder with
-        one .prototxt, one .caffemodel and perhaps a model.toml. None takes GoogLeNet if
-        its weights are present or can be downloaded, else SqueezeNet, with a warning
-        that says how to get GoogLeNet.
-    engine: 'caffe' or 'torch'; None means DEEPDREAM_ENGINE, else Caffe if it is
-        installed, else PyTorch.
-    device: for torch, 'auto' (the default: 'cuda' if there is an NVIDIA GPU, else
-        'cpu'), 'cpu', 'cuda', 'mps'.
-    dtype: for torch, 'auto' (the default: 'bfloat16' where the hardware multiplies it,
-        else 'float32'), 'float32', 'tf32' (between the two, on a GPU), 'bfloat16'
-        (faster, less exact).
+    model: a name from models/, such as 'bvlc_googlenet', or a folder with one
+        .prototxt, one .caffemodel and perhaps a model.toml. None takes GoogLeNet if its
+        weights can be had, else SqueezeNet, with a warning.
+    engine: 'caffe' or 'torch'; None: DEEPDREAM_ENGINE, else Caffe if it is installed.
+    device: for torch, 'cpu', 'cuda', 'mps' or 'auto', an NVIDIA GPU if there is one.
+    dtype: for torch, 'float32', 'tf32' (less exact, on a GPU), 'bfloat16' (still less
+        exact, faster) or 'auto', the fastest in hardware.
 
     Raises DreamError where the model, its files, the engine or the device are missing
     or damaged.
@@ -49,19 +42,13 @@ def load_net(
     engine = choose_engine(engine)
     check_device(engine, device, dtype)
     found = zoo.find(download.default() if model is None else model)
-    make = getattr(_module(engine), f"{engine.title()}Net")
+    make = getattr(import_module(f".{engine}", __package__), f"{engine.title()}Net")
     return make(found, device, dtype)
 
 
-def _module(engine: str) -> ModuleType:
-    return import_module(f".{engine}", __package__)
-
-
 def _load_scipy() -> None:
-    """Import what a dream needs of SciPy while there is memory: its BLAS, at 40 MB a
-    thread, waits for that forever.
-
-    As much again is for the engine's own BLAS, which would end the process.
+    """Import SciPy while there is memory: its BLAS, at 40 MB a thread, waits for that
+    forever, and the engine's own would end the process.
     """
     needed = 200_000_000 + 50_000_000 * min(64, os.cpu_count() or 1)
     try:
@@ -74,7 +61,7 @@ def _load_scipy() -> None:
 
 
 def check_device(engine: str, device: str | None, dtype: str | None = None) -> None:
-    """Raise a DreamError unless this engine can run so; Caffe has one way alone."""
+    """Raise a DreamError unless this engine can run so."""
     runs = device in (None, "auto", "cpu") and dtype in (None, "auto", "float32")
     if engine == "caffe" and not runs:
         given = f"{device or 'cpu'} in {dtype or 'float32'}"
@@ -83,12 +70,7 @@ def check_device(engine: str, device: str | None, dtype: str | None = None) -> N
 
 
 def choose_engine(engine: str | None, best_first: Iterable[str] = tuple(ENGINES)) -> str:
-    """The engine asked for, here or by DEEPDREAM_ENGINE, else the first of these that
-    can be imported.
-
-    Raises DreamError if there is none; warns if one that is installed cannot be
-    imported.
-    """
+    """The one asked for, or the first to be had, or a DreamError."""
     asked = engine or os.environ.get("DEEPDREAM_ENGINE")
     if asked and asked not in ENGINES:
         advice = "set DEEPDREAM_ENGINE or the argument `engine`"
@@ -97,7 +79,7 @@ def choose_engine(engine: str | None, best_first: Iterable[str] = tuple(ENGINES)
     problems = []
     for name in names:
         try:
-            _module(name)
+            import_module(f".{name}", __package__)
         except ImportError as error:
             fault = f"the engine {name!r} cannot be imported ({error})"
             problems.append(f"{fault}; {ENGINES[name]}")

@@ -7,24 +7,19 @@ from .shapes import Layer, pair
 
 
 class Field(NamedTuple):
-    """What a value of a blob sees: a square of `side` pixels; its neighbour's square is
-    `jump` pixels away.
-    """
+    """A value sees `side` x `side` pixels; its neighbour's are `jump` away."""
 
     side: float
     jump: float
 
 
 def fields(layers: list[Layer]) -> dict[str, float]:
-    """{layer: side in pixels of what a value of its top sees}, perhaps infinite."""
+    """{layer: side in pixels of what a value sees}"""
     return {name: field.side for name, field in _fields(layers).items()}
 
 
 def grid(layers: list[Layer], end: str) -> tuple[int, float]:
-    """(step, jump), in pixels. If the picture moves by a multiple of `step`, each blob
-    through layer `end` moves with it by a whole number of values; `jump` lies between
-    two neighbours of that layer's own blob.
-    """
+    """(step of all blobs through `end`, jump of its own), in pixels."""
     by_layer = _fields(layers)
     names = [layer.name for layer in layers]
     jumps = [by_layer[name].jump for name in names[: names.index(end) + 1]]
@@ -32,7 +27,6 @@ def grid(layers: list[Layer], end: str) -> tuple[int, float]:
 
 
 def _fields(layers: list[Layer]) -> dict[str, Field]:
-    """{layer name: its Field}"""
     by_blob: dict[str, Field] = {}
     by_layer: dict[str, Field] = {}
     for layer in layers:
@@ -46,7 +40,6 @@ def _fields(layers: list[Layer]) -> dict[str, Field]:
 
 
 def _field(layer: Layer, side: float, jump: float) -> Field:
-    """The Field of a layer, given that of its bottoms."""
     if layer.type in ("Convolution", "Deconvolution"):
         p = layer.convolution_param
         names = "kernel_size", "stride", "dilation"

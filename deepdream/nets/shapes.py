@@ -1,8 +1,7 @@
-"""The shapes that each layer type makes of its bottoms, and its parameters' shapes.
+"""The shapes that each layer type makes of its bottoms, and of its parameters.
 
-`walk` runs shapes through the layers of a network. Blob sizes, parameters and memory
-are all computed with it. So what Caffe would refuse in words of its own, or accept
-without a word, is refused clearly before Caffe sees it.
+With them, blob sizes, parameters and memory are computed, and what Caffe would refuse
+in words of its own, or accept without a word, is refused clearly.
 """
 
 import math
@@ -35,8 +34,8 @@ def walk(
 ) -> Iterator[LayerShapes]:
     """Run shapes through the layers, in file order, and stop after layer `end`.
 
-    size: (height, width) of the picture; None means the prototxt's own size. Raises
-    DreamError for a layer that cannot run, and for connections that Caffe would refuse.
+    size: of the picture; None: the prototxt's own. Raises DreamError for a layer that
+    cannot run, and for connections that Caffe would refuse.
     """
     blobs: dict[str, Shape] = {}
     names: set[str] = set()
@@ -47,8 +46,7 @@ def walk(
             advice = "a deploy.prototxt has only layers that run forward"
             raise unknown(f"layer type of layer {name!r}:", layer.type, TYPES, advice)
         if name in names:
-            fault = f"two layers are called {name!r}"
-            raise DreamError(f"{fault}; each needs a name of its own")
+            raise DreamError(f"two layers are called {name!r}; each needs a name of its own")
         names.add(name)
         for bottom in layer.bottom:
             if bottom not in blobs:
@@ -58,11 +56,12 @@ def walk(
         tops, params = _run(layer, bottoms, size)
         for top, shape in zip(layer.top, tops):
             _check_size(layer, bottoms, shape)
+            fault = ""
             if top in blobs and top not in layer.bottom:
                 fault = f"writes to {top!r}, which another layer writes to"
-                raise DreamError(f"layer {name!r} {fault}")
-            if top in read:
+            elif top in read:
                 fault = f"changes {top!r} in place after another layer has read it"
+            if fault:
                 raise DreamError(f"layer {name!r} {fault}")
             blobs[top] = shape
         read = (read | set(layer.bottom)) - set(layer.top)
@@ -72,7 +71,6 @@ def walk(
 
 
 def _run(layer: Layer, bottoms: list[Shape], size: Size | None) -> TopsAndParams:
-    """The shapes of a layer's tops and parameters, for a picture of this size."""
     what = f"layer {layer.name!r} ({layer.type})"
     try:
         tops, params = TYPES[layer.type](layer, *bottoms)
@@ -87,28 +85,28 @@ def _run(layer: Layer, bottoms: list[Shape], size: Size | None) -> TopsAndParams
 
 
 def _check_size(layer: Layer, bottoms: list[Shape], top: Shape) -> None:
-    """Raise a DreamError for a top without any values, or too many for Caffe."""
+    """Raise a DreamError for a top with no values, or too many for Caffe."""
     what = f"layer {layer.name!r}"
     if min(top, default=1) < 1:
-        fault = f"nothing is left of the picture at {what}"
-        raise DreamError(f"{fault}: its shape would be {top}")
+        would = f"its shape would be {top}"
+        raise DreamError(f"nothing is left of the picture at {what}: {would}")
     if max(math.prod(top), columns(layer, bottoms, top)) > INT_MAX:
         raise DreamError(f"{what} would hold more values than Caffe can count")
 
 
 def own_size(layers: list[Layer]) -> Size:
-    """The (height, width) of the picture that the prototxt itself asks for."""
+    """The size of the picture that the prototxt asks for."""
     data = next(walk(layers)).tops[0]  # (n, 3, height, width)
     return data[2], data[3]
 
 
 def param_shapes(layers: list[Layer]) -> dict[str, list[Shape]]:
-    """{layer name: shapes of its parameters}, in file order, where it has any."""
+    """{layer: shapes of its parameters}, in file order, where it has any."""
     return {layer.name: params for layer, _, _, params in walk(layers) if params}
 
 
 def climbable(layers: list[Layer]) -> list[str]:
-    """The layers that a dream can climb: those with a blob of their own name."""
+    """The layers with a blob of their own name."""
     own = [layer for layer in layers if layer.name in layer.top]
     return [layer.name for layer in own if layer.type != "Input"]
 
@@ -121,17 +119,15 @@ def check(layers: list[Layer], end: str, height: int, width: int) -> None:
         picture = f"a picture of {width}x{height}"
         small = _smallest(layers, end)
         if min(height, width) < small:
-            fault = f"{picture} is too small for layer {end!r}"
-            needs = f"which needs at least {small}x{small} pixels"
-            raise DreamError(f"{fault}, {needs}") from None
+            needs = f"layer {end!r}, which needs at least {small}x{small} pixels"
+            raise DreamError(f"{picture} is too small for {needs}") from None
         h, w = own_size(layers)
-        fault = f"layer {end!r} cannot run on {picture}"
         own = f"only on one of its own size, {w}x{h}"
-        raise DreamError(f"{fault}, {own}: {error}") from None
+        raise DreamError(f"layer {end!r} cannot run on {picture}, {own}: {error}") from None
 
 
 def fits(layers: list[Layer], end: str, size: Size | None) -> bool:
-    """Whether layer `end` can run on a picture of this (height, width)."""
+    """Whether layer `end` can run on a picture of this size."""
     try:
         _check_run(layers, end, size)
     except DreamError:
@@ -140,20 +136,20 @@ def fits(layers: list[Layer], end: str, size: Size | None) -> bool:
 
 
 def top_shape(layers: list[Layer], end: str, height: int, width: int) -> Shape:
-    """The shape of the blob that layer `end` makes of a picture of this size."""
+    """The shape of what layer `end` makes of a picture of this size."""
     *_, last = walk(layers, (height, width), end)
     return last.tops[0]
 
 
 def _check_run(layers: list[Layer], end: str, size: Size | None) -> None:
-    """Raise a DreamError unless `end` can run at this size with its own weights."""
+    """Raise a DreamError unless `end` can run so, with its own weights."""
     for here, own in zip(walk(layers, size, end), walk(layers, None, end)):
         if here.params != own.params:
             raise DreamError(f"layer {here.layer.name!r} would need other weights")
 
 
 def _smallest(layers: list[Layer], end: str, most: int = 4096) -> int:
-    """The side of the smallest square picture on which `end` can run; 0 for none."""
+    """The side of the smallest picture for `end`; 0 for none."""
     high = 1
     while not fits(layers, end, (high, high)):
         high *= 2
@@ -170,7 +166,7 @@ def _smallest(layers: list[Layer], end: str, most: int = 4096) -> int:
 
 
 def columns(layer: Layer, bottoms: list[Shape], top: Shape) -> int:
-    """How many values Caffe copies to turn a convolution into a matrix product."""
+    """How many values Caffe copies for a matrix product."""
     if layer.type != "Convolution":
         return 0
     kernel = math.prod(pair(layer.convolution_param, "kernel_size", 0))
@@ -178,13 +174,8 @@ def columns(layer: Layer, bottoms: list[Shape], top: Shape) -> int:
 
 
 def memory(layers: list[Layer], end: str, height: int, width: int) -> int:
-    """About how many bytes Caffe needs to climb `end` from a picture of this size.
-
-    Each blob has data and diff, and one more diff for each of its readers if there are
-    several. Each convolution keeps its columns, each pooling the places of its maxima,
-    each LRN its scale and its sums.
-    """
-    extra = {"Pooling": 1, "LRN": 3}
+    """About how many bytes Caffe needs to climb `end`."""
+    extra = {"Pooling": 1, "LRN": 3}  # the places of maxima; the scale and sums
     read = [name for layer in layers for name in layer.bottom if name not in layer.top]
     readers = Counter(read)
     values = 0
@@ -200,7 +191,7 @@ def memory(layers: list[Layer], end: str, height: int, width: int) -> int:
 
 
 def pair(p: Message, name: str, default: int) -> Size:
-    """(height, width) of kernel_size, stride, pad or dilation, however written."""
+    """(height, width) of a kernel, stride, pad or dilation."""
     stem = name.removesuffix("_size")
     if name != "dilation" and (p.HasField(stem + "_h") or p.HasField(stem + "_w")):
         return getattr(p, stem + "_h"), getattr(p, stem + "_w")
@@ -216,9 +207,9 @@ def axis(number: int, shape: Iterable[int]) -> int:
     return number % n
 
 
-# Each function below is one layer type: (layer, *bottom shapes) -> (top shapes,
-# parameter shapes). A ValueError says why the shapes do not fit; a TypeError, from the
-# call itself, that there are too few or too many.
+# Each function below is one layer type: (layer, *bottoms) -> (tops, parameters), all of
+# them shapes. A ValueError says why they do not fit; a TypeError, that their number is
+# wrong.
 
 
 def _require(truth: bool, message: str) -> None:
@@ -247,8 +238,8 @@ def _convolution(layer: Layer, x: Shape) -> TopsAndParams:
     positive = p.num_output > 0 and min(*kernel, *stride, *dilation) > 0
     _require(positive, "num_output, kernel_size and stride must be above 0")
     splits = p.group > 0 and c % p.group == 0 and p.num_output % p.group == 0
-    fault = f"{c} channels and {p.num_output} outputs do not split into {p.group} groups"
-    _require(splits, fault)
+    both = f"{c} channels and {p.num_output} outputs"
+    _require(splits, f"{both} do not split into {p.group} groups")
     extent = [d * (k - 1) + 1 for d, k in zip(dilation, kernel)]
     axes = zip(size, extent, stride, pad)
     if layer.type == "Deconvolution":
@@ -309,7 +300,7 @@ def _batch_norm(layer: Layer, x: Shape) -> TopsAndParams:
 
 
 def _scale(layer: Layer, x: Shape, factor: Shape | None = None) -> TopsAndParams:
-    """Scale and Bias: the factor, or the summand, is a second bottom or a parameter."""
+    """The factor, or summand, is a second bottom or a parameter."""
     p = layer.scale_param if layer.type == "Scale" else layer.bias_param
     first = axis(p.axis, x)
     params = []

@@ -1,13 +1,9 @@
 """A picture too large for one pass goes through the network in overlapping tiles, whose
 gradients add up to its own.
 
-Each value of a layer's blob is climbed in one tile only: the tile whose core it lies
-in. A halo of pixels around the core gives it the surroundings that it sees. With half
-the layer's receptive field as halo, the sum is the gradient of the whole picture, if
-the network's layers pad as much as they take away. The default is a third, rounded up
-to the layer's grid, and at most a quarter of a tile whose size was given. On GoogLeNet
-at 1024x575 (conv2 to inception_5b, a photograph and a dream) mean |error| is then at
-most 0.9 % of mean |gradient|, 0.4 % for the default layer.
+Each value of a blob is climbed in the one tile whose core it lies in; a halo around the
+core gives it surroundings. Half a receptive field would be exact. The default, a third,
+and at most a quarter of a given tile, errs by 0.9 % of the gradient at most.
 """
 
 import math
@@ -15,7 +11,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import count, pairwise, product
+from itertools import count, product
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +19,7 @@ import numpy as np
 from ..errors import DreamError
 from ..settings import check
 from . import receptive, shapes
-from .base import EngineArray, Fill, Net, Place, Values
+from .base import EngineArray, Fill, Net, Part, Place, Values
 
 SIDE = 512  # of a tile, in pixels, unless the layer needs more
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
@@ -40,7 +36,7 @@ class Cut(NamedTuple):
 
 
 class Tiling(NamedTuple):
-    """In pixels: side of the core, width of the halo, the grid that both lie on."""
+    """In pixels: side of the core, width of the halo, and their grid."""
 
     core: int
     halo: int
@@ -51,10 +47,9 @@ class Tiling(NamedTuple):
         blocks = max(1, length // self.grid)
         n = math.ceil(blocks / (self.core // self.grid))
         edges = [blocks * i // n * self.grid for i in range(n)] + [length]
-        return [
-            Cut(max(0, first - self.halo), first, last, min(length, last + self.halo))
-            for first, last in pairwise(edges)
-        ]
+        lows = [max(0, first - self.halo) for first in edges[:-1]]
+        highs = [min(length, last + self.halo) for last in edges[1:]]
+        return list(map(Cut, lows, edges, edges[1:], highs))
 
 
 def fit(
@@ -63,12 +58,10 @@ def fit(
 ) -> Net:  # fmt: skip
     """A network to climb these layers with at all octaves: `net` itself, or Tiles.
 
-    tile, halo: side of a tile, and the margin in it, in pixels. Without a tile, there
-    are tiles only if a pass over the largest octave would not fit into the `budget`.
-    windows: whether a layer that takes pictures of only one size, as a classifier's do,
-    may climb in windows of that size. (In tiles, a layer that sees everything always
-    does.) Raises DreamError for an unknown layer, an octave on which one cannot run,
-    and where memory is too small.
+    tile, halo: side of a tile, and the margin in it, pixels. None: tiles only beyond
+    the `budget`. windows: a layer of one size, as a classifier's, may climb in windows
+    of it. Raises DreamError for an unknown layer, an octave on which it cannot run, and
+    too little memory.
     """
     check("tile", tile)
     check("halo", halo)
@@ -78,15 +71,15 @@ def fit(
         net.check_layer(layer)
     local = _find_local(net, layers)
     others = [layer for layer in layers if layer not in local]
-    one_size = [layer for layer in others if windows and not _suits(net, layer, octaves)]
+    one_size = []
+    for layer in others:
+        if windows and not all(shapes.fits(net.layer_specs, layer, size) for size in octaves):
+            one_size.append(layer)
     whole = [layer for layer in layers if layer not in one_size]
     _check_octaves(net, whole, local, octaves)
     allowed, largest = budget(net), octaves[-1]
     in_tiles = tile < max(largest) if tile else _count_bytes(net, whole, *largest) > allowed
-    # Malloc should keep the large blobs of a whole picture for the next step. In tiles,
-    # large blocks are copies of the picture, and should go back to the system. Only
-    # here is it known which of the two will come.
-    net.keep_large_blocks(not in_tiles)
+    net.keep_large_blocks(not in_tiles)  # in tiles, they are copies of the picture
     tiling = None
     if in_tiles:
         one_size = others
@@ -100,29 +93,18 @@ def fit(
 
 
 def _find_local(net: Net, layers: Iterable[str]) -> list[str]:
-    """The layers that tiles can show part by part: each value sees a part of the
-    picture, pictures may have any size, and the blob is (n, channels, h, w).
-    """
-    specs, (height, width) = net.layer_specs, net.own_size
+    """The layers that tiles can show part by part."""
+    specs = net.layer_specs
+    height, width = net.own_size
+    twice = 2 * height, 2 * width
     fields = receptive.fields(specs)
-    return [
-        layer
-        for layer in layers
-        if fields[layer] < math.inf
-        and shapes.fits(specs, layer, (2 * height, 2 * width))
-        and len(shapes.top_shape(specs, layer, height, width)) == 4
-    ]
-
-
-def _suits(net: Net, layer: str, octaves: list[Size]) -> bool:
-    """Whether the layer runs at all octaves."""
-    return all(shapes.fits(net.layer_specs, layer, size) for size in octaves)
+    in_part = [layer for layer in layers if fields[layer] < math.inf]
+    local = [layer for layer in in_part if shapes.fits(specs, layer, twice)]
+    return [each for each in local if len(shapes.top_shape(specs, each, height, width)) == 4]
 
 
 def _check_octaves(net: Net, layers: list[str], local: list[str], octaves: list[Size]) -> None:
-    """Raise a DreamError for an octave, from the largest down, on which one of the
-    layers cannot run.
-    """
+    """Raise a DreamError if a layer cannot run at an octave."""
     for (height, width), layer in product(octaves[::-1], layers):
         # In tiles, never at full size, which may have more values than Caffe can count
         most = 1024 if layer in local else max(height, width)
@@ -136,8 +118,9 @@ def _check_octaves(net: Net, layers: list[str], local: list[str], octaves: list[
 
 
 def budget(net: Net) -> float:
-    """The bytes that a pass may take: half of what is free, or DEEPDREAM_MEMORY, such
-    as '1.5GB'. Raises DreamError for one that is no number of bytes.
+    """The bytes for a pass: DEEPDREAM_MEMORY, or half of what is free.
+
+    Raises DreamError for what is no number of bytes.
     """
     given = os.environ.get("DEEPDREAM_MEMORY")
     if not given:
@@ -150,7 +133,6 @@ def budget(net: Net) -> float:
 
 
 def _count_bytes(net: Net, layers: Iterable[str], height: int, width: int) -> float:
-    """The bytes that a pass to the most expensive of these layers takes."""
     specs = net.layer_specs
     try:
         return max((shapes.memory(specs, layer, height, width) for layer in layers), default=0)
@@ -161,9 +143,7 @@ def _count_bytes(net: Net, layers: Iterable[str], height: int, width: int) -> fl
 def _choose_tiling(
     net: Net, layers: list[str], tile: int | None, halo: int | None, allowed: float
 ) -> Tiling:
-    """The tiles for these layers: of the given size, or the largest that `allowed`
-    bytes hold. Raises DreamError for a tile or a budget that is too small.
-    """
+    """Tiles of this size, or the largest within `allowed` bytes."""
     specs = net.layer_specs
     grid = math.lcm(*(receptive.grid(specs, layer)[0] for layer in layers))
     field = max(receptive.fields(specs)[layer] for layer in layers)
@@ -196,25 +176,20 @@ def _choose_tiling(
 def _divide(
     specs: list[shapes.Layer], layers: list[str], grid: int, third: int, halo: int | None, side: int
 ) -> Tiling | None:
-    """How a tile of this side divides into core and halo; None where it is too small
-    for a core.
-    """
+    """A tile's core and halo; None if it is too small for these."""
     if halo is None:
-        margin = min(third, max(grid, side // 4 // grid * grid))
+        least = min(third, max(grid, side // 4 // grid * grid))
     else:
-        margin = math.ceil(halo / grid) * grid
-    while margin < side // 2:
+        least = math.ceil(halo / grid) * grid
+    for margin in range(least, side // 2, grid):
         core = (side - 2 * margin) // grid * grid
         if core and all(_reaches(specs, layer, core, margin) for layer in layers):
             return Tiling(core, margin, grid)
-        margin += grid
     return None
 
 
 def _reaches(specs: list[shapes.Layer], layer: str, core: int, halo: int) -> bool:
-    """Whether the blob of a tile holds all values of the core; where a network pads
-    little, some may be missing.
-    """
+    """Whether a tile's blob holds all values of the core."""
     grid, jump = receptive.grid(specs, layer)
     try:
         for side in (grid, core, core + halo):
@@ -227,7 +202,7 @@ def _reaches(specs: list[shapes.Layer], layer: str, core: int, halo: int) -> boo
 
 
 def _cut_windows(length: int, side: int) -> list[Cut]:
-    """Windows along one axis; a picture smaller than a window lies in its middle."""
+    """Along one axis; a small picture lies in a window's middle."""
     n = math.ceil(length / side)
     spare = length - side
     lows = [spare * i // (n - 1) for i in range(n)] if n > 1 else [spare // 2]
@@ -245,19 +220,6 @@ class Picture:
         self.shape = shape
         self.data = np.zeros(shape, np.float32)
         self.diff = np.zeros(shape, np.float32)
-
-
-class Part(NamedTuple):
-    """What an objective sees of a tile's blob: its core, copied, as arrays (1,
-    channels, h, w).
-    """
-
-    data: np.ndarray
-    diff: np.ndarray
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.data.shape
 
 
 # Of a tile: where it is in the tile's blob, and in that of the whole picture
@@ -283,12 +245,10 @@ class InCore(NamedTuple):
 
 
 class Tiles(Net):
-    """Takes the place of a network in `make_step` and `deepdream` where a picture does
-    not go through it at once.
+    """Stands for a network where a picture does not go through it at once.
 
     tiling: None lets the whole picture through. one_size: the layers to climb in
-    windows of the network's own size instead, side by side, which overlap no more than
-    they must; each adds its own value.
+    windows of the network's own size instead; each window adds its value.
     """
 
     def __init__(self, net: Net, tiling: Tiling | None, one_size: list[str]) -> None:
@@ -316,15 +276,12 @@ class Tiles(Net):
         return self.image_diff
 
     def _climb_tile(self, rows: Cut, columns: Cut, fills: Mapping[str, Fill]) -> None:
-        """Add the gradient of one tile to that of the picture."""
         here, inside = self._show(rows, columns)
         self.net.climb(fills)
         self.image_diff[here] += self.net.blobs["data"].diff[0][inside]
 
     def features(self, layer: str) -> np.ndarray:
-        """As Net's, put together from the tiles; of windows, each is a place, and
-        its values are means.
-        """
+        """As Net's, from the tiles; each window is a place, and its values means."""
         if layer in self.one_size:
             means, cuts = [], self._windows()
             for rows, columns in product(*cuts):
@@ -346,9 +303,7 @@ class Tiles(Net):
         return found
 
     def _show(self, rows: Cut, columns: Cut) -> tuple[tuple, tuple]:
-        """Put a tile into the network, or a window, which may reach beyond the picture:
-        (what of the picture is in it, where in it that lies).
-        """
+        """Put in a tile or window: (where in the picture, where in it)."""
         src, (height, width) = self.net.blobs["data"], self.image.shape[1:]
         top, bottom = max(0, rows.low), min(height, rows.high)
         left, right = max(0, columns.low), min(width, columns.high)
@@ -361,15 +316,13 @@ class Tiles(Net):
         return here, inside
 
     def _windows(self) -> list[list[Cut]]:
-        """The windows along both axes."""
-        sizes = zip(self.image.shape[1:], self.net.own_size)
-        return [_cut_windows(length, side) for length, side in sizes]
+        return list(map(_cut_windows, self.image.shape[1:], self.net.own_size))
 
     def _tiles(self, layers: list[str]) -> Iterator[tuple[Cut, Cut, dict[str, Core]]]:
         """(rows, columns, the core in each layer's blob) of each tile."""
-        lengths = self.image.shape[1:]
         if not layers:
             return
+        lengths = self.image.shape[1:]
         if self.tiling:
             rows, columns = map(self.tiling.cuts, lengths)
         else:
@@ -380,7 +333,7 @@ class Tiles(Net):
             yield *cuts, {layer: _find_core(*whole[layer], cuts, lasts) for layer in layers}
 
     def _measure(self, layer: str, lasts: tuple[Cut, Cut]) -> tuple[float, Size]:
-        """(pixels to a value of a layer, the size of its blob of the whole picture)"""
+        """(pixels to a value of a layer, the size of the whole blob)"""
         specs = self.net.layer_specs
         jump = receptive.grid(specs, layer)[1]
         sizes = shapes.top_shape(specs, layer, *(cut.high - cut.low for cut in lasts))[2:]

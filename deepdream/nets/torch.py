@@ -1,20 +1,15 @@
-"""TorchNet: the same prototxt and caffemodel on PyTorch, behind pycaffe's interface,
-more than twice as fast as Caffe.
+"""TorchNet: the same prototxt and caffemodel on PyTorch, behind pycaffe's interface. It
+imports torch, so `load_net` imports it late.
 
 Layers run one by one in file order, each with a small piece of autograd of its own, so
-that a pass can begin and end at any layer, as in Caffe. Only gradients of blobs are
-computed, never those of weights. In memory the channels of a pixel lie side by side
-(PyTorch's channels_last), which most of its kernels prefer; only NNPACK has Caffe's
-order.
-
-It imports torch, so `load_net` imports it late.
+that a pass can begin and end at any layer. Gradients of weights are not computed. In
+memory the channels of a pixel lie side by side (channels_last), except for NNPACK.
 """
 
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +18,7 @@ from torch import Tensor
 
 from ..errors import DreamError
 from . import shapes, zoo
-from .base import Fill, Net
+from .base import Fill, Net, Part
 from .download import load
 from .torch_arrays import Blob, TorchArrays
 from .torch_fast import channels_last, find_kernels, keep_freed_memory, like
@@ -33,27 +28,12 @@ from .torch_layers import TYPES, is_relu_in_place
 DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-class Tensors(NamedTuple):
-    """What an objective with `any_array` sees of a blob: tensors, (1, channels, h, w)
-    float32.
-    """
-
-    data: Tensor
-    diff: Tensor
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.data.shape)
-
-
 class TorchNet(TorchArrays, Net):
-    """A Caffe network on PyTorch, used like pycaffe's: `blobs`, `params`,
-    `forward(end=)`, `backward(start=)`.
+    """A Caffe network on PyTorch: `blobs`, `params`, `forward(end=)`,
+    `backward(start=)`; unlike pycaffe's, passes return nothing.
 
-    device, dtype: see `load_net`; the picture itself is always float32. `params` are
-    the weights themselves in float32 on the CPU, else what they were made from. Unlike
-    pycaffe's, passes return nothing: read `blobs`. Raises DreamError if the device or
-    the type is not available.
+    device, dtype: see `load_net`; the picture is always float32. params: the weights in
+    float32 on the CPU, else copies. Raises DreamError if either is not available.
     """
 
     def __init__(
@@ -63,9 +43,8 @@ class TorchNet(TorchArrays, Net):
         dtype = _choose_dtype(dtype or "auto", self.device)
         self.dtype = DTYPES[dtype]
         self.engine = {"engine": "torch", "device": str(self.device), "dtype": dtype}
-        self.kernels = ""
-        if (self.device.type, dtype) == ("cpu", "float32"):
-            self.kernels = find_kernels()
+        is_plain = (self.device.type, dtype) == ("cpu", "float32")
+        self.kernels = find_kernels() if is_plain else ""
         layers, weights = load(model)
         self.adopt(model, layers)
         low, high = self.limits
@@ -108,16 +87,16 @@ class TorchNet(TorchArrays, Net):
         return torch.cuda.mem_get_info(self.device)[0] + freed + self._held
 
     def apply(self, fill: Fill, blob: Blob) -> None:
-        """Let an objective fill a blob's diff; on tensors, if it works with them."""
+        """As Net's; on tensors, if the fill works with them."""
         if not fill.any_array:
             fill(blob)
             return
-        tensors = Tensors(blob.tensor("data").float(), blob.tensor("diff").float())
-        fill(tensors)
-        blob.put("diff", tensors.diff.to(self.dtype))
+        part = Part(blob.tensor("data").float(), blob.tensor("diff").float())
+        fill(part)
+        blob.put("diff", part.diff.to(self.dtype))
 
     def climb(self, fills: Mapping[str, Fill]) -> Tensor:
-        """As Net's; on a GPU, what is climbed again and again is replayed."""
+        """As Net's; on a GPU, what is climbed again is replayed."""
         if self.device.type != "cuda" or not all(fill.any_array for fill in fills.values()):
             return super().climb(fills)
         return self._graphs.climb(self, fills)
@@ -160,10 +139,7 @@ class TorchNet(TorchArrays, Net):
     def _run_back(self, i: int, diffs: dict[str, Tensor]) -> None:
         """Carry the `diffs` of what layer i wrote to what it read."""
         layer = self.layer_specs[i]
-        given = {}
-        for top, name in enumerate(layer.top):
-            if name in diffs:
-                given[top] = diffs.pop(name)
+        given = {k: diffs.pop(name) for k, name in enumerate(layer.top) if name in diffs}
         if layer.type == "Input" or not given:  # or a side branch
             return
         for name, diff in zip(layer.bottom, self._gradients(i, given)):
@@ -171,7 +147,7 @@ class TorchNet(TorchArrays, Net):
             self.blobs[name].put("diff", diffs[name])
 
     def _gradients(self, i: int, given: dict[int, Tensor]) -> tuple[Tensor, ...]:
-        """The gradients of layer i's bottoms, given {number of a top: its gradient}."""
+        """The gradients of layer i's bottoms, given {number of a top: its own}."""
         layer = self.layer_specs[i]
         if is_relu_in_place(layer):
             after = self.blobs[layer.top[0]].tensor("data")
@@ -182,15 +158,10 @@ class TorchNet(TorchArrays, Net):
             raise DreamError(f"layer {layer.name!r} has not run; {cure}")
         leaves, tops = taped
         outputs = [tops[top] for top in given]
-        diffs = list(given.values())
-        return torch.autograd.grad(outputs, leaves, diffs, retain_graph=True)
+        return torch.autograd.grad(outputs, leaves, list(given.values()), retain_graph=True)
 
     def _precision(self) -> AbstractContextManager:
-        """A context in which cuDNN calculates as precisely as the dtype says.
-
-        It does not time its kernels first: on an H100, the first dream of a size then
-        took 4 to 70 s.
-        """
+        """cuDNN as precise as the dtype says, and without trials."""
         if self.device.type != "cuda":
             return nullcontext()
         tf32 = self.engine["dtype"] == "tf32"
@@ -207,21 +178,15 @@ class TorchNet(TorchArrays, Net):
 
 
 def _blob_of(array: np.ndarray) -> Blob:
-    """A blob on the CPU with these values, float32."""
     blob = Blob(array.shape, torch.device("cpu"), torch.float32)
     blob.put("data", channels_last(torch.tensor(array, dtype=torch.float32)))
     return blob
 
 
 def find_device(name: str) -> torch.device:
-    """The device of this name, once it has computed something; 'auto' is an NVIDIA GPU,
-    or else the CPU. Raises DreamError if it is not available.
-    """
-    devices = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
+    """The device, 'auto' a GPU or the CPU, or a DreamError."""
+    devices = {"cpu": True, "cuda": torch.cuda.is_available()}
+    devices["mps"] = torch.backends.mps.is_available()
     for candidate in ["cuda", "cpu"] if name == "auto" else [name]:
         try:
             device = torch.device(candidate)
@@ -233,14 +198,12 @@ def find_device(name: str) -> torch.device:
         except RuntimeError:
             pass  # PyTorch does not know this word, or the device cannot compute
     available = ", ".join(each for each, is_there in devices.items() if is_there)
-    raise DreamError(
-        f"device {name!r} is not available; this machine's PyTorch has {available}; "
-        "choose one, or auto"
-    )
+    has = f"this machine's PyTorch has {available}"
+    raise DreamError(f"device {name!r} is not available; {has}; choose one, or auto")
 
 
 def find_dtypes(device: torch.device) -> list[str]:
-    """The kinds of numbers that the device multiplies in hardware, the fastest last."""
+    """The dtypes that it multiplies in hardware, the fastest last."""
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
         return list(DTYPES)
     names = "_is_avx512_bf16_supported", "_is_amx_tile_supported"
@@ -251,11 +214,7 @@ def find_dtypes(device: torch.device) -> list[str]:
 
 
 def _choose_dtype(name: str, device: torch.device) -> str:
-    """The kind of numbers of this name; 'auto' is the fastest of the device.
-
-    Raises DreamError for one that the device does not multiply in hardware: bfloat16
-    then takes thirty times as long.
-    """
+    """The dtype, 'auto' the fastest, or a DreamError."""
     available = find_dtypes(device)
     if name not in ("auto", *available):
         reason = "does not multiply in hardware" if name in DTYPES else "does not know"

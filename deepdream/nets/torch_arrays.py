@@ -15,12 +15,10 @@ class Blob:
     """pycaffe's Blob: `shape`, `reshape(n, c, h, w)`, and the NumPy arrays `data` and
     `diff`.
 
-    The arrays share memory with the tensors in float32 on the CPU. Elsewhere they are
-    copies, which travel back when the network needs them next, as Caffe's own do
-    between host and GPU. Read `data` and `diff` again after each pass, and index all
-    four axes: in memory, the values of most blobs are not in Caffe's order, so a flat
-    view would be a copy. After a backward pass the diffs of a Concat's bottoms are
-    parts of its top's diff.
+    Read these again after each pass: in float32 on the CPU they are the tensors' own
+    memory, else copies, which travel back when the network needs them next. Index all
+    four axes: they are not in Caffe's order, so a flat view would be a copy. After a
+    backward pass the diffs of a Concat's bottoms are parts of its top's.
     """
 
     def __init__(self, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> None:
@@ -64,12 +62,11 @@ class Blob:
         self._tensors, self._copies = dict(tensors), {}
 
     def _array(self, which: str) -> np.ndarray:
-        if which in self._copies:
-            return self._copies[which].numpy()
-        tensor = self.tensor(which)
-        if tensor.device.type == "cpu" and tensor.dtype == torch.float32:
-            return tensor.numpy()
-        self._copies[which] = tensor.float().cpu()
+        if which not in self._copies:
+            tensor = self.tensor(which)
+            if tensor.device.type == "cpu" and tensor.dtype == torch.float32:
+                return tensor.numpy()
+            self._copies[which] = tensor.float().cpu()
         return self._copies[which].numpy()
 
     @property

@@ -45,7 +45,7 @@ def channels_first(tensor: Tensor) -> Tensor:
 
 
 def like(g: Tensor, x: Tensor) -> Tensor:
-    """The gradient g with its values in the order of x's: mixed orders are slow."""
+    """The gradient g in the order of x: mixed orders are slow."""
     if x.ndim != 4:
         return g
     is_last = x.is_contiguous(memory_format=torch.channels_last)
@@ -53,21 +53,15 @@ def like(g: Tensor, x: Tensor) -> Tensor:
 
 
 def keep_freed_memory(large_blocks: bool) -> None:
-    """Make glibc keep freed memory for the next step, or each step would map its large
-    blobs again, page by page.
-
-    Without `large_blocks`, it gives blocks above 32 MB back to the system: in tiles,
-    they are pictures, not blobs.
-    """
-    if sys.platform == "linux":
-        try:
-            libc = ctypes.CDLL("libc.so.6")
-            # M_MMAP_THRESHOLD: larger blocks are mapped, M_MMAP_MAX at the most
-            libc.mallopt(-3, 2**25)
-            libc.mallopt(-4, 0 if large_blocks else 65536)
-            libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-        except (OSError, AttributeError):
-            pass  # another libc; PyTorch is only slower
+    """Make glibc keep freed memory, which is slow to map."""
+    if sys.platform != "linux":
+        return
+    with suppress(OSError, AttributeError):  # another libc; PyTorch is only slower
+        libc = ctypes.CDLL("libc.so.6")
+        # M_MMAP_THRESHOLD: larger blocks are mapped, M_MMAP_MAX at the most
+        libc.mallopt(-3, 2**25)
+        libc.mallopt(-4, 0 if large_blocks else 65536)
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 class WithoutStride(torch.autograd.Function):
@@ -93,10 +87,9 @@ def _convolve(
 ) -> Tensor:
     """A convolution without a stride, by NNPACK's transforms where they are faster.
 
-    For 3x3 filters NNPACK takes Winograd's transform, whose error is ten times that of
-    plain sums. Where a pass must be exact, because a ReLU or a maximum that switches
-    changes the gradient much more, they become 4x4 filters, for which it takes
-    Fourier's transform, whose error is smaller than that of plain sums.
+    For 3x3 filters it takes Winograd's, with ten times the error of plain sums. Where
+    that could switch a ReLU or a maximum, they become 4x4, for which it takes
+    Fourier's, with a smaller error than plain sums.
     """
     if not suits_nnpack(x, filters, pad, exact):
         return F.conv2d(channels_last(x), channels_last(filters), bias, 1, pad)
@@ -123,20 +116,17 @@ def find_kernels() -> str:
     """Which library's convolutions to use on this processor: DEEPDREAM_KERNELS, or the
     faster. Raises DreamError if that is not one of KERNELS, or cannot run here.
 
-    PyTorch has two. With AVX2, NNPACK's transforms save a third of the time and more;
-    with AVX-512, which NNPACK does not use, oneDNN's plain sums can be as fast. They
-    are timed once on a machine, for the choice changes the bits of pictures: it is kept
-    beside the weights.
+    With AVX2, NNPACK saves a third of the time; with AVX-512, oneDNN can be as fast.
+    They are timed once on a machine, for the choice changes the bits of pictures.
     """
     pinned = os.environ.get("DEEPDREAM_KERNELS", "")
     if pinned not in ("", *KERNELS):
-        allowed = " or ".join(KERNELS)
-        fault = f"DEEPDREAM_KERNELS is {pinned!r}"
-        raise DreamError(f"{fault}; it must be {allowed}, or not be set")
+        must = f"it must be {' or '.join(KERNELS)}, or not be set"
+        raise DreamError(f"DEEPDREAM_KERNELS is {pinned!r}; {must}")
     is_available = torch.backends.nnpack.is_available()  # it also starts NNPACK
     if pinned == "nnpack" and not is_available:
-        fault = "DEEPDREAM_KERNELS is 'nnpack', which this processor cannot run"
-        raise DreamError(f"{fault}; choose onednn")
+        fault = "which this processor cannot run"
+        raise DreamError(f"DEEPDREAM_KERNELS is 'nnpack', {fault}; choose onednn")
     if pinned or not is_available:
         return pinned or "onednn"
     with suppress(OSError, DreamError):
@@ -152,7 +142,7 @@ def find_kernels() -> str:
 
 
 def _machine() -> str:
-    """The processor, PyTorch and its threads, as the name of a file. Raises OSError."""
+    """The processor and PyTorch, as the name of a file."""
     about = Path("/proc/cpuinfo").read_text()
     model = about.partition("model name")[2].partition("\n")[0]
     able = torch.backends.cpu.get_cpu_capability()
@@ -184,12 +174,10 @@ def _time_kernels() -> str:
 
 
 class StridedOnPicture(torch.autograd.Function):
-    """A convolution with a stride on few channels, such as the first of a network.
-    PyTorch's own gradient is slow.
+    """A convolution with a stride on few channels, where PyTorch's gradient is slow.
 
-    Here the gradient is one convolution without a stride: it makes the s x s sub-pixels
-    of each pixel as channels, which are then put in their places. The filters have no
-    gradient.
+    Here it is one convolution without a stride, which makes the s x s sub-pixels of
+    each pixel as channels. The filters have no gradient.
     """
 
     @staticmethod
@@ -205,8 +193,8 @@ class StridedOnPicture(torch.autograd.Function):
         (filters,) = ctx.saved_tensors  # (f, c, k, k)
         s, pad, (height, width), dtype = ctx.args
         f, c, k, _ = filters.shape
-        # Sub-pixel i of pixel Y is reached by output Y + d through the tap i + pad - s
-        # * d, for d from low to high.
+        # Output Y + d, d from low to high, reaches sub-pixel i of pixel Y through the
+        # tap i + pad - s * d
         low, high = -((k - 1 - pad) // s), (s - 1 + pad) // s
         n = high - low + 1
         left = pad + s - k - s * low
@@ -245,7 +233,7 @@ class AcrossChannels(torch.autograd.Function):
 
 
 def _sum_neighbours(x: Tensor, n: int) -> Tensor:
-    """The sum over a window of n channels: a product with a matrix, 1 in a band."""
+    """Over n channels: a product with a matrix, 1 in a band."""
     c, half = x.shape[1], n // 2
     if len(x) > 1 or not x.is_contiguous():
         i = torch.arange(c, device=x.device)

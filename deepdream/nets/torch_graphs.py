@@ -1,6 +1,4 @@
-"""Gradients on a GPU as CUDA graphs, which start all kernels of a pass at once: what is
-climbed for the second time is recorded, and replayed from then on.
-"""
+"""Gradients on a GPU as CUDA graphs, which start all kernels of a pass at once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from .base import Fill, Net
 if TYPE_CHECKING:
     from .torch import TorchNet
 
+Graph = torch.cuda.CUDAGraph
 Fills = Mapping[str, Fill]
 Taped = tuple[list[Tensor], list[Tensor]]  # what a layer read and wrote
 Key = tuple[object, ...]  # the picture's shape, and what is climbed
@@ -24,14 +23,13 @@ RECORDING = Lock()  # CUDA records one graph at a time
 
 
 class Recording(NamedTuple):
-    """A gradient recorded as a CUDA graph.
+    """A gradient recorded as a CUDA graph, which fills the same memory again.
 
-    tensors: {name: the tensors of its blob}, and tape: {number of a layer: what it read
-    and wrote}, of the layers that ran; a replay fills the same memory again. fills:
-    what it climbs.
+    tensors: {name: the tensors of its blob}, tape: {number of a layer: what it read and
+    wrote}, of the layers that ran. fills: what it climbs, kept alive.
     """
 
-    graph: torch.cuda.CUDAGraph
+    graph: Graph
     tensors: dict[str, dict[str, Tensor]]
     tape: dict[int, Taped | None]
     fills: Fills
@@ -46,14 +44,14 @@ class Gradient:
 
 
 class Graphs:
-    """The gradients that a network has climbed on its GPU, the latest last."""
+    """What a network has climbed on its GPU, the latest last."""
 
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._known: dict[Key, Gradient] = {}
 
     def climb(self, net: "TorchNet", fills: Fills) -> Tensor:
-        """As Net.climb, for fills that work with tensors, and depend on them alone."""
+        """As Net.climb, for fills with `any_array`."""
         recording = self._find(net, fills)
         if recording is None:
             return Net.climb(net, fills)
@@ -69,11 +67,8 @@ class Graphs:
         return net.image_diff
 
     def _find(self, net: "TorchNet", fills: Fills) -> Recording | None:
-        """The recording of this gradient, made if this is the second time; None where
-        it has to be climbed as it is.
-        """
-        shape = tuple(net.blobs["data"].shape)
-        key = (shape, *fills.items())
+        """The recording of this gradient, if there can be one now."""
+        key = (tuple(net.blobs["data"].shape), *fills.items())
         known = self._known.pop(key, None)
         if known is None:
             known = Gradient()
@@ -86,7 +81,7 @@ class Graphs:
         return known.recording
 
     def _record(self, net: "TorchNet", fills: Fills) -> Recording | None:
-        """A recording; None if there can be none: an objective looks at a value."""
+        """A recording; None if an objective looks at a value."""
         before = {name: blob.tensors() for name, blob in net.blobs.items()}
         tape = list(net.tape)
         others = [it.recording.graph for it in self._known.values() if it.recording]
@@ -108,13 +103,10 @@ class Graphs:
 
 
 def capture(
-    net: "TorchNet", fills: Fills,
-    stream: torch.cuda.Stream | None, others: list[torch.cuda.CUDAGraph],
-) -> torch.cuda.CUDAGraph:  # fmt: skip
-    """The kernels of this gradient as a graph, in memory shared with the `others`.
-    Raises RuntimeError if they cannot be recorded.
-    """
-    graph = torch.cuda.CUDAGraph()
+    net: "TorchNet", fills: Fills, stream: torch.cuda.Stream | None, others: list[Graph]
+) -> Graph:
+    """The gradient as a graph, in memory shared with `others`. Raises RuntimeError."""
+    graph = Graph()
     mode = "thread_local"  # other threads may use the GPU meanwhile
     with RECORDING, torch.cuda.device(net.device):
         pool = others[0].pool() if others else None
@@ -124,7 +116,7 @@ def capture(
 
 
 def _has_room(net: "TorchNet", fills: Fills) -> bool:
-    """Whether to record: in large pictures, starting the kernels takes no time."""
+    """Large pictures need no recording, and much memory."""
     height, width = net.blobs["data"].shape[2:]
     if height * width > 2**22:
         return False

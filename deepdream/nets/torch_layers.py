@@ -11,16 +11,14 @@ from . import shapes
 from .shapes import Layer, axis, pair
 from .torch_fast import AcrossChannels, StridedOnPicture, WithoutStride, channels_last, suits_nnpack
 
-# Each function below is one layer type: (layer, its weights, *bottoms) -> top, or a
-# tuple of tops. Autograd does the rest. Tensors are (n, channels, h, w), unless a layer
-# has changed that.
+# Each function below is one layer type: (layer, its weights, *bottoms) -> top or tops.
+# Autograd does the rest. Tensors are (n, channels, h, w), unless a layer changes that.
 
 
 def is_relu_in_place(layer: Layer) -> bool:
     """Whether a layer is a plain ReLU that overwrites what it reads."""
-    if layer.type != "ReLU" or layer.relu_param.negative_slope:
-        return False
-    return layer.bottom[0] == layer.top[0]
+    is_plain = layer.type == "ReLU" and not layer.relu_param.negative_slope
+    return is_plain and layer.bottom[0] == layer.top[0]
 
 
 def _relu(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
@@ -59,7 +57,6 @@ def _deconvolution(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
 
 
 def _top_shape(layer: Layer, x: Tensor) -> shapes.Shape:
-    """The shape that Caffe gives this layer's top."""
     tops, _ = shapes.TYPES[layer.type](layer, tuple(x.shape))
     return tops[0]
 
@@ -113,7 +110,7 @@ def _batch_norm(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
 
 
 def _along(x: Tensor, factor: Tensor, first: int) -> Tensor:
-    """`factor` in a shape such that its first axis lies along axis `first` of x."""
+    """`factor`, its first axis along axis `first` of x."""
     return factor.reshape(*factor.shape, *[1] * (x.ndim - first - factor.ndim))
 
 

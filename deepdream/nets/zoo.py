@@ -1,8 +1,7 @@
 """The networks in models/: list them, find their files, read what model.toml says.
 
-A network is a folder with a model.toml. Its files are looked for in models/<name>/, in
-the folder <name>/ inside each folder of DEEPDREAM_MODELS, and in the user's cache,
-where downloads go.
+Files are looked for in models/<name>/, in <name>/ inside each folder of
+DEEPDREAM_MODELS, and in the user's cache, where downloads go.
 """
 
 import os
@@ -33,9 +32,8 @@ Source = Table  # as `_is_source` has checked it
 class Model:
     """A network's model.toml, and the folders where its files may be.
 
-    mean: of the training pictures, blue, green, red. source: places to download the
-    weights from, tried in order. digest: the `weights_digest` that they must have.
-    manual: what a person has to do where there is no source.
+    mean: of the training pictures, BGR. source: of the weights, in order. digest: their
+    `weights_digest`. manual: what to do where there is no source.
     """
 
     name: str
@@ -50,17 +48,12 @@ class Model:
     source: list[Source] = field(default_factory=list)
 
     def file(self, *suffixes: str) -> Path | None:
-        """The one file with such a suffix in the first of its folders that has one.
-
-        Raises DreamError for a folder, or such a file, that is there and cannot be
-        read, and where there are two.
-        """
+        """The one file with such a suffix, or a DreamError for several."""
         for folder in self.folders:
             found = [path for path in _list(folder) if path.suffix.lower() in suffixes]
             if len(found) > 1:
                 clash = " and ".join(path.name for path in found)
-                cure = f"leave only one {suffixes[0]} there"
-                raise DreamError(f"{folder} holds {clash}; {cure}")
+                raise DreamError(f"{folder} holds {clash}; leave only one {suffixes[0]} there")
             if found and (fault := why_unreadable(found[0])):
                 raise DreamError(f"cannot read {found[0]}: {fault}")
             if found:
@@ -75,7 +68,7 @@ class Model:
 
 
 def _list(folder: Path) -> list[Path]:
-    """The files of a folder by name, without hidden ones; none if it does not exist."""
+    """The files of a folder, if any, by name, without hidden ones."""
     try:
         names = sorted(os.listdir(folder))
     except FileNotFoundError:
@@ -93,19 +86,12 @@ def names() -> list[str]:
 
 
 def _by_name() -> dict[str, Path]:
-    """{name: its folder}"""
-    folders = {}
-    for home in (Path("models"), MODELS):
-        for path in home.glob("*/model.toml"):
-            folders[path.parent.name] = path.parent
-    return folders
+    found = [*Path("models").glob("*/model.toml"), *MODELS.glob("*/model.toml")]
+    return {path.parent.name: path.parent for path in found}
 
 
 def find(model: str | Path) -> Model:
-    """The Model of this name, or in this folder (one .prototxt, one .caffemodel,
-    perhaps a model.toml). Raises DreamError if there is none, or its model.toml is
-    wrong.
-    """
+    """The Model of this name, or in this folder. Raises DreamError for none."""
     name = str(model)
     known = _by_name()
     if name in known:
@@ -118,14 +104,13 @@ def find(model: str | Path) -> Model:
         advice = "or the path of a folder with one .prototxt and one .caffemodel"
         raise unknown("model", name, sorted(known), advice)
     toml = folder / "model.toml"
-    about: Table = {"title": name}
-    if os.path.lexists(toml):
-        about |= _read_toml(toml)
+    about: Table = _read_toml(toml) if os.path.lexists(toml) else {}
+    about.setdefault("title", name)
     return Model(name, folders, **about)
 
 
 def _more_folders(name: str) -> list[Path]:
-    """Where the files of a known network may be, besides its own folder."""
+    """Where the files of a known network may be besides."""
     given = os.environ.get("DEEPDREAM_MODELS", "").split(os.pathsep)
     folders = [Path(folder) for folder in given if folder]
     folders = [each if each.name == name else each / name for each in folders]
@@ -146,7 +131,7 @@ def cache() -> Path:
 
 
 def layers(model: Model) -> list[Layer]:
-    """The layers of the model's prototxt, or a DreamError if it is missing or wrong."""
+    """The layers of its prototxt, or a DreamError if it is missing or wrong."""
     return read_layers(find_prototxt(model))
 
 
@@ -159,9 +144,7 @@ def find_prototxt(model: Model) -> Path:
 
 
 def labels(model: Model) -> list[str]:
-    """The names of the classes in order; empty where the model has none. Raises
-    DreamError if their file cannot be read.
-    """
+    """The names of its classes, if any, or a DreamError if they are unreadable."""
     if not model.labels:
         return []
     if model.labels == "imagenet":
@@ -177,7 +160,6 @@ def labels(model: Model) -> list[str]:
 
 
 def _read(path: Path) -> str:
-    """The text of a file. Raises OSError or ValueError."""
     if fault := why_unreadable(path):
         raise ValueError(fault)
     return path.read_text(encoding="utf-8-sig")
@@ -187,21 +169,19 @@ def _read(path: Path) -> str:
 
 
 def _read_toml(path: Path) -> Table:
-    """What a model.toml says, checked, without what is written only for people."""
+    cannot = f"cannot read {path}"
     try:
         about = tomllib.loads(_read(path))
     except (OSError, ValueError, RecursionError) as error:
-        raise DreamError(f"cannot read {path}: {reason(error)}") from None
+        raise DreamError(f"{cannot}: {reason(error)}") from None
     for note in ("credit", "trained"):  # who made the network, and how
         about.pop(note, None)
     for key, value in about.items():
         if key not in KEYS:
-            fault = unknown("key", key, KEYS, "there are no others")
-            raise DreamError(f"cannot read {path}: {fault}")
+            raise DreamError(f"{cannot}: {unknown('key', key, KEYS, 'there are no others')}")
         fits, must = KEYS[key]
         if not fits(value):
-            fault = f"{key} is {value!r}; it must be {must}"
-            raise DreamError(f"cannot read {path}: {fault}")
+            raise DreamError(f"{cannot}: {key} is {value!r}; it must be {must}")
     return about
 
 
@@ -210,7 +190,7 @@ def _is_text(value: object) -> bool:
 
 
 def _is_mean(value: object) -> bool:
-    """Within 0 to 255: 1e39 would be infinite in Caffe, and could damage its memory."""
+    """Three numbers, 0 to 255; 1e39 could damage Caffe's memory."""
     if not isinstance(value, list) or len(value) != 3:
         return False
     numbers = [n for n in value if type(n) in (int, float)]
@@ -222,7 +202,7 @@ def _are_sources(value: object) -> bool:
 
 
 def _is_source(source: object) -> bool:
-    """Whether this is a table with what its kind needs; no package is a URL."""
+    """A table with what its kind needs; no package is a URL."""
     if not isinstance(source, dict):
         return False
     needs = NEEDS.get(str(source.get("kind")))
