@@ -20,7 +20,7 @@ from deepdream import recipe
 from deepdream import settings as table
 from deepdream.cli import parser
 from deepdream.errors import DreamError
-from deepdream.objectives import parse
+from deepdream.language import parse
 from deepdream.pictures import from_json, to_json
 from deepdream.settings import MAKERS, REQUIRED, File, Size
 
