@@ -12,9 +12,11 @@ from plain import opinion
 import deepdream as dd
 from deepdream import looks, sheets
 from deepdream.jobs import outline
+from deepdream.language import parse
 from deepdream.making import make_dream
 from deepdream.nets import zoo
-from deepdream.objectives import TERMS, class_number, parse
+from deepdream.nets.classes import class_number
+from deepdream.objectives import TERMS
 from deepdream.pictures import or_sample, picture_settings
 from deepdream.recipe import complete
 from deepdream.seeing import look, side_by_side
