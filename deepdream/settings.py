@@ -31,6 +31,10 @@ MAKERS = "dream", "draw", *FILMS, "grid", "looks"  # what these make can be repl
 SPREAD = "batch", "grid", "atlas"  # these work with several processes
 MODELS = *MAKERS, "batch", "atlas", "look"  # these use a network
 USERS = *MODELS, "train"
+VIDEO = ("video",)
+TRAIN = ("train",)
+SERVE = ("serve",)
+ALGORITHM = ("deepdream",)  # the function that receives what is for a dream
 
 
 class File(str):
@@ -135,47 +139,50 @@ TABLE = (
         Use(("dream", "grid", *FLIGHTS, "looks", "look"),
             to=("making", "films", "sheets", "cli"), knob="Picture"),
         but={name: {"default": REQUIRED, "count": None} for name in ("grid", "zoom", "look")},
-        help="the picture, in any common format, or one of the package's own: "
+        help="the picture, in any common format, or our "
              "mountains.jpg, forest.jpg, flower.jpg",
         looks="show this picture in all looks; without it, list them",
         journey="the picture to begin with; without it, begin with noise"),
     row(Value("images", "IN", str, REQUIRED, count="+"),
         Use(("batch",), to=("jobs",), kept=False),
         help="pictures, folders, patterns such as 'photos/*.jpg', or URLs"),
-    row(Value("draw", "WHAT", str, REQUIRED, count="+"), Use(("draw",), to=("making",)),
-        help="a class, by name or number ('anemone fish'), or an objective, as for "
-             "`dream --objective`; several make a sheet"),
-    row(Value("source", "IN", File, REQUIRED), Use(("video",), to=("films",)),
+    row(Value("draw", "WHAT", str, REQUIRED, count="+"),
+        Use(("draw",), to=("making",)),
+        help="a class, by name or number ('anemone fish'), or an "
+             "objective, as for `dream`; several make a sheet"),
+    row(Value("source", "IN", File, REQUIRED),
+        Use(VIDEO, to=("films",)),
         help="the film, in any common format"),
     row(Value("pictures", "PICTURES", str, REQUIRED),
-        Use(("train",), to=("train",), kept=False),
-        help="a folder with a folder of pictures for each class; or one with pictures "
-             "alone, and the network learns from them without classes"),
-    row(Value("after", "--after", File), Use(("look",), to=("cli",), metavar="IMAGE"),
-        help="another picture, such as a dream of this one, to compare"),
+        Use(TRAIN, to=TRAIN, kept=False),
+        help="a folder with a folder of pictures for each class; "
+             "or one with pictures alone, to learn without classes"),
+    row(Value("after", "--after", File),
+        Use(("look",), to=("cli",), metavar="IMAGE"),
+        help="another picture to compare, such as a dream of this one"),
     # The network
     row(Value("model", "--model", str),
         Use(USERS, to=("load_net", "train"), knob="Network", metavar="NAME"),
         but={"train": {"option": "--from", "alias": "--model"}},
-        help="the network: a name (`deepdream models` lists them), or a folder; "
-             "without it, GoogLeNet, or SqueezeNet if that cannot be downloaded",
-        train="the network to start from, a name or a folder; without it, that of `dream`",
-        studio="which network looks at the picture; each has learnt from other "
-               "pictures, and sees other things in yours"),
+        help="the network, a name (see `deepdream models`) or a folder; without "
+             "it, GoogLeNet, or SqueezeNet if that cannot be downloaded",
+        train="the network to start from, a name or a folder; without it, dream's",
+        studio="which network looks at the picture; each has "
+               "learnt from other pictures, and sees other things"),
     row(Value("engine", "--engine", str, choices=("caffe", "torch")),
         Use(USERS, to=("load_net", "train"), knob="Engine", metavar="NAME"),
         help="caffe or torch; without it, DEEPDREAM_ENGINE, or Caffe if installed",
-        train="caffe or torch; without it, DEEPDREAM_ENGINE, or PyTorch if installed",
-        studio="the program that does the work: Caffe as in 2015, or PyTorch, the faster one"),
+        train="caffe or torch; without it, DEEPDREAM_ENGINE, or PyTorch if there",
+        studio="what does the work: Caffe as in 2015, or PyTorch, which is faster"),
     row(Value("device", "--device", str),
         Use(USERS, to=("load_net", "train"), metavar="NAME"),
-        help="where PyTorch runs: auto (an NVIDIA GPU, or else the processor), cpu, "
-             "cuda or mps; without it, auto, or cpu for batch, grid and atlas"),
+        help="where PyTorch runs: auto (an NVIDIA GPU, or else the processor), "
+             "cpu, cuda or mps; without it, auto, or cpu for batch, grid and atlas"),
     row(Value("dtype", "--dtype", str, choices=("auto", "float32", "tf32", "bfloat16")),
         Use(MODELS, to=("load_net",), metavar="NAME"),
-        help="PyTorch's numbers: auto, float32, tf32 or bfloat16 (faster, less "
-             "exact); auto is bfloat16 where the hardware multiplies it; without it, "
-             "auto, or float32 for batch, grid and atlas"),
+        help="PyTorch's numbers: auto, float32, tf32 or bfloat16 (faster, "
+             "less exact); auto is bfloat16 where the hardware multiplies "
+             "it; without it, auto, or float32 for batch, grid and atlas"),
     # Films
     row(Value("frames", "--frames", int, 100, low=1, high=GRAND),
         Use(("zoom",), to=("zoom",), resume="loop"),
@@ -188,7 +195,7 @@ TABLE = (
         help="frames for each layer"),
     row(Value("cross_fade", "--cross-fade", int, low=0, high=GRAND, unit="frames"),
         Use(("journey",), to=("journey",)),
-        help="frames in which the next layer takes over; without it, a quarter of a layer's"),
+        help="frames in which the next layer takes over; without it, a quarter"),
     row(Value("size", "--size", int, low=16, high=4096, unit="pixels"),
         Use(("draw",), to=("draw",), metavar="PX"),
         help="the longer side; without it, a third more than the network's own"),
@@ -211,83 +218,90 @@ TABLE = (
         help="from frame to frame, move the picture by this many pixels"),
     row(Value("to", "--to", float, low=0, high=JPEG_SIDE, unit="pixels", count=2),
         Use(FLIGHTS, to=FLIGHTS, metavar=("X", "Y")),
-        help="fly to this point, from the upper left, in pixels or in shares from 0 to 1"),
-    row(Value("keys", "--keys", str), Use(("zoom",), to=("films",), metavar="FILE"),
-        help="a file, .toml or .json, that says what the settings are at some of the "
-             "frames; between these, numbers change smoothly"),
-    row(Value("down", "--down", bool, False), Use(("journey",), to=("stations",)),
+        help="fly to this point, from the upper left, in pixels or in shares, 0 to 1"),
+    row(Value("keys", "--keys", str),
+        Use(("zoom",), to=("films",), metavar="FILE"),
+        help="a file, .toml or .json, that says what the settings are "
+             "at some frames; between them, numbers change smoothly"),
+    row(Value("down", "--down", bool, False),
+        Use(("journey",), to=("stations",)),
         help="climb the layers from the deepest to the lowest"),
-    row(Value("hold", "--hold", float, 0.0, low=0, high=1), Use(FLIGHTS, to=FLIGHTS),
+    row(Value("hold", "--hold", float, 0.0, low=0, high=1),
+        Use(FLIGHTS, to=FLIGHTS),
         but={"journey": {"default": 0.3, "old_default": 0.0}},
         help="how firmly, 0 to 1, to hold colour and contrasts of the first frame",
-        journey="how firmly, 0 to 1, to hold colour and contrasts of the first frame, "
-                "or from noise, of photographs"),
-    row(Value("loop", "--loop", bool, False), Use(FLIGHTS, to=FLIGHTS),
-        help="let the last frames fade into the first, for a film that runs for ever"),
+        journey="how firmly, 0 to 1, to hold colour and contrasts of "
+                "the first frame, or of photographs if from noise"),
+    row(Value("loop", "--loop", bool, False),
+        Use(FLIGHTS, to=FLIGHTS),
+        help="let the last frames fade into the first, for an endless film"),
     row(Value("fps", "--fps", float, 25.0, low=0.01, high=240, unit="frames a second"),
         Use(FLIGHTS, to=("make_film",), resume=True),
         help="frames a second"),
     row(Value("blend", "--blend", float, 0.9, low=0, high=0.99),
-        Use(("video",), to=("steady",)),
+        Use(VIDEO, to=("steady",)),
         help="how much of a frame's dream carries over to the next frame"),
     row(Value("start", "--start", int, 0, low=0, high=GRAND),
-        Use(("video",), to=("read_film",)),
+        Use(VIDEO, to=("read_film",)),
         help="the first frame to dream, counted from 0"),
     row(Value("stop", "--stop", int, low=0, high=GRAND),
-        Use(("video",), to=("read_film",), resume=True),
+        Use(VIDEO, to=("read_film",), resume=True),
         help="stop before this frame; without it, at the end"),
     row(Value("stride", "--stride", int, 1, low=1, high=GRAND),
-        Use(("video",), to=("read_film",)),
+        Use(VIDEO, to=("read_film",)),
         help="dream every Nth frame only and show it N times as long"),
     # What to climb
     row(Value("look", "--look", str),
         Use(GOAL, to=("looks",), kept=False, metavar="NAME"),
-        help="begin with this look (see `deepdream looks`); other options replace its own"),
+        help="begin with this look (see `deepdream looks`); other options go first"),
     row(Value("end", "--layer", str),
-        Use((*GOAL, "train"), to=("making", "train"), varies=True, alias="--end",
-            knob="What to look for (layer)", metavar="NAME"),
-        help="the layer to climb (see `deepdream layers`); without it, the network's default",
-        train="the layer to train; without it, the network's default",
-        studio="the layer of the network whose findings are made stronger: early ones "
-               "find strokes, late ones whole things"),
+        Use((*GOAL, "train"), to=("making", "train"), varies=True,
+            alias="--end", knob="What to look for (layer)", metavar="NAME"),
+        help="the layer to climb (see `deepdream layers`), if not the default one",
+        train="the layer to train, if not the network's default",
+        studio="the layer whose findings are made stronger: "
+               "early ones find strokes, late ones whole things"),
     row(Value("guide", "--guide", File),
-        Use(GOAL, to=("making",), knob="Dream of this picture (guide)", metavar="IMAGE"),
+        Use(GOAL, to=("making",), knob="Dream of this picture (guide)",
+            metavar="IMAGE"),
         but={"video": {"metavar": "FILE"}},
         help="dream of what is in this picture (reduced to half a megapixel)",
-        video="dream of what is in this picture, or in this film, frame by frame "
-              "(reduced to half a megapixel)",
+        video="dream of what is in this picture, or in this film, "
+              "frame by frame (reduced to half a megapixel)",
         studio="the dream takes its forms from what is in this picture"),
     row(Value("objective", "--objective", str),
         Use(GOAL, to=("making",), knob="Draw a thing (objective)", metavar="SUM"),
         help="what to climb in place of a layer: a sum such as "
              "\"L2('inception_4c/output') + 8000 * channel('inception_4c/output', "
-             "237)\" of the terms L2(layer), guide(layer, image), channel(layer, i), "
-             "unit(layer, i, x, y), logit(class), strongest(layer, n), weakest(layer, "
-             "n), typical(layer, n) and caricature(layer, image); write "
-             "--objective=... if it begins with a minus",
+             "237)\" of the terms L2(layer), guide(layer, image), channel(layer, "
+             "i), unit(layer, i, x, y), logit(class), strongest(layer, n), "
+             "weakest(layer, n), typical(layer, n) and caricature(layer, image); "
+             "write --objective=... if it begins with a minus",
         studio="a thing that the network knows, such as peacock, in place of a layer; "
                "or a sum, such as L2('inception_4c/output') + logit('peacock')"),
     # How
     row(Value("iter_n", "--iterations", int, 10, low=0, high=10_000),
-        Use(DREAMS, to=("deepdream",), varies=True, knob="Repeats (iterations)"),
+        Use(DREAMS, to=ALGORITHM, varies=True, knob="Repeats (iterations)"),
         but={"journey": {"default": 4}},
         help="steps at each octave"),
     row(Value("octave_n", "--octaves", int, 4, low=1, high=100),
-        Use(DREAMS, to=("deepdream",), varies=True, knob="Sizes (octaves)"),
+        Use(DREAMS, to=ALGORITHM, varies=True, knob="Sizes (octaves)"),
         help="number of octaves, the sizes at which the picture is dreamt"),
     row(Value("octave_scale", "--octave-scale", float, 1.4, above=1, high=100),
-        Use(DREAMS, to=("deepdream",), varies=True, knob="Ratio of sizes (octave scale)"),
+        Use(DREAMS, to=ALGORITHM, varies=True,
+            knob="Ratio of sizes (octave scale)"),
         help="ratio of one octave's size to the one before"),
     row(Value("step_size", "--step", float, 1.5, low=-1000, high=1000),
-        Use(DREAMS, to=("deepdream",), varies=True, knob="Strength (step)"),
+        Use(DREAMS, to=ALGORITHM, varies=True, knob="Strength (step)"),
         help="mean change of a colour value in a step, of 255"),
     row(Value("jitter", "--jitter", int, 32, low=0, high=GRAND, unit="pixels"),
-        Use(DREAMS, to=("deepdream",), varies=True, metavar="PX", knob="Shake (jitter)"),
+        Use(DREAMS, to=ALGORITHM, varies=True, metavar="PX",
+            knob="Shake (jitter)"),
         help="largest random shift before a step, in pixels"),
     row(Value("turn", "--turn", float, 0.0, low=0, high=180, unit="degrees"),
-        Use(DREAMS, to=("deepdream",), varies=True, metavar="DEG", knob="Tilt (turn)"),
-        help="largest random rotation of the picture in a step, such as 10, for "
-             "dreams that do not all stand upright"),
+        Use(DREAMS, to=ALGORITHM, varies=True, metavar="DEG", knob="Tilt (turn)"),
+        help="largest random rotation in a step, such as "
+             "10, for dreams that do not all stand upright"),
     row(Value("steps", "--steps", int, 300, low=1, high=GRAND),
         Use(("draw", "atlas", "train"), to=("draw", "train"), resume=True),
         but={"train": {"default": 200}},
@@ -295,20 +309,23 @@ TABLE = (
         train="training steps; with more than before, it is resumed"),
     row(Value("seed", "--seed", int, 0, low=0, high=2**32 - 1),
         Use((*DREAMS, "looks", "draw", "atlas", "train"),
-            to=("deepdream", "draw", "train"), varies=True, knob="Chance (seed)"),
+            to=("deepdream", "draw", "train"), varies=True,
+            knob="Chance (seed)"),
         but={"dream": {"default": None}},
-        help="seed of the random shifts, and of the noise; the same seed makes the same "
-             "picture",
-        dream="seed of the random shifts, and of the noise; the same seed makes the same "
-              "picture; without it, a random seed, which is recorded in the picture",
+        help="seed of the random shifts, and of the "
+             "noise; the same seed makes the same picture",
+        dream="seed of the random shifts, and of the noise; the same seed makes "
+              "the same picture; without it, a random one, which is recorded",
         zoom="seed of the first frame's random shifts; each later frame adds 1",
         journey="seed of the noise and the first shifts; each later frame adds 1",
         train="seed of the crops, what is kept out, and the first weights"),
     row(Value("width", "--width", int, low=1, high=JPEG_SIDE, unit="pixels"),
         Use((*DREAMS, "looks", "train"), metavar="PX", knob="Width",
             to=("making", "films", "read_film", "sheets", "train")),
-        but={"grid": {"default": 320}, "looks": {"default": 400},
-             "studio": {"default": 640}, "train": {"default": 480, "kept": False}},
+        but={"grid": {"default": 320},
+             "looks": {"default": 400},
+             "studio": {"default": 640},
+             "train": {"default": 480, "kept": False}},
         help="resize to this width first",
         train="the width of the photograph that is watched"),
     row(Value("mask", "--mask", File),
@@ -317,96 +334,98 @@ TABLE = (
         help="dream only where this picture is light",
         video="dream only where this picture, or film, is light"),
     row(Value("smooth", "--smooth", float, 0.0, low=0, high=1000, unit="pixels"),
-        Use(DREAMS, to=("deepdream",), varies=True, metavar="PX", knob="Softness (smooth)"),
+        Use(DREAMS, to=ALGORITHM, varies=True, metavar="PX",
+            knob="Softness (smooth)"),
         help="blur the gradient, against grain; sigma in pixels, such as 1"),
     row(Value("lap", "--lap", int, 0, low=0, high=16),
-        Use(DREAMS, to=("deepdream",), varies=True, knob="Even scales (lap)"),
-        help="split the gradient into this many scales and one more, such as 4, and "
-             "give all the same strength: large forms, soft colours"),
+        Use(DREAMS, to=ALGORITHM, varies=True, knob="Even scales (lap)"),
+        help="split the gradient into this many scales and one more, such as "
+             "4, and give all the same strength: large forms, soft colours"),
     row(Value("keep_color", "--keep-color", bool, False),
-        Use(DREAMS, to=("deepdream",), knob="Keep the colours"),
+        Use(DREAMS, to=ALGORITHM, knob="Keep the colours"),
         help="change only how light each pixel is, not its colour"),
     row(Value("tile", "--tile", int, low=1, high=JPEG_SIDE, unit="pixels"),
-        Use(DREAMS, to=("deepdream",), metavar="PX"),
-        help="send the picture through the network in tiles of this size; without it, "
-             "only if a whole pass would take more than half of the free memory, or "
-             "than DEEPDREAM_MEMORY (such as 1.5GB)"),
+        Use(DREAMS, to=ALGORITHM, metavar="PX"),
+        help="dream in tiles of this size; without it, only if a "
+             "whole pass would take more than half of the free "
+             "memory, or than DEEPDREAM_MEMORY (such as 1.5GB)"),
     # Only in Python
     row(Value("halo", "", int, low=0, high=JPEG_SIDE, unit="pixels"),
-        Use((), to=("deepdream",)),
+        Use((), to=ALGORITHM),
         help="margin around a tile"),
-    row(Value("clip", "--no-clip", bool, True), Use(PICTURES, to=("deepdream",)),
+    row(Value("clip", "--no-clip", bool, True),
+        Use(PICTURES, to=ALGORITHM),
         help="let colours leave 0..255, and scale the contrast at the end"),
     # What an atlas draws; each of its pictures records its own channel as `draw`
     row(Value("layer", "--layer", str, REQUIRED),
         Use(("atlas",), to=("sheets",), kept=False, metavar="NAME"),
-        help="the layer whose channels are drawn (`deepdream layers` lists them)"),
+        help="the layer whose channels are drawn (see `deepdream layers`)"),
     row(Value("channels", "--channels", str),
         Use(("atlas",), to=("sheets",), kept=False, metavar="A-B,C"),
         help="draw only these channels; without it, all"),
     # Training
     row(Value("rate", "--rate", float, 0.02, above=0, high=100),
-        Use(("train",), to=("train",)),
-        help="the learning rate, how far the first step goes; it falls evenly to the last"),
+        Use(TRAIN, to=TRAIN),
+        help="learning rate of the first step; it falls evenly to the last"),
     row(Value("freeze", "--freeze", str),
-        Use(("train",), to=("train",), metavar="NAME"),
-        help="keep this layer and all before it as they are, or `none`; without it, "
-             "up to the second pooling, or if there is none, the first convolution"),
+        Use(TRAIN, to=TRAIN, metavar="NAME"),
+        help="keep all layers up to this one as they are, or `none`; without "
+             "it, up to the second pooling, or else the first convolution"),
     row(Value("batch", "--batch", int, 12, low=2, high=10_000, unit="pictures"),
-        Use(("train",), to=("train",)),
+        Use(TRAIN, to=TRAIN),
         help="pictures in a step"),
     row(Value("keep_out", "--keep-out", float, 0.1, low=0, high=0.9),
-        Use(("train",), to=("train",)),
+        Use(TRAIN, to=TRAIN),
         help="keep this share of the pictures out, to test the network with them"),
     row(Value("watch", "--watch", File),
-        Use(("train",), to=("train",), kept=False, metavar="IMAGE"),
-        help="a photograph to dream from time to time, with the network as it is "
-             "then; the dreams go into a growing sheet, OUT/watch.jpg"),
+        Use(TRAIN, to=TRAIN, kept=False, metavar="IMAGE"),
+        help="a photograph to dream from time to time, with the "
+             "network as it is then, on a growing sheet, OUT/watch.jpg"),
     row(Value("watch_every", "--watch-every", int, low=1, high=GRAND, unit="steps"),
-        Use(("train",), to=("train",), kept=False),
-        help="dream it after every N steps; without it, 25, or 5 for a film"),
+        Use(TRAIN, to=TRAIN, kept=False),
+        help="dream it every N steps; without it, every 25, or 5 for a film"),
     row(Value("film", "--film", str),
-        Use(("train",), to=("train",), kept=False, metavar="FILM"),
-        help="make a film of the watched photograph's dreams, .mp4, .webm or .gif"),
+        Use(TRAIN, to=TRAIN, kept=False, metavar="FILM"),
+        help="make a film of the photograph's dreams, .mp4, .webm or .gif"),
     # Running; these change nothing in what is made
     row(Value("preview", "--preview", bool, False),
         Use(FILMS, to=("films",), kept=False),
-        help="make only every 10th frame, small and quick, in a film beside the "
-             "other, film-preview.mp4; `deepdream replay` then makes the whole film"),
+        help="make only every 10th frame, small and quick, into film-preview.mp4 "
+             "for film.mp4; `deepdream replay` then makes the whole film"),
     row(Value("restart", "--restart", bool, False),
         Use((*FILMS, "train"), to=("make_film", "train"), kept=False),
-        help="throw away an earlier run's frames; without it, that run is resumed",
-        train="throw away what an earlier run has learnt; without it, that is resumed"),
+        help="throw away an earlier run's frames; without it, that is resumed",
+        train="throw away what a run has learnt; without it, that is resumed"),
     row(Value("workers", "--workers", int, low=1, high=GRAND),
         Use(SPREAD, to=("connect",), kept=False),
-        help="number of processes on this machine; without it, one for each core"),
+        help="processes on this machine; without it, one for each core"),
     row(Value("scheduler", "--scheduler", str),
         Use(SPREAD, to=("connect",), kept=False, metavar="ADDRESS"),
         help="run on this Dask cluster instead, tcp://host:8786"),
     row(Value("report", "--report", str),
         Use(SPREAD, to=("cli",), kept=False, metavar="FILE"),
-        help="add a line of JSON to this file for each picture: its settings, error, "
-             "sha256, seconds and peak memory in bytes"),
+        help="add a line of JSON for each picture to this file: "
+             "settings, error, sha256, seconds and peak memory in bytes"),
     row(Value("host", "--host", str, "127.0.0.1"),
-        Use(("serve",), to=("serve",), kept=False, metavar="ADDRESS"),
-        help="the address to listen on; any but 127.0.0.1 lets in others, with a token"),
+        Use(SERVE, to=SERVE, kept=False, metavar="ADDRESS"),
+        help="the address to listen on; any but 127.0.0.1 lets in others, by a token"),
     row(Value("port", "--port", int, low=1, high=65_535),
-        Use(("serve",), to=("serve",), kept=False),
-        help="the port to listen on; without it, 8866 or the next one that is free"),
+        Use(SERVE, to=SERVE, kept=False),
+        help="the port to listen on; without it, 8866 or the next free one"),
     row(Value("token", "--token", str),
-        Use(("serve",), to=("serve",), kept=False, metavar="TEXT"),
-        help="the token that visitors need; with another --host, one is made up"),
+        Use(SERVE, to=SERVE, kept=False, metavar="TEXT"),
+        help="the token that visitors need; with another --host, made up"),
     row(Value("at_once", "--at-once", int, low=1, high=GRAND),
-        Use(("serve",), to=("serve",), kept=False),
+        Use(SERVE, to=SERVE, kept=False),
         help="how many visitors dream at once; without it, half the cores"),
     row(Value("idle", "--idle", float, 30.0, above=0, high=1e6, unit="minutes"),
-        Use(("serve",), to=("serve",), kept=False, metavar="MIN"),
+        Use(SERVE, to=SERVE, kept=False, metavar="MIN"),
         help="minutes after which a page that nobody uses is closed"),
     row(Value("minutes", "--minutes", float, 10.0, above=0, high=1e6, unit="minutes"),
-        Use(("serve",), to=("serve",), kept=False, metavar="MIN"),
+        Use(SERVE, to=SERVE, kept=False, metavar="MIN"),
         help="the most that one visitor's dream or film may take"),
     row(Value("browser", "--browser", bool, False),
-        Use(("serve",), to=("cli",), kept=False),
+        Use(SERVE, to=("cli",), kept=False),
         help="open the page in a browser on this machine"),
 )
 # {name: row}; `size` is that of a dream, which comes after that of a drawing
