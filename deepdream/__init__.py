@@ -23,7 +23,7 @@ The port of 2015 stands at the front door; each family has a wing.
     looks.py        recipes with a name
     making.py       from a recipe and a network to a picture that carries its recipe
     replay.py       the way back
-    jobs.py         one picture of many: what a job is, and the checks before the first
+    jobs.py         one picture of many: what a job says, and checks before the first
     batch.py        many pictures at once, on Dask
     sheets.py       grid, looks and atlas
 
@@ -46,34 +46,19 @@ The port of 2015 stands at the front door; each family has a wing.
     cli/            the command line: main, parser, commands, terminal
 """
 
+# fmt: off
+# isort: off
 from .drawing import draw
 from .dream import Step, deepdream, gradient, make_step, octaves
 from .errors import DreamError
 from .films import (
-    dream_video,
-    journey,
-    make_film,
-    read_film,
-    read_settings,
-    save_film,
-    steady,
-    zoom,
+    dream_video, journey, make_film, read_film, read_settings, save_film, steady, zoom,
 )
 from .nets.base import deprocess, preprocess
 from .nets.engines import load_net
 from .objectives import (
-    L2,
-    caricature,
-    channel,
-    guide,
-    guide_features,
-    logit,
-    objective_guide,
-    objective_L2,
-    strongest,
-    typical,
-    unit,
-    weakest,
+    L2, caricature, channel, guide, guide_features, logit, objective_guide, objective_L2,
+    strongest, typical, unit, weakest,
 )
 from .pictures import load_image, save_image, sheet
 from .recipe import VERSION
@@ -82,41 +67,10 @@ from .show import live_view, showarray
 
 __version__ = VERSION
 __all__ = [
-    "L2",
-    "DreamError",
-    "Step",
-    "caricature",
-    "channel",
-    "deepdream",
-    "deprocess",
-    "draw",
-    "dream_video",
-    "gradient",
-    "guide",
-    "guide_features",
-    "journey",
-    "live_view",
-    "load_image",
-    "load_net",
-    "logit",
-    "look",
-    "make_film",
-    "make_step",
-    "objective_L2",
-    "objective_guide",
-    "octaves",
-    "preprocess",
-    "read_film",
-    "read_settings",
-    "save_film",
-    "save_image",
-    "sheet",
-    "showarray",
-    "stations",
-    "steady",
-    "strongest",
-    "typical",
-    "unit",
-    "weakest",
-    "zoom",
+    "L2", "DreamError", "Step", "caricature", "channel", "deepdream", "deprocess",
+    "draw", "dream_video", "gradient", "guide", "guide_features", "journey",
+    "live_view", "load_image", "load_net", "logit", "look", "make_film", "make_step",
+    "objective_L2", "objective_guide", "octaves", "preprocess", "read_film",
+    "read_settings", "save_film", "save_image", "sheet", "showarray", "stations",
+    "steady", "strongest", "typical", "unit", "weakest", "zoom",
 ]

@@ -1,6 +1,4 @@
-"""Many dreams at once, on Dask: it distributes, moves, counts and repeats; ours is what
-a job is, see jobs.py, and what it reports.
-"""
+"""Many dreams at once, on Dask. What a job is stands in jobs.py."""
 
 import logging
 import os
@@ -42,22 +40,20 @@ FETCHING = 1800  # seconds to wait for workers to fetch and load the network
 
 
 def dream_many(jobs: Iterable[Job], client: "Client | None" = None) -> Iterator[Report]:
-    """Dream and draw; yields a report of each job as soon as its picture is written, or
-    has failed.
+    """Dream and draw; yields a report of each job when its picture is written, or has
+    failed.
 
-    It is a generator: nothing is dreamt until the first report is asked for. A script
-    calls it under `if __name__ == "__main__":`, because each worker on this machine
-    imports the script again.
+    Nothing is dreamt until the first report is asked for. A script calls it under `if
+    __name__ == "__main__":`, because each worker on this machine imports the script.
 
     jobs: see jobs.py. client: a dask.distributed Client; without one, one process for
     each core is started. A report has `out`, `host`, `seconds`, `memory` (the peak, in
-    bytes), `settings`, `sha256` of the file, `skipped` (the picture was already there,
-    with the same settings), and `error`, None or a sentence. Pictures are the same to
-    the bit whatever the number of workers, if each has one BLAS thread, except for
-    pictures so large that the free memory decides on tiles.
+    bytes), `settings`, `sha256` of the file, `skipped` (it was there, with the same
+    settings), and `error`, None or a sentence. If each worker has one BLAS thread,
+    pictures are the same to the bit, unless free memory decides on tiles.
 
-    Raises DreamError, before the first dream, if two outputs have the same name, or a
-    worker cannot do the jobs.
+    Raises DreamError, before the first dream, as `check_jobs`, and for a worker that
+    cannot do the jobs.
     """
     jobs = check_jobs(jobs)
     workers = min(len(jobs), os.cpu_count() or 1)
@@ -89,9 +85,8 @@ def _report_of(future: "Future", out: str, client: "Client") -> Report:
     except Exception as error:
         if future.status not in ("cancelled", "lost"):
             return {"out": out, "error": repr(error)}
-        gone = f"the scheduler at {_address(client)} is gone"
         kept = "finished pictures are kept, and the same command resumes"
-        raise DreamError(f"{gone}; {kept}") from None
+        raise DreamError(f"the scheduler at {_address(client)} is gone; {kept}") from None
 
 
 def _address(client: "Client") -> str:
@@ -102,10 +97,8 @@ def _address(client: "Client") -> str:
 @contextmanager
 def connect(scheduler: str | None = None, workers: int | None = None) -> Iterator["Client"]:
     """A dask.distributed Client: of the scheduler at this address, tcp://host:8786, or
-    of `workers` processes here.
-
-    On this machine each has one BLAS thread and an equal share of the memory. Raises
-    DreamError if no scheduler answers.
+    of `workers` processes here, each with one BLAS thread and an equal share of the
+    memory. Raises DreamError if no scheduler answers.
     """
     if not find_spec("distributed"):
         raise DreamError(f"Dask is not installed; {install('distributed')}")
@@ -169,10 +162,8 @@ def _start(workers: int) -> Iterator["Client"]:
 
 @contextmanager
 def _ignore_ctrl_c() -> Iterator[None]:
-    """Ctrl-C waits; threads that begin in here, and the processes that those start,
-    never receive it.
-
-    It is meant for this process, which then ends the others.
+    """Ctrl-C waits, and what begins in here never receives it: this process does, and
+    ends the others.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
@@ -189,8 +180,8 @@ def _ignore_ctrl_c() -> Iterator[None]:
 
 
 class Networks(threading.local):
-    """The networks that a worker has loaded and keeps; each of its threads has its own,
-    because a network holds one picture at a time.
+    """The networks that a worker keeps loaded, for each of its threads: a network holds
+    one picture at a time.
     """
 
     def __init__(self) -> None:
@@ -198,7 +189,7 @@ class Networks(threading.local):
 
 
 def _load(model: str, engine: str | None, device: str | None, dtype: str | None) -> Net:
-    # Unless somebody chooses, what makes the same pictures on all workers
+    # By default, what makes the same pictures on all workers
     return load_net(model, engine, device or "cpu", dtype or "float32")
 
 
@@ -233,9 +224,7 @@ def work(job: Job, version: str) -> Report:
 
 
 def _do(job: Job, folder: Path) -> Report:
-    """Make the picture of a job and write it, unless it is already there: `settings`,
-    `sha256`, `skipped`.
-    """
+    """Make the picture of a job and write it, unless it is already there."""
     out = job["out"]
     skip = "out", "sha256", *ABOUT
     given = {name: value for name, value in job.items() if name not in skip}
@@ -261,10 +250,10 @@ def _fetch(path: str, folder: Path) -> str:
     """A local path of the file at this path or URL."""
     if is_local(path):
         return path
-    local = folder / Path(path).name
     folder.mkdir(exist_ok=True)
-    _copy(path, str(local))
-    return str(local)
+    local = str(folder / Path(path).name)
+    _copy(path, local)
+    return local
 
 
 def _copy(source: str, target: str) -> None:
@@ -286,9 +275,7 @@ def _known(out: str, folder: Path) -> Record | None:
 
 
 def _peak(reset: bool = False) -> int:
-    """The most bytes of memory held since the last reset; where Linux does not say,
-    those held now.
-    """
+    """The most bytes of memory held since the reset; elsewhere than on Linux, now."""
     import psutil
 
     try:
@@ -301,10 +288,8 @@ def _peak(reset: bool = False) -> int:
 
 
 def examine(networks: list[Network], version: str) -> tuple[str | None, list[Loaded]]:
-    """On a worker: (why it cannot work with these networks, or None; what tells its
-    networks from others).
-
-    It loads them in the thread that works, which then finds them loaded.
+    """On a worker: (why it cannot work with these networks, or None; what tells them
+    from others). It loads them, for the work to come.
     """
     here = f"on {gethostname()}"
     if version != VERSION:
@@ -325,9 +310,7 @@ def examine(networks: list[Network], version: str) -> tuple[str | None, list[Loa
 
 
 def _check_workers(client: "Client", jobs: list[Job]) -> None:
-    """Raise a DreamError unless every worker can do the jobs, and all would make the
-    same pictures.
-    """
+    """Raise a DreamError unless all workers can work, and make the same pictures."""
     if client.cluster:  # on this machine: what is missing is downloaded once
         for model in {job["model"] for job in jobs}:
             download.get(zoo.find(model))
@@ -338,9 +321,8 @@ def _check_workers(client: "Client", jobs: list[Job]) -> None:
         if found[worker] != found[first]:
             which = f"{found[first][0]} and {found[worker][0]}"
             differ = f"the workers {first} and {worker} would dream with {which}"
-            cure = "choose an engine, a device and a dtype for all"
-            kernels = "and for PyTorch set DEEPDREAM_KERNELS"
-            raise DreamError(f"{differ}, and pictures would differ; {cure}, {kernels}")
+            cure = "an engine, a device and a dtype for all, and for PyTorch set DEEPDREAM_KERNELS"
+            raise DreamError(f"{differ}, and pictures would differ; choose {cure}")
 
 
 def _examine_all(client: "Client", networks: list[Network]) -> dict[str, list[Loaded]]:
@@ -351,14 +333,10 @@ def _examine_all(client: "Client", networks: list[Network]) -> dict[str, list[Lo
     except TimeoutError:
         none = f"the scheduler at {address} has no workers"
         raise DreamError(f"{none}; `dask worker {address}` starts one") from None
+    # On another worker only if this one has died meanwhile
     answers = {
         worker: client.submit(
-            examine,
-            networks,
-            VERSION,
-            workers=[worker],
-            allow_other_workers=True,  # only if this one has died meanwhile
-            pure=False,
+            examine, networks, VERSION, workers=[worker], allow_other_workers=True, pure=False
         )
         for worker in client.nthreads()  # pyright: ignore[reportGeneralTypeIssues]
     }

@@ -12,11 +12,10 @@ MOST_NAMES = 12  # that a message lists
 
 
 class DreamError(Exception):
-    """Something given cannot be used; the message is meant for the person who gave it.
+    """Something given cannot be used; the message is for the person who gave it.
 
-    setting: the name in Python of the setting at fault, if there is one; the message
-    then has `{setting}` in its place, so that the command line can write `--iterations`
-    for `iter_n`, and the studio the label of the knob.
+    setting: the one at fault, by its name in Python; the message has `{setting}` in its
+    place, for `--iterations` on the command line, and the knob's label in the studio.
     """
 
     def __init__(self, message: object = "", setting: str | None = None) -> None:
@@ -35,15 +34,11 @@ class DreamError(Exception):
 
 
 class CannotWriteError(DreamError):
-    """A file cannot be written, perhaps because the disk is full; what was to be
-    written is not at fault.
-    """
+    """A file cannot be written; what was to be written is not at fault."""
 
 
 def one_line(text: str) -> str:
-    """A message as one line for a terminal, at most `LONGEST` characters: what it
-    quotes may be long, and may hold control characters.
-    """
+    """A message as one line for a terminal, at most `LONGEST` printable characters."""
     text = shorten(text, 10 * LONGEST)
     text = re.sub(r"\S+", lambda word: shorten(word[0], LONGEST_WORD), text)
     text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
@@ -58,9 +53,7 @@ def shorten(text: str, most: int) -> str:
 
 
 def unknown(what: str, given: object, allowed: Iterable[str], advice: str) -> DreamError:
-    """A DreamError for a name that is not among those allowed; it suggests those that
-    begin with it, or the closest.
-    """
+    """A DreamError for a name that is not allowed; it suggests others like it."""
     allowed = list(allowed)
     word = shorten(str(given), LONGEST_WORD)  # to compare long names takes long
     close = get_close_matches(word, allowed, 3, 0.5)

@@ -1,10 +1,9 @@
-"""Jobs: the pictures that are made many at once, and what is checked before the first.
+"""Jobs: pictures that are made many at once, and what is checked before the first.
 
-A job is the settings of one picture, as `read_settings` gives them, and `out`, where
-the picture goes: {"image": "a.jpg", "end": "conv2/3x3", "out": "b.png"}, or {"command":
-"draw", "draw": ["banana"], "out": "c.png"}. Files are paths that every worker can see,
-or URLs that fsspec knows, such as s3://bucket/a.jpg. Settings that are left out have
-the command line's defaults, and the seed 0.
+A job is the settings of one picture and its place: {"image": "a.jpg", "end":
+"conv2/3x3", "out": "b.png"} or {"command": "draw", "draw": ["banana"], "out": "c.png"}.
+Files are paths that every worker can see, or URLs that fsspec knows. Settings left out
+have the command line's defaults, and the seed 0.
 """
 
 import glob
@@ -28,30 +27,25 @@ Job = dict[str, Any]
 
 
 def make_job(recipe: Recipe, command: str, out: str, **more: object) -> Job:
-    """The job of one picture of this command, `dream` or `draw`, with what the recipe
-    of another command says of it.
-    """
+    """The job of one picture of `dream` or `draw`, as another's recipe says."""
     names = sorted(rows_of(command).keys() & recipe.keys())
     says = {name: recipe[name] for name in names if recipe[name] is not None}
     return {"command": command} | says | more | {"out": out}
 
 
 def batch_jobs(recipe: Recipe, out: str) -> list[Job]:
-    """One job for each picture that the command `batch` names; `out` is the folder, or
-    its URL, for the dreams. Raises DreamError where there are no pictures, or no place
-    for the dreams.
+    """One job for each picture that the command `batch` names; `out` is a folder or its
+    URL. Raises DreamError for no pictures, or no place for the dreams.
     """
     if is_local(out):
         check_folder(out)
-    folder = out.rstrip("/")
     jobs = []
     for picture in find_pictures(recipe["images"]):
         name = picture.replace("\\", "/").rsplit("/", 1)[-1]
         stem, suffix = os.path.splitext(name)
-        suffix = suffix.lower()
-        if suffix not in WRITABLE:
-            suffix = ".png"
-        jobs.append(make_job(recipe, "dream", f"{folder}/{stem}{suffix}", image=picture))
+        suffix = suffix.lower() if suffix.lower() in WRITABLE else ".png"
+        path = f"{out.rstrip('/')}/{stem}{suffix}"
+        jobs.append(make_job(recipe, "dream", path, image=picture))
     return jobs
 
 
@@ -59,14 +53,14 @@ def find_pictures(patterns: Iterable[str]) -> list[str]:
     """The pictures that these paths, folders, patterns or URLs name, each once, in
     order. Raises DreamError for a pattern that names none.
     """
-    pictures: dict[str, None] = {}
+    pictures: list[str] = []
     for pattern in patterns:
         found = _find_here(pattern) if is_local(pattern) else _find_there(pattern)
         if not found:
             give = "give paths, folders, or patterns such as 'photos/*.jpg'"
             raise DreamError(f"no picture matches {pattern!r}; {give}")
-        pictures |= dict.fromkeys(found)
-    return list(pictures)
+        pictures += found
+    return list(dict.fromkeys(pictures))
 
 
 def _find_here(pattern: str) -> list[str]:
@@ -98,16 +92,13 @@ def _find_there(pattern: str) -> list[str]:
 
 
 def check_jobs(jobs: Iterable[Job]) -> list[Job]:
-    """The jobs as workers do them: each names its network, and its files by full paths,
-    because workers may run in other folders.
-
-    Raises DreamError for a job that is none, for two outputs with one name, and for an
+    """The jobs as workers, perhaps in other folders, do them: with networks and full
+    paths. Raises DreamError for a job that is none, two outputs with one name, and an
     output that some job reads.
     """
     jobs = list(jobs)
-    default = ""  # the same for all workers, whichever networks each of them could get
-    if not all(job.get("model") for job in jobs):
-        default = download.default()
+    has_all = all(job.get("model") for job in jobs)
+    default = "" if has_all else download.default()  # the same for all workers
     jobs = [_complete(job | {"model": job.get("model") or default}) for job in jobs]
     inputs = {path for job in jobs for path in all_files(job).values()}
     outs: dict[str, Job] = {}
@@ -115,11 +106,11 @@ def check_jobs(jobs: Iterable[Job]) -> list[Job]:
         out = job["out"]
         if out in outs:
             both = [str(one.get("image") or one.get("draw")) for one in (outs[out], job)]
-            cure = "put them into folders of their own"
-            raise DreamError(f"{' and '.join(both)} would both become {out}; {cure}")
+            same = f"{' and '.join(both)} would both become {out}"
+            raise DreamError(f"{same}; put them into folders of their own")
         if out in inputs:
-            wrong = f"{out} is one of the pictures to dream of"
-            raise DreamError(f"{wrong}; choose another place for the dreams")
+            cure = "choose another place for the dreams"
+            raise DreamError(f"{out} is one of the pictures to dream of; {cure}")
         outs[out] = job
     return jobs
 
@@ -148,9 +139,7 @@ def _full(path: str) -> str:
 
 
 def check_common(recipe: Recipe) -> None:
-    """Raise a DreamError for what is wrong with settings that all pictures of a command
-    share.
-    """
+    """Raise a DreamError for what is wrong in the settings that all pictures share."""
     if recipe["workers"] is not None and recipe["scheduler"] is not None:
         wrong = "--workers is for this machine, and a --scheduler has its own"
         raise DreamError(f"{wrong}; leave out one of them")
@@ -171,9 +160,7 @@ def _is_known(recipe: Recipe) -> bool:
 
 
 def _check_goal(recipe: Recipe, net: Net) -> None:
-    """Raise a DreamError for a layer, channel or class that this network lacks; a grid
-    may have several layers.
-    """
+    """Raise a DreamError for a layer, channel or class that this network lacks."""
     ends = recipe["end"] if isinstance(recipe["end"], list) else [recipe["end"]]
     for end in ends:
         one = recipe | {"end": end}
@@ -185,8 +172,8 @@ def _check_goal(recipe: Recipe, net: Net) -> None:
 
 
 def outline(model: str | None) -> Net:
-    """The network of this name, or in this folder, without its weights: enough to tell
-    what can be climbed. Raises DreamError for one that is not there.
+    """The network of this name or folder without weights: enough to tell what can be
+    climbed. Raises DreamError for one that is not there.
     """
     found = zoo.find(model or download.default())
     net = Net()

@@ -1,7 +1,5 @@
-"""Looks: recipes with a name, for people who want to choose a picture and not a layer.
-looks.toml has them.
-
-A look is where a recipe begins: whatever a person gives as well takes its place.
+"""Looks: recipes with a name, from looks.toml. A recipe begins with one; whatever a
+person gives as well replaces what the look says.
 """
 
 import tomllib
@@ -18,23 +16,18 @@ GOALS = "end", "guide", "objective"
 
 
 class Look(NamedTuple):
-    """A look.
-
-    about: what it shows, in words. common: its settings, {name in Python: value}.
-    networks: {a layer that tells the network: the settings for it}.
-    """
+    """A recipe with a name."""
 
     name: str
-    about: str
-    common: Params
-    networks: dict[str, Params]
+    about: str  # what it shows, in words
+    common: Params  # its settings
+    networks: dict[str, Params]  # {a layer that tells the network: the settings for it}
 
 
 @cache
 def read() -> dict[str, Look]:
     """{name: look} of all looks, in the order in which they are shown."""
-    path = Path(__file__).parent / "looks.toml"
-    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    table = tomllib.loads(Path(__file__).with_name("looks.toml").read_text("utf-8"))
     layers = table.pop("networks")
     looks = {}
     for name, says in table.items():
@@ -44,20 +37,18 @@ def read() -> dict[str, Look]:
 
 
 def find(name: str) -> str:
-    """The name of a look as it is written; a DreamError with the closest names for one
-    that is none.
-    """
+    """The name of a look as it is written. Raises DreamError for one that is none."""
     looks = {each.lower(): each for each in read()}
     words = " ".join(name.split())
     if words.lower() not in looks:
-        advice = "`deepdream looks` lists them all"
-        raise unknown("look", words.capitalize(), looks.values(), advice)
+        named = words.capitalize()
+        raise unknown("look", named, looks.values(), "`deepdream looks` lists them all")
     return looks[words.lower()]
 
 
 def of_network(model: str | Path) -> dict[str, Params]:
-    """{name: what it says for this network} of the looks that this has; empty where
-    layers have other names. Raises DreamError for an unknown network.
+    """{name: what it says for this network} of the looks that this has, perhaps none.
+    Raises DreamError for an unknown network.
     """
     from .nets import zoo  # late, because it imports protobuf
 
@@ -72,10 +63,8 @@ def of_network(model: str | Path) -> dict[str, Params]:
 
 def begin(given: Mapping[str, Any]) -> Params:
     """Settings that name a look, {"look": "Eyes", "iter_n": 20}, with those of the look
-    in its place.
-
-    Without a `model`, the answer names the one that is taken. Raises DreamError for an
-    unknown look, and for a network that does not have it.
+    and its `model` in its place. Raises DreamError for an unknown look, and for a
+    network that does not have it.
     """
     given = {name: value for name, value in given.items() if value is not None}
     if "look" not in given:
@@ -91,17 +80,10 @@ def begin(given: Mapping[str, Any]) -> Params:
         if offered:
             which = f"it has {', '.join(offered)}"
         raise DreamError(f"{given['model']} does not have the look {name!r}; {which}")
-    replaced = _replaced_goals(given)
+    replaced: tuple[str, ...] = ()  # goals of the look
+    if "objective" in given:
+        replaced = GOALS
+    elif "end" in given or "guide" in given:
+        replaced = ("objective",)
     says = {name: value for name, value in offered[name].items() if name not in replaced}
     return says | given
-
-
-def _replaced_goals(given: Params) -> tuple[str, ...]:
-    """Of a look's goals, those that the person's own replace."""
-    if "objective" in given:
-        return GOALS
-    if "end" in given:
-        return "objective", "end"
-    if "guide" in given:
-        return "objective", "guide"
-    return ()

@@ -32,17 +32,15 @@ Find = Callable[[str], str]  # from a file's name in a recipe to its path
 
 
 class Series:
-    """The `on_step` of several pictures that are made one after another: it passes on
-    each step with its share of all of them.
-
-    last: the step that it was called with last.
+    """The `on_step` of so many pictures, one after another: it passes on each step with
+    its share of all of them.
     """
 
     def __init__(self, on_step: OnStep | None, of: int) -> None:
         self.on_step = on_step
-        self.of = of  # the number of pictures
+        self.of = of
         self.finished = 0
-        self.last: Step | None = None
+        self.last: Step | None = None  # that it was called with
 
     def __call__(self, step: Step) -> object:
         self.last = step
@@ -51,6 +49,7 @@ class Series:
 
     @property
     def is_stopped(self) -> bool:
+        """Whether the last picture was stopped."""
         return self.last is not None and self.last.stopped
 
 
@@ -60,17 +59,13 @@ def open_net(recipe: Recipe) -> Net:
 
 
 def make_dream(
-    recipe: Recipe,
-    net: Net | None = None,
-    on_step: OnStep | None = None,
-    find: Find = or_sample,
-    known: Record | None = None,
-) -> tuple[np.ndarray | None, Record]:
+    recipe: Recipe, net: Net | None = None, on_step: OnStep | None = None,
+    find: Find = or_sample, known: Record | None = None,
+) -> tuple[np.ndarray | None, Record]:  # fmt: skip
     """(the picture (H, W, 3), what it carries) of a recipe of the command `dream`.
 
-    net: the recipe's network, if it is already loaded. find: from a file's name in the
-    recipe to its path. known: what a picture carries that is already there; if this one
-    would carry the same, it is not made, and the answer is (None, what it carries).
+    net: the recipe's network, if it is loaded. known: what a picture carries that is
+    already there; if this one would carry the same, it is not made, but None.
 
     Raises DreamError for settings that exclude each other, files that cannot be read,
     and whatever the network or `deepdream` refuses.
@@ -90,28 +85,22 @@ def _begin(recipe: Recipe, find: Find) -> tuple[np.ndarray, Recipe]:
         either = "a picture, IN, or noise of a --size, such as 640x360"
         raise DreamError(f"a dream begins with {either}; give one of the two")
     if recipe["size"] and recipe["width"]:
-        wrong = "--width is for a picture; noise has a --size"
-        raise DreamError(f"{wrong}; leave out one of the two")
+        raise DreamError("--width is for a picture; noise has a --size; leave out one of the two")
     if recipe["seed"] is None:  # recorded, so that the picture can be made again
         recipe = recipe | {"seed": secrets.randbelow(2**32)}
     if recipe["size"]:
         return make_noise(size_of(recipe["size"]), recipe["seed"]), recipe
-    # Its values are whole numbers, and it is kept until the dream is finished: bytes
-    # take a quarter of the memory.
+    # Kept until the dream is finished; bytes take a quarter of the memory
     image = load_image(find(recipe["image"]), recipe["width"]).astype(np.uint8)
     return image, recipe | {"width": image.shape[1]}
 
 
 def make_drawing(
-    recipe: Recipe,
-    net: Net | None = None,
-    on_step: OnStep | None = None,
+    recipe: Recipe, net: Net | None = None, on_step: OnStep | None = None,
     known: Record | None = None,
-) -> tuple[np.ndarray | None, Record]:
-    """As `make_dream`, for the command `draw`; of several things, or several pictures
-    of one, it makes a sheet.
-
-    If it is stopped, the sheet and what it carries have what was drawn so far.
+) -> tuple[np.ndarray | None, Record]:  # fmt: skip
+    """As `make_dream`, for the command `draw`; several pictures make a sheet. If it is
+    stopped, the sheet and what it carries have what was drawn so far.
     """
     objectives = [to_objective(what) for what in recipe["draw"]]
     net = net or open_net(recipe)
@@ -129,8 +118,8 @@ def make_drawing(
         if series.is_stopped:
             break
         series.finished += 1
-    carried["draw"] = carried["draw"][: len(pictures)]
-    return _lay_out(pictures, carried["draw"], recipe["several"]), carried
+    names = carried["draw"] = carried["draw"][: len(pictures)]
+    return _lay_out(pictures, names, recipe["several"]), carried
 
 
 def _lay_out(pictures: list[np.ndarray], names: list[str], several: int) -> np.ndarray:
@@ -145,11 +134,10 @@ def _lay_out(pictures: list[np.ndarray], names: list[str], several: int) -> np.n
 def open_recipe(
     recipe: Recipe, net: Net | None = None, find: Find = or_sample
 ) -> tuple[Net, Recipe, Params]:
-    """(the network; the recipe, with the layer that it climbs; what `deepdream` takes
-    besides the picture) of a recipe, with the pictures that it names.
+    """(the network; the recipe with its layer; what `deepdream` takes besides the
+    picture, with the pictures that the recipe names). Raises as `make_dream`.
 
     The network is loaded if none is given, after all that can be refused without one.
-    Raises DreamError as `make_dream` does.
     """
     params = arguments(recipe, "deepdream")
     params["mask"] = read_mask(find(recipe["mask"])) if recipe["mask"] else None
@@ -171,32 +159,28 @@ def open_recipe(
 
 
 def objective_of(recipe: Recipe, find: Callable[[str], str | None]) -> Objective:
-    """The objective that the recipe has in words. find: as for `parse`.
-
-    Raises DreamError for one that cannot be read, or beside a layer or a guide.
+    """The objective that the recipe has in words. find: as for `parse`. Raises
+    DreamError for one that cannot be read, or beside a layer or a guide.
     """
     if recipe["end"] or recipe["guide"]:
-        raise DreamError(
-            "--objective names its own layers and guides; leave out --layer and --guide"
-        )
+        cure = "leave out --layer and --guide"
+        raise DreamError(f"--objective names its own layers and guides; {cure}")
     return parse(recipe["objective"], find)
 
 
 def layer_of(recipe: Recipe, net: Net) -> str:
-    """The layer that the recipe climbs, its own or the network's default; a DreamError
-    if there is neither.
-    """
+    """The recipe's layer, or the network's default. Raises DreamError for neither."""
     end = recipe["end"] or net.default_layer
     if not end:
-        name = net.model.name
         layers = f"`deepdream layers --model {recipe['model']}` lists them"
-        raise DreamError(f"{name} has no default layer; choose one with --layer ({layers})")
+        fault = f"{net.model.name} has no default layer"
+        raise DreamError(f"{fault}; choose one with --layer ({layers})")
     return end
 
 
 def settings_of(recipe: Recipe, net: Net, find: Find = or_sample) -> Record:
-    """What a picture carries: its recipe, the network and engine, and the sha256 of the
-    files it was made from. Raises DreamError for a file that cannot be read.
+    """What a picture carries: its recipe, the network and engine, and the sha256 of its
+    files. Raises DreamError for one that cannot be read.
     """
     model = recipe["model"]
     is_near = os.path.isdir(model or "") and not os.path.isabs(model)
@@ -209,23 +193,19 @@ def settings_of(recipe: Recipe, net: Net, find: Find = or_sample) -> Record:
 
 
 def _is_same(carried: Record, known: Record | None) -> bool:
-    """Whether a picture carries these settings; neither the version of this program
-    that made it counts, nor how an objective is spelled.
-    """
+    """Whether a picture carries these settings, by any version of this program."""
     if known is None:
         return False
     return _compared(known) == _compared(json.loads(to_json(carried)))
 
 
 def _compared(carried: Record) -> Record:
-    spelled = with_files(carried, lambda _, path: path)
+    spelled = with_files(carried, lambda _, path: path)  # each objective in the same way
     return with_defaults(spelled) | {"deepdream": ""}
 
 
 def identity(model: "Model") -> dict[str, str]:
-    """What tells a network's weights from others of the same name; empty if its
-    model.toml has their digest.
-    """
+    """What tells a network's weights from others, unless its model.toml does."""
     path = model.file(".caffemodel")
     if model.digest or path is None:
         return {}
@@ -239,7 +219,7 @@ def _sha256(path: Path, changed: int) -> str:
 
 def sha256(file: str | Path) -> str:
     """The sha256 of a file, in hexadecimal; empty for a pipe, whose content is gone.
-    Raises DreamError for a file that cannot be read.
+    Raises DreamError.
     """
     if fault := why_unreadable(file, may_be_pipe=True):
         raise DreamError(f"cannot read {file}: {fault}")

@@ -1,15 +1,12 @@
-"""Files and folders: whether one can be read or written, and files written whole or not
-at all.
-"""
+"""Files and folders: which can be read or written; files whole or not at all."""
 
 import os
 import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 
 from .errors import CannotWriteError, DreamError, reason
 
@@ -18,11 +15,9 @@ NO_NAME = "no file can have this name"  # a zero byte, or half a character
 
 
 def why_unreadable(path: str | Path, may_be_pipe: bool = False) -> str:
-    """Why a file cannot be read, as far as this shows before it is opened; empty if it
-    can.
+    """Why a file cannot be read, as far as this shows unopened; empty if it can.
 
-    may_be_pipe: /dev/stdin will do, too. Any other pipe would be waited for, perhaps
-    for ever.
+    may_be_pipe: /dev/stdin will do, too. Others might be waited for for ever.
     """
     try:
         mode = os.stat(path).st_mode
@@ -43,25 +38,19 @@ def why_unreadable(path: str | Path, may_be_pipe: bool = False) -> str:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder that is removed at the end. Raises CannotWriteError if there is no place
-    for it, or in it.
-    """
+    """A folder that is removed at the end. Raises CannotWriteError for an OSError."""
     try:
-        with tempfile.TemporaryDirectory(prefix="deepdream-") as folder:
+        with TemporaryDirectory(prefix="deepdream-") as folder:
             yield Path(folder)
     except OSError as error:
-        cure = "set TMPDIR to a folder that can be written"
-        raise CannotWriteError(
-            f"temporary files cannot be written: {reason(error)}; {cure}"
-        ) from None
+        why = f"{reason(error)}; set TMPDIR to a folder that can be written"
+        raise CannotWriteError(f"temporary files cannot be written: {why}") from None
 
 
 @contextmanager
 def whole(path: Path, part: Path | None = None) -> Iterator[Path]:
-    """A temporary path beside `path` that becomes `path` once all is written, and is
-    removed if something fails.
-
-    Raises CannotWriteError in place of an OSError.
+    """A temporary path that becomes `path` once all is written, or is removed. Raises
+    CannotWriteError for an OSError.
     """
     part = part or path.with_name(f".deepdream-{secrets.token_hex(8)}.part{path.suffix}")
     try:
@@ -79,12 +68,10 @@ def whole(path: Path, part: Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def reserve(folder: Path, what: str, state: str) -> Iterator[None]:
-    """Make the folder if need be, keep other processes out, and remove half files that
-    a killed run has left.
+    """Make the folder if need be, keep other processes out, and remove half files.
 
     what: is made there, in words. state: the file that shows that a run was begun.
-    Raises DreamError for a folder that cannot be written, that another process works
-    in, or that holds other files.
+    Raises DreamError for a folder that cannot be written, is in use, or holds others.
     """
     is_new = not folder.exists()
     try:
@@ -110,9 +97,7 @@ def reserve(folder: Path, what: str, state: str) -> Iterator[None]:
 
 @contextmanager
 def _lock(folder: Path, what: str) -> Iterator[None]:
-    """Keep other processes from working in the same folder. On Windows there is no
-    lock.
-    """
+    """Keep other processes from working in the same folder, but on Windows."""
     try:
         import fcntl
     except ImportError:
@@ -133,20 +118,14 @@ def _lock(folder: Path, what: str) -> Iterator[None]:
 
 
 def check_folder(path: str | Path) -> None:
-    """Raise a DreamError if files could not be written into this folder, which may have
-    to be made.
-    """
+    """Raise a DreamError if this folder could not be made, or written into."""
     if os.path.isfile(path):
         raise DreamError(f"{path} is a file; -o takes a folder")
     check_place(path)
 
 
 def check_place(path: str | Path, name: object = None) -> None:
-    """Raise a DreamError if nothing could be written at this path, or in the folder
-    that it is.
-
-    name: what the message calls it, if that is not the path.
-    """
+    """Raise a DreamError, about `name` or the path, if that could not be written."""
     there = Path(os.path.abspath(path))
     missing: list[str] = []
     try:

@@ -1,8 +1,5 @@
-"""Recipes: dicts of plain JSON values that say how a picture is made.
-
-A recipe has `command`, and every setting of that command by its name in Python.
-`complete` makes one of what a person gave, `from_record` of what a picture carries;
-both check every value, by the table in settings.py.
+"""Recipes: dicts of plain JSON values that say how a picture is made: `command`, and
+every setting of that command by its name in Python, checked by the table.
 """
 
 import json
@@ -12,20 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from . import settings
 from .errors import DreamError, unknown
 from .language import parse
-from .settings import (
-    ABOUT,
-    MAKERS,
-    REQUIRED,
-    File,
-    Recipe,
-    Record,
-    check_row,
-    read,
-    rows_of,
-    text_of,
-)
+from .settings import Recipe, Record, check_row, rows_of
 
 VERSION = "0.2.0"
 IN_WORDS = "objective", "draw"  # settings that may hold the paths of guides
@@ -33,9 +20,7 @@ IN_WORDS = "objective", "draw"  # settings that may hold the paths of guides
 
 def complete(command: str, given: Mapping[str, object]) -> Recipe:
     """The recipe of a command: what is given, checked, and the defaults of all else.
-
-    Raises DreamError for a setting that the command does not have, or that is missing,
-    and for a value that is not allowed.
+    Raises DreamError for a setting or value that is unknown, missing or not allowed.
     """
     rows = rows_of(command)
     recipe: Recipe = {"command": command}
@@ -43,25 +28,21 @@ def complete(command: str, given: Mapping[str, object]) -> Recipe:
         if name not in rows and name != "command":
             raise unknown("setting", name, rows, f"`{command}` has no others")
     for name, row in rows.items():
-        value: Any = given.get(name)
-        if value is None:
-            value = row.default
-        if value is REQUIRED:
-            needed = f"it must be {row.allowed}: {row.help}"
-            raise DreamError(f"{{setting}} is missing; {needed}", name)
-        is_several = row.varies and isinstance(value, list) and len(value) > 0
-        for each in value if is_several else [value]:
+        value = row.default if given.get(name) is None else given[name]
+        if value is settings.REQUIRED:
+            fault = f"{{setting}} is missing; it must be {row.allowed}: {row.help}"
+            raise DreamError(fault, name)
+        several = value if row.varies and isinstance(value, list) and value else [value]
+        for each in several:
             check_row(row, each)
         recipe[name] = value
     return recipe
 
 
 def record(recipe: Recipe, **about: object) -> Record:
-    """What a picture carries: `about`, and of the recipe all that decides how the
-    picture looks.
+    """What a picture carries: `about`, and of the recipe all that decides its looks.
 
-    Of a file given by its full path only the name is recorded: pictures are published,
-    and folders are named after people.
+    Of full paths only the name: pictures are published, folders named after people.
     """
     rows = rows_of(recipe["command"])
     carried: Record = {"deepdream": VERSION}
@@ -78,20 +59,17 @@ def _shorten(_: str, path: str) -> str:
 
 
 def command_of(record: Mapping[str, Any]) -> Any:
-    """The command of a picture's settings, or of a job; older pictures, and short jobs,
-    leave it out.
-    """
+    """The command of a record or job; older pictures, and short jobs, leave it out."""
     return record.get("command", "draw" if "draw" in record else "dream")
 
 
 def from_record(record: Mapping[str, Any]) -> Recipe:
     """The recipe of a picture, from what it carries, by this version or an older one.
 
-    Raises DreamError where that was not written by this program, or holds a value that
-    is not allowed: pictures come from strangers.
+    Raises DreamError for what is not ours or not allowed: it may be a stranger's.
     """
     command = command_of(record)
-    if "deepdream" not in record or command not in MAKERS:
+    if "deepdream" not in record or command not in settings.MAKERS:
         raise DreamError(
             "it carries no settings of deepdream's command line; "
             "only what that has made can be replayed"
@@ -103,12 +81,11 @@ def from_record(record: Mapping[str, Any]) -> Recipe:
 
 
 def _from_record(command: str, record: Mapping[str, Any]) -> Recipe:
-    for name, row in ABOUT.items():
+    for name, row in settings.ABOUT.items():
         if name in record:
             check_row(row, record[name])
     digests = record.get("sha256", {})
-    is_dict = isinstance(digests, dict)
-    if not is_dict or not all(isinstance(digest, str) for digest in digests.values()):
+    if not isinstance(digests, dict) or any(not isinstance(d, str) for d in digests.values()):
         fault = f"{{setting}} is {digests!r}; it must be texts by their names"
         raise DreamError(fault, "sha256")
     rows = rows_of(command)
@@ -116,15 +93,13 @@ def _from_record(command: str, record: Mapping[str, Any]) -> Recipe:
     for name, value in record.items():
         if name in rows and rows[name].kept:
             if rows[name].varies and isinstance(value, str):  # as version 0.1.0 wrote it
-                value = read(command, name, value)
+                value = settings.read(command, name, value)
             given[name] = value
     return complete(command, given)
 
 
 def with_defaults(record: Record) -> Record:
-    """The settings that a picture carries, and the defaults of those that did not exist
-    when it was made.
-    """
+    """A record, and the defaults of settings that did not exist when it was made."""
     defaults: Record = {}
     for name, row in rows_of(record.get("command", "")).items():
         default = row.default if row.old_default is None else row.old_default
@@ -135,10 +110,7 @@ def with_defaults(record: Record) -> Record:
 
 def words(recipe: Recipe, out: str) -> list[str]:
     """The command line, word by word, that makes this recipe's picture or film at
-    `out`; defaults are left out.
-
-    A text such as "-L2('conv1')" at a place would look like an option, so all places
-    then come last, after `--`.
+    `out`, without defaults; places come last, after `--`, if one looks like an option.
     """
     places: list[str] = []
     options: list[str] = []
@@ -150,7 +122,7 @@ def words(recipe: Recipe, out: str) -> list[str]:
             options.append(row.option)
             continue
         several = value if isinstance(value, (list, tuple)) else [value]
-        texts = [text_of(each) for each in several]
+        texts = [settings.text_of(each) for each in several]
         if row.varies:
             texts = [",".join(texts)]
         if not row.is_option:
@@ -166,9 +138,7 @@ def words(recipe: Recipe, out: str) -> list[str]:
 
 
 def quote(words: Iterable[str]) -> str:
-    """Words as one line of a command line, for a shell such as bash; a control
-    character is written as its number.
-    """
+    """Words as one line for a shell such as bash, control characters as numbers."""
     return " ".join(map(_quote, words))
 
 
@@ -193,16 +163,13 @@ def files(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """(name, path) of each setting that is a file to read."""
     for name, row in rows_of(command_of(recipe)).items():
         path = recipe.get(name)
-        if row.kind is File and path and isinstance(path, str):
+        if row.kind is settings.File and path and isinstance(path, str):
             yield name, path
 
 
 def all_files(recipe: Recipe) -> dict[str, str]:
-    """{name: path} of each file that the recipe reads: those of `files`, and the guides
-    inside an objective.
-
-    Such guides are called `objective 1`, `objective 2` and so on; inside an objective
-    to draw, `draw 1`. Those of a film's key 100 are called `key 100 mask` and so on.
+    """{name: path} of each file that the recipe reads: those of `files`; an objective's
+    guides, `objective 1` or `draw 1` and so on; and those of keys, `key 100 mask`.
     """
     found = dict(files(recipe))
     for name in IN_WORDS:
@@ -238,8 +205,8 @@ def _replace(recipe: Recipe, found: Mapping[str, str], prefix: str = "") -> Reci
 
 
 def _keys(recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """{frame: settings} of keys in JSON, see films/keys.py, which says what is wrong
-    with others; here these, and a path, are as no keys.
+    """{frame: settings} of keys in JSON; none for a path, or for what films/keys.py
+    refuses.
     """
     text = recipe.get("keys")
     if not isinstance(text, str) or not text.startswith("{"):
@@ -252,14 +219,14 @@ def _keys(recipe: Recipe) -> dict[str, dict[str, Any]]:
 
 
 def _texts(value: object) -> list[Any]:
-    """The texts of a setting that has one, or a list of them, or none."""
+    """The texts of a setting that has one, a list of them, or none."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
 
 
 def _guides(text: object) -> list[str]:
-    """The paths in an objective in words, in its order; none in any other text."""
+    """The paths in an objective in words, in order; none in any other text."""
     paths: list[str] = []
 
     def note(path: str) -> str:

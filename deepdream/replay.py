@@ -14,8 +14,7 @@ from .settings import Recipe, Record
 
 def read_recipe(path: str | Path) -> tuple[Recipe, Record]:
     """(the recipe, all that it carries) of a picture, a film or a folder of frames.
-
-    Raises DreamError where there is no recipe, or one that is not allowed.
+    Raises DreamError for no recipe, or one that is not allowed.
     """
     # Of the last frame: a film may have been made longer since the first
     frames = Path(path).glob("[0-9]" * 6 + ".png")
@@ -41,12 +40,10 @@ def _check_keys(recipe: Recipe) -> None:
 
 
 def locate(recipe: Recipe, carried: Record, path: str | Path) -> Recipe:
-    """The recipe of the picture at `path`, with the files that it reads found: as
-    recorded, or beside the picture.
+    """The recipe of the picture at `path`, with the files that it reads found as
+    recorded, or beside the picture, by their sha256; never the picture itself.
 
-    Of several files by that name, the one with the recorded sha256 is taken, and never
-    the picture itself. Warns about a file that has changed since; raises DreamError for
-    one that is not there.
+    Warns about a file that has changed; raises DreamError for one that is not there.
     """
     digests = carried.get("sha256", {})
 

@@ -1,6 +1,4 @@
-"""Grid, looks and atlas: which pictures are to be made, and the sheet or page that
-shows them.
-"""
+"""Grid, looks and atlas: the pictures to be made, and the sheet or page of them."""
 
 import html
 import json
@@ -29,9 +27,7 @@ from .settings import Recipe, Record, option, rows_of, text_of
 
 
 class Grid(NamedTuple):
-    """The pictures of a grid: a job and a label for each, row by row, and how many are
-    side by side.
-    """
+    """The pictures of a grid, row by row."""
 
     jobs: list[Job]
     labels: list[str]
@@ -39,18 +35,16 @@ class Grid(NamedTuple):
 
 
 def plan_grid(recipe: Recipe, out: str) -> Grid:
-    """One job for each combination of the settings that have several values; pictures
-    go into out.pictures/.
-
-    Raises DreamError where no setting has several, or there is no place for them.
+    """One job for each combination of settings; pictures go into out.pictures/. Raises
+    DreamError where no setting has several values, or the pictures no place.
     """
     values = {}
     for name, value in _varied(recipe).items():
         values[name] = value if isinstance(value, list) else [value]
     varied = [name for name in values if len(values[name]) > 1]
     if not varied:
-        example = "such as --iterations 5,10,20"
-        raise DreamError(f"a grid needs a setting with several values, {example}")
+        several = "several values, such as --iterations 5,10,20"
+        raise DreamError(f"a grid needs a setting with {several}")
     folder = Path(out).with_suffix(".pictures")
     check_folder(folder)
     jobs: list[Job] = []
@@ -79,10 +73,8 @@ def _label(name: str, value: object) -> str:
 def lay_out(
     grid: Grid, recipe: Recipe, reports: Mapping[str, Record]
 ) -> tuple[np.ndarray, Record] | None:
-    """(the sheet (H, W, 3) of a grid's pictures, what it carries); None where every
-    picture failed.
-
-    reports: {out: report}, see `batch.dream_many`. A picture that failed is grey.
+    """(the sheet (H, W, 3) of a grid's pictures, what it carries), with grey for those
+    that failed; None if all did. reports: {out: report}, see `batch.dream_many`.
     """
     made = {out: load_image(out) for out, report in reports.items() if not report["error"]}
     if not made:
@@ -97,10 +89,8 @@ def lay_out(
 
 def make_looks(recipe: Recipe, on_step: OnStep | None = None) -> tuple[np.ndarray, Record]:
     """(a sheet (H, W, 3) of the picture in all looks that its network has, what it
-    carries). on_step is called with the look's name as `end`.
-
-    If it is stopped, the sheet has those that are finished, and the last one as far as
-    it is. Raises DreamError for a network without looks.
+    carries). on_step is called with the look's name as `end`; if it stops, the sheet
+    has what was dreamt so far. Raises DreamError for a network without looks.
     """
     load_image(or_sample(recipe["image"]), recipe["width"])  # refused before the network
     recipe = recipe | {"model": recipe["model"] or download.default()}
@@ -116,8 +106,7 @@ def make_looks(recipe: Recipe, on_step: OnStep | None = None) -> tuple[np.ndarra
         return on_step(step._replace(end=names[len(pictures)])) if on_step else None
 
     series = Series(on_each, len(names))
-    shared = rows_of("dream").keys() & recipe.keys()
-    common = {name: recipe[name] for name in shared}
+    common = {name: recipe[name] for name in rows_of("dream").keys() & recipe.keys()}
     for look in chosen.values():
         dream, _ = make_dream(complete("dream", look | common), net, series)
         assert dream is not None
@@ -131,9 +120,7 @@ def make_looks(recipe: Recipe, on_step: OnStep | None = None) -> tuple[np.ndarra
 
 def plan_atlas(recipe: Recipe, out: str, net: Net) -> list[Job]:
     """One job for each channel of the recipe's layer, or for those that it names.
-
-    Raises DreamError for a layer or channel that the network lacks, and where the
-    pictures cannot be written.
+    Raises DreamError for one that the network lacks, and no place for the pictures.
     """
     layer = recipe["layer"]
     net.check_layer(layer)
@@ -169,28 +156,23 @@ def _channels(text: str | None, n: int) -> list[int]:
 
 
 def channel_names(net: Net, layer: str) -> list[str]:
-    """The names of a layer's channels, where they are classes; else an empty list."""
+    """The names of a layer's channels, where they are classes; else none."""
     may_be_classes = layer in (scores(net), net.layer_specs[-1].name)
     is_named = may_be_classes and len(net.labels) == net.channels(layer)
     return net.labels if is_named else []
 
 
 def write_atlas(folder: Path, layer: str, names: list[str]) -> Path | None:
-    """Write index.html, the page of all pictures in the folder that show a channel of
-    this layer.
+    """Write index.html, the page of the pictures in the folder that show a channel of
+    this layer, with the commands that made them; None if there are none.
 
-    The page opens from disk. names: of the channels, if they have any. Each picture is
-    shown with the number of its channel and the command that made it. The answer is
-    None if there are no pictures. Raises CannotWriteError.
+    names: of the channels, if they have any. Raises CannotWriteError.
     """
-    tiles = []
-    for path in sorted(folder.glob("[0-9]*.jpg")):
-        tile = _tile(path, layer, names)
-        if tile:
-            tiles.append(tile)
+    tiles = [_tile(path, layer, names) for path in sorted(folder.glob("[0-9]*.jpg"))]
+    tiles = list(filter(None, tiles))
     if not tiles:
         return None
-    page = (Path(__file__).parent / "atlas.html").read_text(encoding="utf-8")
+    page = Path(__file__).with_name("atlas.html").read_text("utf-8")
     data = json.dumps({"layer": layer, "tiles": tiles}).replace("<", "\\u003c")
     page = page.replace("DATA", data, 1).replace("LAYER", html.escape(layer), 1)
     with whole(folder / "index.html") as part:
@@ -204,10 +186,9 @@ def _tile(path: Path, layer: str, names: list[str]) -> Record | None:
         recipe = from_record(read_settings(path))
     except DreamError:  # it is somebody else's picture
         return None
-    if recipe["command"] != "draw":
-        return None
-    number = re.match(r".*, ([0-9]+)\)$", recipe["draw"][0])
-    if not number or recipe["draw"][0] != _words(layer, number[1]):
+    drawn = recipe["draw"][0] if recipe["command"] == "draw" else ""
+    number = re.match(r".*, ([0-9]+)\)$", drawn)
+    if not number or drawn != _words(layer, number[1]):
         return None
     n = int(number[1])
     name = f"{n} {names[n].split(',')[0]}" if names else f"channel {n}"

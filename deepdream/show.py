@@ -25,8 +25,8 @@ MOST_LABEL = 40  # characters of a layer or objective beside a film's bar
 
 
 class _Bar:
-    """A bar that its `with` block removes. tqdm: the class of the bar; without it, a
-    bar on the terminal. disable: True shows no bar; None shows one only on a terminal.
+    """A bar that its `with` block removes. tqdm: its class; without it, one for the
+    terminal. disable: True shows no bar; None shows one only on a terminal.
     """
 
     begun_at = 0
@@ -44,9 +44,7 @@ class _Bar:
         self.bar.close()
 
     def begin_at(self, n: int) -> None:
-        """Begin with what an earlier run has done: it took no time in this run, and
-        must not count in its speed.
-        """
+        """Begin with an earlier run's share, which does not count in the speed."""
         self.begun_at = n
         self.bar.initial = self.bar.n = self.bar.last_print_n = n
 
@@ -58,24 +56,16 @@ class _Bar:
 
 
 class Progress(_Bar):
-    """A bar with the time left, for a dream or for all frames of a film: `with
-    Progress() as progress`.
-
-    For a dream, give it as `on_step`. For a film, give it as `on_step` too, and to
-    `make_film` its methods `on_frame` and `on_encode`.
-
-    done: the share of the dream, or of the frame, that is done, 0..1. stopped: whether
-    the dream was stopped before its end.
+    """A bar with the time left, for a dream or a film: `with Progress() as progress`.
+    Give it as `on_step`; to `make_film`, its methods `on_frame` and `on_encode`, too.
     """
 
     def __init__(
         self, frames: int | None = 0, tqdm: Tqdm | None = None, disable: bool | None = None
     ) -> None:
-        """frames: how many a film has, None if that is not known, 0 for a dream. tqdm,
-        disable: see `_Bar`.
-        """
-        self.done = 0.0
-        self.stopped = False
+        """frames: of a film, None if not known; 0 for a dream. Others: see `_Bar`."""
+        self.done = 0.0  # share of the dream, or of the frame
+        self.stopped = False  # before the end
         self.is_film = frames != 0
         self._finished: int | None = None  # frames of the film
         self._look = FILM
@@ -98,18 +88,14 @@ class Progress(_Bar):
         self.move((self._finished or 0) + step.done, label)
 
     def on_frame(self, finished: int) -> None:
-        """Move the bar to the number of frames that are finished; the first call gives
-        those of an earlier run.
-        """
+        """Move the bar to the finished frames, at first those of an earlier run."""
         if self._finished is None:
             self.begin_at(finished)
         self._finished = finished
         self.move(finished)
 
     def on_encode(self, encoded: int, frames: int) -> None:
-        """Begin again with a bar for encoding, and move it to the number of frames that
-        are encoded.
-        """
+        """Begin again with a bar for encoding, and move it to the frames encoded."""
         if self._look != ENCODING:
             self._look = ENCODING
             self.begin_at(0)
@@ -144,11 +130,8 @@ class TrainingProgress(_Bar):
 
 
 def live_view(every: float = 0.2) -> OnStep:
-    """An `on_step` for notebooks: a progress bar with the time left, and below it the
-    picture as it changes.
-
-    Both are drawn at most once in `every` seconds; at the end the finished picture
-    replaces them. Make one for each dream.
+    """An `on_step` for one dream in a notebook: a progress bar with the time left, and
+    below it the picture, drawn once in `every` seconds; at the end, the picture alone.
     """
     return _LiveView(every)
 
@@ -178,9 +161,7 @@ class _LiveView:
             self.drawn = now
 
     def end(self, step: Step, seconds: float) -> None:
-        """Replace the widgets by a plain picture, which a notebook that is read later
-        shows, too.
-        """
+        """Replace the widgets by a plain picture, which a saved notebook shows, too."""
         from IPython.display import Image, Pretty, clear_output, display
 
         self.progress.bar.close()

@@ -15,7 +15,8 @@ from deepdream.jobs import outline
 from deepdream.language import parse
 from deepdream.making import make_dream
 from deepdream.nets import download
-from deepdream.objectives import TERMS, class_number
+from deepdream.nets.classes import class_number
+from deepdream.objectives import TERMS
 from deepdream.pictures import or_sample, picture_settings
 from deepdream.recipe import complete
 from deepdream.seeing import look, side_by_side

@@ -19,7 +19,7 @@ from .. import recipe as table
 from ..errors import DreamError, reason
 from ..films import film_of_preview, preview_path, read_keys
 from ..pictures import check_output, load_guide, or_sample, save_image, to_json
-from ..settings import Params, Recipe, Record, arguments, check, size_of
+from ..settings import FILMS, Params, Recipe, Record, arguments, check, size_of
 from .parser import parse_replaced
 from .terminal import say, warn
 
@@ -48,8 +48,7 @@ def _check_overwriting(recipe: Recipe, out: str) -> None:
         recipe = recipe | {"keys": read_keys(recipe["keys"], recipe)}
     for path in map(or_sample, table.all_files(recipe).values()):
         if os.path.exists(path) and os.path.samefile(path, out):
-            cure = "choose another name for -o"
-            raise DreamError(f"{out} would be read and overwritten; {cure}")
+            raise DreamError(f"{out} would be read and overwritten; choose another name for -o")
 
 
 def _dream(args: argparse.Namespace) -> int:
@@ -67,10 +66,10 @@ def _draw(args: argparse.Namespace) -> int:
 def _looks(args: argparse.Namespace) -> int:
     from ..sheets import make_looks
 
-    image, out = args.recipe["image"], args.out
-    if image and out:
+    image = args.recipe["image"]
+    if image and args.out:
         return _make(args, make_looks)
-    if image or out:
+    if image or args.out:
         example = "`deepdream looks photo.jpg -o sheet.jpg`"
         raise DreamError(f"a sheet of looks needs a picture and -o: {example}")
     for look in looks.read().values():
@@ -79,25 +78,22 @@ def _looks(args: argparse.Namespace) -> int:
 
 
 def _make(args: argparse.Namespace, make: Make) -> int:
-    """Make a picture, with a bar, and save it, finished or as far as it was when Ctrl-C
-    stopped it; the exit status.
-    """
+    """Make a picture and save it, finished or as Ctrl-C left it; the exit status."""
     from ..show import Progress
 
-    out = args.out
-    check_output(out)
+    check_output(args.out)
     with Progress() as progress:
         picture, carried = make(args.recipe, on_step=progress)
     assert picture is not None
     if not progress.stopped:
-        save_image(out, picture, carried)
-        say(out)
+        save_image(args.out, picture, carried)
+        say(args.out)
         return 0
     if not progress.done:
         raise KeyboardInterrupt
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # until the picture is safe
-    save_image(out, picture, carried | {"stopped_at": progress.done})
-    say(f"{out} (stopped at {progress.done:.0%})")
+    save_image(args.out, picture, carried | {"stopped_at": progress.done})
+    say(f"{args.out} (stopped at {progress.done:.0%})")
     return 130
 
 
@@ -105,7 +101,7 @@ def _look(args: argparse.Namespace) -> int:
     from ..making import open_net
     from ..seeing import look, side_by_side
 
-    paths = [path for path in (args.recipe["image"], args.recipe["after"]) if path]
+    paths = list(filter(None, (args.recipe["image"], args.recipe["after"])))
     images = [load_guide(or_sample(path)) for path in paths]
     net = open_net(args.recipe)
     about = arguments(args.recipe, "look")
@@ -139,8 +135,7 @@ def _grid(args: argparse.Namespace) -> int:
     check_output(args.out)
     grid = plan_grid(args.recipe, args.out)
     reports = _many(args.recipe, grid.jobs)
-    sheet = lay_out(grid, args.recipe, reports)
-    if sheet:
+    if sheet := lay_out(grid, args.recipe, reports):
         save_image(args.out, *sheet)
         say(args.out)
     return _status(reports)
@@ -190,8 +185,8 @@ def _many(recipe: Recipe, jobs: list[Params]) -> Reports:
                 bar.update()
     except KeyboardInterrupt:
         done = sum(not report["error"] for report in reports.values())
-        there = f"{done} of {len(jobs)} pictures are there"
-        raise KeyboardInterrupt(f"; {there}; the same command resumes") from None
+        there = f"; {done} of {len(jobs)} pictures are there; the same command resumes"
+        raise KeyboardInterrupt(there) from None
     failed = sum(bool(report["error"]) for report in reports.values())
     there = sum(report.get("skipped", False) for report in reports.values())
     say(f"{len(reports) - there - failed} made, {there} were there, {failed} failed")
@@ -220,16 +215,13 @@ def _train(args: argparse.Namespace) -> int:
     steps = args.recipe["steps"]
     with TrainingProgress(steps) as progress:
         trained = Training(args.recipe, Path(args.out)).run(progress)
-    if trained.stopped:
-        how = f"stopped after {trained.steps} of {steps} steps"
-        say(f"{trained.folder} ({how}; the same command continues)")
-        return 130
     how = f"after {trained.steps} steps"
-    if trained.accuracy is not None:
-        share = f"{trained.accuracy:.0%} of the pictures kept out"
-        how += f"; it finds the class of {share}"
+    if trained.stopped:
+        how = f"stopped after {trained.steps} of {steps} steps; the same command continues"
+    elif trained.accuracy is not None:
+        how += f"; it finds the class of {trained.accuracy:.0%} of the pictures kept out"
     say(f"{trained.folder} ({how})")
-    return 0
+    return 130 if trained.stopped else 0
 
 
 def _serve(args: argparse.Namespace) -> int:
@@ -241,7 +233,7 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _welcome(url: str, browser: bool) -> None:
-    """Print where the page is, and open it in a browser if that is wanted."""
+    """Print where the page is, and perhaps open it."""
     say(f"Deep Dream is at {url} (Ctrl-C stops it)")
     if "token=" in url and sys.stdout.isatty():
         import segno
@@ -264,9 +256,9 @@ def _replay(args: argparse.Namespace) -> int:
         replaced = looks.begin({"model": recipe["model"]} | replaced)
     if args.out:
         recipe = locate(recipe, carried, args.file)
-        recipe = table.complete(command, recipe | replaced)
-        return run(argparse.Namespace(command=command, recipe=recipe, out=args.out))
     recipe = table.complete(command, recipe | replaced)
+    if args.out:
+        return run(argparse.Namespace(command=command, recipe=recipe, out=args.out))
     words = table.words(recipe, _find_out(args.file, carried))
     say(table.quote(["deepdream", *words]))
     return 0
@@ -274,12 +266,10 @@ def _replay(args: argparse.Namespace) -> int:
 
 def _find_out(file: str, carried: Record) -> str:
     """What -o was when this file was made."""
-    out = file
     if "frame" in carried and os.path.isfile(file):
-        out = str(Path(file).parent)  # the frames lie in a folder
-    if carried.get("preview"):  # its recipe is that of the whole film
-        out = str(film_of_preview(out))
-    return out
+        file = str(Path(file).parent)  # the frames lie in a folder
+    # a preview's recipe is that of the whole film
+    return str(film_of_preview(file)) if carried.get("preview") else file
 
 
 def _layers(args: argparse.Namespace) -> int:
@@ -323,7 +313,7 @@ def _models(args: argparse.Namespace) -> int:
 
 
 def _describe(name: str, model: "Model") -> str:
-    """What a network is, and where its weights are, in three lines."""
+    """What a network is, and where its weights are."""
     get = f"`deepdream models get {name}`" if model.source else model.by_hand()
     try:
         where = model.file(".caffemodel") or f"not here; {get}"
@@ -338,9 +328,7 @@ RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "looks": _looks,
     "look": _look,
     "draw": _draw,
-    "zoom": _film,
-    "journey": _film,
-    "video": _film,
+    **dict.fromkeys(FILMS, _film),
     "batch": _batch,
     "grid": _grid,
     "atlas": _atlas,

@@ -1,9 +1,5 @@
-"""The command line: deepdream dream, looks, draw, zoom, journey, video, batch, grid,
-atlas, train, serve and others.
-
-The parser is made from the table in settings.py. It only cuts the words apart: `parse`
-turns them into a recipe, which is checked there, and each command is a function of that
-recipe. Nothing else in the package prints.
+"""The command line. `parse` turns words into a recipe, by the table in settings.py, and
+each command is a function of that recipe. Nothing else in the package prints.
 """
 
 import argparse
@@ -17,11 +13,8 @@ from .terminal import complain, is_lost, open_streams, say, warn
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; the exit status is 0, 1 if some pictures failed, 2 for bad
-    input, 130 after Ctrl-C.
-
-    It is also 1 if the name of what was made cannot be printed, but not because nobody
-    reads it, as after `| head`.
+    """Run one command; the exit status: 0; 1 if some pictures failed, or the name of
+    what was made cannot be printed; 2 for bad input; 130 after Ctrl-C.
     """
     open_streams()
     with warnings.catch_warnings():
@@ -42,9 +35,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def explain(error: Exception, command: str) -> str:
-    """A sentence for the person who gave the command. What is nobody's fault but ours
-    is raised again.
-    """
+    """A sentence for the person who gave the command; our own faults are raised."""
     if isinstance(error, DreamError):
         return error.named(option(error.setting or "", command))
     if out_of_memory(error):

@@ -12,22 +12,14 @@ from .. import recipe as table
 from ..errors import DreamError, unknown
 from ..settings import REQUIRED, Params, Setting, read, rows_of
 
-FILM = (
-    "where the film goes, .mp4, .webm, .gif, or a folder (no dot) for its frames; "
-    "it carries its settings"
-)
+FILM = "where the film goes, with its settings: .mp4, .webm, .gif, or a folder (no dot) of frames"
 PICTURE = "where the {} goes, .jpg or .png; it carries its settings"
+SHEET = PICTURE.format("sheet")
 # What each command does, and what its -o takes; those without one make no recipe.
 COMMANDS = {
     "dream": ("dream a picture", PICTURE.format("dream")),
-    "looks": (
-        "list the looks, recipes with a name; or show a picture in all of them",
-        PICTURE.format("sheet"),
-    ),
-    "look": (
-        "show what the network sees in a picture: its classes, and the channels that answer most",
-        "",
-    ),
+    "looks": ("list the looks, recipes with a name; or show a picture in all", SHEET),
+    "look": ("show the classes, and the strongest channels, that a network sees in a picture", ""),
     "draw": ("draw what the network means by a class, from noise", PICTURE.format("drawing")),
     "zoom": ("dream, enlarge, dream again: an endless zoom into a picture", FILM),
     "journey": ("zoom through the network's layers, from noise to whole animals", FILM),
@@ -39,7 +31,7 @@ COMMANDS = {
     "grid": (
         "dream a picture with all combinations of some settings, side by side: "
         "--layer, --iterations and others take several values, a,b,c",
-        PICTURE.format("sheet"),
+        SHEET,
     ),
     "atlas": (
         "draw each channel of a layer from the same noise, and a page to search them",
@@ -58,9 +50,7 @@ MODELS = "list the networks and where their weights are, or get weights"
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that knows its own options, takes none that is cut short, and raises a
-    DreamError.
-    """
+    """A parser that knows its options, takes none cut short, and raises DreamError."""
 
     def __init__(self, *args: Any, **about: Any) -> None:
         self.options: list[str] = []
@@ -85,9 +75,7 @@ class Parser(argparse.ArgumentParser):
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     """What these words of the command line say: `command`, `recipe` if it has one,
-    `out`, and other arguments.
-
-    Raises DreamError for words that make no sense.
+    `out`, and other arguments. Raises DreamError for words that make no sense.
     """
     words = sys.argv[1:] if words is None else words
     parser, commands = make_parser()
@@ -109,9 +97,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
 
 
 def _check_options(words: list[str], commands: dict[str, Parser]) -> None:
-    """Raise a DreamError for an option that the command does not have, rather than that
-    --out is missing, in a line with --output.
-    """
+    """Raise a DreamError for --output, rather than that --out is missing."""
     parser = commands.get(words[0]) if words else None
     if parser is None or words[0] == "replay":
         return
@@ -122,9 +108,7 @@ def _check_options(words: list[str], commands: dict[str, Parser]) -> None:
 
 
 def parse_replaced(words: list[str], command: str) -> Params:
-    """{name: value} of the settings that replace those of a recipe of this command.
-    Raises DreamError for other words.
-    """
+    """{name: value} of settings that replace others. Raises DreamError."""
     parser = Parser(f"deepdream {command}")
     for row in rows_of(command).values():
         if row.is_option:
@@ -149,9 +133,7 @@ def _read_given(args: argparse.Namespace, command: str) -> Params:
 
 @cache
 def make_parser() -> tuple[Parser, dict[str, Parser]]:
-    """(the parser of all commands, that of each). They store the words that are given
-    for a setting under its name.
-    """
+    """(the parser of all commands, that of each); words stand under setting names."""
     about = "Deep dreams of photographs, with Caffe and GoogLeNet, as in 2015."
     parser = Parser("deepdream", description=about)
     parser.add_argument("--version", action="version", version=table.VERSION)

@@ -1,6 +1,4 @@
-"""What is printed, and how: stdout and stderr where they are closed, full, or cannot
-spell a name.
-"""
+"""What is printed, even where stdout or stderr is closed, full, or cannot spell it."""
 
 import codecs
 import io
@@ -21,11 +19,8 @@ class _Nowhere(io.TextIOBase):
 
 
 def open_streams() -> None:
-    """Make stdout and stderr usable where they are closed, or cannot spell a name.
-
-    Where one is closed, the next file that is opened would get its number, and with it
-    whatever Caffe or ffmpeg print. os.open takes the lowest number that is free.
-    """
+    """Make stdout and stderr usable where they are closed, or cannot spell a name."""
+    # Else the next file gets the lowest free number, and what Caffe or ffmpeg print
     for number in range(3):
         try:
             os.fstat(number)
@@ -47,9 +42,7 @@ def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def say(text: object = "") -> None:
-    """Print a line, at once: all that a command prints goes through here, and what is
-    wrong through `complain`. If that fails, the work goes on.
-    """
+    """Print a line to stdout, at once. If that fails, the work goes on."""
     try:
         if text:
             print(text)
@@ -67,9 +60,7 @@ def is_lost() -> bool:
 
 
 def complain(text: object) -> None:
-    """Print a line to stderr, if that can be done: nothing must fail because nobody can
-    read what is wrong.
-    """
+    """Print a line to stderr, if that can be done."""
     try:
         print(f"deepdream: {one_line(str(text))}", file=sys.stderr, flush=True)
     except OSError:
@@ -77,9 +68,7 @@ def complain(text: object) -> None:
 
 
 def warn(message: object, *_: object, **__: object) -> None:
-    """As `complain`, above a bar that is on the screen; in place of Python's way to
-    show a warning.
-    """
+    """As `complain`, above a bar; in place of Python's way to show a warning."""
     from tqdm import tqdm
 
     with tqdm.external_write_mode(file=sys.stderr):
