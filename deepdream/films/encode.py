@@ -43,13 +43,12 @@ def save_film(
     path: str | Path, pictures: Iterable[np.ndarray], fps: float | Fraction = 25,
     settings: Record | None = None, sound: Sound | None = None,
 ) -> None:  # fmt: skip
-    """Write pictures (H, W, 3) as they come: an .mp4 (H.264), .webm (VP9) or .gif, or a
-    folder of frames.
+    """Write pictures (H, W, 3) as they come: into an .mp4 (H.264), .webm (VP9) or .gif,
+    whole or not at all, or a folder of frames.
 
-    A file is written whole or not at all. settings: are written into the film, see
-    `read_settings`. sound: (film, start, end) in seconds: this part of its sound is
-    added. An .mp4 or .webm of odd size gets one more row or column, and a warning says
-    so. Raises DreamError for a name, speed or picture that cannot be written.
+    settings: are written into the film, see `read_settings`. sound: (film, start, end)
+    in seconds, to add that part of its sound. An .mp4 or .webm of odd size gets one
+    more row or column, with a warning. Raises DreamError for what cannot be written.
     """
     check_film(path, fps)
     path = Path(path)
@@ -63,9 +62,7 @@ def save_film(
 
 
 def check_film(path: str | Path, fps: float | Fraction = 25) -> None:
-    """Raise a DreamError if a film could not be written: better before hours of
-    dreaming than after them.
-    """
+    """Raise a DreamError if a film could not be written: before hours of dreaming."""
     from av.codec import Codec
     from av.codec.codec import UnknownCodecError
 
@@ -134,9 +131,7 @@ def _mux(
     film: "OutputContainer", stream: "VideoStream", frames: Iterator["VideoFrame"],
     sounds: Iterator[tuple[float, "Packet"]],
 ) -> None:  # fmt: skip
-    """Write frames and sound in the order of time, or else ffmpeg would keep all of one
-    until the other comes.
-    """
+    """Write frames and sound in the order of time, or ffmpeg would keep all of one."""
     time, packet = next(sounds, (math.inf, None))
     for frame in frames:
         while packet and time <= (frame.time or 0):
@@ -152,8 +147,7 @@ def _mux(
 def _make_frames(
     stream: "VideoStream", first: np.ndarray, pictures: Iterator[np.ndarray], fps: Fraction
 ) -> Iterator["VideoFrame"]:
-    """The pictures as the encoder needs them: in BT.709's planes, or for a .gif in up
-    to 256 colours of their own.
+    """The pictures in BT.709's planes, or for a .gif in up to 256 colours of their own.
     """
     import av
 

@@ -35,9 +35,9 @@ def read_film(
     """The pictures of any film that ffmpeg reads, (H, W, 3) float32, RGB, 0..255, at
     even distances in time.
 
-    start, stop, stride: as of a range, in frames. width: in pixels. done: leave out the
-    first so many pictures. Raises DreamError if the file is no film; a damaged film
-    gives what can be decoded, and a warning that says how much it is.
+    start, stop, stride: as of a range, in frames. width: in pixels. done: leave out so
+    many. Raises DreamError if the file is no film; a damaged one gives what can be
+    decoded, and a warning.
     """
     check_range(start, stop, stride, width)
     size = None
@@ -52,12 +52,8 @@ def read_film(
 def follow_film(
     path: str | Path, start: int = 0, stride: int = 1, width: int | None = None, done: int = 0
 ) -> Iterator[np.ndarray]:
-    """The pictures of a film that goes along with another, which is read from `start`
-    in the same strides.
-
-    As `read_film`, but the very last picture of the film comes once more at the end,
-    even if `start` is after it: it is the one that stays if the other film is longer.
-    Raises DreamError as that does.
+    """As `read_film`, for a film beside another that is read from `start`: its very
+    last picture comes once more at the end, to stay if the other is longer.
     """
     wanted, size, latest = start + stride * done, None, None
     for i, frame in enumerate(_select(path, 0, None, 1)):
@@ -73,11 +69,9 @@ def follow_film(
 
 
 def is_film(path: str | Path) -> bool:
-    """Whether a file is a film and not a still picture: a .gif of several frames, or
-    what Pillow cannot open.
+    """Whether a file is a film: a .gif of several frames, or what Pillow cannot open.
 
-    What is missing, or is broken and has the name of a picture, is none: `load_image`
-    says what is wrong with it.
+    A broken file with the name of a picture is none: `load_image` says what is wrong.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -97,8 +91,7 @@ def is_film(path: str | Path) -> bool:
 
 
 def film_about(path: str | Path) -> tuple[Fraction, int, str]:
-    """(frames a second, about how many frames, 0 if the file does not say, the comment
-    in the file) of a film.
+    """(frames a second, about how many frames or 0, the comment) of a film, as it says.
     """
     with open_film(path) as container:
         comments = [text for name, text in container.metadata.items() if name.lower() == "comment"]
@@ -112,9 +105,8 @@ def film_size(path: str | Path) -> tuple[int, int]:
 
 
 def read_settings(path: str | Path) -> Record:
-    """The settings that a picture, a film or a folder of frames carries; empty if there
-    are none. Raises DreamError for a file that cannot be read, and a folder without
-    frames.
+    """The settings that a picture, film or folder of frames carries; perhaps none.
+    Raises DreamError for what cannot be read.
     """
     path = Path(path)
     if path.suffix.lower() in (".mp4", ".webm"):
@@ -192,9 +184,7 @@ def _decode(container: "InputContainer", errors: list[str]) -> Iterator["VideoFr
 def _space_evenly(
     frames: Iterable["VideoFrame"], container: "InputContainer"
 ) -> Iterator["VideoFrame"]:
-    """One frame for each tick of the film's clock: if time passes without a frame, the
-    one before is still seen.
-    """
+    """One frame for each tick of the film's clock; if none is new, the one before."""
     fps, first = _fps(container), begin_of(container)
     tick, shown = 0, None
     for frame in frames:
@@ -261,10 +251,7 @@ def begin_of(container: "InputContainer") -> Fraction | int:
 def _to_picture(
     frame: "VideoFrame", aspect: Fraction, width: int | None, size: tuple[int, int] | None
 ) -> np.ndarray:
-    """A frame, upright, as (H, W, 3) float32.
-
-    size: (width, height). Without it, the picture gets this width; without a width, it
-    keeps its own.
+    """A frame, upright, (H, W, 3) float32; size: (w, h), or None to scale to the width.
     """
     from PIL import Image
 

@@ -9,7 +9,7 @@ SMALLEST = 32  # pixels of a side; on smaller pictures OpenCV's DIS may crash
 
 
 class Motion:
-    """Where each pixel of a picture was in the picture before.
+    """Where each pixel of a picture was in the one before.
 
     x, y: right and down, (H, W) in pixels. trust: how sure that is, (H, W) 0..1.
     """
@@ -52,8 +52,8 @@ def find_motion(old: np.ndarray, new: np.ndarray) -> Motion | None:
 
 
 def _flow(here: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """(H, W, 2): from each pixel of one grey image (H, W) to its place in the other, in
-    pixels right and down.
+    """From each pixel of a grey image to its place in the other, (H, W, 2): right,
+    down.
     """
     import cv2
 

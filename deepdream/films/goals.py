@@ -1,5 +1,4 @@
-"""What each frame of a film climbs: the goal of a key, and two goals at once while one
-fades into the next.
+"""What each frame of a film climbs: a key's goal, or two while one fades into the next.
 """
 
 import math
@@ -16,10 +15,7 @@ MEASURED = 512  # pixels of a side: enough to measure, and little memory
 
 
 def goal_at(net: Net, frame: np.ndarray, keys: Keys, i: int, cross_fade: int | None) -> Objective:
-    """What frame i climbs.
-
-    frame: the one before, (H, W, 3). cross_fade: over this many frames before a key,
-    its goal takes over; None for a quarter of the frames between both keys.
+    """What frame i climbs. frame: the one before, (H, W, 3). cross_fade: as for `zoom`.
     """
     here, there = around(keys, "objective", i)
     goal = keys[here]["objective"]
@@ -37,8 +33,8 @@ def fade_goals(
 ) -> Objective:
     """The sum of both, the second with this share.
 
-    Each is divided by the strength of its gradient on this frame (H, W, 3), which for
-    one may be ten times that of the other.
+    Each is divided by the strength of its gradient on this frame (H, W, 3): one may be
+    ten times the other's.
     """
     from scipy import ndimage as nd
 
@@ -58,7 +54,7 @@ def fade_goals(
 
 
 def round_digits(number: float, digits: int = 4) -> float:
-    """A number above 0, or 0 itself, rounded to this many digits in all."""
+    """A number, 0 or above, rounded to this many digits in all."""
     if not number:
         return number
     return round(number, digits - 1 - math.floor(math.log10(number)))

@@ -1,11 +1,10 @@
 """Hold the look of a film whose frames are each dreamt from the one before.
 
-Such a film drifts: after some hundred frames its colours burn out, or it goes dark. So
-the mean of each colour, the saturation, and the contrast at each scale are held near
-those of a picture, most often the film's first frame. What is too strong is weakened.
-What is missing at the finest scales is strengthened. At the others this would draw
-crosses and streaks, since a zoom makes one place large over and over; there, what is
-missing is added from pieces of the picture, which move as the film does.
+Such a film drifts: its colours burn out, or it goes dark. So the mean of each colour,
+the saturation, and the contrast at each scale are held near those of a picture. What is
+too strong is weakened, what is too weak at the finest scales is strengthened. At the
+others this would draw crosses and streaks, since a zoom enlarges one place over and
+over: there, pieces of the picture are added, which move as the film does.
 """
 
 from collections.abc import Sequence
@@ -23,8 +22,8 @@ OPPONENT = np.array([[1 / 3, 1 / 3, 1 / 3], [0.5, 0, -0.5], [-0.25, 0.5, -0.25]]
 
 
 class Held:
-    """A film whose look is held near that of a picture `like` (H, W, 3), or of the
-    film's own first frame; `hold` says how firmly, from 0, not at all, to 1.
+    """A film whose look is held near that of `like` (H, W, 3), or of its first frame;
+    `hold`: how firmly, 0..1.
     """
 
     def __init__(self, hold: float, like: np.ndarray | None) -> None:
@@ -32,9 +31,7 @@ class Held:
         self._fill: np.ndarray | None = None  # of the frame that is made now
 
     def move(self, frame: np.ndarray, move: Move | None, i: int, recent: list[Move]) -> np.ndarray:
-        """The frame (H, W, 3) moved, to dream frame i from; None does not move it.
-
-        recent: the moves before frame i.
+        """The frame (H, W, 3), moved, to dream frame i from. recent: the moves before.
         """
         self._fill = None
         if self.hold and self.like is not None:
@@ -55,11 +52,8 @@ class Held:
 
 
 def hold_look(frame: np.ndarray, like: np.ndarray, fill: np.ndarray, hold: float) -> np.ndarray:
-    """A frame (H, W, 3) with the mean colour, contrast and saturation, at each scale,
-    nearer to those of `like`.
-
-    fill: as large; what is added where a scale has too little contrast. hold: how near,
-    from 0 to 1.
+    """A frame (H, W, 3) with mean colour, contrast and saturation nearer to those of
+    `like`; what a scale lacks comes from `fill`. All are of one size.
     """
 
     def between(a: Any, b: Any) -> Any:
@@ -85,8 +79,8 @@ def hold_look(frame: np.ndarray, like: np.ndarray, fill: np.ndarray, hold: float
 
 
 def make_fill(like: np.ndarray, i: int, moves: list[Move]) -> np.ndarray:
-    """What `hold_look` fills frame i with, and its borders, (H, W, 3). moves: the last
-    ones before it.
+    """What frame i and its borders are filled with, (H, W, 3); moves: the last before
+    it.
     """
     fill = np.zeros_like(like) + like.mean((0, 1))
     for which, age, share in pieces(i):
@@ -97,11 +91,9 @@ def make_fill(like: np.ndarray, i: int, moves: list[Move]) -> np.ndarray:
 
 
 def pieces(number: int) -> list[tuple[int, int, float]]:
-    """The pieces that fill frame `number`: (which, its age in frames, its share) of
-    each.
+    """(which, its age in frames, its share) of each piece that fills frame `number`.
 
-    The shares are a sine and a cosine, so that together they always have the same
-    strength.
+    The shares are a sine and a cosine: together they always have the same strength.
     """
     last, age = divmod(number, LIFE // 2)
     ages = (last, age + LIFE // 2), (last + 1, age)
@@ -109,9 +101,7 @@ def pieces(number: int) -> list[tuple[int, int, float]]:
 
 
 def piece(like: np.ndarray, which: int) -> np.ndarray:
-    """The picture (H, W, 3) less its mean, turned over and moved at random; beyond its
-    edges are its mirror images.
-    """
+    """The picture (H, W, 3) less its mean, mirrored and moved at random."""
     height, width = like.shape[:2]
     random = np.random.RandomState(which)
 
@@ -124,8 +114,8 @@ def piece(like: np.ndarray, which: int) -> np.ndarray:
 
 
 def clouds(size: tuple[int, int], seed: int) -> np.ndarray:
-    """Clouds of colour with the contrast that photographs have at each scale (Field,
-    1987): (h, w, 3), 0..255.
+    """Clouds of colour, (h, w, 3), 0..255, with the contrast of photographs at each
+    scale (Field, 1987).
     """
     height, width = size
     down, right = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
@@ -140,9 +130,7 @@ def clouds(size: tuple[int, int], seed: int) -> np.ndarray:
 
 
 def _split(image: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """(a Laplacian pyramid of an image (H, W, 3), in opponent colours, the finest scale
-    first; their means, (3,))
-    """
+    """(a Laplacian pyramid in opponent colours, the finest first; their means, (3,))"""
     # It mirrors at the borders; beyond those of `lap_normalize` in pyramid.py there is
     # nothing, as in TensorFlow.
     import cv2
@@ -174,9 +162,7 @@ def _strength(level: np.ndarray) -> np.ndarray:
 
 
 def _fill_up(level: np.ndarray, extra: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """A level with as little of `extra` added or taken away as makes it as strong as
-    the target, (3,).
-    """
+    """A level plus as little of `extra` as makes it as strong as the target, (3,)."""
     pairs = (level, level), (level, extra), (extra, extra)
     own, both, theirs = ((a * b).mean((0, 1)) for a, b in pairs)  # (3,) each
     lack = (target**2 - own).clip(0)

@@ -1,5 +1,5 @@
-"""Key files: what a film's settings are at some of its frames, in TOML, or in the same
-form in JSON. Settings have their names on the command line, or in Python:
+"""Key files: a film's settings at some of its frames, in TOML, or likewise in JSON.
+Settings have their names on the command line, or in Python:
 
     [0]
     layer = "conv2/3x3"
@@ -28,18 +28,13 @@ NUMBERS = "a key has the number of its frame, such as [100]"
 
 
 class KeyFile:
-    """A key file that was read.
-
-    keys: what it says, by the names in Python, with the settings of looks in their
-    place.
-    """
+    """A key file that was read. keys: by names in Python, with looks resolved."""
 
     def __init__(self, words: str, base: Recipe) -> None:
-        """words: the path of a .toml or .json file, or JSON itself. base: the recipe of
-        the film.
+        """words: the path of a .toml or .json file, or JSON itself. base: the film's
+        recipe.
 
-        Raises DreamError, with the key and the setting, for what cannot be read or is
-        not allowed.
+        Raises DreamError, with the key and the setting, for what is not allowed.
         """
         is_text = words.lstrip().startswith("{")
         self.name = "--keys" if is_text else words
@@ -61,8 +56,7 @@ class KeyFile:
         self.keys = dict(sorted(keys.items()))
 
     def to_json(self) -> str:
-        """The keys as a film's recipe records them: JSON in one line, which `KeyFile`
-        reads, and the same in every process.
+        """The keys as a film's recipe records them: JSON in one line, always the same.
         """
         shown = {}
         for frame, key in self.keys.items():
@@ -109,9 +103,7 @@ class KeyFile:
 
 
 def read_keys(words: str, base: Recipe) -> str:
-    """The keys that a file or JSON holds, as a film's recipe records them.
-
-    Arguments and errors are those of `KeyFile`.
+    """The keys as a film's recipe records them; arguments and errors as for `KeyFile`.
     """
     return KeyFile(words, base).to_json()
 
@@ -127,8 +119,8 @@ def _names() -> dict[str, str]:
 
 
 def _with_look(key: Params, base: Recipe) -> Params:
-    """A key with its look's settings in the look's place. What other looks have begins
-    where the command line does, not with what the look before it left.
+    """A key with its look's settings in the look's place; what other looks have begins
+    where the command line does.
     """
     says = looks.begin({"model": base["model"]} | key)
     del says["model"]

@@ -13,11 +13,10 @@ LONGEST_FADE = 50  # frames
 def close_loop(
     frame: np.ndarray, first: np.ndarray, keys: Keys, i: int, frames: int, every: int
 ) -> np.ndarray:
-    """Frame i of a loop (H, W, 3) with the film's first frame in it, as far as it has
-    faded in.
+    """Frame i of a loop (H, W, 3) with the first frame in it, as far as it has faded
+    in.
 
-    keys: complete, see `complete_keys`. frames: of the film, of which one of `every` is
-    made.
+    keys: complete. frames: of the film, of which one of `every` is made.
     """
     begins = frames - min(LONGEST_FADE, max(1, frames // 4))
     if i < begins:
@@ -27,11 +26,9 @@ def close_loop(
 
 
 def fade_into(frame: np.ndarray, first: np.ndarray, way: Move, share: float) -> np.ndarray:
-    """A frame near the end of a loop, with the film's first frame growing in its
-    middle, (H, W, 3).
+    """A frame (H, W, 3) with the film's first frame growing in its middle.
 
-    way: from this frame to the end, where the loop is closed. share: of the fade that
-    is over, from 0 to 1.
+    way: from this frame to the end of the loop. share: of the fade that is over, 0..1.
     """
     share = ease(share)
     matrix = np.linalg.inv(np.dot(way.matrix, np.eye(2)))

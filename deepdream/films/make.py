@@ -1,6 +1,4 @@
-"""Films that take hours: made frame by frame, and resumed where an earlier run was
-stopped or killed.
-"""
+"""Films that take hours: made frame by frame, and resumed where a run was stopped."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -32,10 +30,9 @@ OnEncode = Callable[[int, int], object]
 class Film:
     """A film that can be made, see `plan`.
 
-    settings: what it carries. frames: how many are put into it; None for all that are
-    made. announced: how many that will be, if it is known. fps: frames a second. make:
-    with `on_step` as its first argument, what `make_film` takes. sound: see
-    `save_film`. writing: what else `make_film` receives.
+    settings: what it carries. frames: how many are put into it; None for all.
+    announced: how many that will be, if known. fps: frames a second. make: what
+    `make_film` takes, with `on_step` before it. writing: what else that receives.
     """
 
     settings: Record
@@ -57,8 +54,8 @@ class Film:
         make_film(out, make, self.settings, self.frames, **given, **watching)
 
     def write_part(self, out: str | Path, n: int, about: Record) -> Record:
-        """Write the first n frames of a film that was stopped, with their part of the
-        sound; what it carries, with `about`.
+        """Write the first n frames of a stopped film, with their sound; what it
+        carries.
         """
         settings, sound = self.settings | about, None
         if self.sound:
@@ -73,16 +70,15 @@ def make_film(
     fps: float | Fraction = 25, sound: Sound | None = None, restart: bool = False,
     on_frame: OnFrame | None = None, on_encode: OnEncode | None = None,
 ) -> None:  # fmt: skip
-    """Make a film that may take hours, frame by frame; an earlier run that was stopped
-    or killed is resumed.
+    """Make a film that may take hours, frame by frame; a run that was stopped or killed
+    is resumed.
 
-    out: .mp4, .webm, .gif, or a folder, which has no suffix. make: see `Make`.
-    settings: are written into each frame and into the film; a film that was begun with
-    others is not resumed. frames: put this many into the film; None takes all that are
-    made. restart: throw away the frames of an earlier run. on_frame: called with the
-    number of frames that are finished. on_encode: called with the number of frames that
-    are encoded, and of those that will be. Raises DreamError for what cannot be
-    resumed, made or written; it, and a KeyboardInterrupt, say how many are finished.
+    out: .mp4, .webm, .gif, or a folder, without a suffix. make: see `Make`. settings:
+    are written into frames and film; begun with others, a film is not resumed. frames:
+    put so many into the film; None for all. restart: throw away an earlier run.
+    on_frame: called with how many frames are finished; on_encode: with how many are
+    encoded, and of how many. Raises DreamError for what cannot be resumed, made or
+    written; it, and a KeyboardInterrupt, say how many are finished.
     """
     check_film(out, fps)
     if not isinstance(settings, dict):
@@ -129,9 +125,7 @@ def _add_finished(error: DreamError | KeyboardInterrupt, done: int, folder: Path
 
 
 def _read_frames(folder: Path, n: int, on_encode: OnEncode | None) -> Iterator[np.ndarray]:
-    """The first n frames, one by one; the next is asked for when the one before is
-    encoded.
-    """
+    """The first n frames, one by one, as they are encoded."""
     for i in range(n):
         if on_encode:
             on_encode(i, n)

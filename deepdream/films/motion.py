@@ -1,8 +1,7 @@
 """Dreams that move: the notebook's endless zoom, and a journey through the layers.
 
-Each is a generator: it makes one picture when it is asked for the next, and keeps no
-more than that needs. `done` is the number of pictures that exist already, so that a
-long film can be resumed.
+Each is a generator that makes a picture when it is asked for it. `done`: how many exist
+already, so that a long film can be resumed.
 """
 
 from collections.abc import Iterator
@@ -34,17 +33,16 @@ def zoom(
     """Dream, enlarge a little, and dream again, as in the notebook: yields `frames`
     pictures (H, W, 3) float32, RGB, 0..255.
 
-    scale: the share of the sides that is cut off from frame to frame; below 0 the
-    picture shrinks. rotate: degrees clockwise. shift: pixels right and down. seed:
-    frame i draws its random shifts from seed + i; None continues NumPy's generator.
-    done: continue after so many frames, with the last as `frame`; first: the first of
-    them, for `hold` and `loop`. to: fly to this point (x, y), in pixels or in shares of
-    the sides. hold: how firmly, 0..1, to hold the look of the first frame, or of `like`
-    (H, W, 3). loop: the last frames fade into the first. keys: {frame: {setting:
-    value}}, see keys.py. cross_fade: over so many frames before a key its objective
-    takes over; None for a quarter of those between. every: make one of so many frames.
-    dream_params: as for `deepdream`. Raises DreamError for a value that is not allowed,
-    and Stopped, or KeyboardInterrupt for Ctrl-C, within a frame.
+    scale: the share of the sides that is cut off each frame; below 0 the picture
+    shrinks. rotate: degrees clockwise. shift: pixels right and down. seed: frame i
+    draws from seed + i; None continues NumPy's generator. done: resume after so many,
+    with the last as `frame`; first: the first, for `hold` and `loop`. to: fly to this
+    point (x, y), in pixels or shares of the sides. hold: how firmly, 0..1, to hold the
+    look of the first frame, or of `like` (H, W, 3). loop: the last frames fade into the
+    first. keys: {frame: {setting: value}}, see keys.py. cross_fade: over so many frames
+    before a key its objective takes over; None for a quarter. every: make one of so
+    many frames. dream_params: as for `deepdream`. Raises DreamError for what is not
+    allowed; Stopped, or KeyboardInterrupt for Ctrl-C.
     """
     needs_first = bool(done) and (loop or bool(hold and like is None))
     numbers = {"frames": frames, "seed": seed, "hold": hold, "loop": loop, "cross_fade": cross_fade}
@@ -105,15 +103,13 @@ def journey(
     shift: tuple[float, float] = (0, 0), seed: int = 0, done: int = 0, iter_n: int = 4,
     down: bool = False, hold: float = 0.3, like: np.ndarray | None = None, **zoom_params: Any,
 ) -> Iterator[np.ndarray]:  # fmt: skip
-    """Zoom through the network: begin with noise and climb one layer after another,
-    from strokes to whole animals; yields pictures as `zoom` does.
+    """Zoom through the network: from noise, climb one layer after another, from strokes
+    to whole animals; yields pictures as `zoom` does.
 
     After Johan Nordberg's film "Inside an artificial brain" (2015). layers, down: see
-    `stations`. cross_fade: over this many frames at the end of a layer, the next layer
-    takes over, in a weighted sum of both; None for a quarter of the layer's frames.
-    frame: begin with this picture (H, W, 3) instead of seeded noise of `size`, (H, W).
-    like: from noise, `hold` goes by the contrast that photographs have, or by this
-    picture. All else, and what is raised, is as for `zoom`.
+    `stations`. cross_fade: less than `frames_per_layer`. frame: begin with this picture
+    instead of seeded noise of `size`, (H, W). like: from noise, None for the contrast
+    of photographs. All else, and what is raised, is as for `zoom`.
     """
     layers = stations(net, layers, down)
     _check_cross_fade(frames_per_layer, cross_fade)

@@ -14,8 +14,8 @@ SOFT = 4  # pixels over which a picture passes into what is beyond its borders
 
 
 class Move(NamedTuple):
-    """How one frame becomes the next: each place in the new frame shows what was at
-    `matrix @ place + offset` in the old one.
+    """Each place of the new frame shows what was at `matrix @ place + offset` in the
+    old.
 
     Places are (down, right) in pixels. matrix: (2, 2); or without rotation, a number.
     """
@@ -28,8 +28,7 @@ class Way:
     """The moves of a film, one after another. recent: those made last."""
 
     def __init__(self, keys: Keys, size: tuple[int, int], i: int, most: int) -> None:
-        """keys: complete, see `complete_keys`. size: of the frames, (H, W). i: the
-        number of the frame where it begins. most: how many recent moves to keep.
+        """keys: complete. size: (H, W). i: where it begins. most: how many are recent.
         """
         self._moves = make_moves(keys, size)
         self.recent = deque(islice(self._moves, i), maxlen=most)
@@ -65,8 +64,7 @@ def make_moves(keys: Keys, size: tuple[int, int]) -> Iterator[Move]:
 
 
 def _approach(here: np.ndarray, size: np.ndarray, scale: float) -> np.ndarray:
-    """Where a point comes to lie in the next frame: a tenth nearer to the middle, or as
-    near as no border comes in.
+    """A point in the next frame: a tenth nearer to the middle, or until a border shows.
     """
     wanted = size / 2 + 0.9 * (here - size / 2)
     return np.clip(wanted, size - (size - here) / (1 - scale), here / (1 - scale))
@@ -83,11 +81,11 @@ def _join(first: Move, second: Move) -> Move:
 
 
 def move_frame(frame: np.ndarray, move: Move, order: int = 1) -> np.ndarray:
-    """The notebook's affine transform of a frame (H, W, 3); beyond the borders are
-    mirror images.
+    """The notebook's affine transform of a frame (H, W, 3), with mirror images beyond
+    the borders.
 
-    order: of the splines between pixels. 1 is the notebook's, and without rotation and
-    shift gives the same bits; 3 keeps more of the detail.
+    order: of the splines. 1 is the notebook's, to the bit without rotation and shift; 3
+    keeps more of the detail.
     """
     from scipy import ndimage as nd
 
@@ -100,18 +98,14 @@ def move_frame(frame: np.ndarray, move: Move, order: int = 1) -> np.ndarray:
 
 
 def move_over(beyond: np.ndarray, frame: np.ndarray, move: Move) -> np.ndarray:
-    """A frame moved, with `beyond` (H, W, 3) in place of mirror images beyond its
-    borders.
-    """
+    """A frame moved, with `beyond` (H, W, 3) beyond its borders."""
     moved = move_frame(frame, move, order=3)
     outside = np.clip(-inside(move, frame.shape[:2]) / SOFT, 0, 1)  # (H, W)
     return moved + outside.astype(np.float32)[..., None] * (beyond - moved)
 
 
 def inside(move: Move, size: tuple[int, int]) -> np.ndarray:
-    """(H, W): how far inside the old picture each pixel of the new one comes from, in
-    pixels; below 0, from beyond.
-    """
+    """(H, W): from how far inside the old picture each pixel comes; below 0, beyond."""
     height, width = size
     places = np.tensordot(np.dot(move.matrix, np.eye(2)), np.indices(size), 1)
     y, x = places + move.offset[:, None, None]  # (H, W) each

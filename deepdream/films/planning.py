@@ -33,19 +33,19 @@ Frames = Callable[..., Iterator[np.ndarray]]
 
 
 def plan(recipe: Recipe, find: Find = or_sample, net: Net | None = None) -> Film:
-    """The film of a recipe of the command `zoom`, `journey` or `video`; for a preview,
-    a smaller and shorter one.
+    """The film of a recipe of `zoom`, `journey` or `video`; its preview is smaller and
+    shorter.
 
-    find: from a file's name in the recipe to its path. net: the recipe's network, if it
-    is already loaded. Raises DreamError for what cannot be made.
+    find: from a file's name in the recipe to its path. net: the recipe's, if it is
+    loaded. Raises DreamError for what cannot be made.
     """
     kinds = {"zoom": _plan_zoom, "journey": _plan_journey, "video": _plan_video}
     return kinds[recipe["command"]](recipe, find, net)
 
 
 def fps_of(recipe: Recipe, find: Find = or_sample) -> float | Fraction:
-    """The frames a second that the film of a recipe will have. Raises DreamError for a
-    video whose source cannot be read.
+    """The frames a second of a recipe's film. Raises DreamError for an unreadable
+    video.
     """
     if recipe["command"] == "video":
         fps = Footage(find(recipe["source"]), **arguments(recipe, "read_film")).fps
@@ -120,8 +120,7 @@ def _load_first(recipe: Recipe, find: Find) -> tuple[np.ndarray, Recipe]:
 def _resolve(
     keys: KeyFile, recipe: Recipe, net: Net, image: np.ndarray, base: Params, find: Find
 ) -> Keys:
-    """The keys of a film as `zoom` takes them: objectives and masks in place of words
-    and paths; all are checked.
+    """The keys as `zoom` takes them, checked: objectives and masks for words and paths.
 
     base: what `deepdream` takes without them.
     """
@@ -203,9 +202,8 @@ def _find_films(recipe: Recipe, find: Find) -> dict[str, str]:
 
 
 def _shrink(image: np.ndarray, params: Params) -> tuple[np.ndarray, Params]:
-    """(the picture (h, w, 3), the parameters) for a film at the size of a preview.
-
-    The octaves that are as small as that remain.
+    """(the picture (h, w, 3), the parameters) of a preview; octaves as small as that
+    stay.
     """
     height, width = image.shape[:2]
     by = max(1.0, max(height, width) / PREVIEW_SIDE)

@@ -1,9 +1,9 @@
 """Why a film may be resumed: its frames, and the settings that it was begun with.
 
-The frames are kept without loss as 000000.png and so on, beside a `state.npz` that the
-next frame needs: in the folder asked for, or for clip.mp4 in clip.frames/. The state is
-what counts: it is written first, and whole or not at all. Which settings may differ
-says the column `resume` of the table in settings.py.
+The frames are kept as 000000.png and so on, beside a `state.npz` that the next frame
+needs: in the folder asked for, or for clip.mp4 in clip.frames/. The state is what
+counts: it is written first, and whole or not at all. Which settings may differ says the
+column `resume` of the table.
 """
 
 import json
@@ -41,7 +41,7 @@ def resume(folder: Path, settings: Record) -> tuple[int, tuple]:
 
 
 def write_state(folder: Path, done: int, state: tuple, settings: Record) -> None:
-    """Keep what the next frame needs. done: how many frames are finished with this."""
+    """Keep what the next frame needs; `done` frames are finished with this."""
     with whole(folder / STATE) as part:
         np.savez(part, *state, done=done, settings=to_json(settings))
 
@@ -61,17 +61,14 @@ def read_state(folder: Path) -> tuple[int, tuple, Record]:
 
 
 def clear(folder: Path) -> None:
-    """Throw away a film's frames; the state last, because it shows that they are frames
-    and not other pictures.
+    """Throw away a film's frames; last the state, which shows that they are a film's.
     """
     for path in *folder.glob("[0-9]*.png"), folder / STATE:
         path.unlink(missing_ok=True)
 
 
 def check_same(folder: Path, begun: Record, now: Record, what: str = "film") -> None:
-    """Raise a DreamError if what is in the folder was begun with other settings than
-    now.
-    """
+    """Raise a DreamError if what is in the folder was begun with other settings."""
     begun, now = with_defaults(begun), with_defaults(json.loads(to_json(now)))
     old, new = _compare_files(begun, now)
     for name in ("command", *sorted(begun.keys() | now.keys())):
@@ -97,8 +94,8 @@ def _may_differ(name: str, now: Record) -> bool:
 
 
 def _compare_files(begun: Record, now: Record) -> tuple[Record, Record]:
-    """Both settings, with files that have a sha256 in both without their paths, and of
-    other full paths only the names.
+    """Both settings, without the paths of files that have a sha256 in both; of others,
+    full paths become names.
     """
     before, after = begun.get("sha256", {}), now.get("sha256", {})
 

@@ -24,7 +24,7 @@ def add_sound(
     film: "OutputContainer", codec: str, sound: Sound
 ) -> Iterator[tuple[float, "Packet"]]:
     """Add a stream to `film` for this sound: its packets, each with its time in
-    seconds. Raises DreamError if the film that has it cannot be read.
+    seconds.
     """
     with open_film(sound[0]) as container:
         if not container.streams.audio:
@@ -36,9 +36,7 @@ def add_sound(
 
 
 def _time_packets(stream: "AudioStream", sound: Sound) -> Iterator[tuple[float, "Packet"]]:
-    """(time in seconds, packet) for each packet; if something fails, the sound ends
-    there, with a warning.
-    """
+    """(time in seconds, packet) of each; after an error it ends, with a warning."""
     from av.error import FFmpegError
 
     try:

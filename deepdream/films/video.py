@@ -1,5 +1,5 @@
-"""Dreams over a film, without flicker: the detail of one frame moves along with what it
-lies on.
+"""Dreams over a film, without flicker: the detail of a frame moves with what it lies
+on.
 """
 
 import hashlib
@@ -31,11 +31,11 @@ Light = np.ndarray | np.float32 | float  # of a mask: (H, W), or one number for 
 
 
 class SteadyFrame(NamedTuple):
-    """A frame of a film, with what the next frame needs of it.
+    """A frame of a film, with what the next one needs of it.
 
-    picture: the dream, (H, W, 3). source: what it was dreamt from, (H, W, 3). strength:
+    picture: the dream, (H, W, 3). source: what it was dreamt from, as large. strength:
     mean |detail| of the dream; 0 if there is none, and the next frame begins again.
-    light: under a mask that moves, how light it was, (H, W) 0..1.
+    light: how light a mask that moves was, (H, W) 0..1.
     """
 
     picture: np.ndarray
@@ -52,14 +52,12 @@ def steady(
 ) -> Iterator[SteadyFrame]:  # fmt: skip
     """Dream over the pictures of a film (H, W, 3) one after another, without flicker.
 
-    blend: from 0, each picture for itself, to 0.99. seed: every picture draws the same
-    random shifts. last: continue after this frame. mask: as for `deepdream`, or an
-    iterable of such, one for each picture; where the mask becomes lighter the dream
-    grows, where it becomes darker it fades, and a picture under a black mask is not
-    dreamt. guide: a picture (h, w, 3) in whose `guide_features` at layer `end` to
-    dream, or an iterable of them. If a mask or guide has fewer pictures, its last one
-    stays. dream_params: as for `deepdream`. Raises DreamError for what is not allowed,
-    and Stopped or KeyboardInterrupt as `zoom` does.
+    blend: from 0, each picture for itself, to 0.99. seed: of the random shifts of each
+    picture. last: continue after this frame. mask: as for `deepdream`; the dream grows
+    where it becomes lighter, and fades where darker. guide: a picture (h, w, 3) in
+    whose `guide_features` at layer `end` to dream. Both may be iterables, whose last
+    picture stays. Raises DreamError for what is not allowed, and Stopped or
+    KeyboardInterrupt as `zoom` does.
     """
     check("blend", blend)
     if guide is not None and "objective" in dream_params:
@@ -91,15 +89,13 @@ def _dream_on(
     dream: Callable[..., np.ndarray], source: np.ndarray, last: SteadyFrame, motion: Motion,
     blend: float, light: np.ndarray | np.float32, now: np.ndarray | np.float32,
 ) -> tuple[np.ndarray, float]:  # fmt: skip
-    """(the detail (H, W, 3), its strength) of the dream of a source, (H, W, 3), after
-    the last frame.
+    """(the detail (H, W, 3), its strength) of the dream of a source after the last
+    frame.
 
-    The detail of the last dream moves along with what it lies on, and each pixel dreams
-    only as much as its detail was lost on the way. Trust, 0..1, says how well the
-    forward and backward flow agree: the share a = blend * trust of the detail is kept,
-    and the step is 1 - a**2. (With 1 - a the dream would fade, because new detail
-    points elsewhere than the detail that is kept.) Every picture's detail has the mean
-    0 and the strength of the first, so neither brightness nor contrast drift.
+    The last detail moves along, and each pixel dreams only as much as was lost on the
+    way: the share a = blend * trust is kept, and the step is 1 - a**2. (With 1 - a the
+    dream would fade, as new detail points elsewhere.) Every detail has mean 0 and the
+    strength of the first, so neither brightness nor contrast drift.
     """
     before = motion.move(last.light) if isinstance(last.light, np.ndarray) else last.light
     old_detail = motion.move(last.picture - last.source, is_smooth=True)
@@ -114,9 +110,7 @@ def _dream_on(
 
 
 def _level(source: np.ndarray, detail: np.ndarray, light: np.ndarray | np.float32) -> np.ndarray:
-    """Shift the detail (H, W, 3) where the mask is light, until its mean is 0 and the
-    picture stays in 0..255.
-    """
+    """Shift the detail where the mask is light, to mean 0 and a picture in 0..255."""
     share = np.expand_dims(light / light.mean(), -1)
     for _ in range(3):  # each round makes up for what the clip of the round before took away
         detail = (source + detail - detail.mean((0, 1)) * share).clip(0, 255) - source
@@ -124,7 +118,7 @@ def _level(source: np.ndarray, detail: np.ndarray, light: np.ndarray | np.float3
 
 
 def is_one(pictures: object) -> bool:
-    """Whether this is one picture, an array or a path, or none; not several."""
+    """Whether this is one picture, an array or a path, or none."""
     if isinstance(pictures, str) or hasattr(pictures, "__array__"):
         return True
     return not isinstance(pictures, Iterable)
@@ -140,9 +134,7 @@ def _masks(mask: Pictures) -> Iterator[np.ndarray | None]:
 
 
 def _stay(pictures: Any, name: str) -> Iterator[Any]:
-    """Pictures without end: the same one again and again, or those of an iterable,
-    whose last one stays.
-    """
+    """Pictures without end: one again and again, or several, whose last one stays."""
     last = None
     for picture in [pictures] if is_one(pictures) else pictures:
         last = picture
@@ -153,8 +145,8 @@ def _stay(pictures: Any, name: str) -> Iterator[Any]:
 
 
 def _features(net: Net, pictures: Iterable[np.ndarray], end: str) -> Iterator[np.ndarray]:
-    """The `guide_features` of each picture (h, w, 3); those of a picture that has not
-    changed are not made again.
+    """The `guide_features` of each picture (h, w, 3), made again only if it has
+    changed.
     """
     before = features = None
     for picture in pictures:
@@ -179,17 +171,15 @@ def dream_frame(
 class Footage:
     """The part of a film that is dreamt over.
 
-    fps: of the dream. frames: how many it has at most; None if that is not said.
-    announced: how many it will have, as far as the file says. sound: see `save_film`.
+    fps: of the dream. frames: at most so many; None if not said. announced: how many as
+    far as the file says. sound: see `save_film`.
     """
 
     def __init__(
         self, path: str | Path, start: int = 0, stop: int | None = None, stride: int = 1,
         width: int | None = None, **reading: Any,
     ) -> None:  # fmt: skip
-        """Arguments are those of `read_film`. Raises DreamError for a part that makes
-        no sense, and for what is no film.
-        """
+        """As `read_film`; raises DreamError for a part without sense, or no film."""
         check_range(start, stop, stride, width)
         fps, there, _ = film_about(path)
         least = ROWS["fps"].low or 0
@@ -208,8 +198,8 @@ class Footage:
     def make(
         self, net: Net, params: Params, on_step: OnStep | None, done: int, *last: Any
     ) -> Iterator[SteadyFrame]:
-        """The frames after those that are done, as `make_film` takes them. params: what
-        `steady` receives; a mask or guide may be the path of a film.
+        """What `make_film` takes. params: for `steady`; a mask or guide may be a film's
+        path.
         """
         sources = read_film(self.path, done=done, **self.reading)
         params = dict(params)
@@ -237,10 +227,9 @@ def dream_video(
     """Dream over a film, without flicker, and keep its sound: `read_film`, `steady` and
     `make_film` in one.
 
-    Of every `stride` frames one is dreamt and shown as long as all of them. mask,
-    guide: a picture, as an array or a path, or the path of a film, whose frame i
-    belongs to frame i of the source; if it is shorter, its last frame stays. The rest,
-    and what is raised, is as for those three.
+    Of every `stride` frames one is dreamt, and shown as long as all of them. mask,
+    guide: a picture, as an array or a path, or the path of a film, whose frame i goes
+    with frame i of the source. The rest, and what is raised, is as for those three.
     """
     footage = Footage(source, start, stop, stride, width)
     _check_pictures(out, source, mask, guide)
@@ -260,8 +249,8 @@ def dream_video(
 
 
 def _check_pictures(out: str | Path, source: str | Path, mask: Pictures, guide: Pictures) -> None:
-    """Raise a DreamError for a dream that would be written over what it is made from,
-    and for a mask or guide of several pictures.
+    """Refuse a dream over what it is made from, and a mask or guide of several
+    pictures.
     """
     for what, given in (("film to dream over", source), ("mask", mask), ("guide", guide)):
         if not (isinstance(given, (str, Path)) and os.path.exists(given)):
@@ -275,9 +264,7 @@ def _check_pictures(out: str | Path, source: str | Path, mask: Pictures, guide: 
 
 
 def describe(value: object, may_be_film: bool = False) -> object:
-    """A parameter as the settings record it: the same for the same parameter, in
-    another process too.
-    """
+    """A parameter as the settings record it, in every process the same."""
     if may_be_film and isinstance(value, (str, Path)) and is_film(value):
         with open(value, "rb") as film:
             return hashlib.file_digest(film, "sha256").hexdigest()

@@ -26,10 +26,9 @@ def keep_state(out: Path, state: dict[str, Any], settings: Recipe) -> None:
 
 
 def read_state(out: Path, settings: Recipe, pictures: str) -> dict[str, np.ndarray]:
-    """What `keep_state` wrote last; empty if there is nothing to resume.
+    """What `keep_state` wrote last; empty if nothing. pictures: their `fingerprint`.
 
-    pictures: their `fingerprint`. Raises DreamError if the state is damaged, or was
-    begun with other settings or pictures.
+    Raises DreamError if it is damaged, or was begun with other settings or pictures.
     """
     path = out / STATE
     if not path.exists():
@@ -52,8 +51,8 @@ def read_state(out: Path, settings: Recipe, pictures: str) -> dict[str, np.ndarr
 def write_network(
     folder: Path, name: str, layers: list[Layer], weights: Weights, texts: dict[str, str]
 ) -> None:
-    """Write a network into a folder, so that `load_net` and Caffe load it. weights: may
-    be those of more layers. texts: {name of another file: its text}.
+    """Write a network into a folder, for `load_net` and Caffe. weights: perhaps of more
+    layers. texts: {name of another file: its text}.
     """
     needed = {layer: weights[layer] for layer in shapes.param_shapes(layers)}
     write_weights(folder / "weights.caffemodel", needed)

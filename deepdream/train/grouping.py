@@ -32,8 +32,8 @@ def group(crops: Crops, trainer: Trainer, end: str, batch: int) -> np.ndarray:
     """The number of each picture's group, -1 if it cannot be read: k-means of the
     strongest answer of each channel at the layer `end`.
 
-    The strongest, not the mean over all places: it belongs to the things in a picture
-    rather than to their background. Raises DreamError if fewer than two can be read.
+    The strongest, not the mean, belongs to things rather than to their background.
+    Raises DreamError if fewer than two can be read.
     """
     from scipy.cluster.vq import kmeans2
     from tqdm import tqdm

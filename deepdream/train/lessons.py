@@ -1,6 +1,4 @@
-"""Pictures to learn from: find them, keep some out for a test, cut batches of crops;
-the same for every engine. What is done with a batch is in trainers.py.
-"""
+"""Pictures to learn from: find them, keep some out for a test, cut batches of crops."""
 
 import hashlib
 import math
@@ -33,10 +31,8 @@ Batch = tuple[np.ndarray, np.ndarray]
 
 
 class Lesson(NamedTuple):
-    """What `on_step` of `train` is called with after each step.
-
-    step: how many are done. accuracy: the share of this step's pictures whose class was
-    found, 0..1.
+    """What `on_step` of `train` is called with: steps done, and this step's loss and
+    share of pictures whose class was found, 0..1.
     """
 
     step: int
@@ -45,11 +41,9 @@ class Lesson(NamedTuple):
 
 
 def find_classes(folder: str | Path) -> dict[str, list[Path]]:
-    """{class: its pictures}, from a folder that has one for each class; {"": pictures}
-    if it has pictures alone.
-
-    Warns about pictures that cannot be used and are left out. Raises DreamError if too
-    few are left.
+    """{class: its pictures}, from a folder with one for each class; {"": pictures} if
+    it has pictures alone. Warns about those left out; raises DreamError if too few are
+    left.
     """
     folder = Path(folder)
     if not os.path.isdir(folder):
@@ -131,11 +125,11 @@ def _find_fault(path: Path) -> str:
 
 
 class Crops:
-    """Batches of random crops, from pictures that are read as they are needed. A batch
-    depends on the seed and its step alone, so that a training can be resumed.
+    """Batches of random crops, of pictures that are read when needed. A batch depends
+    on seed and step alone, so that a training can be resumed.
 
-    groups: the pictures to learn, one list for each class. tested: those kept out.
-    size: (h, w) of a crop. mean: of blue, green and red.
+    groups: the pictures to learn, a list for each class. tested: those kept out. size:
+    (h, w) of a crop. mean: of blue, green and red.
     """
 
     def __init__(
@@ -156,8 +150,8 @@ class Crops:
             self.groups.append([paths[i] for i in sorted(order[n:])])
 
     def batches(self, first: int, last: int, n: int) -> Iterator[Batch]:
-        """The batches of n crops for the steps from `first` on; each is made while the
-        one before is learnt.
+        """Batches of n from the step `first` on, each made while the one before is
+        learnt.
         """
         with ThreadPoolExecutor(1) as pool:
             steps = range(first, last)
@@ -194,8 +188,8 @@ class Crops:
     def cut(
         self, image: "PIL.Image.Image", scale: float, x: float, y: float, mirrored: bool
     ) -> np.ndarray:
-        """A crop of the picture at the size of the network: (h, w, 3). scale: its size,
-        as a share of the largest that fits. x, y: its place, 0..1.
+        """A crop (h, w, 3) at the network's size. scale: as a share of the largest that
+        fits. x, y: its place, 0..1.
         """
         from PIL import Image
 

@@ -1,5 +1,4 @@
-"""How weights change: a Trainer learns one batch after another, with Caffe's own
-SGDSolver or by the same arithmetic in PyTorch. training.py decides what it learns.
+"""How weights change: with Caffe's own SGDSolver, or by the same arithmetic in PyTorch.
 """
 
 import tempfile
@@ -24,11 +23,10 @@ DECAY = 1e-4
 
 
 class Trainer(Protocol):
-    """A network that learns by stochastic gradient descent, with momentum and weight
-    decay as in Caffe.
+    """A network that learns by stochastic gradient descent, with momentum and decay.
 
-    It is made of layers, which end with a head; weights to begin with; rates of the
-    first step, which fall evenly to 0; and a recipe: `steps`, `batch`, `device`.
+    It is made of layers, which end with a head; weights; rates of the first step, which
+    fall evenly to 0; and a recipe: `steps`, `batch`, `device`.
     """
 
     def step(self, data: np.ndarray, classes: np.ndarray) -> float:
@@ -206,9 +204,7 @@ class CaffeTrainer(Trainer):
 
 
 def _training_net(pb: Any, layers: list[Layer], rates: Rates, batch: int) -> Any:
-    """Caffe's NetParameter of the layers, with classes as a second input and a loss
-    instead of the softmax.
-    """
+    """Caffe's NetParameter of the layers, with an input for classes and a loss."""
     net = pb.NetParameter.FromString(as_net(layers).SerializeToString())
     net.layer[0].input_param.shape[0].dim[0] = batch
     params = shapes.param_shapes(layers)

@@ -1,13 +1,12 @@
 """The course of a training: from a recipe and pictures to a network in a folder.
 
-Dreams of a layer change only if that layer itself has to learn. So the network is cut
-off above the layer, and gets a new head there: the average over all places, brought to
-one length, and a linear classifier. (Features of one length: Ranjan et al. 2017,
-arxiv.org/abs/1703.09507.) What lies between the first, frozen layers and the head
-learns, by Caffe's own SGD or by the same in PyTorch.
+Dreams of a layer change only if that layer learns. So the network is cut off above it,
+and gets a new head: the average over all places, brought to one length, and a linear
+classifier. (Features of one length: Ranjan et al. 2017, arxiv.org/abs/1703.09507.) What
+lies between the first, frozen layers and the head learns.
 
 Pictures without classes are first sorted into groups that look alike to the network as
-it is, and the groups are learnt like classes. (Caron et al. 2018, "Deep clustering",
+it is, and these are learnt. (Caron et al. 2018, "Deep clustering",
 arxiv.org/abs/1807.05520; here the groups stay as they are.)
 """
 
@@ -42,11 +41,9 @@ OnLesson = Callable[[Lesson], object]
 
 
 class Trained(NamedTuple):
-    """What `train` returns.
-
-    folder: the network's. steps: how many it has learnt. accuracy: the share of the
-    pictures kept out whose class it finds, 0..1; None where there are none, and after a
-    stop. stopped: whether Ctrl-C, or `on_step`, ended it early.
+    """What `train` returns: the network's folder; how many steps it has learnt; the
+    share of the pictures kept out whose class it finds, 0..1, or None; whether it was
+    stopped early.
     """
 
     folder: Path
@@ -62,22 +59,20 @@ def train(
     `out`, for `load_net`.
 
     pictures: a folder with a folder of pictures for each class, or with pictures alone.
-    on_step: called with a Lesson after each step; it stops the training by returning
-    True. After that, or after Ctrl-C, the network so far is written. A run that was
-    stopped or killed is resumed: its state is kept in `out`.
+    on_step: called with a Lesson after each step; returning True stops, as Ctrl-C does,
+    and the network so far is written. A run that was stopped or killed is resumed.
 
     settings, as for the command `train`: model, to start from; end, the layer; steps;
     rate; freeze, the last layer that stays as it is, or 'none'; batch; seed; keep_out;
     engine; device; watch, watch_every, film and width, see `Viewer`; restart. Raises
-    DreamError for what cannot be used, and if the network dies because the rate is too
-    high.
+    DreamError for what cannot be used, and if the network dies of too high a rate.
     """
     recipe = complete("train", {"pictures": str(pictures)} | settings)
     return Training(recipe, Path(out)).run(on_step)
 
 
 class Training:
-    """One training: everything is checked when it is made, and done by `run`.
+    """One training: checked when it is made, and done by `run`.
 
     recipe: of the command `train`. out: the folder for the network. Raises DreamError
     for what cannot be used.
@@ -217,8 +212,8 @@ class Training:
         keep_state(self.out, state, self.settings)
 
     def _write(self, trainer: Trainer, folder: Path, **about: object) -> None:
-        """Write the network as it is now; without classes it has no head. about: for
-        its model.toml, which names none of the pictures.
+        """Write the network so far; without classes, no head. about: for its
+        model.toml.
         """
         weights = trainer.weights()
         count = sum(map(len, self.crops.groups))
@@ -249,8 +244,8 @@ class Training:
 class Health:
     """Whether a network still tells its pictures apart.
 
-    length: of the features before they are brought to one length, about the mean of the
-    last steps. spread: how much the features of the first batch differed.
+    length: about the mean of the last features' before they are made equal. spread: how
+    much the first batch's differed.
     """
 
     def __init__(self, kept: Mapping[str, np.ndarray]) -> None:

@@ -19,12 +19,10 @@ BLEND = 0.8  # how much of a dream carries over to the next in the film
 
 
 class Viewer:
-    """Dreams one photograph from time to time with the network as it is then:
-    out/watch.jpg, and perhaps a film.
+    """Dreams one photograph from time to time with the network as it is: out/watch.jpg,
+    and perhaps a film, in which a dream carries over some of the one before.
 
-    recipe: `watch`, the photograph; `width`; `watch_every`, so many steps lie between
-    two dreams; `film`, its path. Without a film each dream begins with the photograph;
-    in a film it carries over some of the dream before.
+    recipe: `watch`, the photograph; `width`; `watch_every`, in steps; `film`, its path.
     """
 
     def __init__(self, recipe: Recipe, out: Path, engine: str, end: str) -> None:
@@ -46,8 +44,8 @@ class Viewer:
             raise DreamError(f"{{setting}} is missing; {needs}", "watch")
 
     def resume(self, kept: Mapping[str, np.ndarray]) -> None:
-        """Continue after the last dream of an earlier run; if that watched another
-        photograph, begin again.
+        """Continue after the last dream of an earlier run, if that is of this
+        photograph.
         """
         has_dreamt = self.is_on and "watched" in kept
         if has_dreamt and np.array_equal(kept["source"], self.photograph):
@@ -64,9 +62,7 @@ class Viewer:
         return {"watched": last.picture, "source": last.source, "strength": last.strength}
 
     def dream(self, step: int, write: Callable[[Path], object], anyway: bool) -> None:
-        """Dream the photograph with the network that `write` writes into a folder, if
-        it is time after this step, or anyway.
-        """
+        """Dream with the network that `write` writes, if it is time, or anyway."""
         if not self.is_on or (step % self.every and not anyway):
             return
         with temporary_folder() as folder:
