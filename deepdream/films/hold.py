@@ -1,10 +1,9 @@
 """Hold the look of a film whose frames are each dreamt from the one before.
 
-Such a film drifts: its colours burn out, or it goes dark. So the mean of each colour,
-the saturation, and the contrast at each scale are held near those of a picture. What is
-too strong is weakened, what is too weak at the finest scales is strengthened. At the
-others this would draw crosses and streaks, since a zoom enlarges one place over and
-over: there, pieces of the picture are added, which move as the film does.
+Such a film drifts: its colours burn out, or it goes dark. So mean colour, saturation,
+and contrast at each scale are held near a picture's. What is too strong is weakened,
+what is too weak at the finest scales is strengthened. At the others a zoom would make
+that streaks: there, pieces of the picture are added, which move as the film does.
 """
 
 from collections.abc import Sequence
@@ -22,17 +21,14 @@ OPPONENT = np.array([[1 / 3, 1 / 3, 1 / 3], [0.5, 0, -0.5], [-0.25, 0.5, -0.25]]
 
 
 class Held:
-    """A film whose look is held near that of `like` (H, W, 3), or of its first frame;
-    `hold`: how firmly, 0..1.
-    """
+    """A film whose look is held near that of `like`, or its first frame; hold: 0..1."""
 
     def __init__(self, hold: float, like: np.ndarray | None) -> None:
         self.hold, self.like = hold, like
         self._fill: np.ndarray | None = None  # of the frame that is made now
 
     def move(self, frame: np.ndarray, move: Move | None, i: int, recent: list[Move]) -> np.ndarray:
-        """The frame (H, W, 3), moved, to dream frame i from. recent: the moves before.
-        """
+        """The frame (H, W, 3) to dream frame i from. recent: the moves before."""
         self._fill = None
         if self.hold and self.like is not None:
             self._fill = make_fill(self.like, i, recent)
@@ -52,9 +48,7 @@ class Held:
 
 
 def hold_look(frame: np.ndarray, like: np.ndarray, fill: np.ndarray, hold: float) -> np.ndarray:
-    """A frame (H, W, 3) with mean colour, contrast and saturation nearer to those of
-    `like`; what a scale lacks comes from `fill`. All are of one size.
-    """
+    """A frame (H, W, 3) with a look nearer to that of `like`; fill: what to add."""
 
     def between(a: Any, b: Any) -> Any:
         return a ** (1 - hold) * b**hold
@@ -79,9 +73,7 @@ def hold_look(frame: np.ndarray, like: np.ndarray, fill: np.ndarray, hold: float
 
 
 def make_fill(like: np.ndarray, i: int, moves: list[Move]) -> np.ndarray:
-    """What frame i and its borders are filled with, (H, W, 3); moves: the last before
-    it.
-    """
+    """What fills frame i and its borders, (H, W, 3); moves: the last before it."""
     fill = np.zeros_like(like) + like.mean((0, 1))
     for which, age, share in pieces(i):
         part = piece(like, which)
@@ -91,9 +83,9 @@ def make_fill(like: np.ndarray, i: int, moves: list[Move]) -> np.ndarray:
 
 
 def pieces(number: int) -> list[tuple[int, int, float]]:
-    """(which, its age in frames, its share) of each piece that fills frame `number`.
+    """(which, age in frames, share) of each piece that fills frame `number`.
 
-    The shares are a sine and a cosine: together they always have the same strength.
+    The shares are a sine and a cosine, whose strength is always the same together.
     """
     last, age = divmod(number, LIFE // 2)
     ages = (last, age + LIFE // 2), (last + 1, age)
@@ -114,9 +106,7 @@ def piece(like: np.ndarray, which: int) -> np.ndarray:
 
 
 def clouds(size: tuple[int, int], seed: int) -> np.ndarray:
-    """Clouds of colour, (h, w, 3), 0..255, with the contrast of photographs at each
-    scale (Field, 1987).
-    """
+    """Clouds (h, w, 3), 0..255, with the contrast of photographs (Field, 1987)."""
     height, width = size
     down, right = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
     frequency = np.hypot(down, right)

@@ -28,14 +28,10 @@ NUMBERS = "a key has the number of its frame, such as [100]"
 
 
 class KeyFile:
-    """A key file that was read. keys: by names in Python, with looks resolved."""
+    """A key file that was read; keys: by names in Python, with looks resolved."""
 
     def __init__(self, words: str, base: Recipe) -> None:
-        """words: the path of a .toml or .json file, or JSON itself. base: the film's
-        recipe.
-
-        Raises DreamError, with the key and the setting, for what is not allowed.
-        """
+        """words: a path, or JSON itself. base: the film's recipe. Raises DreamError."""
         is_text = words.lstrip().startswith("{")
         self.name = "--keys" if is_text else words
         text = words if is_text else _read_text(words)
@@ -56,8 +52,7 @@ class KeyFile:
         self.keys = dict(sorted(keys.items()))
 
     def to_json(self) -> str:
-        """The keys as a film's recipe records them: JSON in one line, always the same.
-        """
+        """The keys as a film's recipe records them, in every process the same."""
         shown = {}
         for frame, key in self.keys.items():
             # in the order of KEYED, since that of a look's settings differs
@@ -67,7 +62,7 @@ class KeyFile:
 
     @contextmanager
     def naming(self, frame: int) -> Iterator[None]:
-        """Add the file and the key to a DreamError that is raised in this block."""
+        """Add the file and the key to a DreamError in this block."""
         try:
             yield
         except DreamError as error:
@@ -103,8 +98,7 @@ class KeyFile:
 
 
 def read_keys(words: str, base: Recipe) -> str:
-    """The keys as a film's recipe records them; arguments and errors as for `KeyFile`.
-    """
+    """The keys as a film's recipe records them; as for `KeyFile`."""
     return KeyFile(words, base).to_json()
 
 
@@ -119,9 +113,7 @@ def _names() -> dict[str, str]:
 
 
 def _with_look(key: Params, base: Recipe) -> Params:
-    """A key with its look's settings in the look's place; what other looks have begins
-    where the command line does.
-    """
+    """A key with its look's settings; what others have is as on the command line."""
     says = looks.begin({"model": base["model"]} | key)
     del says["model"]
     settings: set[str] = set()  # that some look has

@@ -31,8 +31,8 @@ class Film:
     """A film that can be made, see `plan`.
 
     settings: what it carries. frames: how many are put into it; None for all.
-    announced: how many that will be, if known. fps: frames a second. make: what
-    `make_film` takes, with `on_step` before it. writing: what else that receives.
+    announced: how many that will be. make: what `make_film` takes, with `on_step`
+    first. writing: what else that receives.
     """
 
     settings: Record
@@ -48,15 +48,12 @@ class Film:
         on_encode: OnEncode | None = None,
     ) -> None:  # fmt: skip
         """Make the film, see `make_film`; on_step as for `deepdream`."""
-        given = self.writing | {"fps": self.fps, "sound": self.sound}
-        watching = {"on_frame": on_frame, "on_encode": on_encode}
-        make = partial(self.make, on_step)
-        make_film(out, make, self.settings, self.frames, **given, **watching)
+        given = self.writing | {"on_frame": on_frame, "on_encode": on_encode}
+        about = self.settings, self.frames, self.fps, self.sound
+        make_film(out, partial(self.make, on_step), *about, **given)
 
     def write_part(self, out: str | Path, n: int, about: Record) -> Record:
-        """Write the first n frames of a stopped film, with their sound; what it
-        carries.
-        """
+        """Write the first n frames of a stopped film, with sound; what it carries."""
         settings, sound = self.settings | about, None
         if self.sound:
             source, begin, _ = self.sound
@@ -70,15 +67,15 @@ def make_film(
     fps: float | Fraction = 25, sound: Sound | None = None, restart: bool = False,
     on_frame: OnFrame | None = None, on_encode: OnEncode | None = None,
 ) -> None:  # fmt: skip
-    """Make a film that may take hours, frame by frame; a run that was stopped or killed
-    is resumed.
+    """Make a film that may take hours, frame by frame; a run that was stopped is
+    resumed.
 
-    out: .mp4, .webm, .gif, or a folder, without a suffix. make: see `Make`. settings:
-    are written into frames and film; begun with others, a film is not resumed. frames:
-    put so many into the film; None for all. restart: throw away an earlier run.
-    on_frame: called with how many frames are finished; on_encode: with how many are
-    encoded, and of how many. Raises DreamError for what cannot be resumed, made or
-    written; it, and a KeyboardInterrupt, say how many are finished.
+    out: .mp4, .webm, .gif, or a folder. make: see `Make`. settings: for frames and
+    film; with others, a film is not resumed. frames: how many to put into the film;
+    None for all. restart: throw away an earlier run. on_frame: called with how many are
+    finished; on_encode: with how many are encoded, and of how many. Raises DreamError
+    for what cannot be resumed, made or written; it, and a KeyboardInterrupt, say how
+    many are finished.
     """
     check_film(out, fps)
     if not isinstance(settings, dict):
@@ -93,9 +90,10 @@ def make_film(
                 if restart:
                     clear(folder)
                     restart = False
+                path, carried = frame_path(folder, done), settings | {"frame": done}
                 write_state(folder, done + 1, state, settings)
                 done += 1  # it counts even without its picture, which the state holds
-                save_image(frame_path(folder, done - 1), state[0], settings | {"frame": done - 1})
+                save_image(path, state[0], carried)
                 if on_frame:
                     on_frame(done)
             if out != folder:

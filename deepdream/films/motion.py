@@ -1,8 +1,4 @@
-"""Dreams that move: the notebook's endless zoom, and a journey through the layers.
-
-Each is a generator that makes a picture when it is asked for it. `done`: how many exist
-already, so that a long film can be resumed.
-"""
+"""Dreams that move: the notebook's endless zoom, and a journey through the layers."""
 
 from collections.abc import Iterator
 from numbers import Integral
@@ -31,18 +27,18 @@ def zoom(
     first: np.ndarray | None = None, every: int = 1, **dream_params: Any,
 ) -> Iterator[np.ndarray]:  # fmt: skip
     """Dream, enlarge a little, and dream again, as in the notebook: yields `frames`
-    pictures (H, W, 3) float32, RGB, 0..255.
+    pictures (H, W, 3) float32, RGB, 0..255, each when it is asked for.
 
-    scale: the share of the sides that is cut off each frame; below 0 the picture
-    shrinks. rotate: degrees clockwise. shift: pixels right and down. seed: frame i
-    draws from seed + i; None continues NumPy's generator. done: resume after so many,
-    with the last as `frame`; first: the first, for `hold` and `loop`. to: fly to this
-    point (x, y), in pixels or shares of the sides. hold: how firmly, 0..1, to hold the
-    look of the first frame, or of `like` (H, W, 3). loop: the last frames fade into the
-    first. keys: {frame: {setting: value}}, see keys.py. cross_fade: over so many frames
-    before a key its objective takes over; None for a quarter. every: make one of so
-    many frames. dream_params: as for `deepdream`. Raises DreamError for what is not
-    allowed; Stopped, or KeyboardInterrupt for Ctrl-C.
+    scale: the share of the sides that is cut off each frame; below 0 it shrinks.
+    rotate: degrees clockwise. shift: pixels right and down. seed: frame i draws from
+    seed + i; None continues NumPy's generator. done: resume after so many; `frame` is
+    the last of them, `first` the first. to: fly to this point (x, y), in pixels or
+    shares of the sides. hold: how firmly, 0..1, to keep the look of the first frame, or
+    of `like` (H, W, 3). loop: fade into the first frame. keys: {frame: {setting:
+    value}}, see keys.py. cross_fade: over so many frames before a key its objective
+    takes over; None for a quarter. every: make one of so many. dream_params: as for
+    `deepdream`. Raises DreamError for what is not allowed; Stopped, or
+    KeyboardInterrupt.
     """
     needs_first = bool(done) and (loop or bool(hold and like is None))
     numbers = {"frames": frames, "seed": seed, "hold": hold, "loop": loop, "cross_fade": cross_fade}
@@ -52,12 +48,17 @@ def zoom(
     end = frames if loop else None
     keys = complete_keys(net, frame, keys or {}, motion, dream_params, end)
     way = Way(keys, size, max(0, done - 1) * every, LIFE)
-    held = Held(hold, first if like is None else _fit_like(like, size))
+    if like is not None:
+        check_image(like)
+        like = resize(np.asarray(like, np.float32), *size)
+    held = Held(hold, first if like is None else like)
     for i in range(done * every, frames, every):
-        now = dream_params | _settings_at(net, frame, keys, i, cross_fade)
+        now = {name: at(keys, name, i) for name in keys[0] if name not in MOTION}
+        if "objective" in now:
+            now["objective"] = goal_at(net, frame, keys, i, cross_fade)
+        now["seed"] = None if seed is None else (seed + i) % 2**32
         frame = held.move(frame, way.go(every) if i > 0 else None, i, list(way.recent))
-        number = None if seed is None else (seed + i) % 2**32
-        frame = held.correct(dream_frame(net, frame, seed=number, **now))
+        frame = held.correct(dream_frame(net, frame, **dream_params | now))
         first = frame if first is None else first
         if loop:
             frame = close_loop(frame, first, keys, i, frames, every)
@@ -82,20 +83,6 @@ def _check_frames(
         raise DreamError(f"every is {every!r}; it must be {allowed}")
 
 
-def _fit_like(like: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The picture whose look is held, at the size of the frames, (H, W, 3)."""
-    check_image(like)
-    return resize(np.asarray(like, np.float32), *size)
-
-
-def _settings_at(net: Net, frame: np.ndarray, keys: Keys, i: int, cross_fade: int | None) -> Params:
-    """What the keys say of how frame i is dreamt. frame: the one before."""
-    now = {name: at(keys, name, i) for name in keys[0] if name not in MOTION}
-    if "objective" in now:
-        now["objective"] = goal_at(net, frame, keys, i, cross_fade)
-    return now
-
-
 def journey(
     net: Net, layers: list[str] | str | None = None, frames_per_layer: int = 100,
     cross_fade: int | None = None, frame: np.ndarray | None = None,
@@ -107,12 +94,17 @@ def journey(
     to whole animals; yields pictures as `zoom` does.
 
     After Johan Nordberg's film "Inside an artificial brain" (2015). layers, down: see
-    `stations`. cross_fade: less than `frames_per_layer`. frame: begin with this picture
-    instead of seeded noise of `size`, (H, W). like: from noise, None for the contrast
-    of photographs. All else, and what is raised, is as for `zoom`.
+    `stations`. frame: begin with this picture instead of seeded noise of `size`, (H,
+    W). like: from noise, None means the contrast of photographs. The rest, and what is
+    raised, is as for `zoom`.
     """
     layers = stations(net, layers, down)
-    _check_cross_fade(frames_per_layer, cross_fade)
+    check("frames_per_layer", frames_per_layer)
+    check("cross_fade", cross_fade)
+    if cross_fade is not None and cross_fade >= frames_per_layer:
+        most = f"from 0 to {frames_per_layer - 1}: less than a layer has"
+        allowed = f"a whole number of frames {most}"
+        raise DreamError(f"{{setting}} is {cross_fade}; it must be {allowed}", "cross_fade")
     if frame is None:
         frame = make_noise(size, seed)
         like = clouds(size, seed) if like is None else like
@@ -121,13 +113,3 @@ def journey(
     keys = {n * frames_per_layer: {"end": layer} for n, layer in enumerate(layers)}
     frames = len(layers) * frames_per_layer
     yield from zoom(net, frame, frames, keys=keys, **way, **zoom_params)
-
-
-def _check_cross_fade(frames_per_layer: int, cross_fade: int | None) -> None:
-    """Raise a DreamError for a cross-fade that does not fit into a layer's frames."""
-    check("frames_per_layer", frames_per_layer)
-    check("cross_fade", cross_fade)
-    if cross_fade is not None and cross_fade >= frames_per_layer:
-        most = f"from 0 to {frames_per_layer - 1}: less than a layer has"
-        allowed = f"a whole number of frames {most}"
-        raise DreamError(f"{{setting}} is {cross_fade}; it must be {allowed}", "cross_fade")

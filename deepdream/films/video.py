@@ -1,6 +1,4 @@
-"""Dreams over a film, without flicker: the detail of a frame moves with what it lies
-on.
-"""
+"""Dreams over a film, without flicker: a frame's detail moves with what it lies on."""
 
 import hashlib
 import math
@@ -23,7 +21,7 @@ from ..settings import ROWS, Params, Record, check
 from ..stopping import Stopped
 from .files import check_range, film_about, follow_film, is_film, read_film
 from .flow import Motion, find_motion
-from .make import make_film
+from .make import Film
 
 Picture = str | Path | np.ndarray  # a path, or (h, w, 3), or of a mask (h, w)
 Pictures = Picture | Iterable[Picture] | None
@@ -31,11 +29,10 @@ Light = np.ndarray | np.float32 | float  # of a mask: (H, W), or one number for 
 
 
 class SteadyFrame(NamedTuple):
-    """A frame of a film, with what the next one needs of it.
+    """A dream (H, W, 3), with what the next one needs.
 
-    picture: the dream, (H, W, 3). source: what it was dreamt from, as large. strength:
-    mean |detail| of the dream; 0 if there is none, and the next frame begins again.
-    light: how light a mask that moves was, (H, W) 0..1.
+    source: what it was dreamt from, as large. strength: mean |detail|; 0 if there is
+    none, and the next frame begins again. light: of a mask that moves, (H, W) 0..1.
     """
 
     picture: np.ndarray
@@ -52,12 +49,11 @@ def steady(
 ) -> Iterator[SteadyFrame]:  # fmt: skip
     """Dream over the pictures of a film (H, W, 3) one after another, without flicker.
 
-    blend: from 0, each picture for itself, to 0.99. seed: of the random shifts of each
-    picture. last: continue after this frame. mask: as for `deepdream`; the dream grows
-    where it becomes lighter, and fades where darker. guide: a picture (h, w, 3) in
-    whose `guide_features` at layer `end` to dream. Both may be iterables, whose last
-    picture stays. Raises DreamError for what is not allowed, and Stopped or
-    KeyboardInterrupt as `zoom` does.
+    blend: from 0, each picture for itself, to 0.99. seed: every picture's. last:
+    continue after this frame. mask: as for `deepdream`; where it becomes lighter the
+    dream grows. guide: dream in `guide_features` of this picture (h, w, 3) at layer
+    `end`. Both may be iterables, whose last picture stays. Raises DreamError for what
+    is not allowed, and Stopped or KeyboardInterrupt as `zoom` does.
     """
     check("blend", blend)
     if guide is not None and "objective" in dream_params:
@@ -89,13 +85,12 @@ def _dream_on(
     dream: Callable[..., np.ndarray], source: np.ndarray, last: SteadyFrame, motion: Motion,
     blend: float, light: np.ndarray | np.float32, now: np.ndarray | np.float32,
 ) -> tuple[np.ndarray, float]:  # fmt: skip
-    """(the detail (H, W, 3), its strength) of the dream of a source after the last
-    frame.
+    """(the detail (H, W, 3), its strength) of a source's dream after the last frame.
 
-    The last detail moves along, and each pixel dreams only as much as was lost on the
-    way: the share a = blend * trust is kept, and the step is 1 - a**2. (With 1 - a the
-    dream would fade, as new detail points elsewhere.) Every detail has mean 0 and the
-    strength of the first, so neither brightness nor contrast drift.
+    The last detail moves along, and each pixel dreams only as much as was lost: the
+    share a = blend * trust is kept, and the step is 1 - a**2. (With 1 - a the dream
+    would fade, as new detail points elsewhere.) Mean 0 and one strength prevent a
+    drift.
     """
     before = motion.move(last.light) if isinstance(last.light, np.ndarray) else last.light
     old_detail = motion.move(last.picture - last.source, is_smooth=True)
@@ -145,9 +140,7 @@ def _stay(pictures: Any, name: str) -> Iterator[Any]:
 
 
 def _features(net: Net, pictures: Iterable[np.ndarray], end: str) -> Iterator[np.ndarray]:
-    """The `guide_features` of each picture (h, w, 3), made again only if it has
-    changed.
-    """
+    """The `guide_features` of each picture, made again only if it has changed."""
     before = features = None
     for picture in pictures:
         if before is None or features is None or not np.array_equal(picture, before):
@@ -169,17 +162,16 @@ def dream_frame(
 
 
 class Footage:
-    """The part of a film that is dreamt over.
+    """The part of a film that is dreamt over, as for `read_film`.
 
-    fps: of the dream. frames: at most so many; None if not said. announced: how many as
-    far as the file says. sound: see `save_film`.
+    fps: of the dream. frames: at most so many. announced: how many the file says.
+    Raises DreamError for what is no film, or no part of it.
     """
 
     def __init__(
         self, path: str | Path, start: int = 0, stop: int | None = None, stride: int = 1,
         width: int | None = None, **reading: Any,
     ) -> None:  # fmt: skip
-        """As `read_film`; raises DreamError for a part without sense, or no film."""
         check_range(start, stop, stride, width)
         fps, there, _ = film_about(path)
         least = ROWS["fps"].low or 0
@@ -195,18 +187,20 @@ class Footage:
         self.announced = len(range(start, last, stride)) or None
         self.sound = path, start / fps, math.inf if stop is None else stop / fps
 
-    def make(
+    def film(self, net: Net, params: Params, settings: Record, **writing: Any) -> Film:
+        """Its dream. params: for `steady`; masks and guides may be paths of films."""
+        make = partial(self._make, net, params)
+        numbers = self.frames, self.announced, self.fps
+        return Film(settings, *numbers, make, self.sound, writing)
+
+    def _make(
         self, net: Net, params: Params, on_step: OnStep | None, done: int, *last: Any
     ) -> Iterator[SteadyFrame]:
-        """What `make_film` takes. params: for `steady`; a mask or guide may be a film's
-        path.
-        """
+        """The frames after those that are done, see `Make`."""
         sources = read_film(self.path, done=done, **self.reading)
-        params = dict(params)
-        for name in ("mask", "guide"):
-            params[name] = self._follow(params.get(name), name, done)
+        films = {name: self._follow(params.get(name), name, done) for name in ("mask", "guide")}
         before = SteadyFrame(*last) if last else None
-        return steady(net, sources, last=before, on_step=on_step, **params)
+        return steady(net, sources, last=before, on_step=on_step, **params | films)
 
     def _follow(self, given: Picture | None, name: str, done: int) -> Pictures:
         """The pictures of a mask or guide that is a film's path; any other as it is."""
@@ -224,8 +218,8 @@ def dream_video(
     on_encode: Callable[[int, int], object] | None = None, mask: Picture | None = None,
     guide: Picture | None = None, on_step: OnStep | None = None, **dream_params: Any,
 ) -> None:  # fmt: skip
-    """Dream over a film, without flicker, and keep its sound: `read_film`, `steady` and
-    `make_film` in one.
+    """Dream over a film, and keep its sound: `read_film`, `steady` and `make_film` in
+    one.
 
     Of every `stride` frames one is dreamt, and shown as long as all of them. mask,
     guide: a picture, as an array or a path, or the path of a film, whose frame i goes
@@ -243,15 +237,12 @@ def dream_video(
             if given is not None:
                 settings[name] = describe(given, may_be_film=True)
     params = {"blend": blend, "seed": seed, "mask": mask, "guide": guide} | dream_params
-    make = partial(footage.make, net, params, on_step)
-    frames, fps, sound = footage.frames, footage.fps, footage.sound
-    make_film(out, make, settings, frames, fps, sound, restart, on_frame, on_encode)
+    film = footage.film(net, params, settings, restart=restart)
+    film.write(out, on_step, on_frame, on_encode)
 
 
 def _check_pictures(out: str | Path, source: str | Path, mask: Pictures, guide: Pictures) -> None:
-    """Refuse a dream over what it is made from, and a mask or guide of several
-    pictures.
-    """
+    """Refuse a dream over its own source, and several pictures as a mask or guide."""
     for what, given in (("film to dream over", source), ("mask", mask), ("guide", guide)):
         if not (isinstance(given, (str, Path)) and os.path.exists(given)):
             continue

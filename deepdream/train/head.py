@@ -1,6 +1,4 @@
-"""What of a network learns: layers above some that stay, and a new head for the
-classes.
-"""
+"""What of a network learns: layers above some that stay, and a new head."""
 
 import json
 from copy import deepcopy
@@ -52,7 +50,8 @@ def up_to(layers: list[Layer], end: str) -> list[Layer]:
 
 def add_head(layers: list[Layer], end: str, classes: int) -> list[Layer]:
     """The layers that make `end`, and a new head, all of types that every Caffe has. An
-    LRN over all channels gives features one length: x / sqrt(sum of squares) * LENGTH.
+    LRN over all channels makes features equally long: x / sqrt(sum of squares) *
+    LENGTH.
     """
     cut: list[Layer] = []
     needed = {end}  # blobs
@@ -92,9 +91,9 @@ def random_head(layers: list[Layer], seed: int) -> list[np.ndarray]:
 def scale_head(head: list[np.ndarray], length: float) -> list[np.ndarray]:
     """The classifier as it is written. length: of the features, on average.
 
-    Training divides the features of each picture by their own length, the network that
-    is written does not, or a class drawn from noise would stay small: more of it at one
-    place would be less at all others. So its matrix is divided by the mean length.
+    Training divides features by their own length. The network that is written does not,
+    or a class drawn from noise would stay small: more of it at one place would be less
+    elsewhere. So its matrix is divided by the mean length.
     """
     matrix, bias = head
     return [matrix * np.float32(LENGTH / (length or LENGTH)), bias]
@@ -102,7 +101,7 @@ def scale_head(head: list[np.ndarray], length: float) -> list[np.ndarray]:
 
 def choose_rates(model: Model, layers: list[Layer], freeze: str | None) -> Rates:
     """The rate of each layer, as a share of the highest. freeze: the last layer that
-    stays, or 'none'; None chooses one. Raises DreamError if nothing is left.
+    stays, 'none', or None to choose. Raises DreamError if nothing is left.
     """
     names = [layer.name for layer in layers]
     below = names[: names.index(f"{HEAD}/pool")]

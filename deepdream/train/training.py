@@ -1,13 +1,11 @@
 """The course of a training: from a recipe and pictures to a network in a folder.
 
 Dreams of a layer change only if that layer learns. So the network is cut off above it,
-and gets a new head: the average over all places, brought to one length, and a linear
-classifier. (Features of one length: Ranjan et al. 2017, arxiv.org/abs/1703.09507.) What
-lies between the first, frozen layers and the head learns.
-
-Pictures without classes are first sorted into groups that look alike to the network as
-it is, and these are learnt. (Caron et al. 2018, "Deep clustering",
-arxiv.org/abs/1807.05520; here the groups stay as they are.)
+and gets a new head: the average over all places, brought to one length (Ranjan et al.
+2017, arxiv.org/abs/1703.09507), and a linear classifier. What lies between the first,
+frozen layers and the head learns. Pictures without classes are first sorted into groups
+that look alike to the network, and these are learnt (Caron et al. 2018, "Deep
+clustering", arxiv.org/abs/1807.05520; here the groups stay as they are).
 """
 
 from collections.abc import Callable, Mapping
@@ -41,10 +39,7 @@ OnLesson = Callable[[Lesson], object]
 
 
 class Trained(NamedTuple):
-    """What `train` returns: the network's folder; how many steps it has learnt; the
-    share of the pictures kept out whose class it finds, 0..1, or None; whether it was
-    stopped early.
-    """
+    """What `train` returns; accuracy: of pictures kept out, 0..1, if it is known."""
 
     folder: Path
     steps: int
@@ -62,20 +57,19 @@ def train(
     on_step: called with a Lesson after each step; returning True stops, as Ctrl-C does,
     and the network so far is written. A run that was stopped or killed is resumed.
 
-    settings, as for the command `train`: model, to start from; end, the layer; steps;
-    rate; freeze, the last layer that stays as it is, or 'none'; batch; seed; keep_out;
-    engine; device; watch, watch_every, film and width, see `Viewer`; restart. Raises
-    DreamError for what cannot be used, and if the network dies of too high a rate.
+    settings, as for the command `train`: model; end, the layer; steps; rate; freeze,
+    the last layer that stays, or 'none'; batch; seed; keep_out; engine; device; watch,
+    watch_every, film and width, see `Viewer`; restart. Raises DreamError for what
+    cannot be used, and if the network dies of too high a rate.
     """
     recipe = complete("train", {"pictures": str(pictures)} | settings)
     return Training(recipe, Path(out)).run(on_step)
 
 
 class Training:
-    """One training: checked when it is made, and done by `run`.
+    """One training, of a recipe of `train`: checked when made, and done by `run`.
 
-    recipe: of the command `train`. out: the folder for the network. Raises DreamError
-    for what cannot be used.
+    Raises DreamError for what cannot be used.
     """
 
     def __init__(self, recipe: Recipe, out: Path) -> None:
@@ -93,8 +87,7 @@ class Training:
         n = len(groups)
         self.names = [name for name in classes if name]
         if not self.names:  # so it is {"": pictures}
-            groups = [grouping.choose(groups[0], recipe["seed"])]
-            n = grouping.count(groups[0])
+            groups[0], n = grouping.choose(groups[0], recipe["seed"])
         keep_out = recipe["keep_out"] if self.names else 0  # groups are no truth
         size = shapes.own_size(layers)
         self.crops = Crops(groups, keep_out, size, self.parent.mean, recipe["seed"])
@@ -159,8 +152,8 @@ class Training:
             self._keep(trainer)
         if not self.viewer.last:
             self.viewer.dream(self.done, write, anyway=True)
-        batch = self.recipe["batch"]
-        for data, classes in self.crops.batches(self.done, self.steps, batch):
+        batches = self.crops.batches(self.done, self.steps, self.recipe["batch"])
+        for data, classes in batches:
             with delay_ctrl_c():
                 lesson = self._step(trainer, data, classes)
             is_last = self.done == self.steps
@@ -176,16 +169,13 @@ class Training:
         accuracy = float(np.mean(trainer.blob(HEAD).argmax(1) == classes))
         if self.done == self.steps:
             trainer.forward(data)  # with what it has learnt last
-        if fault := self.health.examine(loss, trainer):
-            self._die(fault)
-        return Lesson(self.done, loss, accuracy)
-
-    def _die(self, fault: str) -> None:
-        """Raise a DreamError, and remove what there is of a network without files."""
+        fault = self.health.examine(loss, trainer)
+        if not fault:
+            return Lesson(self.done, loss, accuracy)
         cure = "choose a lower {setting}, such as a tenth of it"
         if (self.out / "model.toml").exists():
             cure += ", and begin again with --restart"
-        else:
+        else:  # nothing was written but this
             self.viewer.remove()
             (self.out / STATE).unlink(missing_ok=True)
         died = f"the network died in step {self.done}: {fault}"
@@ -212,9 +202,7 @@ class Training:
         keep_state(self.out, state, self.settings)
 
     def _write(self, trainer: Trainer, folder: Path, **about: object) -> None:
-        """Write the network so far; without classes, no head. about: for its
-        model.toml.
-        """
+        """Write the network so far; without classes, no head. about: for model.toml."""
         weights = trainer.weights()
         count = sum(map(len, self.crops.groups))
         what = f"{count} pictures"
@@ -244,8 +232,7 @@ class Training:
 class Health:
     """Whether a network still tells its pictures apart.
 
-    length: about the mean of the last features' before they are made equal. spread: how
-    much the first batch's differed.
+    length: of features, about the mean of late. spread: of the first batch's.
     """
 
     def __init__(self, kept: Mapping[str, np.ndarray]) -> None:

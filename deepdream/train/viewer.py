@@ -19,10 +19,10 @@ BLEND = 0.8  # how much of a dream carries over to the next in the film
 
 
 class Viewer:
-    """Dreams one photograph from time to time with the network as it is: out/watch.jpg,
-    and perhaps a film, in which a dream carries over some of the one before.
+    """Dreams a photograph from time to time with the network as it is: out/watch.jpg,
+    and perhaps a film, in which dreams carry over some of the one before.
 
-    recipe: `watch`, the photograph; `width`; `watch_every`, in steps; `film`, its path.
+    recipe: for `watch`, the photograph; `width`; `watch_every`, in steps; `film`.
     """
 
     def __init__(self, recipe: Recipe, out: Path, engine: str, end: str) -> None:
@@ -44,9 +44,7 @@ class Viewer:
             raise DreamError(f"{{setting}} is missing; {needs}", "watch")
 
     def resume(self, kept: Mapping[str, np.ndarray]) -> None:
-        """Continue after the last dream of an earlier run, if that is of this
-        photograph.
-        """
+        """Continue after the last dream of an earlier run, if of this photograph."""
         has_dreamt = self.is_on and "watched" in kept
         if has_dreamt and np.array_equal(kept["source"], self.photograph):
             strength = float(kept["strength"])
