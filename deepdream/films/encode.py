@@ -179,7 +179,6 @@ def _make_frames(
 
 
 def _make_palette_filter(width: int, height: int, fps: Fraction) -> "Graph":
-    """A filter that reduces each frame to the 256 colours that suit it best."""
     from av import VideoFormat
     from av.filter import Graph
 

@@ -45,7 +45,7 @@ def read_film(
     for i, (frame, aspect) in enumerate(_select(path, start, stop, stride)):
         if i == 0 or i >= done:
             picture = _to_picture(frame, aspect, width, size)
-            size = picture.shape[1], picture.shape[0]  # all pictures get the size of the first
+            size = picture.shape[1], picture.shape[0]  # of all that follow
             if i >= done:
                 yield picture
 
@@ -53,7 +53,7 @@ def read_film(
 def follow_film(
     path: str | Path, start: int = 0, stride: int = 1, width: int | None = None, done: int = 0
 ) -> Iterator[np.ndarray]:
-    """As `read_film`, for a film beside one that is read from `start`; its last stays."""
+    """As `read_film`, beside a film that is read from `start`; its last one stays."""
     frames = _select(path, 0, None, 1)
     latest = next(frames)  # raises for a film without frames
     picture = _to_picture(*latest, width, None)
@@ -132,8 +132,10 @@ def _select(
     n = 0
     with open_film(path) as container:
         announced = _count_announced(container)
-        aspect = _fraction(container.streams.video[0].sample_aspect_ratio or Fraction(1))
-        aspect = aspect if 1 / 16 <= aspect <= 16 else Fraction(1)  # nobody means that
+        stream = container.streams.video[0]
+        aspect = _fraction(stream.sample_aspect_ratio or Fraction(1))
+        if not 1 / 16 <= aspect <= 16:  # nobody means that
+            aspect = Fraction(1)
         for frame in _space_evenly(_decode(container, errors), container):
             n += 1
             if n > start and (n - 1 - start) % stride == 0:
@@ -236,7 +238,7 @@ def _count_announced(container: "InputContainer") -> int:
 def begin_of(container: "InputContainer") -> Fraction | int:
     """When the first picture is due, in seconds."""
     stream = container.streams.video[0]
-    return stream.start_time * stream.time_base if stream.start_time and stream.time_base else 0
+    return (stream.start_time or 0) * (stream.time_base or 0)
 
 
 def _to_picture(

@@ -55,7 +55,7 @@ def find_motion(old: np.ndarray, new: np.ndarray) -> Motion | None:
 
 
 def _flow(here: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """From each pixel of a grey image to its place in the other: (H, W, 2) right, down."""
+    """From each pixel of a grey image to its place in the other: (H, W, 2)."""
     import cv2
 
     height, width = here.shape

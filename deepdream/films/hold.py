@@ -2,8 +2,8 @@
 
 Such a film drifts: its colours burn out, or it goes dark. So mean colour, saturation,
 and contrast at each scale are held near a picture's. What is too strong is weakened,
-what is too weak at the finest scales is strengthened. At the others a zoom would make
-that streaks: there, pieces of the picture are added, which move as the film does.
+what is too weak strengthened. Where that would draw streaks, since a zoom repeats it,
+pieces of the picture are added, which move as the film does.
 """
 
 from collections.abc import Sequence
@@ -100,9 +100,10 @@ def piece(like: np.ndarray, which: int) -> np.ndarray:
     def draw(n: int) -> int:  # by no more than a quarter, so that most of it is there
         return random.randint(2) * n + random.randint(-(n // 4), n // 4 + 1)
 
-    down, right = draw(height), draw(width)
-    mirrored = np.pad(like - like.mean((0, 1)), ((0, height), (0, width), (0, 0)), "symmetric")
-    return np.roll(mirrored, (down, right), (0, 1))[:height, :width]
+    by = draw(height), draw(width)
+    beyond = (0, height), (0, width), (0, 0)
+    mirrored = np.pad(like - like.mean((0, 1)), beyond, "symmetric")
+    return np.roll(mirrored, by, (0, 1))[:height, :width]
 
 
 def clouds(size: tuple[int, int], seed: int) -> np.ndarray:
@@ -111,8 +112,8 @@ def clouds(size: tuple[int, int], seed: int) -> np.ndarray:
     down, right = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
     frequency = np.hypot(down, right)
     frequency[0, 0] = np.inf
-    waves = np.fft.rfft2(np.random.RandomState(seed).normal(size=(3, *size))) / frequency**1.25
-    fields = np.fft.irfft2(waves, size)
+    noise = np.random.RandomState(seed).normal(size=(3, *size))
+    fields = np.fft.irfft2(np.fft.rfft2(noise) / frequency**1.25, size)
     contrast = np.reshape([50, 15, 8], (3, 1, 1))  # in opponent colours
     fields *= contrast / fields.std((1, 2), keepdims=True)
     picture = 118 + np.moveaxis(fields, 0, 2) @ np.linalg.inv(OPPONENT).T

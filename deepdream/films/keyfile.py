@@ -72,7 +72,6 @@ class KeyFile:
             raise DreamError(message) from None
 
     def _read_key(self, frame: int, given: object, base: Recipe) -> Params:
-        """The settings of one key by their names in Python."""
         if not isinstance(given, dict):
             raise DreamError(f"a key holds settings, such as zoom = 0.1, and not {given!r}")
         names, key = _names(), {}

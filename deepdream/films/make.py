@@ -67,15 +67,13 @@ def make_film(
     fps: float | Fraction = 25, sound: Sound | None = None, restart: bool = False,
     on_frame: OnFrame | None = None, on_encode: OnEncode | None = None,
 ) -> None:  # fmt: skip
-    """Make a film that may take hours, frame by frame; a run that was stopped is
-    resumed.
+    """Make a film that may take hours, frame by frame; one that was stopped is resumed.
 
     out: .mp4, .webm, .gif, or a folder. make: see `Make`. settings: for frames and
-    film; with others, a film is not resumed. frames: how many to put into the film;
-    None for all. restart: throw away an earlier run. on_frame: called with how many are
-    finished; on_encode: with how many are encoded, and of how many. Raises DreamError
-    for what cannot be resumed, made or written; it, and a KeyboardInterrupt, say how
-    many are finished.
+    film; with others, none is resumed. frames: how many to put into the film; None for
+    all. restart: throw away an earlier run. on_frame: called with how many are
+    finished; on_encode: how many are encoded, of how many. Raises DreamError for what
+    cannot be resumed or made; it, and a KeyboardInterrupt, say how many are finished.
     """
     check_film(out, fps)
     if not isinstance(settings, dict):
@@ -90,10 +88,10 @@ def make_film(
                 if restart:
                     clear(folder)
                     restart = False
-                path, carried = frame_path(folder, done), settings | {"frame": done}
                 write_state(folder, done + 1, state, settings)
                 done += 1  # it counts even without its picture, which the state holds
-                save_image(path, state[0], carried)
+                path = frame_path(folder, done - 1)
+                save_image(path, state[0], settings | {"frame": done - 1})
                 if on_frame:
                     on_frame(done)
             if out != folder:
@@ -123,7 +121,6 @@ def _add_finished(error: DreamError | KeyboardInterrupt, done: int, folder: Path
 
 
 def _read_frames(folder: Path, n: int, on_encode: OnEncode | None) -> Iterator[np.ndarray]:
-    """The first n frames, one by one, as they are encoded."""
     for i in range(n):
         if on_encode:
             on_encode(i, n)

@@ -1,6 +1,7 @@
 """Dreams that move: the notebook's endless zoom, and a journey through the layers."""
 
 from collections.abc import Iterator
+from itertools import islice
 from numbers import Integral
 from typing import Any
 
@@ -13,10 +14,11 @@ from ..seeing import stations
 from ..settings import Params, check
 from .goals import goal_at
 from .hold import LIFE, Held, clouds
-from .keys import MOTION, Keys, at, complete_keys
-from .loop import close_loop
-from .moves import Way
+from .keys import MOTION, Keys, at, complete_keys, ease
+from .moves import Move, Way, inside, join, make_moves, move_frame
 from .video import dream_frame
+
+LONGEST_FADE = 50  # frames, of a loop
 
 
 def zoom(
@@ -32,13 +34,12 @@ def zoom(
     scale: the share of the sides that is cut off each frame; below 0 it shrinks.
     rotate: degrees clockwise. shift: pixels right and down. seed: frame i draws from
     seed + i; None continues NumPy's generator. done: resume after so many; `frame` is
-    the last of them, `first` the first. to: fly to this point (x, y), in pixels or
-    shares of the sides. hold: how firmly, 0..1, to keep the look of the first frame, or
-    of `like` (H, W, 3). loop: fade into the first frame. keys: {frame: {setting:
-    value}}, see keys.py. cross_fade: over so many frames before a key its objective
-    takes over; None for a quarter. every: make one of so many. dream_params: as for
-    `deepdream`. Raises DreamError for what is not allowed; Stopped, or
-    KeyboardInterrupt.
+    their last, `first` their first. to: fly to this point (x, y), in pixels or shares
+    of the sides. hold: how firmly, 0..1, to keep the look of the first frame, or of
+    `like` (H, W, 3). loop: fade into the first. keys: {frame: {setting: value}}, see
+    keys.py. cross_fade: how many frames before a key its objective takes over; None for
+    a quarter. every: make one of so many. dream_params: for `deepdream`. Raises
+    DreamError, and Stopped or KeyboardInterrupt.
     """
     needs_first = bool(done) and (loop or bool(hold and like is None))
     numbers = {"frames": frames, "seed": seed, "hold": hold, "loop": loop, "cross_fade": cross_fade}
@@ -68,7 +69,6 @@ def zoom(
 def _check_frames(
     frame: np.ndarray, first: np.ndarray | None, needs_first: bool, every: int, numbers: Params
 ) -> None:
-    """Raise a DreamError for what `zoom` does not accept."""
     check_image(frame)
     for name, value in numbers.items():
         check(name, value)
@@ -83,6 +83,24 @@ def _check_frames(
         raise DreamError(f"every is {every!r}; it must be {allowed}")
 
 
+def close_loop(
+    frame: np.ndarray, first: np.ndarray, keys: Keys, i: int, frames: int, every: int
+) -> np.ndarray:
+    """Frame i of a loop of so many, with the first as far as it has faded in."""
+    size = frame.shape[:2]
+    begins = frames - min(LONGEST_FADE, max(1, frames // 4))
+    if i < begins:
+        return frame
+    share = ease(min(1.0, (i - begins + every) / (frames - begins)))
+    way = join(islice(make_moves(keys, size), i, frames))  # to the end of the loop
+    matrix = np.linalg.inv(np.dot(way.matrix, np.eye(2)))
+    back = Move(matrix, -matrix @ way.offset)
+    edge = 0.25 * min(size)  # pixels; it is soft, and moves ever further outside
+    soft = np.clip(inside(back, size) / edge + 2 * share, 0, 1)[..., None]
+    faded = frame + share * soft * (move_frame(first, back, order=3) - frame)
+    return np.asarray(faded, np.float32)
+
+
 def journey(
     net: Net, layers: list[str] | str | None = None, frames_per_layer: int = 100,
     cross_fade: int | None = None, frame: np.ndarray | None = None,
@@ -90,13 +108,12 @@ def journey(
     shift: tuple[float, float] = (0, 0), seed: int = 0, done: int = 0, iter_n: int = 4,
     down: bool = False, hold: float = 0.3, like: np.ndarray | None = None, **zoom_params: Any,
 ) -> Iterator[np.ndarray]:  # fmt: skip
-    """Zoom through the network: from noise, climb one layer after another, from strokes
-    to whole animals; yields pictures as `zoom` does.
+    """Zoom through the network: from noise, climb one layer after another, as `zoom`
+    does.
 
     After Johan Nordberg's film "Inside an artificial brain" (2015). layers, down: see
     `stations`. frame: begin with this picture instead of seeded noise of `size`, (H,
-    W). like: from noise, None means the contrast of photographs. The rest, and what is
-    raised, is as for `zoom`.
+    W). like: from noise, None means the contrast of photographs.
     """
     layers = stations(net, layers, down)
     check("frames_per_layer", frames_per_layer)

@@ -44,9 +44,10 @@ def plan(recipe: Recipe, find: Find = or_sample, net: Net | None = None) -> Film
 
 def fps_of(recipe: Recipe, find: Find = or_sample) -> float | Fraction:
     """The frames a second of a recipe's film. Raises DreamError for what is no film."""
-    fps = recipe.get("fps")
     if recipe["command"] == "video":
         fps = Footage(find(recipe["source"]), **arguments(recipe, "read_film")).fps
+    else:
+        fps = recipe["fps"]
     if recipe["preview"]:  # lasts as long as the film
         return max(fps / PREVIEW_EVERY, ROWS["fps"].low or 0)
     return fps
@@ -134,12 +135,12 @@ def _prepare_film(
     make: Frames, net: Net, image: np.ndarray, recipe: Recipe, find: Find, params: Params,
     frames: int,
 ) -> Film:  # fmt: skip
-    """The film of `zoom` or `journey`, which receives these params."""
     carried = settings_of(recipe, net, find)
     if recipe["preview"]:
         image, params = _shrink(image, params)
         params["every"] = PREVIEW_EVERY
-        carried["preview"], frames = True, math.ceil(frames / PREVIEW_EVERY)
+        carried["preview"] = True
+        frames = math.ceil(frames / PREVIEW_EVERY)
     needs_first = recipe["loop"] or bool(recipe["hold"] and params.get("like") is None)
     frames_of = partial(_make_frames, partial(make, net, **params), image, needs_first)
     writing = arguments(recipe, "make_film")
@@ -193,9 +194,10 @@ def _shrink(image: np.ndarray, params: Params) -> tuple[np.ndarray, Params]:
 
     def shrink(given: Params) -> Params:
         given = dict(given)
-        scale = given.get("octave_scale", params["octave_scale"])
         if "octave_n" in given:
-            given["octave_n"] = max(1, given["octave_n"] - round(math.log(by) / math.log(scale)))
+            scale = given.get("octave_scale", params["octave_scale"])
+            fewer = round(math.log(by) / math.log(scale))
+            given["octave_n"] = max(1, given["octave_n"] - fewer)
         if "shift" in given:
             given["shift"] = [pixels / by for pixels in given["shift"]]
         if given.get("to"):

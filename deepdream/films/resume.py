@@ -33,7 +33,7 @@ def resume(folder: Path, settings: Record) -> tuple[int, tuple]:
         if not frame_path(folder, i).exists():
             raise DreamError(f"{frame_path(folder, i)} is missing; {RESTART}")
     latest = frame_path(folder, done - 1)
-    if not latest.exists():  # the run was killed between writing the state and its picture
+    if not latest.exists():  # the run was killed after writing the state
         save_image(latest, last[0], begun | {"frame": done - 1})
     return done, last
 

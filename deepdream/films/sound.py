@@ -19,7 +19,7 @@ Timed = Iterator[tuple[float, "av.Packet"]]
 
 
 def add_sound(film: "OutputContainer", codec: str, sound: Sound) -> Timed:
-    """Add a stream to `film` for this sound: its packets, with their times in seconds."""
+    """Add a stream to `film` for this sound: its packets, with times in seconds."""
     with open_film(sound[0]) as container:
         if not container.streams.audio:
             return iter(())

@@ -50,10 +50,9 @@ def steady(
     """Dream over the pictures of a film (H, W, 3) one after another, without flicker.
 
     blend: from 0, each picture for itself, to 0.99. seed: every picture's. last:
-    continue after this frame. mask: as for `deepdream`; where it becomes lighter the
-    dream grows. guide: dream in `guide_features` of this picture (h, w, 3) at layer
-    `end`. Both may be iterables, whose last picture stays. Raises DreamError for what
-    is not allowed, and Stopped or KeyboardInterrupt as `zoom` does.
+    continue after this frame. mask: as for `deepdream`; the dream grows where it gets
+    lighter. guide: dream in `guide_features` of this (h, w, 3) at layer `end`. Both may
+    be iterables, whose last picture stays. Raises as `zoom` does.
     """
     check("blend", blend)
     if guide is not None and "objective" in dream_params:
@@ -89,10 +88,11 @@ def _dream_on(
 
     The last detail moves along, and each pixel dreams only as much as was lost: the
     share a = blend * trust is kept, and the step is 1 - a**2. (With 1 - a the dream
-    would fade, as new detail points elsewhere.) Mean 0 and one strength prevent a
-    drift.
+    would fade, as new detail points elsewhere.)
     """
-    before = motion.move(last.light) if isinstance(last.light, np.ndarray) else last.light
+    before = last.light
+    if isinstance(before, np.ndarray):
+        before = motion.move(before)
     old_detail = motion.move(last.picture - last.source, is_smooth=True)
     kept = blend * motion.trust * (light > 0)  # (H, W)
     lightest = np.maximum(np.maximum(before, now), 1e-6)
@@ -107,7 +107,7 @@ def _dream_on(
 def _level(source: np.ndarray, detail: np.ndarray, light: np.ndarray | np.float32) -> np.ndarray:
     """Shift the detail where the mask is light, to mean 0 and a picture in 0..255."""
     share = np.expand_dims(light / light.mean(), -1)
-    for _ in range(3):  # each round makes up for what the clip of the round before took away
+    for _ in range(3):  # each makes up for what the clip took away before
         detail = (source + detail - detail.mean((0, 1)) * share).clip(0, 255) - source
     return detail
 
@@ -196,11 +196,12 @@ class Footage:
     def _make(
         self, net: Net, params: Params, on_step: OnStep | None, done: int, *last: Any
     ) -> Iterator[SteadyFrame]:
-        """The frames after those that are done, see `Make`."""
         sources = read_film(self.path, done=done, **self.reading)
-        films = {name: self._follow(params.get(name), name, done) for name in ("mask", "guide")}
+        params = dict(params)
+        for name in ("mask", "guide"):
+            params[name] = self._follow(params.get(name), name, done)
         before = SteadyFrame(*last) if last else None
-        return steady(net, sources, last=before, on_step=on_step, **params | films)
+        return steady(net, sources, last=before, on_step=on_step, **params)
 
     def _follow(self, given: Picture | None, name: str, done: int) -> Pictures:
         """The pictures of a mask or guide that is a film's path; any other as it is."""
@@ -222,8 +223,8 @@ def dream_video(
     one.
 
     Of every `stride` frames one is dreamt, and shown as long as all of them. mask,
-    guide: a picture, as an array or a path, or the path of a film, whose frame i goes
-    with frame i of the source. The rest, and what is raised, is as for those three.
+    guide: an array, a path, or the path of a film, whose frame i goes with frame i of
+    the source. The rest, and what is raised, is as for those three.
     """
     footage = Footage(source, start, stop, stride, width)
     _check_pictures(out, source, mask, guide)
@@ -243,15 +244,15 @@ def dream_video(
 
 def _check_pictures(out: str | Path, source: str | Path, mask: Pictures, guide: Pictures) -> None:
     """Refuse a dream over its own source, and several pictures as a mask or guide."""
-    for what, given in (("film to dream over", source), ("mask", mask), ("guide", guide)):
-        if not (isinstance(given, (str, Path)) and os.path.exists(given)):
-            continue
-        if os.path.exists(out) and os.path.samefile(given, out):
-            raise DreamError(f"{out} is the {what}; give the dream another name")
-    for name, given in (("mask", mask), ("guide", guide)):
+    names = "film to dream over", "mask", "guide"
+    for name, given in zip(names, (source, mask, guide)):
         if not is_one(given):
             cure = "give one, or the path of a film"
             raise DreamError(f"{{setting}} is several pictures; {cure}", name)
+        if not isinstance(given, (str, Path)) or not os.path.exists(given):
+            continue
+        if os.path.exists(out) and os.path.samefile(given, out):
+            raise DreamError(f"{out} is the {name}; give the dream another name")
 
 
 def describe(value: object, may_be_film: bool = False) -> object:

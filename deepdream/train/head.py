@@ -93,7 +93,7 @@ def scale_head(head: list[np.ndarray], length: float) -> list[np.ndarray]:
 
     Training divides features by their own length. The network that is written does not,
     or a class drawn from noise would stay small: more of it at one place would be less
-    elsewhere. So its matrix is divided by the mean length.
+    elsewhere. So its matrix is divided, by the mean length.
     """
     matrix, bias = head
     return [matrix * np.float32(LENGTH / (length or LENGTH)), bias]

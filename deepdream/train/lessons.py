@@ -179,7 +179,7 @@ class Crops:
     def cut(
         self, image: "PIL.Image.Image", scale: float, x: float, y: float, mirrored: bool
     ) -> np.ndarray:
-        """A crop at the network's size, (h, w, 3). scale: 1 is most. x, y: where, 0..1."""
+        """A crop at the network's size, (h, w, 3). scale: 1 is most. x, y: 0..1."""
         from PIL import Image
 
         h, w = self.size

@@ -72,11 +72,10 @@ class TorchTrainer:
         return _array(self.blobs[name])
 
     def weights(self) -> Weights:
-        """The weights as they are now; the next step may change these arrays."""
+        """These arrays, and those of `state`, may change with the next step."""
         return {name: [_array(a) for a in blobs] for name, blobs in self.params.items()}
 
     def state(self) -> dict[str, np.ndarray]:
-        """All that `restore` needs; the next step may change these arrays."""
         state = {name: _array(tensor) for name, tensor in self._changing().items()}
         return state | {"trained": np.array(self.done)}
 

@@ -1,16 +1,16 @@
 """The course of a training: from a recipe and pictures to a network in a folder.
 
-Dreams of a layer change only if that layer learns. So the network is cut off above it,
-and gets a new head: the average over all places, brought to one length (Ranjan et al.
-2017, arxiv.org/abs/1703.09507), and a linear classifier. What lies between the first,
-frozen layers and the head learns. Pictures without classes are first sorted into groups
-that look alike to the network, and these are learnt (Caron et al. 2018, "Deep
-clustering", arxiv.org/abs/1807.05520; here the groups stay as they are).
+Dreams of a layer change only if it learns. So the network is cut off above it, and gets
+a new head: the average over all places, brought to one length (Ranjan et al. 2017,
+arxiv.org/abs/1703.09507), and a linear classifier. What is not frozen learns. Pictures
+without classes are first sorted into groups that look alike to the network, which are
+then learnt (Caron et al. 2018, arxiv.org/abs/1807.05520; but once).
 """
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,8 +50,8 @@ class Trained(NamedTuple):
 def train(
     pictures: str | Path, out: str | Path, on_step: OnLesson | None = None, **settings: Any
 ) -> Trained:
-    """Train a layer of a network on pictures, and write the new network into the folder
-    `out`, for `load_net`.
+    """Train a layer of a network on pictures, and write the new one into `out`, for
+    `load_net`.
 
     pictures: a folder with a folder of pictures for each class, or with pictures alone.
     on_step: called with a Lesson after each step; returning True stops, as Ctrl-C does,
@@ -93,7 +93,12 @@ class Training:
         self.crops = Crops(groups, keep_out, size, self.parent.mean, recipe["seed"])
         self.layers = head.add_head(layers, self.end, n)
         self.rates = head.choose_rates(self.parent, self.layers, recipe["freeze"])
-        _check_memory(recipe["batch"], shapes.memory(self.layers, HEAD, *size))
+        need = recipe["batch"] * shapes.memory(self.layers, HEAD, *size) / 1e9
+        free = free_memory() / 1e9
+        if need > free:
+            needs = f"needs about {need:.1f} GB of memory, and {free:.1f} GB are free"
+            fault = f"{{setting}} is {recipe['batch']}, which {needs}; take fewer"
+            raise DreamError(fault, "batch")
         self.pictures = fingerprint(groups)
         self.viewer = Viewer(recipe, out, self.engine, self.end)
         about = {"model": self.parent.name, "engine": self.engine, "end": self.end}
@@ -176,13 +181,13 @@ class Training:
         if (self.out / "model.toml").exists():
             cure += ", and begin again with --restart"
         else:  # nothing was written but this
-            self.viewer.remove()
-            (self.out / STATE).unlink(missing_ok=True)
+            rmtree(self.viewer.folder, ignore_errors=True)
+            for path in (self.viewer.sheet, self.out / STATE):
+                path.unlink(missing_ok=True)
         died = f"the network died in step {self.done}: {fault}"
         raise DreamError(f"{died}; {cure}", "rate")
 
     def _test(self, trainer: Trainer) -> float | None:
-        """The share of the pictures kept out whose class is found."""
         right: list[bool] = []
         matrix, bias = head.scale_head(trainer.weights()[HEAD], self.health.length)
         for number, paths in enumerate(self.crops.tested):
@@ -256,7 +261,6 @@ class Health:
 
 
 def _check_out(out: Path, pictures: Path) -> None:
-    """Raise a DreamError if this is no place for a network."""
     check_folder(out)
     if out.resolve().is_relative_to(pictures.resolve()):
         fault = f"{out} lies in {pictures}, and would be one of its classes the next time"
@@ -265,11 +269,3 @@ def _check_out(out: Path, pictures: Path) -> None:
     if is_beside and (zoo.MODELS / out.name).exists():
         fault = f"{out.name} is the name of a network of the package"
         raise DreamError(f"{fault}; choose another -o")
-
-
-def _check_memory(batch: int, each: float) -> None:
-    need = batch * each / 1e9
-    free = free_memory() / 1e9
-    if need > free:
-        needs = f"needs about {need:.1f} GB of memory, and {free:.1f} GB are free"
-        raise DreamError(f"{{setting}} is {batch}, which {needs}; take fewer", "batch")

@@ -54,10 +54,10 @@ class Viewer:
 
     def state(self) -> dict[str, np.ndarray | float]:
         """What `resume` needs."""
-        last = self.last
-        if last is None:
+        if self.last is None:
             return {}
-        return {"watched": last.picture, "source": last.source, "strength": last.strength}
+        picture, source, strength, _ = self.last
+        return {"watched": picture, "source": source, "strength": strength}
 
     def dream(self, step: int, write: Callable[[Path], object], anyway: bool) -> None:
         """Dream with the network that `write` writes, if it is time, or anyway."""
@@ -79,14 +79,8 @@ class Viewer:
         save_image(self.sheet, sheet([load_image(path) for path in shown], labels))
 
     def finish(self) -> None:
-        """Make the film, if one is wanted."""
         if self.film:
             save_film(self.film, map(load_image, self._frames()), FPS)
-
-    def remove(self) -> None:
-        """Remove all dreams, and the sheet."""
-        rmtree(self.folder, ignore_errors=True)
-        self.sheet.unlink(missing_ok=True)
 
     def _frames(self) -> list[Path]:
         return sorted(self.folder.glob("*.png"))
