@@ -75,8 +75,7 @@ def check_film(path: str | Path, fps: float | Fraction = 25) -> None:
         check_place(path)
         return
     check_output(path, CODECS, ", or have no dot in it, for a folder of frames")
-    longest = path.with_name(f".deepdream-{path.stem}.frames")  # of what is made beside it
-    check_place(longest, path)
+    check_place(path.with_name(f".deepdream-{path.stem}.frames"), path)  # the longest name
     codec = CODECS[path.suffix.lower()][0]
     if codec == "gif" and fps > 50:
         cure = "use fewer frames (of a film, every second one with --stride 2), or another format"

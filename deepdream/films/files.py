@@ -90,8 +90,8 @@ def is_film(path: str | Path) -> bool:
 def film_about(path: str | Path) -> tuple[Fraction, int, str]:
     """(frames a second, about how many frames or 0, the comment) of a film."""
     with open_film(path) as container:
-        comments = [text for name, text in container.metadata.items() if name.lower() == "comment"]
-        return _fps(container), _count_announced(container), comments[0] if comments else ""
+        texts = {name.lower(): text for name, text in container.metadata.items()}
+        return _fps(container), _count_announced(container), texts.get("comment", "")
 
 
 def film_size(path: str | Path) -> tuple[int, int]:

@@ -39,7 +39,7 @@ def fade_goals(
     h, w = (max(0, (n - MEASURED) // 2) for n in frame.shape[:2])
     middle = preprocess(net, frame[h : h + MEASURED, w : w + MEASURED])  # (3, h, w)
     to_own = 1, *np.divide(net.own_size, middle.shape[1:])
-    own = np.asarray(nd.zoom(middle, to_own, order=1))  # the size that a classifier needs
+    own = np.asarray(nd.zoom(middle, to_own, order=1))  # for a classifier
     terms = []
     for goal, part in ((here, 1 - share), (there, share)):
         layers = goal.layers_in(net)

@@ -39,7 +39,6 @@ class Held:
         return move_over(self._fill, frame, move)
 
     def correct(self, frame: np.ndarray) -> np.ndarray:
-        """The frame that was dreamt, with the look that is held."""
         if self.like is None:
             self.like = frame
         if self._fill is None:

@@ -1,12 +1,11 @@
-"""Key files: a film's settings at some of its frames, in TOML, or likewise in JSON.
-Settings have their names on the command line, or in Python:
+"""Key files: settings at some frames of a film, in TOML or likewise in JSON. They have
+their names on the command line, or in Python:
 
     [0]
     layer = "conv2/3x3"
 
     [100]
     look = "Dogs"
-    zoom = 0.1
     to = [0.8, 0.3]
 """
 

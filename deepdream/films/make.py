@@ -30,9 +30,8 @@ OnEncode = Callable[[int, int], object]
 class Film:
     """A film that can be made, see `plan`.
 
-    settings: what it carries. frames: how many are put into it; None for all.
-    announced: how many that will be. make: what `make_film` takes, with `on_step`
-    first. writing: what else that receives.
+    frames: how many are put into it; None for all. announced: how many that will be.
+    make, writing: what `make_film` takes, the first after `on_step`.
     """
 
     settings: Record
@@ -48,9 +47,9 @@ class Film:
         on_encode: OnEncode | None = None,
     ) -> None:  # fmt: skip
         """Make the film, see `make_film`; on_step as for `deepdream`."""
-        given = self.writing | {"on_frame": on_frame, "on_encode": on_encode}
-        about = self.settings, self.frames, self.fps, self.sound
-        make_film(out, partial(self.make, on_step), *about, **given)
+        given = self.writing | {"fps": self.fps, "sound": self.sound}
+        given |= {"on_frame": on_frame, "on_encode": on_encode}
+        make_film(out, partial(self.make, on_step), self.settings, self.frames, **given)
 
     def write_part(self, out: str | Path, n: int, about: Record) -> Record:
         """Write the first n frames of a stopped film, with sound; what it carries."""
@@ -108,7 +107,6 @@ def frames_folder(out: str | Path) -> Path:
 
 
 def _add_finished(error: DreamError | KeyboardInterrupt, done: int, folder: Path) -> BaseException:
-    """The same error, with how many frames are finished in its message."""
     if not done:
         return error
     kept = f"; frames finished: {done}, in {folder}"

@@ -1,9 +1,8 @@
 """Why a film may be resumed: its frames, and the settings that it was begun with.
 
 The frames are kept as 000000.png and so on, beside a `state.npz` that the next needs:
-in the folder asked for, or for clip.mp4 in clip.frames/. The state is what counts: it
-is written first, and whole. Which settings may differ says the column `resume` of the
-table.
+in the folder asked for, or for clip.mp4 in clip.frames/. The state counts: it is
+written first, and whole. Which settings may differ: column `resume` of the table.
 """
 
 import json

@@ -29,10 +29,10 @@ Light = np.ndarray | np.float32 | float  # of a mask: (H, W), or one number for 
 
 
 class SteadyFrame(NamedTuple):
-    """A dream (H, W, 3), with what the next one needs.
+    """A dream (H, W, 3), with what the next one needs; source: what it was made from.
 
-    source: what it was dreamt from, as large. strength: mean |detail|; 0 if there is
-    none, and the next frame begins again. light: of a mask that moves, (H, W) 0..1.
+    strength: mean |detail|; 0 if there is none, and the next frame begins again. light:
+    of a mask that moves, (H, W) 0..1.
     """
 
     picture: np.ndarray
@@ -204,7 +204,6 @@ class Footage:
         return steady(net, sources, last=before, on_step=on_step, **params)
 
     def _follow(self, given: Picture | None, name: str, done: int) -> Pictures:
-        """The pictures of a mask or guide that is a film's path; any other as it is."""
         if not (isinstance(given, (str, Path)) and is_film(given)):
             return given
         width = guide_width(next(follow_film(given))) if name == "guide" else None

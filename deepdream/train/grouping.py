@@ -25,10 +25,9 @@ def choose(paths: list[Path], seed: int) -> tuple[list[Path], int]:
 
 
 def group(crops: Crops, trainer: Trainer, end: str, batch: int) -> np.ndarray:
-    """The number of each picture's group, -1 if it cannot be read: k-means of the
-    strongest answer of each channel at the layer `end`.
+    """The number of each picture's group, -1 if unreadable: k-means of the strongest
+    answer of each channel at layer `end`, which belongs to things, not to backgrounds.
 
-    The strongest, not the mean, belongs to things rather than to their background.
     Raises DreamError if fewer than two can be read.
     """
     from scipy.cluster.vq import kmeans2

@@ -100,8 +100,9 @@ def scale_head(head: list[np.ndarray], length: float) -> list[np.ndarray]:
 
 
 def choose_rates(model: Model, layers: list[Layer], freeze: str | None) -> Rates:
-    """The rate of each layer, as a share of the highest. freeze: the last layer that
-    stays, 'none', or None to choose. Raises DreamError if nothing is left.
+    """The rate of each layer, as a share of the highest; DreamError if nothing learns.
+
+    freeze: the last layer that stays, 'none', or None to choose.
     """
     names = [layer.name for layer in layers]
     below = names[: names.index(f"{HEAD}/pool")]

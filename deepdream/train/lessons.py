@@ -39,8 +39,10 @@ class Lesson(NamedTuple):
 
 
 def find_classes(folder: str | Path) -> dict[str, list[Path]]:
-    """{class: its pictures}, from a folder for each; {"": pictures} if there are no
-    folders. Warns about those left out; raises DreamError if too few are left.
+    """{class: pictures}, from a folder for each; {"": pictures} if there are no
+    folders.
+
+    Warns about those left out; raises DreamError if too few are left.
     """
     folder = Path(folder)
     if not os.path.isdir(folder):
@@ -202,7 +204,6 @@ class Crops:
         raise DreamError(f"none of the pictures in {group[0].parent} can be read")
 
     def _try(self, path: Path) -> "PIL.Image.Image | None":
-        """The picture, or None and a warning if it cannot be read."""
         if path not in self.unreadable:
             try:
                 return self._read(path)
