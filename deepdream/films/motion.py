@@ -58,7 +58,8 @@ def zoom(
         if "objective" in now:
             now["objective"] = goal_at(net, frame, keys, i, cross_fade)
         now["seed"] = None if seed is None else (seed + i) % 2**32
-        frame = held.move(frame, way.go(every) if i > 0 else None, i, list(way.recent))
+        move = way.go(every) if i > 0 else None
+        frame = held.move(frame, move, i, list(way.recent))
         frame = held.correct(dream_frame(net, frame, **dream_params | now))
         first = frame if first is None else first
         if loop:

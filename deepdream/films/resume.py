@@ -48,8 +48,10 @@ def read_state(folder: Path) -> tuple[int, tuple, Record]:
     path = folder / STATE
     try:
         with np.load(path) as kept:
-            done, begun = int(kept["done"]), dict(json.loads(str(kept["settings"])))
-            last = [kept["arr_0"], *(kept[f"arr_{i}"] for i in range(1, len(kept.files) - 2))]
+            done = int(kept["done"])
+            begun = dict(json.loads(str(kept["settings"])))
+            others = range(1, len(kept.files) - 2)
+            last = [kept["arr_0"], *(kept[f"arr_{i}"] for i in others)]
     except Exception as error:  # a damaged file can raise nearly anything
         raise DreamError(f"cannot read {path}: {error}; {RESTART}") from None
     # Numbers come back as arrays without dimensions, with which NumPy would calculate

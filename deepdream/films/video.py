@@ -58,7 +58,9 @@ def steady(
     if guide is not None and "objective" in dream_params:
         raise DreamError("a guide is an objective, too; give one of the two")
     is_moving = not is_one(mask)
-    guides = repeat(None) if guide is None else _features(net, _stay(guide, "guide"), end)
+    guides = repeat(None)
+    if guide is not None:
+        guides = _features(net, _stay(guide, "guide"), end)
     for source, part, features in zip(sources, _masks(mask), guides):
         check_image(source)
         if features is not None:
