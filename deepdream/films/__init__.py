@@ -13,26 +13,8 @@ from .resume import STATE, check_same
 from .video import SteadyFrame, dream_video, steady
 
 __all__ = [
-    "STATE",
-    "Film",
-    "SteadyFrame",
-    "check_film",
-    "check_same",
-    "dream_video",
-    "film_about",
-    "film_of_preview",
-    "film_size",
-    "fps_of",
-    "frame_path",
-    "is_film",
-    "journey",
-    "make_film",
-    "plan",
-    "preview_path",
-    "read_film",
-    "read_keys",
-    "read_settings",
-    "save_film",
-    "steady",
-    "zoom",
-]
+    "STATE", "Film", "SteadyFrame", "check_film", "check_same", "dream_video",
+    "film_about", "film_of_preview", "film_size", "fps_of", "frame_path", "is_film",
+    "journey", "make_film", "plan", "preview_path", "read_film", "read_keys",
+    "read_settings", "save_film", "steady", "zoom",
+]  # fmt: skip

@@ -21,11 +21,9 @@ from .files import frame_path, is_folder
 from .sound import Sound, add_sound
 
 if TYPE_CHECKING:
+    import av
     from av.container import OutputContainer
     from av.filter import Graph
-    from av.packet import Packet
-    from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
 
 # {suffix: (codec of the picture, codec of the sound, options)}. With these options the
 # loss can hardly be seen. (There is no mbtree, because its AVX-512 code sometimes gives
@@ -43,13 +41,12 @@ def save_film(
     path: str | Path, pictures: Iterable[np.ndarray], fps: float | Fraction = 25,
     settings: Record | None = None, sound: Sound | None = None,
 ) -> None:  # fmt: skip
-    """Write pictures (H, W, 3) as they come: an .mp4 (H.264), .webm (VP9) or .gif, or a
-    folder of frames.
+    """Write pictures (H, W, 3) into an .mp4 (H.264), .webm (VP9) or .gif, whole or not
+    at all, or into a folder of frames.
 
-    A file is written whole or not at all. settings: are written into the film, see
-    `read_settings`. sound: (film, start, end) in seconds: this part of its sound is
-    added. An .mp4 or .webm of odd size gets one more row or column, and a warning says
-    so. Raises DreamError for a name, speed or picture that cannot be written.
+    settings: for `read_settings`. sound: (film, start, end) in seconds. A film of odd
+    size gets one more row or column, with a warning. Raises DreamError for what cannot
+    be written.
     """
     check_film(path, fps)
     path = Path(path)
@@ -63,11 +60,8 @@ def save_film(
 
 
 def check_film(path: str | Path, fps: float | Fraction = 25) -> None:
-    """Raise a DreamError if a film could not be written: better before hours of
-    dreaming than after them.
-    """
-    from av.codec import Codec
-    from av.codec.codec import UnknownCodecError
+    """Raise a DreamError if a film could not be written: before hours of dreaming."""
+    from av.codec.codec import Codec, UnknownCodecError
 
     path, fps = Path(path), float(fps) if isinstance(fps, Fraction) else fps
     check("fps", fps)
@@ -81,8 +75,7 @@ def check_film(path: str | Path, fps: float | Fraction = 25) -> None:
         check_place(path)
         return
     check_output(path, CODECS, ", or have no dot in it, for a folder of frames")
-    longest = path.with_name(f".deepdream-{path.stem}.frames")  # of what is made beside it
-    check_place(longest, path)
+    check_place(path.with_name(f".deepdream-{path.stem}.frames"), path)  # the longest name
     codec = CODECS[path.suffix.lower()][0]
     if codec == "gif" and fps > 50:
         cure = "use fewer frames (of a film, every second one with --stride 2), or another format"
@@ -131,12 +124,10 @@ def encode_film(
 
 
 def _mux(
-    film: "OutputContainer", stream: "VideoStream", frames: Iterator["VideoFrame"],
-    sounds: Iterator[tuple[float, "Packet"]],
+    film: "OutputContainer", stream: "av.VideoStream",
+    frames: Iterator["av.VideoFrame"], sounds: Iterator[tuple[float, "av.Packet"]],
 ) -> None:  # fmt: skip
-    """Write frames and sound in the order of time, or else ffmpeg would keep all of one
-    until the other comes.
-    """
+    """Write frames and sound in the order of time, or ffmpeg would keep all of one."""
     time, packet = next(sounds, (math.inf, None))
     for frame in frames:
         while packet and time <= (frame.time or 0):
@@ -150,35 +141,33 @@ def _mux(
 
 
 def _make_frames(
-    stream: "VideoStream", first: np.ndarray, pictures: Iterator[np.ndarray], fps: Fraction
-) -> Iterator["VideoFrame"]:
-    """The pictures as the encoder needs them: in BT.709's planes, or for a .gif in up
-    to 256 colours of their own.
-    """
+    stream: "av.VideoStream", first: np.ndarray, pictures: Iterator[np.ndarray], fps: Fraction
+) -> Iterator["av.VideoFrame"]:
+    """The pictures in BT.709's planes, or for a .gif in up to 256 colours each."""
     import av
 
     check_image(first)
     height, width = first.shape[:2]
-    is_gif = stream.name == "gif"
-    odd = (0, 0) if is_gif else (height % 2, width % 2)
-    if any(odd):
-        size = f"{width}x{height} -> {width + odd[1]}x{height + odd[0]}"
+    palette, down, right = None, height % 2, width % 2
+    if stream.name == "gif":
+        palette, down, right = _make_palette_filter(width, height, fps), 0, 0
+    elif down or right:
+        size = f"{width}x{height} -> {width + right}x{height + down}"
         need = "H.264 and VP9 need even sizes: the last row or column is repeated"
         warnings.warn(f"{need}, {size}", stacklevel=2)
-    stream.height, stream.width = height + odd[0], width + odd[1]
-    stream.pix_fmt = "pal8" if is_gif else "yuv420p"
-    if not is_gif:
+    stream.height, stream.width = height + down, width + right
+    stream.pix_fmt = "pal8" if palette else "yuv420p"
+    if not palette:
         context = stream.codec_context
         context.color_range = LIMITED
         context.colorspace = context.color_primaries = context.color_trc = BT709
-    palette = _make_palette_filter(width, height, fps) if is_gif else None
     for i, picture in enumerate(chain([first], pictures)):
         check_image(picture)
         if picture.shape != first.shape:
             sizes = f"{picture.shape}, and those before it {first.shape}"
             raise DreamError(f"frame {i} of the film is {sizes}")
-        edges = (0, odd[0]), (0, odd[1]), (0, 0)
-        padded = np.pad(np.asarray(to_image(picture)), edges, "edge")  # (even h, even w, 3)
+        edges = (0, down), (0, right), (0, 0)
+        padded = np.pad(np.asarray(to_image(picture)), edges, "edge")
         frame = av.VideoFrame.from_ndarray(padded, "rgb24")
         frame.pts, frame.time_base = i, 1 / fps
         if palette:
@@ -189,14 +178,16 @@ def _make_frames(
 
 
 def _make_palette_filter(width: int, height: int, fps: Fraction) -> "Graph":
-    """A filter that reduces each frame to the 256 colours that suit it best."""
     from av import VideoFormat
     from av.filter import Graph
 
-    graph, rgb = Graph(), VideoFormat("rgb24")
+    graph = Graph()
+    rgb = VideoFormat("rgb24")
     source = graph.add_buffer(width=width, height=height, format=rgb, time_base=1 / fps)
-    split, sink = graph.add("split"), graph.add("buffersink")
-    palette, use = graph.add("palettegen", "stats_mode=single"), graph.add("paletteuse", "new=1")
+    split = graph.add("split")
+    palette = graph.add("palettegen", "stats_mode=single")
+    use = graph.add("paletteuse", "new=1")
+    sink = graph.add("buffersink")
     source.link_to(split)
     split.link_to(palette, 0, 0)
     split.link_to(use, 1, 0)

@@ -3,9 +3,10 @@
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,8 @@ from ..pictures import from_json, is_picture, list_decoders, picture_settings
 from ..settings import Record, check
 
 if TYPE_CHECKING:
+    import av
     from av.container import InputContainer
-    from av.video.frame import VideoFrame
 
 # What is read, by ffmpeg's names: no playlists, which can name other files.
 READERS = (
@@ -26,6 +27,7 @@ READERS = (
     "mov,mpeg,mpegts,mpegvideo,mxf,nut,ogg,rm,vc1,vob,webm,webp_pipe,wtv,yuv4mpegpipe"
 )
 WIDEST = 16_384  # pixels; H.264 and VP9 allow no more
+Frames = Iterator["av.VideoFrame"]
 
 
 def read_film(
@@ -35,16 +37,15 @@ def read_film(
     """The pictures of any film that ffmpeg reads, (H, W, 3) float32, RGB, 0..255, at
     even distances in time.
 
-    start, stop, stride: as of a range, in frames. width: in pixels. done: leave out the
-    first so many pictures. Raises DreamError if the file is no film; a damaged film
-    gives what can be decoded, and a warning that says how much it is.
+    start, stop, stride: as of a range. width: in pixels. done: leave out so many.
+    Raises DreamError for what is no film, and warns about a damaged one.
     """
     check_range(start, stop, stride, width)
     size = None
     for i, (frame, aspect) in enumerate(_select(path, start, stop, stride)):
         if i == 0 or i >= done:
             picture = _to_picture(frame, aspect, width, size)
-            size = picture.shape[1], picture.shape[0]  # all pictures get the size of the first
+            size = picture.shape[1], picture.shape[0]  # of all that follow
             if i >= done:
                 yield picture
 
@@ -52,32 +53,22 @@ def read_film(
 def follow_film(
     path: str | Path, start: int = 0, stride: int = 1, width: int | None = None, done: int = 0
 ) -> Iterator[np.ndarray]:
-    """The pictures of a film that goes along with another, which is read from `start`
-    in the same strides.
-
-    As `read_film`, but the very last picture of the film comes once more at the end,
-    even if `start` is after it: it is the one that stays if the other film is longer.
-    Raises DreamError as that does.
-    """
-    wanted, size, latest = start + stride * done, None, None
-    for i, frame in enumerate(_select(path, 0, None, 1)):
+    """As `read_film`, beside a film that is read from `start`; its last one stays."""
+    frames = _select(path, 0, None, 1)
+    latest = next(frames)  # raises for a film without frames
+    picture = _to_picture(*latest, width, None)
+    size = picture.shape[1], picture.shape[0]
+    for i, frame in enumerate(chain([latest], frames)):
         latest = frame
-        if i == 0:
-            picture = _to_picture(*frame, width, None)
-            size = picture.shape[1], picture.shape[0]
-        if i == wanted:
+        if i >= start + stride * done and (i - start) % stride == 0:
             yield _to_picture(*frame, width, size)
-            wanted += stride
-    assert latest is not None  # `_select` raises for a film without frames
     yield _to_picture(*latest, width, size)
 
 
 def is_film(path: str | Path) -> bool:
-    """Whether a file is a film and not a still picture: a .gif of several frames, or
-    what Pillow cannot open.
+    """Whether this is a film: a .gif of several frames, or what Pillow cannot open.
 
-    What is missing, or is broken and has the name of a picture, is none: `load_image`
-    says what is wrong with it.
+    A broken picture is none: `load_image` says what is wrong.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -97,12 +88,10 @@ def is_film(path: str | Path) -> bool:
 
 
 def film_about(path: str | Path) -> tuple[Fraction, int, str]:
-    """(frames a second, about how many frames, 0 if the file does not say, the comment
-    in the file) of a film.
-    """
+    """(frames a second, about how many frames or 0, the comment) of a film."""
     with open_film(path) as container:
-        comments = [text for name, text in container.metadata.items() if name.lower() == "comment"]
-        return _fps(container), _count_announced(container), comments[0] if comments else ""
+        texts = {name.lower(): text for name, text in container.metadata.items()}
+        return _fps(container), _count_announced(container), texts.get("comment", "")
 
 
 def film_size(path: str | Path) -> tuple[int, int]:
@@ -112,10 +101,7 @@ def film_size(path: str | Path) -> tuple[int, int]:
 
 
 def read_settings(path: str | Path) -> Record:
-    """The settings that a picture, a film or a folder of frames carries; empty if there
-    are none. Raises DreamError for a file that cannot be read, and a folder without
-    frames.
-    """
+    """What a picture, film or folder carries. Raises DreamError if it is unreadable."""
     path = Path(path)
     if path.suffix.lower() in (".mp4", ".webm"):
         return from_json(film_about(path)[2])
@@ -140,14 +126,16 @@ def check_range(start: int, stop: int | None, stride: int, width: int | None = N
 
 def _select(
     path: str | Path, start: int, stop: int | None, stride: int
-) -> Iterator[tuple["VideoFrame", Fraction]]:
+) -> Iterator[tuple["av.VideoFrame", Fraction]]:
     """(frame, a pixel's width divided by its height) of this range of a film."""
     errors: list[str] = []
     n = 0
     with open_film(path) as container:
         announced = _count_announced(container)
-        aspect = _fraction(container.streams.video[0].sample_aspect_ratio or Fraction(1))
-        aspect = aspect if 1 / 16 <= aspect <= 16 else Fraction(1)  # nobody means that
+        stream = container.streams.video[0]
+        aspect = _fraction(stream.sample_aspect_ratio or Fraction(1))
+        if not 1 / 16 <= aspect <= 16:  # nobody means that
+            aspect = Fraction(1)
         for frame in _space_evenly(_decode(container, errors), container):
             n += 1
             if n > start and (n - 1 - start) % stride == 0:
@@ -166,7 +154,7 @@ def _select(
         raise DreamError(f"{{setting}} is {start}; {has}", "start")
 
 
-def _decode(container: "InputContainer", errors: list[str]) -> Iterator["VideoFrame"]:
+def _decode(container: "InputContainer", errors: list[str]) -> Frames:
     """All frames that can be decoded; a packet that cannot adds to the errors."""
     from av.error import FFmpegError
 
@@ -189,12 +177,8 @@ def _decode(container: "InputContainer", errors: list[str]) -> Iterator["VideoFr
         yield from frames
 
 
-def _space_evenly(
-    frames: Iterable["VideoFrame"], container: "InputContainer"
-) -> Iterator["VideoFrame"]:
-    """One frame for each tick of the film's clock: if time passes without a frame, the
-    one before is still seen.
-    """
+def _space_evenly(frames: Frames, container: "InputContainer") -> Frames:
+    """One frame for each tick of the film's clock; if none is new, the one before."""
     fps, first = _fps(container), begin_of(container)
     tick, shown = 0, None
     for frame in frames:
@@ -214,8 +198,7 @@ def open_film(path: str | Path) -> Iterator["InputContainer"]:
     import av
     from av.error import FFmpegError
 
-    fault = why_unreadable(path)
-    if fault:
+    if fault := why_unreadable(path):
         raise DreamError(f"cannot read the film {path}: {fault}")
     try:
         # Without `file:`, a colon in the name would mean a protocol.
@@ -243,8 +226,8 @@ def _count_announced(container: "InputContainer") -> int:
     """How many frames the file says it has; 0 if it does not say."""
     stream, fps = container.streams.video[0], _fps(container)
     seconds = 0
-    clock = re.match(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))  # in Matroska
-    if clock:
+    in_matroska = stream.metadata.get("DURATION", "")
+    if clock := re.match(r"(\d+):(\d+):([\d.]+)", in_matroska):
         hours, minutes, rest = map(float, clock.groups())
         seconds = hours * 3600 + minutes * 60 + rest
     if stream.duration and stream.time_base:
@@ -255,17 +238,13 @@ def _count_announced(container: "InputContainer") -> int:
 def begin_of(container: "InputContainer") -> Fraction | int:
     """When the first picture is due, in seconds."""
     stream = container.streams.video[0]
-    return stream.start_time * stream.time_base if stream.start_time and stream.time_base else 0
+    return (stream.start_time or 0) * (stream.time_base or 0)
 
 
 def _to_picture(
-    frame: "VideoFrame", aspect: Fraction, width: int | None, size: tuple[int, int] | None
+    frame: "av.VideoFrame", aspect: Fraction, width: int | None, size: tuple[int, int] | None
 ) -> np.ndarray:
-    """A frame, upright, as (H, W, 3) float32.
-
-    size: (width, height). Without it, the picture gets this width; without a width, it
-    keeps its own.
-    """
+    """A frame, upright, (H, W, 3) float32; without a size (w, h), of this width."""
     from PIL import Image
 
     fine = Image.Resampling.LANCZOS

@@ -9,7 +9,7 @@ SMALLEST = 32  # pixels of a side; on smaller pictures OpenCV's DIS may crash
 
 
 class Motion:
-    """Where each pixel of a picture was in the picture before.
+    """Where each pixel of a picture was in the one before.
 
     x, y: right and down, (H, W) in pixels. trust: how sure that is, (H, W) 0..1.
     """
@@ -18,15 +18,16 @@ class Motion:
         """old, new: grey pictures (H, W) uint8."""
         height, width = new.shape
         back = _flow(new, old)  # (H, W, 2)
-        right, down = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
-        x, y = np.meshgrid(right, down)
-        self.x, self.y = x + back[..., 0], y + back[..., 1]
+        y, x = np.indices((height, width), np.float32)
+        self.x = x + back[..., 0]
+        self.y = y + back[..., 1]
         forth = self.move(_flow(old, new))
-        # Sundaram, Brox and Keutzer's check (2010): there and back again should end
-        # where it began.
-        astray = ((back + forth) ** 2).sum(2) / (0.02 * (back**2 + forth**2).sum(2) + 0.5)
-        inside = (self.x >= 0) & (self.x <= width - 1) & (self.y >= 0) & (self.y <= height - 1)
-        self.trust = np.exp(-astray) * inside
+        # Sundaram, Brox and Keutzer (2010): there and back should end at the start
+        lengths = (back**2 + forth**2).sum(2)
+        astray = ((back + forth) ** 2).sum(2) / (0.02 * lengths + 0.5)
+        is_beside = (self.x < 0) | (self.x > width - 1)
+        is_above = (self.y < 0) | (self.y > height - 1)
+        self.trust = np.exp(-astray) * ~(is_beside | is_above)
 
     def move(self, image: np.ndarray, is_smooth: bool = False) -> np.ndarray:
         """What lies on the old picture, (H, W) or (H, W, n), moved with it."""
@@ -42,24 +43,23 @@ def find_motion(old: np.ndarray, new: np.ndarray) -> Motion | None:
 
     if old.shape != new.shape:
         return None
-    images = (image.astype(np.uint8) for image in (old, new))
-    old, new = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images)  # (H, W) each
+    to_grey = cv2.COLOR_RGB2GRAY
+    old, new = (cv2.cvtColor(image.astype(np.uint8), to_grey) for image in (old, new))
     motion = Motion(old, new)
-    before, now = motion.move(old.astype(np.float32)), new.astype(np.float32)
-    before, now = before - before.mean(), now - now.mean()  # so that a flash of light is no cut
+    before = motion.move(old.astype(np.float32))
+    before -= before.mean()  # so that a flash of light is no cut
+    now = new.astype(np.float32)
+    now -= now.mean()
     is_other = abs(before - now).mean() > 0.7 * abs(now).mean() + 5
     return None if is_other or motion.trust.mean() < CUT else motion
 
 
 def _flow(here: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """(H, W, 2): from each pixel of one grey image (H, W) to its place in the other, in
-    pixels right and down.
-    """
+    """From each pixel of a grey image to its place in the other: (H, W, 2)."""
     import cv2
 
     height, width = here.shape
-    below, beside = max(0, SMALLEST - height), max(0, SMALLEST - width)
-    edges = 0, below, 0, beside, cv2.BORDER_REPLICATE
-    padded = [cv2.copyMakeBorder(image, *edges) for image in (here, there)]
+    edges = (0, max(0, SMALLEST - height)), (0, max(0, SMALLEST - width))
+    padded = [np.pad(image, edges, "edge") for image in (here, there)]
     dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     return dis.calc(*padded, None)[:height, :width]

@@ -1,6 +1,4 @@
-"""What each frame of a film climbs: the goal of a key, and two goals at once while one
-fades into the next.
-"""
+"""What each frame of a film climbs: a key's goal, or two while one fades away."""
 
 import math
 
@@ -16,36 +14,32 @@ MEASURED = 512  # pixels of a side: enough to measure, and little memory
 
 
 def goal_at(net: Net, frame: np.ndarray, keys: Keys, i: int, cross_fade: int | None) -> Objective:
-    """What frame i climbs.
-
-    frame: the one before, (H, W, 3). cross_fade: over this many frames before a key,
-    its goal takes over; None for a quarter of the frames between both keys.
-    """
+    """What frame i climbs. frame: the one before. cross_fade: as for `zoom`."""
     here, there = around(keys, "objective", i)
     goal = keys[here]["objective"]
-    if there is None or keys[there]["objective"] is goal:
+    if there is None:
         return goal
-    length = (there - here) // 4 if cross_fade is None else min(cross_fade, there - here - 1)
-    fading = i + 1 - (there - length)  # the number of this frame in the cross-fade, from 1
-    if fading <= 0:
+    between = there - here
+    length = between // 4 if cross_fade is None else min(cross_fade, between - 1)
+    fading = i + 1 - (there - length)  # number of this frame in the cross-fade, from 1
+    after = keys[there]["objective"]
+    if after is goal or fading <= 0:
         return goal
-    return fade_goals(net, frame, goal, keys[there]["objective"], fading / (length + 1))
+    return fade_goals(net, frame, goal, after, fading / (length + 1))
 
 
 def fade_goals(
     net: Net, frame: np.ndarray, here: Objective, there: Objective, share: float
 ) -> Objective:
-    """The sum of both, the second with this share.
-
-    Each is divided by the strength of its gradient on this frame (H, W, 3), which for
-    one may be ten times that of the other.
+    """The sum of both, the second with this share. Each is divided by the strength of
+    its gradient on this frame (H, W, 3), for one may be ten times the other's.
     """
     from scipy import ndimage as nd
 
     h, w = (max(0, (n - MEASURED) // 2) for n in frame.shape[:2])
     middle = preprocess(net, frame[h : h + MEASURED, w : w + MEASURED])  # (3, h, w)
     to_own = 1, *np.divide(net.own_size, middle.shape[1:])
-    own = np.asarray(nd.zoom(middle, to_own, order=1))  # the size that a classifier needs
+    own = np.asarray(nd.zoom(middle, to_own, order=1))  # for a classifier
     terms = []
     for goal, part in ((here, 1 - share), (there, share)):
         layers = goal.layers_in(net)
@@ -58,7 +52,7 @@ def fade_goals(
 
 
 def round_digits(number: float, digits: int = 4) -> float:
-    """A number above 0, or 0 itself, rounded to this many digits in all."""
+    """A number, 0 or above, rounded to this many digits in all."""
     if not number:
         return number
     return round(number, digits - 1 - math.floor(math.log10(number)))

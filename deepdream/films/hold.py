@@ -1,11 +1,9 @@
 """Hold the look of a film whose frames are each dreamt from the one before.
 
-Such a film drifts: after some hundred frames its colours burn out, or it goes dark. So
-the mean of each colour, the saturation, and the contrast at each scale are held near
-those of a picture, most often the film's first frame. What is too strong is weakened.
-What is missing at the finest scales is strengthened. At the others this would draw
-crosses and streaks, since a zoom makes one place large over and over; there, what is
-missing is added from pieces of the picture, which move as the film does.
+Such a film drifts: its colours burn out, or it goes dark. So mean colour, saturation,
+and contrast at each scale are held near a picture's. What is too strong is weakened,
+what is too weak strengthened. Where that would draw streaks, since a zoom repeats it,
+pieces of the picture are added, which move as the film does.
 """
 
 from collections.abc import Sequence
@@ -23,19 +21,14 @@ OPPONENT = np.array([[1 / 3, 1 / 3, 1 / 3], [0.5, 0, -0.5], [-0.25, 0.5, -0.25]]
 
 
 class Held:
-    """A film whose look is held near that of a picture `like` (H, W, 3), or of the
-    film's own first frame; `hold` says how firmly, from 0, not at all, to 1.
-    """
+    """A film whose look is held near that of `like`, or its first frame; hold: 0..1."""
 
     def __init__(self, hold: float, like: np.ndarray | None) -> None:
         self.hold, self.like = hold, like
         self._fill: np.ndarray | None = None  # of the frame that is made now
 
     def move(self, frame: np.ndarray, move: Move | None, i: int, recent: list[Move]) -> np.ndarray:
-        """The frame (H, W, 3) moved, to dream frame i from; None does not move it.
-
-        recent: the moves before frame i.
-        """
+        """The frame (H, W, 3) to dream frame i from. recent: the moves before."""
         self._fill = None
         if self.hold and self.like is not None:
             self._fill = make_fill(self.like, i, recent)
@@ -46,7 +39,6 @@ class Held:
         return move_over(self._fill, frame, move)
 
     def correct(self, frame: np.ndarray) -> np.ndarray:
-        """The frame that was dreamt, with the look that is held."""
         if self.like is None:
             self.like = frame
         if self._fill is None:
@@ -55,12 +47,7 @@ class Held:
 
 
 def hold_look(frame: np.ndarray, like: np.ndarray, fill: np.ndarray, hold: float) -> np.ndarray:
-    """A frame (H, W, 3) with the mean colour, contrast and saturation, at each scale,
-    nearer to those of `like`.
-
-    fill: as large; what is added where a scale has too little contrast. hold: how near,
-    from 0 to 1.
-    """
+    """A frame (H, W, 3) with a look nearer to that of `like`; fill: what to add."""
 
     def between(a: Any, b: Any) -> Any:
         return a ** (1 - hold) * b**hold
@@ -85,9 +72,7 @@ def hold_look(frame: np.ndarray, like: np.ndarray, fill: np.ndarray, hold: float
 
 
 def make_fill(like: np.ndarray, i: int, moves: list[Move]) -> np.ndarray:
-    """What `hold_look` fills frame i with, and its borders, (H, W, 3). moves: the last
-    ones before it.
-    """
+    """What fills frame i and its borders, (H, W, 3); moves: the last before it."""
     fill = np.zeros_like(like) + like.mean((0, 1))
     for which, age, share in pieces(i):
         part = piece(like, which)
@@ -97,11 +82,9 @@ def make_fill(like: np.ndarray, i: int, moves: list[Move]) -> np.ndarray:
 
 
 def pieces(number: int) -> list[tuple[int, int, float]]:
-    """The pieces that fill frame `number`: (which, its age in frames, its share) of
-    each.
+    """(which, age in frames, share) of each piece that fills frame `number`.
 
-    The shares are a sine and a cosine, so that together they always have the same
-    strength.
+    The shares are a sine and a cosine, whose strength is always the same together.
     """
     last, age = divmod(number, LIFE // 2)
     ages = (last, age + LIFE // 2), (last + 1, age)
@@ -109,30 +92,27 @@ def pieces(number: int) -> list[tuple[int, int, float]]:
 
 
 def piece(like: np.ndarray, which: int) -> np.ndarray:
-    """The picture (H, W, 3) less its mean, turned over and moved at random; beyond its
-    edges are its mirror images.
-    """
+    """The picture (H, W, 3) less its mean, mirrored and moved at random."""
     height, width = like.shape[:2]
     random = np.random.RandomState(which)
 
     def draw(n: int) -> int:  # by no more than a quarter, so that most of it is there
         return random.randint(2) * n + random.randint(-(n // 4), n // 4 + 1)
 
-    down, right = draw(height), draw(width)
-    mirrored = np.pad(like - like.mean((0, 1)), ((0, height), (0, width), (0, 0)), "symmetric")
-    return np.roll(mirrored, (down, right), (0, 1))[:height, :width]
+    by = draw(height), draw(width)
+    beyond = (0, height), (0, width), (0, 0)
+    mirrored = np.pad(like - like.mean((0, 1)), beyond, "symmetric")
+    return np.roll(mirrored, by, (0, 1))[:height, :width]
 
 
 def clouds(size: tuple[int, int], seed: int) -> np.ndarray:
-    """Clouds of colour with the contrast that photographs have at each scale (Field,
-    1987): (h, w, 3), 0..255.
-    """
+    """Clouds (h, w, 3), 0..255, with the contrast of photographs (Field, 1987)."""
     height, width = size
     down, right = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
     frequency = np.hypot(down, right)
     frequency[0, 0] = np.inf
-    waves = np.fft.rfft2(np.random.RandomState(seed).normal(size=(3, *size))) / frequency**1.25
-    fields = np.fft.irfft2(waves, size)
+    noise = np.random.RandomState(seed).normal(size=(3, *size))
+    fields = np.fft.irfft2(np.fft.rfft2(noise) / frequency**1.25, size)
     contrast = np.reshape([50, 15, 8], (3, 1, 1))  # in opponent colours
     fields *= contrast / fields.std((1, 2), keepdims=True)
     picture = 118 + np.moveaxis(fields, 0, 2) @ np.linalg.inv(OPPONENT).T
@@ -140,9 +120,7 @@ def clouds(size: tuple[int, int], seed: int) -> np.ndarray:
 
 
 def _split(image: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-    """(a Laplacian pyramid of an image (H, W, 3), in opponent colours, the finest scale
-    first; their means, (3,))
-    """
+    """(a Laplacian pyramid in opponent colours, the finest first; their means, (3,))"""
     # It mirrors at the borders; beyond those of `lap_normalize` in pyramid.py there is
     # nothing, as in TensorFlow.
     import cv2
@@ -174,9 +152,7 @@ def _strength(level: np.ndarray) -> np.ndarray:
 
 
 def _fill_up(level: np.ndarray, extra: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """A level with as little of `extra` added or taken away as makes it as strong as
-    the target, (3,).
-    """
+    """A level plus as little of `extra` as makes it as strong as the target, (3,)."""
     pairs = (level, level), (level, extra), (extra, extra)
     own, both, theirs = ((a * b).mean((0, 1)) for a, b in pairs)  # (3,) each
     lack = (target**2 - own).clip(0)

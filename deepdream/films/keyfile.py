@@ -1,12 +1,11 @@
-"""Key files: what a film's settings are at some of its frames, in TOML, or in the same
-form in JSON. Settings have their names on the command line, or in Python:
+"""Key files: settings at some frames of a film, in TOML or likewise in JSON. They have
+their names on the command line, or in Python:
 
     [0]
     layer = "conv2/3x3"
 
     [100]
     look = "Dogs"
-    zoom = 0.1
     to = [0.8, 0.3]
 """
 
@@ -28,19 +27,10 @@ NUMBERS = "a key has the number of its frame, such as [100]"
 
 
 class KeyFile:
-    """A key file that was read.
-
-    keys: what it says, by the names in Python, with the settings of looks in their
-    place.
-    """
+    """A key file that was read; keys: by names in Python, with looks resolved."""
 
     def __init__(self, words: str, base: Recipe) -> None:
-        """words: the path of a .toml or .json file, or JSON itself. base: the recipe of
-        the film.
-
-        Raises DreamError, with the key and the setting, for what cannot be read or is
-        not allowed.
-        """
+        """words: a path, or JSON itself. base: the film's recipe. Raises DreamError."""
         is_text = words.lstrip().startswith("{")
         self.name = "--keys" if is_text else words
         text = words if is_text else _read_text(words)
@@ -61,9 +51,7 @@ class KeyFile:
         self.keys = dict(sorted(keys.items()))
 
     def to_json(self) -> str:
-        """The keys as a film's recipe records them: JSON in one line, which `KeyFile`
-        reads, and the same in every process.
-        """
+        """The keys as a film's recipe records them, in every process the same."""
         shown = {}
         for frame, key in self.keys.items():
             # in the order of KEYED, since that of a look's settings differs
@@ -73,7 +61,7 @@ class KeyFile:
 
     @contextmanager
     def naming(self, frame: int) -> Iterator[None]:
-        """Add the file and the key to a DreamError that is raised in this block."""
+        """Add the file and the key to a DreamError in this block."""
         try:
             yield
         except DreamError as error:
@@ -83,7 +71,6 @@ class KeyFile:
             raise DreamError(message) from None
 
     def _read_key(self, frame: int, given: object, base: Recipe) -> Params:
-        """The settings of one key by their names in Python."""
         if not isinstance(given, dict):
             raise DreamError(f"a key holds settings, such as zoom = 0.1, and not {given!r}")
         names, key = _names(), {}
@@ -109,10 +96,7 @@ class KeyFile:
 
 
 def read_keys(words: str, base: Recipe) -> str:
-    """The keys that a file or JSON holds, as a film's recipe records them.
-
-    Arguments and errors are those of `KeyFile`.
-    """
+    """The keys as a film's recipe records them; as for `KeyFile`."""
     return KeyFile(words, base).to_json()
 
 
@@ -127,9 +111,7 @@ def _names() -> dict[str, str]:
 
 
 def _with_look(key: Params, base: Recipe) -> Params:
-    """A key with its look's settings in the look's place. What other looks have begins
-    where the command line does, not with what the look before it left.
-    """
+    """A key with its look's settings; what others have is as on the command line."""
     says = looks.begin({"model": base["model"]} | key)
     del says["model"]
     settings: set[str] = set()  # that some look has

@@ -1,6 +1,4 @@
-"""Keys: what the settings of a film are at some of its frames, and what follows for the
-frames between.
-"""
+"""Keys: a film's settings at some of its frames, and what follows for those between."""
 
 import math
 from itertools import pairwise
@@ -30,9 +28,7 @@ BY_NAME = "look", "guide"  # in key files alone
 
 
 def at(keys: Keys, name: str, frame: int) -> Any:
-    """The value of a setting at a frame: numbers change smoothly from key to key, all
-    else at its key.
-    """
+    """A setting at a frame: numbers change smoothly from key to key, others at once."""
     before, after = around(keys, name, frame)
     value = keys[before][name]
     if after is None:
@@ -47,18 +43,14 @@ def ease(t: float) -> float:
 
 
 def around(keys: Keys, name: str, frame: int) -> tuple[int, int | None]:
-    """(the last key before this frame, or at it, that has the setting; the next such
-    key, or None)
-    """
+    """(the last key up to this frame that has the setting; the next such, or None)"""
     having = [key for key in keys if name in keys[key]]
     before = max(key for key in having if key <= frame)
     return before, min((key for key in having if key > frame), default=None)
 
 
 def _mix(a: Any, b: Any, share: float) -> Any:
-    """What is between two values; a if they are not numbers, or arrays or lists of
-    numbers.
-    """
+    """What is between two values; a if they are no numbers or lists of them."""
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return [_mix(x, y, share) for x, y in zip(a, b)]
     numbers = int, float, np.number, np.ndarray
@@ -70,10 +62,10 @@ def _mix(a: Any, b: Any, share: float) -> Any:
 def check_key(
     net: Net, frame: np.ndarray, number: object, given: Params, dream_params: Params
 ) -> Params:
-    """One key of a film of frames (H, W, 3) as `zoom` uses it: checked, its goal an
-    Objective, its mask (H, W) as large as the frames.
+    """One key for `zoom`: checked, its goal an Objective, its mask (H, W) as a frame
+    is.
 
-    Raises DreamError for what `zoom` with these `dream_params` could not dream.
+    Raises DreamError for what could not be dreamt.
     """
     if not isinstance(number, Integral) or number < 0:
         raise DreamError(f"a key is at frame {number!r}; frames have whole numbers from 0")
@@ -100,17 +92,15 @@ def check_key(
 def complete_keys(
     net: Net, frame: np.ndarray, keys: Keys, motion: Params, dream_params: Params, end: int | None
 ) -> Keys:
-    """The keys as `zoom` uses them, with one at frame 0 that has all settings that are
-    about motion, or in other keys.
+    """The keys as `zoom` uses them: that at frame 0 has all settings that any has.
 
-    end: the frame at which all are back at what they were at first, if the film is a
-    loop. Raises DreamError as `check_key` does.
+    end: where a loop is back at its beginning. Raises as `check_key` does.
     """
     complete = {}
     for number, given in (keys | {0: motion | keys.get(0, {})}).items():
         complete[number] = check_key(net, frame, number, given, dream_params)
     first = complete[0]
-    for name in {name for key in complete.values() for name in key} - first.keys():
+    for name in set().union(*complete.values()) - first.keys():
         if name == "objective":
             first[name] = goal_of(dream_params)
         elif name == "mask":
@@ -126,16 +116,15 @@ def complete_keys(
 
 
 def _check_octaves(net: Net, frame: np.ndarray, keys: Keys, dream_params: Params) -> None:
-    """Raise a DreamError for octaves that become too small from one key to the next,
-    where both settings change.
-    """
+    """Refuse octaves that become too small between keys, if both settings change."""
     names = "octave_n", "octave_scale"
     if not keys[0].keys() & {*names}:
         return
     plain = {name: dream_params.get(name, ROWS[name].default) for name in names}
+    keyed = [name for name in names if name in keys[0]]
 
     def octaves(i: int) -> Params:
-        return {name: at(keys, name, i) if name in keys[0] else plain[name] for name in names}
+        return plain | {name: at(keys, name, i) for name in keyed}
 
     def depth(i: int) -> float:
         return (octaves(i)["octave_n"] - 1) * math.log(octaves(i)["octave_scale"])
@@ -154,9 +143,7 @@ def _check_octaves(net: Net, frame: np.ndarray, keys: Keys, dream_params: Params
 
 
 def goal_of(given: Params) -> Objective:
-    """What to climb, of a key or of `deepdream`'s parameters, as an Objective, which
-    can fade into another. Raises DreamError for a function.
-    """
+    """What parameters climb, as an Objective; a plain function raises DreamError."""
     objective = given.get("objective", objective_L2)
     if isinstance(objective, str):
         return parse(objective)
@@ -176,8 +163,9 @@ def whole_mask(mask: str | np.ndarray | None, frame: np.ndarray) -> np.ndarray:
 
 
 def to_pixels(to: tuple[float, float], size: tuple[int, int]) -> tuple[float, float]:
-    """A point (x, y) of a picture of this size (H, W), in pixels or in shares of the
-    sides: (down, right) in pixels. Raises DreamError for a point beyond the picture.
+    """A point (x, y) in pixels or shares of the sides: (down, right) in pixels.
+
+    size: (H, W), of the picture. Raises DreamError if the point is beyond.
     """
     (x, y), (height, width) = to, size
     if max(x, y) <= 1:

@@ -1,6 +1,4 @@
-"""Films that take hours: made frame by frame, and resumed where an earlier run was
-stopped or killed.
-"""
+"""Films that take hours: made frame by frame, and resumed where a run was stopped."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -32,10 +30,8 @@ OnEncode = Callable[[int, int], object]
 class Film:
     """A film that can be made, see `plan`.
 
-    settings: what it carries. frames: how many are put into it; None for all that are
-    made. announced: how many that will be, if it is known. fps: frames a second. make:
-    with `on_step` as its first argument, what `make_film` takes. sound: see
-    `save_film`. writing: what else `make_film` receives.
+    frames: how many are put into it; None for all. announced: how many that will be.
+    make, writing: what `make_film` takes, the first after `on_step`.
     """
 
     settings: Record
@@ -52,14 +48,11 @@ class Film:
     ) -> None:  # fmt: skip
         """Make the film, see `make_film`; on_step as for `deepdream`."""
         given = self.writing | {"fps": self.fps, "sound": self.sound}
-        watching = {"on_frame": on_frame, "on_encode": on_encode}
-        make = partial(self.make, on_step)
-        make_film(out, make, self.settings, self.frames, **given, **watching)
+        given |= {"on_frame": on_frame, "on_encode": on_encode}
+        make_film(out, partial(self.make, on_step), self.settings, self.frames, **given)
 
     def write_part(self, out: str | Path, n: int, about: Record) -> Record:
-        """Write the first n frames of a film that was stopped, with their part of the
-        sound; what it carries, with `about`.
-        """
+        """Write the first n frames of a stopped film, with sound; what it carries."""
         settings, sound = self.settings | about, None
         if self.sound:
             source, begin, _ = self.sound
@@ -73,16 +66,13 @@ def make_film(
     fps: float | Fraction = 25, sound: Sound | None = None, restart: bool = False,
     on_frame: OnFrame | None = None, on_encode: OnEncode | None = None,
 ) -> None:  # fmt: skip
-    """Make a film that may take hours, frame by frame; an earlier run that was stopped
-    or killed is resumed.
+    """Make a film that may take hours, frame by frame; one that was stopped is resumed.
 
-    out: .mp4, .webm, .gif, or a folder, which has no suffix. make: see `Make`.
-    settings: are written into each frame and into the film; a film that was begun with
-    others is not resumed. frames: put this many into the film; None takes all that are
-    made. restart: throw away the frames of an earlier run. on_frame: called with the
-    number of frames that are finished. on_encode: called with the number of frames that
-    are encoded, and of those that will be. Raises DreamError for what cannot be
-    resumed, made or written; it, and a KeyboardInterrupt, say how many are finished.
+    out: .mp4, .webm, .gif, or a folder. make: see `Make`. settings: for frames and
+    film; with others, none is resumed. frames: how many to put into the film; None for
+    all. restart: throw away an earlier run. on_frame: called with how many are
+    finished; on_encode: how many are encoded, of how many. Raises DreamError for what
+    cannot be resumed or made; it, and a KeyboardInterrupt, say how many are finished.
     """
     check_film(out, fps)
     if not isinstance(settings, dict):
@@ -99,7 +89,8 @@ def make_film(
                     restart = False
                 write_state(folder, done + 1, state, settings)
                 done += 1  # it counts even without its picture, which the state holds
-                save_image(frame_path(folder, done - 1), state[0], settings | {"frame": done - 1})
+                path = frame_path(folder, done - 1)
+                save_image(path, state[0], settings | {"frame": done - 1})
                 if on_frame:
                     on_frame(done)
             if out != folder:
@@ -116,7 +107,6 @@ def frames_folder(out: str | Path) -> Path:
 
 
 def _add_finished(error: DreamError | KeyboardInterrupt, done: int, folder: Path) -> BaseException:
-    """The same error, with how many frames are finished in its message."""
     if not done:
         return error
     kept = f"; frames finished: {done}, in {folder}"
@@ -129,9 +119,6 @@ def _add_finished(error: DreamError | KeyboardInterrupt, done: int, folder: Path
 
 
 def _read_frames(folder: Path, n: int, on_encode: OnEncode | None) -> Iterator[np.ndarray]:
-    """The first n frames, one by one; the next is asked for when the one before is
-    encoded.
-    """
     for i in range(n):
         if on_encode:
             on_encode(i, n)

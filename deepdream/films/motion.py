@@ -1,11 +1,7 @@
-"""Dreams that move: the notebook's endless zoom, and a journey through the layers.
-
-Each is a generator: it makes one picture when it is asked for the next, and keeps no
-more than that needs. `done` is the number of pictures that exist already, so that a
-long film can be resumed.
-"""
+"""Dreams that move: the notebook's endless zoom, and a journey through the layers."""
 
 from collections.abc import Iterator
+from itertools import islice
 from numbers import Integral
 from typing import Any
 
@@ -18,10 +14,11 @@ from ..seeing import stations
 from ..settings import Params, check
 from .goals import goal_at
 from .hold import LIFE, Held, clouds
-from .keys import MOTION, Keys, at, complete_keys
-from .loop import close_loop
-from .moves import Way
+from .keys import MOTION, Keys, at, complete_keys, ease
+from .moves import Move, Way, inside, join, make_moves, move_frame
 from .video import dream_frame
+
+LONGEST_FADE = 50  # frames, of a loop
 
 
 def zoom(
@@ -32,19 +29,17 @@ def zoom(
     first: np.ndarray | None = None, every: int = 1, **dream_params: Any,
 ) -> Iterator[np.ndarray]:  # fmt: skip
     """Dream, enlarge a little, and dream again, as in the notebook: yields `frames`
-    pictures (H, W, 3) float32, RGB, 0..255.
+    pictures (H, W, 3) float32, RGB, 0..255, each when it is asked for.
 
-    scale: the share of the sides that is cut off from frame to frame; below 0 the
-    picture shrinks. rotate: degrees clockwise. shift: pixels right and down. seed:
-    frame i draws its random shifts from seed + i; None continues NumPy's generator.
-    done: continue after so many frames, with the last as `frame`; first: the first of
-    them, for `hold` and `loop`. to: fly to this point (x, y), in pixels or in shares of
-    the sides. hold: how firmly, 0..1, to hold the look of the first frame, or of `like`
-    (H, W, 3). loop: the last frames fade into the first. keys: {frame: {setting:
-    value}}, see keys.py. cross_fade: over so many frames before a key its objective
-    takes over; None for a quarter of those between. every: make one of so many frames.
-    dream_params: as for `deepdream`. Raises DreamError for a value that is not allowed,
-    and Stopped, or KeyboardInterrupt for Ctrl-C, within a frame.
+    scale: the share of the sides that is cut off each frame; below 0 it shrinks.
+    rotate: degrees clockwise. shift: pixels right and down. seed: frame i draws from
+    seed + i; None continues NumPy's generator. done: resume after so many; `frame` is
+    their last, `first` their first. to: fly to this point (x, y), in pixels or shares
+    of the sides. hold: how firmly, 0..1, to keep the look of the first frame, or of
+    `like` (H, W, 3). loop: fade into the first. keys: {frame: {setting: value}}, see
+    keys.py. cross_fade: how many frames before a key its objective takes over; None for
+    a quarter. every: make one of so many. dream_params: for `deepdream`. Raises
+    DreamError, and Stopped or KeyboardInterrupt.
     """
     needs_first = bool(done) and (loop or bool(hold and like is None))
     numbers = {"frames": frames, "seed": seed, "hold": hold, "loop": loop, "cross_fade": cross_fade}
@@ -54,12 +49,18 @@ def zoom(
     end = frames if loop else None
     keys = complete_keys(net, frame, keys or {}, motion, dream_params, end)
     way = Way(keys, size, max(0, done - 1) * every, LIFE)
-    held = Held(hold, first if like is None else _fit_like(like, size))
+    if like is not None:
+        check_image(like)
+        like = resize(np.asarray(like, np.float32), *size)
+    held = Held(hold, first if like is None else like)
     for i in range(done * every, frames, every):
-        now = dream_params | _settings_at(net, frame, keys, i, cross_fade)
-        frame = held.move(frame, way.go(every) if i > 0 else None, i, list(way.recent))
-        number = None if seed is None else (seed + i) % 2**32
-        frame = held.correct(dream_frame(net, frame, seed=number, **now))
+        now = {name: at(keys, name, i) for name in keys[0] if name not in MOTION}
+        if "objective" in now:
+            now["objective"] = goal_at(net, frame, keys, i, cross_fade)
+        now["seed"] = None if seed is None else (seed + i) % 2**32
+        move = way.go(every) if i > 0 else None
+        frame = held.move(frame, move, i, list(way.recent))
+        frame = held.correct(dream_frame(net, frame, **dream_params | now))
         first = frame if first is None else first
         if loop:
             frame = close_loop(frame, first, keys, i, frames, every)
@@ -69,7 +70,6 @@ def zoom(
 def _check_frames(
     frame: np.ndarray, first: np.ndarray | None, needs_first: bool, every: int, numbers: Params
 ) -> None:
-    """Raise a DreamError for what `zoom` does not accept."""
     check_image(frame)
     for name, value in numbers.items():
         check(name, value)
@@ -84,18 +84,22 @@ def _check_frames(
         raise DreamError(f"every is {every!r}; it must be {allowed}")
 
 
-def _fit_like(like: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The picture whose look is held, at the size of the frames, (H, W, 3)."""
-    check_image(like)
-    return resize(np.asarray(like, np.float32), *size)
-
-
-def _settings_at(net: Net, frame: np.ndarray, keys: Keys, i: int, cross_fade: int | None) -> Params:
-    """What the keys say of how frame i is dreamt. frame: the one before."""
-    now = {name: at(keys, name, i) for name in keys[0] if name not in MOTION}
-    if "objective" in now:
-        now["objective"] = goal_at(net, frame, keys, i, cross_fade)
-    return now
+def close_loop(
+    frame: np.ndarray, first: np.ndarray, keys: Keys, i: int, frames: int, every: int
+) -> np.ndarray:
+    """Frame i of a loop of so many, with the first as far as it has faded in."""
+    size = frame.shape[:2]
+    begins = frames - min(LONGEST_FADE, max(1, frames // 4))
+    if i < begins:
+        return frame
+    share = ease(min(1.0, (i - begins + every) / (frames - begins)))
+    way = join(islice(make_moves(keys, size), i, frames))  # to the end of the loop
+    matrix = np.linalg.inv(np.dot(way.matrix, np.eye(2)))
+    back = Move(matrix, -matrix @ way.offset)
+    edge = 0.25 * min(size)  # pixels; it is soft, and moves ever further outside
+    soft = np.clip(inside(back, size) / edge + 2 * share, 0, 1)[..., None]
+    faded = frame + share * soft * (move_frame(first, back, order=3) - frame)
+    return np.asarray(faded, np.float32)
 
 
 def journey(
@@ -105,18 +109,20 @@ def journey(
     shift: tuple[float, float] = (0, 0), seed: int = 0, done: int = 0, iter_n: int = 4,
     down: bool = False, hold: float = 0.3, like: np.ndarray | None = None, **zoom_params: Any,
 ) -> Iterator[np.ndarray]:  # fmt: skip
-    """Zoom through the network: begin with noise and climb one layer after another,
-    from strokes to whole animals; yields pictures as `zoom` does.
+    """Zoom through the network: from noise, climb one layer after another, as `zoom`
+    does.
 
     After Johan Nordberg's film "Inside an artificial brain" (2015). layers, down: see
-    `stations`. cross_fade: over this many frames at the end of a layer, the next layer
-    takes over, in a weighted sum of both; None for a quarter of the layer's frames.
-    frame: begin with this picture (H, W, 3) instead of seeded noise of `size`, (H, W).
-    like: from noise, `hold` goes by the contrast that photographs have, or by this
-    picture. All else, and what is raised, is as for `zoom`.
+    `stations`. frame: begin with this picture instead of seeded noise of `size`, (H,
+    W). like: from noise, None means the contrast of photographs.
     """
     layers = stations(net, layers, down)
-    _check_cross_fade(frames_per_layer, cross_fade)
+    check("frames_per_layer", frames_per_layer)
+    check("cross_fade", cross_fade)
+    if cross_fade is not None and cross_fade >= frames_per_layer:
+        most = f"from 0 to {frames_per_layer - 1}: less than a layer has"
+        allowed = f"a whole number of frames {most}"
+        raise DreamError(f"{{setting}} is {cross_fade}; it must be {allowed}", "cross_fade")
     if frame is None:
         frame = make_noise(size, seed)
         like = clouds(size, seed) if like is None else like
@@ -125,13 +131,3 @@ def journey(
     keys = {n * frames_per_layer: {"end": layer} for n, layer in enumerate(layers)}
     frames = len(layers) * frames_per_layer
     yield from zoom(net, frame, frames, keys=keys, **way, **zoom_params)
-
-
-def _check_cross_fade(frames_per_layer: int, cross_fade: int | None) -> None:
-    """Raise a DreamError for a cross-fade that does not fit into a layer's frames."""
-    check("frames_per_layer", frames_per_layer)
-    check("cross_fade", cross_fade)
-    if cross_fade is not None and cross_fade >= frames_per_layer:
-        most = f"from 0 to {frames_per_layer - 1}: less than a layer has"
-        allowed = f"a whole number of frames {most}"
-        raise DreamError(f"{{setting}} is {cross_fade}; it must be {allowed}", "cross_fade")

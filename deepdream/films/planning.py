@@ -33,26 +33,24 @@ Frames = Callable[..., Iterator[np.ndarray]]
 
 
 def plan(recipe: Recipe, find: Find = or_sample, net: Net | None = None) -> Film:
-    """The film of a recipe of the command `zoom`, `journey` or `video`; for a preview,
-    a smaller and shorter one.
+    """The film of a recipe of `zoom`, `journey` or `video`, or its preview.
 
-    find: from a file's name in the recipe to its path. net: the recipe's network, if it
-    is already loaded. Raises DreamError for what cannot be made.
+    find: from a file's name to its path. net: the recipe's, if it is loaded. Raises
+    DreamError for what cannot be made.
     """
     kinds = {"zoom": _plan_zoom, "journey": _plan_journey, "video": _plan_video}
     return kinds[recipe["command"]](recipe, find, net)
 
 
 def fps_of(recipe: Recipe, find: Find = or_sample) -> float | Fraction:
-    """The frames a second that the film of a recipe will have. Raises DreamError for a
-    video whose source cannot be read.
-    """
+    """The frames a second of a recipe's film. Raises DreamError for what is no film."""
     if recipe["command"] == "video":
         fps = Footage(find(recipe["source"]), **arguments(recipe, "read_film")).fps
     else:
         fps = recipe["fps"]
-    # a preview lasts as long as the film
-    return max(fps / PREVIEW_EVERY, ROWS["fps"].low or 0) if recipe["preview"] else fps
+    if recipe["preview"]:  # lasts as long as the film
+        return max(fps / PREVIEW_EVERY, ROWS["fps"].low or 0)
+    return fps
 
 
 def preview_path(out: str) -> str:
@@ -65,9 +63,6 @@ def film_of_preview(path: str | Path) -> Path:
     """The path of the film whose preview is at this path."""
     name, suffix = os.path.splitext(path)
     return Path(f"{name.removesuffix(PREVIEW)}{suffix}")
-
-
-# Zoom and journey
 
 
 def _plan_zoom(recipe: Recipe, find: Find, net: Net | None) -> Film:
@@ -88,8 +83,9 @@ def _plan_zoom(recipe: Recipe, find: Find, net: Net | None) -> Film:
 
 def _plan_journey(recipe: Recipe, find: Find, net: Net | None) -> Film:
     image, recipe = _load_first(recipe, find)
-    params = arguments(recipe, "deepdream") | arguments(recipe, "zoom")
-    params |= arguments(recipe, "journey")
+    params: Params = {}
+    for function in ("deepdream", "zoom", "journey"):
+        params |= arguments(recipe, function)
     params["mask"] = read_mask(find(recipe["mask"])) if recipe["mask"] else None
     net = net or open_net(recipe)
     layers = recipe["layers"]
@@ -120,19 +116,16 @@ def _load_first(recipe: Recipe, find: Find) -> tuple[np.ndarray, Recipe]:
 def _resolve(
     keys: KeyFile, recipe: Recipe, net: Net, image: np.ndarray, base: Params, find: Find
 ) -> Keys:
-    """The keys of a film as `zoom` takes them: objectives and masks in place of words
-    and paths; all are checked.
-
-    base: what `deepdream` takes without them.
-    """
+    """The keys as `zoom` takes them, checked; base: for `deepdream` without them."""
     resolved: Keys = {}
     for frame, given in keys.keys.items():
         with keys.naming(frame):
             _, _, params = open_recipe(recipe | given, net, find)
-            key = {name: params.get(name, given[name]) for name in given if name not in GOALS}
-            if given.keys() & {*GOALS}:
-                goals = "end", "objective"
-                key |= {name: params[name] for name in goals if name in params}
+            names = given.keys() - {*GOALS}
+            key = {name: params.get(name, given[name]) for name in given if name in names}
+            if given.keys() != names:
+                goals = params.keys() & {"end", "objective"}
+                key |= {name: params[name] for name in goals}
             check_key(net, image, frame, key, base)
         resolved[frame] = key
     return resolved
@@ -142,12 +135,12 @@ def _prepare_film(
     make: Frames, net: Net, image: np.ndarray, recipe: Recipe, find: Find, params: Params,
     frames: int,
 ) -> Film:  # fmt: skip
-    """The film of `zoom` or `journey`, which receives these params."""
     carried = settings_of(recipe, net, find)
     if recipe["preview"]:
         image, params = _shrink(image, params)
         params["every"] = PREVIEW_EVERY
-        carried["preview"], frames = True, math.ceil(frames / PREVIEW_EVERY)
+        carried["preview"] = True
+        frames = math.ceil(frames / PREVIEW_EVERY)
     needs_first = recipe["loop"] or bool(recipe["hold"] and params.get("like") is None)
     frames_of = partial(_make_frames, partial(make, net, **params), image, needs_first)
     writing = arguments(recipe, "make_film")
@@ -165,9 +158,6 @@ def _make_frames(
         yield (picture, first) if needs_first else (picture,)
 
 
-# Video
-
-
 def _plan_video(recipe: Recipe, find: Find, net: Net | None) -> Film:
     part = arguments(recipe, "read_film")
     footage = Footage(find(recipe["source"]), **part)
@@ -182,9 +172,7 @@ def _plan_video(recipe: Recipe, find: Find, net: Net | None) -> Film:
         small, params = _shrink(first, params)
         part |= {"width": small.shape[1], "stride": part["stride"] * PREVIEW_EVERY}
         footage = Footage(footage.path, **part)
-    make, writing = partial(footage.make, net, params), arguments(recipe, "make_film")
-    about = footage.frames, footage.announced, footage.fps
-    return Film(carried, *about, make, footage.sound, writing)
+    return footage.film(net, params, carried, **arguments(recipe, "make_film"))
 
 
 def _find_films(recipe: Recipe, find: Find) -> dict[str, str]:
@@ -199,22 +187,17 @@ def _find_films(recipe: Recipe, find: Find) -> dict[str, str]:
     return films
 
 
-# Previews
-
-
 def _shrink(image: np.ndarray, params: Params) -> tuple[np.ndarray, Params]:
-    """(the picture (h, w, 3), the parameters) for a film at the size of a preview.
-
-    The octaves that are as small as that remain.
-    """
+    """(the picture, the parameters) of a preview; octaves as small as that stay."""
     height, width = image.shape[:2]
     by = max(1.0, max(height, width) / PREVIEW_SIDE)
 
     def shrink(given: Params) -> Params:
         given = dict(given)
-        scale = given.get("octave_scale", params["octave_scale"])
         if "octave_n" in given:
-            given["octave_n"] = max(1, given["octave_n"] - round(math.log(by) / math.log(scale)))
+            scale = given.get("octave_scale", params["octave_scale"])
+            fewer = round(math.log(by) / math.log(scale))
+            given["octave_n"] = max(1, given["octave_n"] - fewer)
         if "shift" in given:
             given["shift"] = [pixels / by for pixels in given["shift"]]
         if given.get("to"):

@@ -9,23 +9,17 @@ from typing import TYPE_CHECKING, Any
 from .files import begin_of, open_film
 
 if TYPE_CHECKING:
-    from av import AudioResampler
-    from av.audio.frame import AudioFrame
-    from av.audio.stream import AudioStream
+    import av
     from av.container import OutputContainer
-    from av.packet import Packet
 
 HERTZ = 48_000  # of the sound that is written
 Time = float | Fraction  # in seconds
 Sound = tuple[str | Path, Time, Time]  # a film, and the start and end of a part
+Timed = Iterator[tuple[float, "av.Packet"]]
 
 
-def add_sound(
-    film: "OutputContainer", codec: str, sound: Sound
-) -> Iterator[tuple[float, "Packet"]]:
-    """Add a stream to `film` for this sound: its packets, each with its time in
-    seconds. Raises DreamError if the film that has it cannot be read.
-    """
+def add_sound(film: "OutputContainer", codec: str, sound: Sound) -> Timed:
+    """Add a stream to `film` for this sound: its packets, with times in seconds."""
     with open_film(sound[0]) as container:
         if not container.streams.audio:
             return iter(())
@@ -35,10 +29,8 @@ def add_sound(
     return _time_packets(stream, sound)
 
 
-def _time_packets(stream: "AudioStream", sound: Sound) -> Iterator[tuple[float, "Packet"]]:
-    """(time in seconds, packet) for each packet; if something fails, the sound ends
-    there, with a warning.
-    """
+def _time_packets(stream: "av.AudioStream", sound: Sound) -> Timed:
+    """(time in seconds, packet) of each; after an error it ends, with a warning."""
     from av.error import FFmpegError
 
     try:
@@ -49,8 +41,10 @@ def _time_packets(stream: "AudioStream", sound: Sound) -> Iterator[tuple[float, 
 
 
 def _encode(
-    stream: "AudioStream", source: str | Path, start: Time, end: Time
-) -> Iterator["Packet"]:
+    stream: "av.AudioStream", source: str | Path, start: Time, end: Time
+) -> Iterator["av.Packet"]:
+    import av
+
     with open_film(source) as container:
         begin, until = begin_of(container) + start, begin_of(container) + end
         due = 0  # the number of the next sample
@@ -58,24 +52,14 @@ def _encode(
         for frame in container.decode(audio=0):
             if frame.time is None or not begin <= frame.time < until:
                 continue
-            if resampler is None or kind != _kind(frame):
-                kind, resampler = _kind(frame), _make_resampler(stream)
+            before, kind = kind, (frame.format.name, frame.layout.name, frame.rate)
+            if resampler is None or kind != before:
+                resampler = av.AudioResampler(stream.format, stream.layout, stream.rate)
             at = round((frame.time - begin) * HERTZ)
-            if at < due - HERTZ // 10:  # the clock steps back, perhaps since films were joined
+            if at < due - HERTZ // 10:  # the clock steps back, as in joined films
                 continue
             for resampled in resampler.resample(frame):
                 resampled.pts, resampled.time_base = max(at, due), Fraction(1, HERTZ)
                 due = resampled.pts + resampled.samples
                 yield from stream.encode(resampled)
         yield from stream.encode()
-
-
-def _kind(frame: "AudioFrame") -> tuple[str, str, int]:
-    """What a resampler is made for."""
-    return frame.format.name, frame.layout.name, frame.rate
-
-
-def _make_resampler(stream: "AudioStream") -> "AudioResampler":
-    import av
-
-    return av.AudioResampler(stream.format, stream.layout, stream.rate)

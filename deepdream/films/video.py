@@ -1,6 +1,4 @@
-"""Dreams over a film, without flicker: the detail of one frame moves along with what it
-lies on.
-"""
+"""Dreams over a film, without flicker: a frame's detail moves with what it lies on."""
 
 import hashlib
 import math
@@ -23,7 +21,7 @@ from ..settings import ROWS, Params, Record, check
 from ..stopping import Stopped
 from .files import check_range, film_about, follow_film, is_film, read_film
 from .flow import Motion, find_motion
-from .make import make_film
+from .make import Film
 
 Picture = str | Path | np.ndarray  # a path, or (h, w, 3), or of a mask (h, w)
 Pictures = Picture | Iterable[Picture] | None
@@ -31,11 +29,10 @@ Light = np.ndarray | np.float32 | float  # of a mask: (H, W), or one number for 
 
 
 class SteadyFrame(NamedTuple):
-    """A frame of a film, with what the next frame needs of it.
+    """A dream (H, W, 3), with what the next one needs; source: what it was made from.
 
-    picture: the dream, (H, W, 3). source: what it was dreamt from, (H, W, 3). strength:
-    mean |detail| of the dream; 0 if there is none, and the next frame begins again.
-    light: under a mask that moves, how light it was, (H, W) 0..1.
+    strength: mean |detail|; 0 if there is none, and the next frame begins again. light:
+    of a mask that moves, (H, W) 0..1.
     """
 
     picture: np.ndarray
@@ -52,20 +49,18 @@ def steady(
 ) -> Iterator[SteadyFrame]:  # fmt: skip
     """Dream over the pictures of a film (H, W, 3) one after another, without flicker.
 
-    blend: from 0, each picture for itself, to 0.99. seed: every picture draws the same
-    random shifts. last: continue after this frame. mask: as for `deepdream`, or an
-    iterable of such, one for each picture; where the mask becomes lighter the dream
-    grows, where it becomes darker it fades, and a picture under a black mask is not
-    dreamt. guide: a picture (h, w, 3) in whose `guide_features` at layer `end` to
-    dream, or an iterable of them. If a mask or guide has fewer pictures, its last one
-    stays. dream_params: as for `deepdream`. Raises DreamError for what is not allowed,
-    and Stopped or KeyboardInterrupt as `zoom` does.
+    blend: from 0, each picture for itself, to 0.99. seed: every picture's. last:
+    continue after this frame. mask: as for `deepdream`; the dream grows where it gets
+    lighter. guide: dream in `guide_features` of this (h, w, 3) at layer `end`. Both may
+    be iterables, whose last picture stays. Raises as `zoom` does.
     """
     check("blend", blend)
     if guide is not None and "objective" in dream_params:
         raise DreamError("a guide is an objective, too; give one of the two")
     is_moving = not is_one(mask)
-    guides = repeat(None) if guide is None else _features(net, _stay(guide, "guide"), end)
+    guides = repeat(None)
+    if guide is not None:
+        guides = _features(net, _stay(guide, "guide"), end)
     for source, part, features in zip(sources, _masks(mask), guides):
         check_image(source)
         if features is not None:
@@ -91,17 +86,15 @@ def _dream_on(
     dream: Callable[..., np.ndarray], source: np.ndarray, last: SteadyFrame, motion: Motion,
     blend: float, light: np.ndarray | np.float32, now: np.ndarray | np.float32,
 ) -> tuple[np.ndarray, float]:  # fmt: skip
-    """(the detail (H, W, 3), its strength) of the dream of a source, (H, W, 3), after
-    the last frame.
+    """(the detail (H, W, 3), its strength) of a source's dream after the last frame.
 
-    The detail of the last dream moves along with what it lies on, and each pixel dreams
-    only as much as its detail was lost on the way. Trust, 0..1, says how well the
-    forward and backward flow agree: the share a = blend * trust of the detail is kept,
-    and the step is 1 - a**2. (With 1 - a the dream would fade, because new detail
-    points elsewhere than the detail that is kept.) Every picture's detail has the mean
-    0 and the strength of the first, so neither brightness nor contrast drift.
+    The last detail moves along, and each pixel dreams only as much as was lost: the
+    share a = blend * trust is kept, and the step is 1 - a**2. (With 1 - a the dream
+    would fade, as new detail points elsewhere.)
     """
-    before = motion.move(last.light) if isinstance(last.light, np.ndarray) else last.light
+    before = last.light
+    if isinstance(before, np.ndarray):
+        before = motion.move(before)
     old_detail = motion.move(last.picture - last.source, is_smooth=True)
     kept = blend * motion.trust * (light > 0)  # (H, W)
     lightest = np.maximum(np.maximum(before, now), 1e-6)
@@ -114,17 +107,15 @@ def _dream_on(
 
 
 def _level(source: np.ndarray, detail: np.ndarray, light: np.ndarray | np.float32) -> np.ndarray:
-    """Shift the detail (H, W, 3) where the mask is light, until its mean is 0 and the
-    picture stays in 0..255.
-    """
+    """Shift the detail where the mask is light, to mean 0 and a picture in 0..255."""
     share = np.expand_dims(light / light.mean(), -1)
-    for _ in range(3):  # each round makes up for what the clip of the round before took away
+    for _ in range(3):  # each makes up for what the clip took away before
         detail = (source + detail - detail.mean((0, 1)) * share).clip(0, 255) - source
     return detail
 
 
 def is_one(pictures: object) -> bool:
-    """Whether this is one picture, an array or a path, or none; not several."""
+    """Whether this is one picture, an array or a path, or none."""
     if isinstance(pictures, str) or hasattr(pictures, "__array__"):
         return True
     return not isinstance(pictures, Iterable)
@@ -140,9 +131,7 @@ def _masks(mask: Pictures) -> Iterator[np.ndarray | None]:
 
 
 def _stay(pictures: Any, name: str) -> Iterator[Any]:
-    """Pictures without end: the same one again and again, or those of an iterable,
-    whose last one stays.
-    """
+    """Pictures without end: one again and again, or several, whose last one stays."""
     last = None
     for picture in [pictures] if is_one(pictures) else pictures:
         last = picture
@@ -153,9 +142,7 @@ def _stay(pictures: Any, name: str) -> Iterator[Any]:
 
 
 def _features(net: Net, pictures: Iterable[np.ndarray], end: str) -> Iterator[np.ndarray]:
-    """The `guide_features` of each picture (h, w, 3); those of a picture that has not
-    changed are not made again.
-    """
+    """The `guide_features` of each picture, made again only if it has changed."""
     before = features = None
     for picture in pictures:
         if before is None or features is None or not np.array_equal(picture, before):
@@ -177,19 +164,16 @@ def dream_frame(
 
 
 class Footage:
-    """The part of a film that is dreamt over.
+    """The part of a film that is dreamt over, as for `read_film`.
 
-    fps: of the dream. frames: how many it has at most; None if that is not said.
-    announced: how many it will have, as far as the file says. sound: see `save_film`.
+    fps: of the dream. frames: at most so many. announced: how many the file says.
+    Raises DreamError for what is no film, or no part of it.
     """
 
     def __init__(
         self, path: str | Path, start: int = 0, stop: int | None = None, stride: int = 1,
         width: int | None = None, **reading: Any,
     ) -> None:  # fmt: skip
-        """Arguments are those of `read_film`. Raises DreamError for a part that makes
-        no sense, and for what is no film.
-        """
         check_range(start, stop, stride, width)
         fps, there, _ = film_about(path)
         least = ROWS["fps"].low or 0
@@ -205,12 +189,15 @@ class Footage:
         self.announced = len(range(start, last, stride)) or None
         self.sound = path, start / fps, math.inf if stop is None else stop / fps
 
-    def make(
+    def film(self, net: Net, params: Params, settings: Record, **writing: Any) -> Film:
+        """Its dream. params: for `steady`; masks and guides may be paths of films."""
+        make = partial(self._make, net, params)
+        numbers = self.frames, self.announced, self.fps
+        return Film(settings, *numbers, make, self.sound, writing)
+
+    def _make(
         self, net: Net, params: Params, on_step: OnStep | None, done: int, *last: Any
     ) -> Iterator[SteadyFrame]:
-        """The frames after those that are done, as `make_film` takes them. params: what
-        `steady` receives; a mask or guide may be the path of a film.
-        """
         sources = read_film(self.path, done=done, **self.reading)
         params = dict(params)
         for name in ("mask", "guide"):
@@ -219,7 +206,6 @@ class Footage:
         return steady(net, sources, last=before, on_step=on_step, **params)
 
     def _follow(self, given: Picture | None, name: str, done: int) -> Pictures:
-        """The pictures of a mask or guide that is a film's path; any other as it is."""
         if not (isinstance(given, (str, Path)) and is_film(given)):
             return given
         width = guide_width(next(follow_film(given))) if name == "guide" else None
@@ -234,13 +220,12 @@ def dream_video(
     on_encode: Callable[[int, int], object] | None = None, mask: Picture | None = None,
     guide: Picture | None = None, on_step: OnStep | None = None, **dream_params: Any,
 ) -> None:  # fmt: skip
-    """Dream over a film, without flicker, and keep its sound: `read_film`, `steady` and
-    `make_film` in one.
+    """Dream over a film, and keep its sound: `read_film`, `steady` and `make_film` in
+    one.
 
-    Of every `stride` frames one is dreamt and shown as long as all of them. mask,
-    guide: a picture, as an array or a path, or the path of a film, whose frame i
-    belongs to frame i of the source; if it is shorter, its last frame stays. The rest,
-    and what is raised, is as for those three.
+    Of every `stride` frames one is dreamt, and shown as long as all of them. mask,
+    guide: an array, a path, or the path of a film, whose frame i goes with frame i of
+    the source. The rest, and what is raised, is as for those three.
     """
     footage = Footage(source, start, stop, stride, width)
     _check_pictures(out, source, mask, guide)
@@ -254,30 +239,25 @@ def dream_video(
             if given is not None:
                 settings[name] = describe(given, may_be_film=True)
     params = {"blend": blend, "seed": seed, "mask": mask, "guide": guide} | dream_params
-    make = partial(footage.make, net, params, on_step)
-    frames, fps, sound = footage.frames, footage.fps, footage.sound
-    make_film(out, make, settings, frames, fps, sound, restart, on_frame, on_encode)
+    film = footage.film(net, params, settings, restart=restart)
+    film.write(out, on_step, on_frame, on_encode)
 
 
 def _check_pictures(out: str | Path, source: str | Path, mask: Pictures, guide: Pictures) -> None:
-    """Raise a DreamError for a dream that would be written over what it is made from,
-    and for a mask or guide of several pictures.
-    """
-    for what, given in (("film to dream over", source), ("mask", mask), ("guide", guide)):
-        if not (isinstance(given, (str, Path)) and os.path.exists(given)):
-            continue
-        if os.path.exists(out) and os.path.samefile(given, out):
-            raise DreamError(f"{out} is the {what}; give the dream another name")
-    for name, given in (("mask", mask), ("guide", guide)):
+    """Refuse a dream over its own source, and several pictures as a mask or guide."""
+    names = "film to dream over", "mask", "guide"
+    for name, given in zip(names, (source, mask, guide)):
         if not is_one(given):
             cure = "give one, or the path of a film"
             raise DreamError(f"{{setting}} is several pictures; {cure}", name)
+        if not isinstance(given, (str, Path)) or not os.path.exists(given):
+            continue
+        if os.path.exists(out) and os.path.samefile(given, out):
+            raise DreamError(f"{out} is the {name}; give the dream another name")
 
 
 def describe(value: object, may_be_film: bool = False) -> object:
-    """A parameter as the settings record it: the same for the same parameter, in
-    another process too.
-    """
+    """A parameter as the settings record it, in every process the same."""
     if may_be_film and isinstance(value, (str, Path)) and is_film(value):
         with open(value, "rb") as film:
             return hashlib.file_digest(film, "sha256").hexdigest()

@@ -26,10 +26,9 @@ def keep_state(out: Path, state: dict[str, Any], settings: Recipe) -> None:
 
 
 def read_state(out: Path, settings: Recipe, pictures: str) -> dict[str, np.ndarray]:
-    """What `keep_state` wrote last; empty if there is nothing to resume.
+    """What `keep_state` wrote last, if anything. pictures: their `fingerprint`.
 
-    pictures: their `fingerprint`. Raises DreamError if the state is damaged, or was
-    begun with other settings or pictures.
+    Raises DreamError if it is damaged, or was begun with others.
     """
     path = out / STATE
     if not path.exists():
@@ -52,8 +51,8 @@ def read_state(out: Path, settings: Recipe, pictures: str) -> dict[str, np.ndarr
 def write_network(
     folder: Path, name: str, layers: list[Layer], weights: Weights, texts: dict[str, str]
 ) -> None:
-    """Write a network into a folder, so that `load_net` and Caffe load it. weights: may
-    be those of more layers. texts: {name of another file: its text}.
+    """Write a network for `load_net` and Caffe. texts: {name of another file: its
+    text}.
     """
     needed = {layer: weights[layer] for layer in shapes.param_shapes(layers)}
     write_weights(folder / "weights.caffemodel", needed)
@@ -65,6 +64,9 @@ def write_network(
 
 def to_toml(table: Mapping[str, object]) -> str:
     """The lines of a table without tables in it; what is None is left out."""
-    given = {name: value for name, value in table.items() if value is not None}
-    texts = {name: json.dumps(value, ensure_ascii=False) for name, value in given.items()}
-    return "".join(f"{name} = {text}\n" for name, text in texts.items())
+    lines = [
+        f"{name} = {json.dumps(value, ensure_ascii=False)}\n"
+        for name, value in table.items()
+        if value is not None
+    ]
+    return "".join(lines)

@@ -15,25 +15,20 @@ MOST_GROUPS = 32
 PER_GROUP = 16  # pictures
 
 
-def choose(paths: list[Path], seed: int) -> list[Path]:
-    """These pictures, or as many of them as can be sorted."""
-    if len(paths) <= MOST_SORTED:
-        return paths
-    rng = np.random.default_rng(seed)
-    return [paths[i] for i in sorted(rng.choice(len(paths), MOST_SORTED, replace=False))]
-
-
-def count(paths: list[Path]) -> int:
-    """How many groups to make of these pictures."""
-    return min(MOST_GROUPS, max(2, len(paths) // PER_GROUP))
+def choose(paths: list[Path], seed: int) -> tuple[list[Path], int]:
+    """(those of these pictures that will be sorted, into how many groups)"""
+    if len(paths) > MOST_SORTED:
+        rng = np.random.default_rng(seed)
+        chosen = sorted(rng.choice(len(paths), MOST_SORTED, replace=False))
+        paths = [paths[i] for i in chosen]
+    return paths, min(MOST_GROUPS, max(2, len(paths) // PER_GROUP))
 
 
 def group(crops: Crops, trainer: Trainer, end: str, batch: int) -> np.ndarray:
-    """The number of each picture's group, -1 if it cannot be read: k-means of the
-    strongest answer of each channel at the layer `end`.
+    """The number of each picture's group, -1 if unreadable: k-means of the strongest
+    answer of each channel at layer `end`, which belongs to things, not to backgrounds.
 
-    The strongest, not the mean over all places: it belongs to the things in a picture
-    rather than to their background. Raises DreamError if fewer than two can be read.
+    Raises DreamError if fewer than two can be read.
     """
     from scipy.cluster.vq import kmeans2
     from tqdm import tqdm
@@ -53,7 +48,7 @@ def group(crops: Crops, trainer: Trainer, end: str, batch: int) -> np.ndarray:
     with warnings.catch_warnings(action="ignore"):  # of groups that stay empty
         found = kmeans2(features - features.mean(0), n, minit="++", rng=rng)[1]
     numbers = np.full(len(paths), -1)
-    numbers[crops.can_read(paths)] = found
+    numbers[[path not in crops.unreadable for path in paths]] = found
     return numbers
 
 

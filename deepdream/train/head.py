@@ -1,6 +1,4 @@
-"""What of a network learns: its layers up to one, above some that stay as they are,
-and a new head that tells the classes apart.
-"""
+"""What of a network learns: layers above some that stay, and a new head."""
 
 import json
 from copy import deepcopy
@@ -51,9 +49,9 @@ def up_to(layers: list[Layer], end: str) -> list[Layer]:
 
 
 def add_head(layers: list[Layer], end: str, classes: int) -> list[Layer]:
-    """The layers that make `end`, and above them the new head, all of types that every
-    Caffe has. An LRN over all channels brings the features to one length: x / sqrt(sum
-    of squares) * LENGTH.
+    """The layers that make `end`, and a new head, all of types that every Caffe has. An
+    LRN over all channels makes features equally long: x / sqrt(sum of squares) *
+    LENGTH.
     """
     cut: list[Layer] = []
     needed = {end}  # blobs
@@ -93,18 +91,18 @@ def random_head(layers: list[Layer], seed: int) -> list[np.ndarray]:
 def scale_head(head: list[np.ndarray], length: float) -> list[np.ndarray]:
     """The classifier as it is written. length: of the features, on average.
 
-    Training divides the features of each picture by their own length. The network that
-    is written does not, or a class drawn from noise would stay small, since more of it
-    at one place would be less of it at all others. So its matrix is divided by the mean
-    length.
+    Training divides features by their own length. The network that is written does not,
+    or a class drawn from noise would stay small: more of it at one place would be less
+    elsewhere. So its matrix is divided, by the mean length.
     """
     matrix, bias = head
     return [matrix * np.float32(LENGTH / (length or LENGTH)), bias]
 
 
 def choose_rates(model: Model, layers: list[Layer], freeze: str | None) -> Rates:
-    """The rate of each layer, as a share of the highest. freeze: the last layer that
-    stays as it is, or 'none'; None chooses one. Raises DreamError if nothing is left.
+    """The rate of each layer, as a share of the highest; DreamError if nothing learns.
+
+    freeze: the last layer that stays, 'none', or None to choose.
     """
     names = [layer.name for layer in layers]
     below = names[: names.index(f"{HEAD}/pool")]

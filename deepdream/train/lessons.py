@@ -1,6 +1,4 @@
-"""Pictures to learn from: find them, keep some out for a test, cut batches of crops;
-the same for every engine. What is done with a batch is in trainers.py.
-"""
+"""Pictures to learn from: find them, keep some out for a test, cut batches of crops."""
 
 import hashlib
 import math
@@ -33,11 +31,7 @@ Batch = tuple[np.ndarray, np.ndarray]
 
 
 class Lesson(NamedTuple):
-    """What `on_step` of `train` is called with after each step.
-
-    step: how many are done. accuracy: the share of this step's pictures whose class was
-    found, 0..1.
-    """
+    """For `on_step` of `train`: steps done, loss, and the share of right classes."""
 
     step: int
     loss: float
@@ -45,11 +39,10 @@ class Lesson(NamedTuple):
 
 
 def find_classes(folder: str | Path) -> dict[str, list[Path]]:
-    """{class: its pictures}, from a folder that has one for each class; {"": pictures}
-    if it has pictures alone.
+    """{class: pictures}, from a folder for each; {"": pictures} if there are no
+    folders.
 
-    Warns about pictures that cannot be used and are left out. Raises DreamError if too
-    few are left.
+    Warns about those left out; raises DreamError if too few are left.
     """
     folder = Path(folder)
     if not os.path.isdir(folder):
@@ -131,11 +124,10 @@ def _find_fault(path: Path) -> str:
 
 
 class Crops:
-    """Batches of random crops, from pictures that are read as they are needed. A batch
-    depends on the seed and its step alone, so that a training can be resumed.
+    """Random crops, which depend on seed and step alone: a training can be resumed.
 
-    groups: the pictures to learn, one list for each class. tested: those kept out.
-    size: (h, w) of a crop. mean: of blue, green and red.
+    groups: pictures to learn, a list for each class. tested: those kept out. size: (h,
+    w) of a crop. mean: of blue, green and red.
     """
 
     def __init__(
@@ -146,8 +138,9 @@ class Crops:
         self.seed = seed
         self.groups: Groups = []
         self.tested: Groups = []
-        self._unreadable: set[Path] = set()
-        self._read = lru_cache(CACHED)(self._load)
+        self.unreadable: set[Path] = set()  # as far as it was tried
+        side = 2 * max(size)
+        self._read = lru_cache(CACHED)(lambda path: to_image(load_image(path, side=side)))
         for number, paths in enumerate(groups):
             order = np.random.default_rng((seed, number)).permutation(len(paths))
             most = min(len(paths) - 1, math.ceil(MOST_TESTED / len(groups)))
@@ -156,9 +149,7 @@ class Crops:
             self.groups.append([paths[i] for i in sorted(order[n:])])
 
     def batches(self, first: int, last: int, n: int) -> Iterator[Batch]:
-        """The batches of n crops for the steps from `first` on; each is made while the
-        one before is learnt.
-        """
+        """Batches of n from the step `first` on, each made while one is learnt."""
         with ThreadPoolExecutor(1) as pool:
             steps = range(first, last)
             begun = (pool.submit(self.make_batch, step, n) for step in steps)
@@ -187,16 +178,10 @@ class Crops:
         while part := list(islice(images, n)):
             yield self._data([self.cut(image, 1, 0.5, 0.5, False) for image in part])
 
-    def can_read(self, paths: list[Path]) -> list[bool]:
-        """Which of these pictures could be read, as far as that was tried."""
-        return [path not in self._unreadable for path in paths]
-
     def cut(
         self, image: "PIL.Image.Image", scale: float, x: float, y: float, mirrored: bool
     ) -> np.ndarray:
-        """A crop of the picture at the size of the network: (h, w, 3). scale: its size,
-        as a share of the largest that fits. x, y: its place, 0..1.
-        """
+        """A crop at the network's size, (h, w, 3). scale: 1 is most. x, y: 0..1."""
         from PIL import Image
 
         h, w = self.size
@@ -219,17 +204,13 @@ class Crops:
         raise DreamError(f"none of the pictures in {group[0].parent} can be read")
 
     def _try(self, path: Path) -> "PIL.Image.Image | None":
-        """The picture, or None and a warning if it cannot be read."""
-        if path not in self._unreadable:
+        if path not in self.unreadable:
             try:
                 return self._read(path)
             except DreamError as error:
-                self._unreadable.add(path)
+                self.unreadable.add(path)
                 warnings.warn(f"{error}; it is left out", stacklevel=2)
         return None
-
-    def _load(self, path: Path) -> "PIL.Image.Image":
-        return to_image(load_image(path, side=2 * max(self.size)))
 
 
 def fingerprint(groups: Groups) -> str:

@@ -1,11 +1,9 @@
-"""How weights change: a Trainer learns one batch after another, with Caffe's own
-SGDSolver or by the same arithmetic in PyTorch. training.py decides what it learns.
-"""
+"""How weights change: with Caffe's own SGDSolver, or the same arithmetic in PyTorch."""
 
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from google.protobuf import text_format
@@ -23,40 +21,11 @@ MOMENTUM = 0.9
 DECAY = 1e-4
 
 
-class Trainer(Protocol):
-    """A network that learns by stochastic gradient descent, with momentum and weight
-    decay as in Caffe.
-
-    It is made of layers, which end with a head; weights to begin with; rates of the
-    first step, which fall evenly to 0; and a recipe: `steps`, `batch`, `device`.
-    """
-
-    def step(self, data: np.ndarray, classes: np.ndarray) -> float:
-        """Learn a batch, (n, 3, h, w) and (n,); returns its loss before that."""
-        ...
-
-    def forward(self, data: np.ndarray) -> None:
-        """Run a batch (n, 3, h, w), or a smaller one, without learning it."""
-
-    def blob(self, name: str) -> np.ndarray:
-        """What the last `step` or `forward` made of its batch: (n, ...)."""
-        ...
-
-    def weights(self) -> Weights:
-        """The weights as they are now; the next step may change these arrays."""
-        ...
-
-    def state(self) -> dict[str, np.ndarray]:
-        """All that `restore` needs; the next step may change these arrays."""
-        ...
-
-    def restore(self, state: Mapping[str, np.ndarray]) -> None: ...
-
-
-class TorchTrainer(Trainer):
-    """In PyTorch: the same layers as in a dream, and autograd for their weights."""
+class TorchTrainer:
+    """Stochastic gradient descent in PyTorch, with momentum and decay as in Caffe."""
 
     def __init__(self, layers: list[Layer], weights: Weights, rates: Rates, recipe: Recipe) -> None:
+        """layers: with a head. rates: of the first step; they fall evenly to 0."""
         import torch
 
         from ..nets import torch_fast, torch_layers
@@ -67,12 +36,10 @@ class TorchTrainer(Trainer):
         self.types = torch_layers.TYPES
         self.channels_last = torch_fast.channels_last
         self.device = find_device(recipe["device"] or "auto")
-        self.params = {
-            name: [self._tensor(blob) for blob in blobs] for name, blobs in weights.items()
-        }
+        self.params = {name: [*map(self._tensor, blobs)] for name, blobs in weights.items()}
         self.learning = []  # (parameter, its last change, its rate)
-        for name in (name for name, rate in rates.items() if rate):
-            for param in self.params[name]:
+        for name, params in self.params.items():
+            for param in params if rates[name] else []:
                 change = torch.zeros_like(param)
                 self.learning.append((param.requires_grad_(), change, rates[name]))
         self.blobs: dict[str, torch.Tensor] = {}
@@ -80,6 +47,7 @@ class TorchTrainer(Trainer):
         self.steps = recipe["steps"]
 
     def step(self, data: np.ndarray, classes: np.ndarray) -> float:
+        """Learn a batch, (n, 3, h, w) and (n,); returns its loss before that."""
         torch = self.torch
         self._run(data)
         right = torch.tensor(classes, device=self.device)
@@ -95,13 +63,16 @@ class TorchTrainer(Trainer):
         return loss.item()
 
     def forward(self, data: np.ndarray) -> None:
+        """Run a batch (n, 3, h, w), or a smaller one, without learning it."""
         with self.torch.no_grad():
             self._run(data)
 
     def blob(self, name: str) -> np.ndarray:
+        """What the last `step` or `forward` made of its batch: (n, ...)."""
         return _array(self.blobs[name])
 
     def weights(self) -> Weights:
+        """These arrays, and those of `state`, may change with the next step."""
         return {name: [_array(a) for a in blobs] for name, blobs in self.params.items()}
 
     def state(self) -> dict[str, np.ndarray]:
@@ -136,8 +107,8 @@ def _array(tensor: "torch.Tensor") -> np.ndarray:
     return tensor.detach().cpu().numpy()
 
 
-class CaffeTrainer(Trainer):
-    """Caffe's own SGDSolver, on a prototxt written here, as in 2015."""
+class CaffeTrainer:
+    """As TorchTrainer, with Caffe's own SGDSolver on a prototxt, as in 2015."""
 
     def __init__(self, layers: list[Layer], weights: Weights, rates: Rates, recipe: Recipe) -> None:
         import caffe
@@ -206,9 +177,7 @@ class CaffeTrainer(Trainer):
 
 
 def _training_net(pb: Any, layers: list[Layer], rates: Rates, batch: int) -> Any:
-    """Caffe's NetParameter of the layers, with classes as a second input and a loss
-    instead of the softmax.
-    """
+    """Caffe's NetParameter of the layers, with an input for classes and a loss."""
     net = pb.NetParameter.FromString(as_net(layers).SerializeToString())
     net.layer[0].input_param.shape[0].dim[0] = batch
     params = shapes.param_shapes(layers)
@@ -232,4 +201,5 @@ def _training_net(pb: Any, layers: list[Layer], rates: Rates, batch: int) -> Any
     return net
 
 
-TRAINERS = {"torch": TorchTrainer, "caffe": CaffeTrainer}
+Trainer = TorchTrainer | CaffeTrainer  # these have the same methods
+TRAINERS: dict[str, type[Trainer]] = {"torch": TorchTrainer, "caffe": CaffeTrainer}

@@ -1,19 +1,16 @@
 """The course of a training: from a recipe and pictures to a network in a folder.
 
-Dreams of a layer change only if that layer itself has to learn. So the network is cut
-off above the layer, and gets a new head there: the average over all places, brought to
-one length, and a linear classifier. (Features of one length: Ranjan et al. 2017,
-arxiv.org/abs/1703.09507.) What lies between the first, frozen layers and the head
-learns, by Caffe's own SGD or by the same in PyTorch.
-
-Pictures without classes are first sorted into groups that look alike to the network as
-it is, and the groups are learnt like classes. (Caron et al. 2018, "Deep clustering",
-arxiv.org/abs/1807.05520; here the groups stay as they are.)
+Dreams of a layer change only if it learns. So the network is cut off above it, and gets
+a new head: the average over all places, brought to one length (Ranjan et al. 2017,
+arxiv.org/abs/1703.09507), and a linear classifier. What is not frozen learns. Pictures
+without classes are first sorted into groups that look alike to the network, which are
+then learnt (Caron et al. 2018, arxiv.org/abs/1807.05520; but once).
 """
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,12 +39,7 @@ OnLesson = Callable[[Lesson], object]
 
 
 class Trained(NamedTuple):
-    """What `train` returns.
-
-    folder: the network's. steps: how many it has learnt. accuracy: the share of the
-    pictures kept out whose class it finds, 0..1; None where there are none, and after a
-    stop. stopped: whether Ctrl-C, or `on_step`, ended it early.
-    """
+    """What `train` returns; accuracy: of pictures kept out, 0..1, if it is known."""
 
     folder: Path
     steps: int
@@ -58,29 +50,26 @@ class Trained(NamedTuple):
 def train(
     pictures: str | Path, out: str | Path, on_step: OnLesson | None = None, **settings: Any
 ) -> Trained:
-    """Train a layer of a network on pictures, and write the new network into the folder
-    `out`, for `load_net`.
+    """Train a layer of a network on pictures, and write the new one into `out`, for
+    `load_net`.
 
     pictures: a folder with a folder of pictures for each class, or with pictures alone.
-    on_step: called with a Lesson after each step; it stops the training by returning
-    True. After that, or after Ctrl-C, the network so far is written. A run that was
-    stopped or killed is resumed: its state is kept in `out`.
+    on_step: called with a Lesson after each step; returning True stops, as Ctrl-C does,
+    and the network so far is written. A run that was stopped or killed is resumed.
 
-    settings, as for the command `train`: model, to start from; end, the layer; steps;
-    rate; freeze, the last layer that stays as it is, or 'none'; batch; seed; keep_out;
-    engine; device; watch, watch_every, film and width, see `Viewer`; restart. Raises
-    DreamError for what cannot be used, and if the network dies because the rate is too
-    high.
+    settings, as for the command `train`: model; end, the layer; steps; rate; freeze,
+    the last layer that stays, or 'none'; batch; seed; keep_out; engine; device; watch,
+    watch_every, film and width, see `Viewer`; restart. Raises DreamError for what
+    cannot be used, and if the network dies of too high a rate.
     """
     recipe = complete("train", {"pictures": str(pictures)} | settings)
     return Training(recipe, Path(out)).run(on_step)
 
 
 class Training:
-    """One training: everything is checked when it is made, and done by `run`.
+    """One training, of a recipe of `train`: checked when made, and done by `run`.
 
-    recipe: of the command `train`. out: the folder for the network. Raises DreamError
-    for what cannot be used.
+    Raises DreamError for what cannot be used.
     """
 
     def __init__(self, recipe: Recipe, out: Path) -> None:
@@ -98,14 +87,18 @@ class Training:
         n = len(groups)
         self.names = [name for name in classes if name]
         if not self.names:  # so it is {"": pictures}
-            groups = [grouping.choose(groups[0], recipe["seed"])]
-            n = grouping.count(groups[0])
+            groups[0], n = grouping.choose(groups[0], recipe["seed"])
         keep_out = recipe["keep_out"] if self.names else 0  # groups are no truth
         size = shapes.own_size(layers)
         self.crops = Crops(groups, keep_out, size, self.parent.mean, recipe["seed"])
         self.layers = head.add_head(layers, self.end, n)
         self.rates = head.choose_rates(self.parent, self.layers, recipe["freeze"])
-        _check_memory(recipe["batch"], shapes.memory(self.layers, HEAD, *size))
+        need = recipe["batch"] * shapes.memory(self.layers, HEAD, *size) / 1e9
+        free = free_memory() / 1e9
+        if need > free:
+            needs = f"needs about {need:.1f} GB of memory, and {free:.1f} GB are free"
+            fault = f"{{setting}} is {recipe['batch']}, which {needs}; take fewer"
+            raise DreamError(fault, "batch")
         self.pictures = fingerprint(groups)
         self.viewer = Viewer(recipe, out, self.engine, self.end)
         about = {"model": self.parent.name, "engine": self.engine, "end": self.end}
@@ -164,8 +157,8 @@ class Training:
             self._keep(trainer)
         if not self.viewer.last:
             self.viewer.dream(self.done, write, anyway=True)
-        batch = self.recipe["batch"]
-        for data, classes in self.crops.batches(self.done, self.steps, batch):
+        batches = self.crops.batches(self.done, self.steps, self.recipe["batch"])
+        for data, classes in batches:
             with delay_ctrl_c():
                 lesson = self._step(trainer, data, classes)
             is_last = self.done == self.steps
@@ -181,23 +174,20 @@ class Training:
         accuracy = float(np.mean(trainer.blob(HEAD).argmax(1) == classes))
         if self.done == self.steps:
             trainer.forward(data)  # with what it has learnt last
-        if fault := self.health.examine(loss, trainer):
-            self._die(fault)
-        return Lesson(self.done, loss, accuracy)
-
-    def _die(self, fault: str) -> None:
-        """Raise a DreamError, and remove what there is of a network without files."""
+        fault = self.health.examine(loss, trainer)
+        if not fault:
+            return Lesson(self.done, loss, accuracy)
         cure = "choose a lower {setting}, such as a tenth of it"
         if (self.out / "model.toml").exists():
             cure += ", and begin again with --restart"
-        else:
-            self.viewer.remove()
-            (self.out / STATE).unlink(missing_ok=True)
+        else:  # nothing was written but this
+            rmtree(self.viewer.folder, ignore_errors=True)
+            for path in (self.viewer.sheet, self.out / STATE):
+                path.unlink(missing_ok=True)
         died = f"the network died in step {self.done}: {fault}"
         raise DreamError(f"{died}; {cure}", "rate")
 
     def _test(self, trainer: Trainer) -> float | None:
-        """The share of the pictures kept out whose class is found."""
         right: list[bool] = []
         matrix, bias = head.scale_head(trainer.weights()[HEAD], self.health.length)
         for number, paths in enumerate(self.crops.tested):
@@ -217,9 +207,7 @@ class Training:
         keep_state(self.out, state, self.settings)
 
     def _write(self, trainer: Trainer, folder: Path, **about: object) -> None:
-        """Write the network as it is now; without classes it has no head. about: for
-        its model.toml, which names none of the pictures.
-        """
+        """Write the network so far; without classes, no head. about: for model.toml."""
         weights = trainer.weights()
         count = sum(map(len, self.crops.groups))
         what = f"{count} pictures"
@@ -249,8 +237,7 @@ class Training:
 class Health:
     """Whether a network still tells its pictures apart.
 
-    length: of the features before they are brought to one length, about the mean of the
-    last steps. spread: how much the features of the first batch differed.
+    length: of features, about the mean of late. spread: of the first batch's.
     """
 
     def __init__(self, kept: Mapping[str, np.ndarray]) -> None:
@@ -274,7 +261,6 @@ class Health:
 
 
 def _check_out(out: Path, pictures: Path) -> None:
-    """Raise a DreamError if this is no place for a network."""
     check_folder(out)
     if out.resolve().is_relative_to(pictures.resolve()):
         fault = f"{out} lies in {pictures}, and would be one of its classes the next time"
@@ -283,11 +269,3 @@ def _check_out(out: Path, pictures: Path) -> None:
     if is_beside and (zoo.MODELS / out.name).exists():
         fault = f"{out.name} is the name of a network of the package"
         raise DreamError(f"{fault}; choose another -o")
-
-
-def _check_memory(batch: int, each: float) -> None:
-    need = batch * each / 1e9
-    free = free_memory() / 1e9
-    if need > free:
-        needs = f"needs about {need:.1f} GB of memory, and {free:.1f} GB are free"
-        raise DreamError(f"{{setting}} is {batch}, which {needs}; take fewer", "batch")

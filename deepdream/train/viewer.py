@@ -19,12 +19,10 @@ BLEND = 0.8  # how much of a dream carries over to the next in the film
 
 
 class Viewer:
-    """Dreams one photograph from time to time with the network as it is then:
-    out/watch.jpg, and perhaps a film.
+    """Dreams a photograph from time to time with the network as it is: out/watch.jpg,
+    and perhaps a film, in which dreams carry over some of the one before.
 
-    recipe: `watch`, the photograph; `width`; `watch_every`, so many steps lie between
-    two dreams; `film`, its path. Without a film each dream begins with the photograph;
-    in a film it carries over some of the dream before.
+    recipe: for `watch`, the photograph; `width`; `watch_every`, in steps; `film`.
     """
 
     def __init__(self, recipe: Recipe, out: Path, engine: str, end: str) -> None:
@@ -46,9 +44,7 @@ class Viewer:
             raise DreamError(f"{{setting}} is missing; {needs}", "watch")
 
     def resume(self, kept: Mapping[str, np.ndarray]) -> None:
-        """Continue after the last dream of an earlier run; if that watched another
-        photograph, begin again.
-        """
+        """Continue after the last dream of an earlier run, if of this photograph."""
         has_dreamt = self.is_on and "watched" in kept
         if has_dreamt and np.array_equal(kept["source"], self.photograph):
             strength = float(kept["strength"])
@@ -58,15 +54,13 @@ class Viewer:
 
     def state(self) -> dict[str, np.ndarray | float]:
         """What `resume` needs."""
-        last = self.last
-        if last is None:
+        if self.last is None:
             return {}
-        return {"watched": last.picture, "source": last.source, "strength": last.strength}
+        picture, source, strength, _ = self.last
+        return {"watched": picture, "source": source, "strength": strength}
 
     def dream(self, step: int, write: Callable[[Path], object], anyway: bool) -> None:
-        """Dream the photograph with the network that `write` writes into a folder, if
-        it is time after this step, or anyway.
-        """
+        """Dream with the network that `write` writes, if it is time, or anyway."""
         if not self.is_on or (step % self.every and not anyway):
             return
         with temporary_folder() as folder:
@@ -85,14 +79,8 @@ class Viewer:
         save_image(self.sheet, sheet([load_image(path) for path in shown], labels))
 
     def finish(self) -> None:
-        """Make the film, if one is wanted."""
         if self.film:
             save_film(self.film, map(load_image, self._frames()), FPS)
-
-    def remove(self) -> None:
-        """Remove all dreams, and the sheet."""
-        rmtree(self.folder, ignore_errors=True)
-        self.sheet.unlink(missing_ok=True)
 
     def _frames(self) -> list[Path]:
         return sorted(self.folder.glob("*.png"))
