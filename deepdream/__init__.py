@@ -9,6 +9,7 @@ algorithm to the bit.
 The port of 2015 stands at the front door; each family has a wing.
 
     dream.py        the algorithm: gradient, make_step, octaves, deepdream
+    canvas.py       the picture as it grows, from octave to octave
     objectives.py   what to climb: a term, and the function that makes it
     algebra.py      sums of terms
     language.py     objectives in words
@@ -36,7 +37,7 @@ The port of 2015 stands at the front door; each family has a wing.
                     torch_graphs, tiles (larger than memory), shapes, receptive,
                     classes, caffemodel, caffemodel_pb2, zoo, download
     films/          files, encode, sound (films in and out), motion (zoom, journey),
-                    moves, goals, hold, loop (how a frame follows another), video, flow
+                    moves, goals, hold (how a frame follows another), video, flow
                     (dreams over a film), keys, keyfile, planning (from a recipe to a
                     film), make, resume
     train/          a network of your own: training, trainers, lessons, head, grouping,

@@ -18,11 +18,12 @@ MOST_WEIGHT = 1e30  # so that float32 holds the gradient, too
 
 
 class Term:
-    """One term of an Objective, a dataclass. Terms without arrays are equal where their
-    values are, so that a recorded gradient is found again.
+    """One term of an Objective, a dataclass. Terms without arrays are equal
+    where their values are, so that a recorded gradient is found again.
 
-    name: of the function that makes it. needs_picture: it depends on what a dream
-    begins with. any_array: see `Fill`. is_plain: it replaces the whole diff.
+    name: of the function that makes it. needs_picture: it depends on what a
+    dream begins with. any_array: see `Fill`. is_plain: it replaces the
+    whole diff.
     """
 
     name: str
@@ -44,14 +45,14 @@ class Term:
         """Raise a DreamError if it makes no sense at its layer."""
 
     def start(self, net: Net, picture: np.ndarray | None) -> "Iterable[Term]":
-        """What stands for it in this network. picture: (H, W, 3), what a dream begins
-        with, if any; its first octave is in the network now.
+        """What stands for it in this network. picture: (H, W, 3), what a
+        dream begins with, if any; its first octave is in the network now.
         """
         return [self]
 
     def aim(self, net: Net, shift: tuple[int, int], angle: float) -> "Term":
-        """What stands for it in this step. shift, angle: of the picture in the network,
-        (down, right) in pixels, and then degrees.
+        """What stands for it in this step. shift, angle: of the picture in
+        the network, (down, right) in pixels, and then degrees.
         """
         return self
 

@@ -40,20 +40,22 @@ FETCHING = 1800  # seconds to wait for workers to fetch and load the network
 
 
 def dream_many(jobs: Iterable[Job], client: "Client | None" = None) -> Iterator[Report]:
-    """Dream and draw; yields a report of each job when its picture is written, or has
-    failed.
+    """Dream and draw; yields a report of each job when its picture is
+    written, or has failed.
 
-    Nothing is dreamt until the first report is asked for. A script calls it under `if
-    __name__ == "__main__":`, because each worker on this machine imports the script.
+    Nothing is dreamt until the first report is asked for. A script calls it
+    under `if __name__ == "__main__":`, because each worker on this machine
+    imports the script.
 
-    jobs: see jobs.py. client: a dask.distributed Client; without one, one process for
-    each core is started. A report has `out`, `host`, `seconds`, `memory` (the peak, in
-    bytes), `settings`, `sha256` of the file, `skipped` (it was there, with the same
-    settings), and `error`, None or a sentence. If each worker has one BLAS thread,
-    pictures are the same to the bit, unless free memory decides on tiles.
+    jobs: see jobs.py. client: a dask.distributed Client; without one, one
+    process for each core is started. A report has `out`, `host`, `seconds`,
+    `memory` (the peak, in bytes), `settings`, `sha256` of the file,
+    `skipped` (it was there, with the same settings), and `error`, None or a
+    sentence. If each worker has one BLAS thread, pictures are the same to
+    the bit, unless free memory decides on tiles.
 
-    Raises DreamError, before the first dream, as `check_jobs`, and for a worker that
-    cannot do the jobs.
+    Raises DreamError, before the first dream, as `check_jobs`, and for a
+    worker that cannot do the jobs.
     """
     jobs = check_jobs(jobs)
     workers = min(len(jobs), os.cpu_count() or 1)
@@ -96,9 +98,10 @@ def _address(client: "Client") -> str:
 
 @contextmanager
 def connect(scheduler: str | None = None, workers: int | None = None) -> Iterator["Client"]:
-    """A dask.distributed Client: of the scheduler at this address, tcp://host:8786, or
-    of `workers` processes here, each with one BLAS thread and an equal share of the
-    memory. Raises DreamError if no scheduler answers.
+    """A dask.distributed Client: of the scheduler at this address,
+    tcp://host:8786, or of `workers` processes here, each with one BLAS
+    thread and an equal share of the memory. Raises DreamError if no
+    scheduler answers.
     """
     if not find_spec("distributed"):
         raise DreamError(f"Dask is not installed; {install('distributed')}")
@@ -162,8 +165,8 @@ def _start(workers: int) -> Iterator["Client"]:
 
 @contextmanager
 def _ignore_ctrl_c() -> Iterator[None]:
-    """Ctrl-C waits, and what begins in here never receives it: this process does, and
-    ends the others.
+    """Ctrl-C waits, and what begins in here never receives it: this process
+    does, and ends the others.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
@@ -180,8 +183,8 @@ def _ignore_ctrl_c() -> Iterator[None]:
 
 
 class Networks(threading.local):
-    """The networks that a worker keeps loaded, for each of its threads: a network holds
-    one picture at a time.
+    """The networks that a worker keeps loaded, for each of its threads: a
+    network holds one picture at a time.
     """
 
     def __init__(self) -> None:
@@ -288,8 +291,8 @@ def _peak(reset: bool = False) -> int:
 
 
 def examine(networks: list[Network], version: str) -> tuple[str | None, list[Loaded]]:
-    """On a worker: (why it cannot work with these networks, or None; what tells them
-    from others). It loads them, for the work to come.
+    """On a worker: (why it cannot work with these networks, or None; what
+    tells them from others). It loads them, for the work to come.
     """
     here = f"on {gethostname()}"
     if version != VERSION:

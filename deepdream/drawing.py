@@ -1,13 +1,15 @@
 """What a network means by a banana: a class, or anything to climb, drawn from noise.
 
-Google's article of 2015 has a prior: neighbouring pixels of photographs are correlated.
-Here it shapes the gradient, in Fourier space by 1 / frequency, in colour by a
-correlation (Olah, Mordvintsev and Schubert: Feature Visualization, Distill 2017).
-As in auduno/deepdraw, each step looks through a window of random place and scale, and
-the picture starts out blurred, so that large forms come first.
+Google's article of 2015 has a prior: neighbouring pixels of photographs are
+correlated. Here it shapes the gradient, in Fourier space by 1 / frequency,
+in colour by a correlation (Olah, Mordvintsev and Schubert: Feature
+Visualization, Distill 2017). As in auduno/deepdraw, each step looks through
+a window of random place and scale, and the picture starts out blurred, so
+that large forms come first.
 
-As in lucid, several pictures push each other away. One larger than the network's own
-is looked at as a whole, and through windows that become smaller, for the detail.
+As in lucid, several pictures push each other away. One larger than the
+network's own is looked at as a whole, and through windows that become
+smaller, for the detail.
 """
 
 import math
@@ -46,13 +48,15 @@ def draw(
     net: Net, what: str | int | Objective, steps: int = 300, seed: int = 0,
     on_step: OnStep | None = None, several: int = 1, size: int | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """Draw a class or an objective from noise: (h, w, 3) float32, RGB, 0..255; or
-    several pictures, (several, h, w, 3). After Ctrl-C it returns them so far.
+    """Draw a class or an objective from noise: (h, w, 3) float32, RGB,
+    0..255; or several pictures, (several, h, w, 3). After Ctrl-C it returns
+    them so far.
 
-    what: as for `to_objective`. seed: the first picture's. on_step: as for `deepdream`,
-    after a step of all pictures. several: how many. size: of the longer side, pixels;
-    None: a third more than the network's own. Raises DreamError for an unknown class,
-    and an objective without a direction.
+    what: as for `to_objective`. seed: the first picture's. on_step: as for
+    `deepdream`, after a step of all pictures. several: how many. size: of
+    the longer side, pixels; None: a third more than the network's own.
+    Raises DreamError for an unknown class, and an objective without a
+    direction.
     """
     given = {"steps": steps, "seed": seed, "several": several, "size": size}
     for name, value in given.items():
@@ -98,9 +102,9 @@ def _check_objective(net: Net, what: str | int | Objective) -> Objective:
 class Drawing:
     """A picture as it is drawn from noise.
 
-    x: (3, h, w), around the mean colour. times: its side over that without a size.
-    is_alive: the objective once gave a direction. gram: (channels, channels), of what
-    the network last saw in it.
+    x: (3, h, w), around the mean colour. times: its side over that without
+    a size. is_alive: the objective once gave a direction. gram: (channels,
+    channels), of what the network last saw in it.
     """
 
     def __init__(
@@ -272,8 +276,9 @@ def _make_window(
 ) -> "scipy.sparse.csr_array":
     """A matrix (n, side) that samples `side` pixels at n points, from a random place.
 
-    scale: points for a pixel. times: each is the mean of so many pixels, so that none
-    is unseen. Sparse, so that BLAS's threads do not spin while the network runs.
+    scale: points for a pixel. times: each is the mean of so many pixels, so
+    that none is unseen. Sparse, so that BLAS's threads do not spin while
+    the network runs.
     """
     from scipy import sparse
 

@@ -1,6 +1,5 @@
 """Google's DeepDream notebook of 2015, to the bit: github.com/google/deepdream."""
 
-import math
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -10,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .algebra import Objective
+from .canvas import Canvas, fit_brightness, make_bases
 from .errors import DreamError
 from .language import ObjectiveLike, as_objective
-from .nets.base import EngineArray, Net, check_image, deprocess, preprocess, to_data
+from .nets.base import EngineArray, Net, check_image
 from .nets.tiles import fit
 from .objectives import objective_L2
-from .pictures import read_mask, resize
+from .pictures import read_mask
 from .pyramid import lap_normalize
 from .settings import ROWS, check
 from .stopping import Stopped, delay_ctrl_c
@@ -26,8 +26,9 @@ Mask = np.ndarray | str | Path | None
 class Step(NamedTuple):
     """What `on_step` is called with after each step, and once more at a stop.
 
-    end: the layer, or the Objective in words. done: share of the work, 0..1. image():
-    the picture (H, W, 3) at this octave's size, or in full at a stop.
+    end: the layer, or the Objective in words. done: share of the work,
+    0..1. image(): the picture (H, W, 3) at this octave's size, or in full
+    at a stop.
     """
 
     octave: int
@@ -42,8 +43,8 @@ OnStep = Callable[[Step], object]
 
 
 def gradient(net: Net, end: str | None, objective: ObjectiveLike = objective_L2) -> EngineArray:
-    """How the objective changes with the picture in net.blobs['data']: (3, h, w), a
-    view of its diff in the engine's own array.
+    """How the objective changes with the picture in net.blobs['data']: (3,
+    h, w), a view of its diff in the engine's own array.
 
     end: the layer; an Objective names its own. Raises DreamError for an unknown layer.
     """
@@ -71,12 +72,13 @@ def make_step(
 ) -> None:  # fmt: skip
     """One step of gradient ascent on the picture in net.blobs['data'].
 
-    step_size: mean change of a colour value, of 255. jitter: largest random shift,
-    pixels. clip: stay in 0..255. objective: fills the `diff` of layer `end`. rng: draws
-    the shifts. smooth: sigma of a Gaussian over the gradient, pixels. mask: (h, w),
-    0..1, in the engine's own array. keep_color: change only how light a pixel is. lap:
-    see `lap_normalize`. turn: largest random rotation of what the network sees,
-    degrees. Raises DreamError where there is no gradient.
+    step_size: mean change of a colour value, of 255. jitter: largest random
+    shift, pixels. clip: stay in 0..255. objective: fills the `diff` of
+    layer `end`. rng: draws the shifts. smooth: sigma of a Gaussian over the
+    gradient, pixels. mask: (h, w), 0..1, in the engine's own array.
+    keep_color: change only how light a pixel is. lap: see `lap_normalize`.
+    turn: largest random rotation of what the network sees, degrees. Raises
+    DreamError where there is no gradient.
     """
     objective = as_objective(objective, end)
     roll, axes = net.xp.roll, (-2, -1)
@@ -124,14 +126,7 @@ def octaves(
 
     Raises DreamError for what is no image (H, W, 3).
     """
-    return [net.to_numpy(base) for base in _bases(net, base_img, octave_n, octave_scale)]
-
-
-def _bases(net: Net, base_img: np.ndarray, octave_n: int, octave_scale: float) -> list[EngineArray]:
-    bases = [net.array(preprocess(net, base_img))]
-    for _ in range(octave_n - 1):
-        bases.append(net.zoom(bases[-1], 1.0 / octave_scale, 1.0 / octave_scale))
-    return bases[::-1]
+    return [net.to_numpy(base) for base in make_bases(net, base_img, octave_n, octave_scale)]
 
 
 def deepdream(
@@ -140,14 +135,16 @@ def deepdream(
     on_step: OnStep | None = None, seed: int | None = None, tile: int | None = None,
     halo: int | None = None, mask: Mask = None, **step_params: Any,
 ) -> np.ndarray:  # fmt: skip
-    """Climb at each octave in turn, and carry the detail up to the next. Returns the
-    picture, (H, W, 3) float32, RGB, beyond 0..255 if not `clip`; at Ctrl-C, so far.
+    """Climb at each octave in turn, and carry the detail up to the next.
+    Returns the picture, (H, W, 3) float32, RGB, beyond 0..255 if not
+    `clip`; at Ctrl-C, so far.
 
-    base_img: (H, W, 3), RGB, 0..255. iter_n: steps an octave. octave_n, octave_scale:
-    as for `octaves`. on_step: called with a Step after each step; True stops the dream.
-    seed: of the shifts; None continues NumPy's global generator. tile, halo: as for
-    `tiles.fit`. mask: as for `read_mask`. step_params: of `make_step`. Raises
-    DreamError for an unknown layer, a picture too small, and a senseless number.
+    base_img: (H, W, 3), RGB, 0..255. iter_n: steps an octave. octave_n,
+    octave_scale: as for `octaves`. on_step: called with a Step after each
+    step; True stops the dream. seed: of the shifts; None continues NumPy's
+    global generator. tile, halo: as for `tiles.fit`. mask: as for
+    `read_mask`. step_params: of `make_step`. Raises DreamError for an
+    unknown layer, a picture too small, and a senseless number.
     """
     net, objective, mask = check_dream(  # from here on, the network may be in tiles
         net, base_img, iter_n, octave_n, octave_scale, end, seed, tile, halo, mask, **step_params
@@ -180,8 +177,9 @@ def check_dream(
     tile: int | None = None, halo: int | None = None, mask: Mask = None,
     objective: ObjectiveLike = objective_L2, **step_params: Any,
 ) -> tuple[Net, Objective, np.ndarray | None]:  # fmt: skip
-    """All checks of `deepdream`'s arguments: (the network, in tiles if need be; the
-    objective; the mask, (h, w) float32, 0..1). Raises as `deepdream` does.
+    """All checks of `deepdream`'s arguments: (the network, in tiles if need
+    be; the objective; the mask, (h, w) float32, 0..1). Raises as
+    `deepdream` does.
     """
     numbers = {"iter_n": iter_n, "octave_n": octave_n, "octave_scale": octave_scale, "seed": seed}
     for name, value in (numbers | step_params).items():
@@ -225,76 +223,3 @@ class Progress:
         """Report that it was stopped, with the picture that is left."""
         if self.on_step:
             self.on_step(self.step._replace(image=show, stopped=True))
-
-
-class Canvas:
-    """The picture as it grows in net.blobs['data'], one octave after another.
-
-    bases: of the octaves to come, but the last: it is made when its turn comes, to save
-    memory. base: what is under the detail now, (3, h, w); None at the last octave.
-    light: the mask, (h, w). size: values in the picture now; work: in all octaves.
-    """
-
-    def __init__(
-        self, net: Net, base_img: np.ndarray, octave_n: int, octave_scale: float,
-        mask: np.ndarray | None, clip: bool,
-    ) -> None:  # fmt: skip
-        self.net, self.base_img, self.mask, self.clip = net, base_img, mask, clip
-        self.bases = _bases(net, base_img, octave_n, octave_scale)[:-1]
-        self.work = np.size(base_img) + sum(math.prod(base.shape) for base in self.bases)
-        self.base = self.light = None
-        self.size = 0
-        self.advance()
-
-    def advance(self) -> None:
-        """Go to the next octave: enlarge the detail, and lay it over the photograph."""
-        net, src, is_last = self.net, self.net.blobs["data"], not self.bases
-        h, w = np.shape(self.base_img)[:2] if is_last else self.bases[0].shape[-2:]
-        if self.size == 0:  # the first octave
-            detail = net.array(np.zeros((3, h, w), np.float32))
-        else:
-            detail = net.image - self.base
-            self.base = None
-            src.reshape(1, 3, 1, 1)  # frees the old picture, except in Caffe's own blobs
-            detail = self._enlarge(detail, h, w)
-        if self.mask is not None:
-            self.light = net.array(resize(self.mask, h, w))
-        self.base = None if is_last else self.bases.pop(0)
-        detail += self._photograph() if is_last else self.base
-        src.reshape(1, 3, h, w)
-        net.image[:] = detail
-        self.size = 3 * h * w
-
-    def _enlarge(self, detail: EngineArray, h: int, w: int) -> EngineArray:
-        """(3, h', w') -> (3, h, w); 0 where the mask is black."""
-        h1, w1 = detail.shape[-2:]
-        detail = self.net.zoom(detail, 1.0 * h / h1, 1.0 * w / w1)
-        if self.mask is not None:
-            detail *= self.net.array(resize(self.mask, h, w)) > 0
-        return detail
-
-    def _photograph(self) -> EngineArray:
-        """What is under the detail at the last octave, (3, H, W)."""
-        return self.net.array(to_data(self.base_img, self.net.mean))
-
-    def show(self) -> np.ndarray:
-        """The picture at this octave's size, (h, w, 3), for a person to look at."""
-        return fit_brightness(deprocess(self.net, self.net.blobs["data"].data[0]), self.clip)
-
-    def picture(self) -> np.ndarray:
-        """The picture so far, (H, W, 3)."""
-        net = self.net
-        if self.base is None:
-            return deprocess(net, net.to_numpy(net.image))
-        h, w = np.shape(self.base_img)[:2]
-        whole = self._enlarge(net.image - self.base, h, w)
-        whole += self._photograph()
-        return deprocess(net, net.to_numpy(whole))
-
-
-def fit_brightness(image: np.ndarray, clip: bool) -> np.ndarray:
-    """An unclipped dream (H, W, 3), nearly all of it scaled into 0..255."""
-    if clip:
-        return image
-    brightest = np.percentile(image, 99.98)
-    return image * (255.0 / brightest) if brightest > 0 else image

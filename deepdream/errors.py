@@ -14,8 +14,9 @@ MOST_NAMES = 12  # that a message lists
 class DreamError(Exception):
     """Something given cannot be used; the message is for the person who gave it.
 
-    setting: the one at fault, by its name in Python; the message has `{setting}` in its
-    place, for `--iterations` on the command line, and the knob's label in the studio.
+    setting: the one at fault, by its name in Python; the message has
+    `{setting}` in its place, for `--iterations` on the command line, and
+    the knob's label in the studio.
     """
 
     def __init__(self, message: object = "", setting: str | None = None) -> None:

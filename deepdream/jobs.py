@@ -1,9 +1,10 @@
 """Jobs: pictures that are made many at once, and what is checked before the first.
 
-A job is the settings of one picture and its place: {"image": "a.jpg", "end":
-"conv2/3x3", "out": "b.png"} or {"command": "draw", "draw": ["banana"], "out": "c.png"}.
-Files are paths that every worker can see, or URLs that fsspec knows. Settings left out
-have the command line's defaults, and the seed 0.
+A job is the settings of one picture and its place: {"image": "a.jpg",
+"end": "conv2/3x3", "out": "b.png"} or {"command": "draw", "draw":
+["banana"], "out": "c.png"}. Files are paths that every worker can see, or
+URLs that fsspec knows. Settings left out have the command line's defaults,
+and the seed 0.
 """
 
 import glob
@@ -34,8 +35,9 @@ def make_job(recipe: Recipe, command: str, out: str, **more: object) -> Job:
 
 
 def batch_jobs(recipe: Recipe, out: str) -> list[Job]:
-    """One job for each picture that the command `batch` names; `out` is a folder or its
-    URL. Raises DreamError for no pictures, or no place for the dreams.
+    """One job for each picture that the command `batch` names; `out` is a
+    folder or its URL. Raises DreamError for no pictures, or no place for
+    the dreams.
     """
     if is_local(out):
         check_folder(out)
@@ -50,8 +52,8 @@ def batch_jobs(recipe: Recipe, out: str) -> list[Job]:
 
 
 def find_pictures(patterns: Iterable[str]) -> list[str]:
-    """The pictures that these paths, folders, patterns or URLs name, each once, in
-    order. Raises DreamError for a pattern that names none.
+    """The pictures that these paths, folders, patterns or URLs name, each
+    once, in order. Raises DreamError for a pattern that names none.
     """
     pictures: list[str] = []
     for pattern in patterns:
@@ -92,9 +94,9 @@ def _find_there(pattern: str) -> list[str]:
 
 
 def check_jobs(jobs: Iterable[Job]) -> list[Job]:
-    """The jobs as workers, perhaps in other folders, do them: with networks and full
-    paths. Raises DreamError for a job that is none, two outputs with one name, and an
-    output that some job reads.
+    """The jobs as workers, perhaps in other folders, do them: with networks
+    and full paths. Raises DreamError for a job that is none, two outputs
+    with one name, and an output that some job reads.
     """
     jobs = list(jobs)
     has_all = all(job.get("model") for job in jobs)
@@ -172,8 +174,8 @@ def _check_goal(recipe: Recipe, net: Net) -> None:
 
 
 def outline(model: str | None) -> Net:
-    """The network of this name or folder without weights: enough to tell what can be
-    climbed. Raises DreamError for one that is not there.
+    """The network of this name or folder without weights: enough to tell
+    what can be climbed. Raises DreamError for one that is not there.
     """
     found = zoo.find(model or download.default())
     net = Net()

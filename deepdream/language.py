@@ -19,9 +19,9 @@ WRONG = SyntaxError, TypeError, ValueError, ArithmeticError, RecursionError, Mem
 
 
 def as_objective(given: ObjectiveLike, end: str | None) -> Objective:
-    """An Objective: given itself, in words, or as a function that fills the diff of
-    layer `end`, perhaps with an attribute `any_array`, see `Fill`. Raises DreamError
-    for anything else, and for words that are none.
+    """An Objective: given itself, in words, or as a function that fills the
+    diff of layer `end`, perhaps with an attribute `any_array`, see `Fill`.
+    Raises DreamError for anything else, and for words that are none.
     """
     if isinstance(given, str):
         return parse(given)
@@ -35,8 +35,9 @@ def as_objective(given: ObjectiveLike, end: str | None) -> Objective:
 
 
 def to_objective(what: str | int | Objective) -> Objective:
-    """An Objective: given itself, in words, where a guide may be one of the package's
-    photographs, or as a class, by name or number. Raises DreamError as `parse`.
+    """An Objective: given itself, in words, where a guide may be one of the
+    package's photographs, or as a class, by name or number. Raises
+    DreamError as `parse`.
     """
     if isinstance(what, Objective):
         return what
@@ -49,11 +50,12 @@ def to_objective(what: str | int | Objective) -> Objective:
 
 
 def parse(text: str, find: Callable[[str], str | None] = str) -> Objective:
-    """The objective in words such as "L2('conv2') - 3 * channel('conv3', 7)"; no file
-    is read. Raises DreamError for words that are no objective.
+    """The objective in words such as "L2('conv2') - 3 * channel('conv3',
+    7)"; no file is read. Raises DreamError for words that are no objective.
 
-    find: the path to read a guide from, given each in the text, in its order. Where it
-    makes None, nobody will look at the guide: L2 of its layer stands for it.
+    find: the path to read a guide from, given each in the text, in its
+    order. Where it makes None, nobody will look at the guide: L2 of its
+    layer stands for it.
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # they are for programmers

@@ -1,5 +1,5 @@
-"""Looks: recipes with a name, from looks.toml. A recipe begins with one; whatever a
-person gives as well replaces what the look says.
+"""Looks: recipes with a name, from looks.toml. A recipe begins with one;
+whatever a person gives as well replaces what the look says.
 """
 
 import tomllib
@@ -47,8 +47,8 @@ def find(name: str) -> str:
 
 
 def of_network(model: str | Path) -> dict[str, Params]:
-    """{name: what it says for this network} of the looks that this has, perhaps none.
-    Raises DreamError for an unknown network.
+    """{name: what it says for this network} of the looks that this has,
+    perhaps none. Raises DreamError for an unknown network.
     """
     from .nets import zoo  # late, because it imports protobuf
 
@@ -62,9 +62,9 @@ def of_network(model: str | Path) -> dict[str, Params]:
 
 
 def begin(given: Mapping[str, Any]) -> Params:
-    """Settings that name a look, {"look": "Eyes", "iter_n": 20}, with those of the look
-    and its `model` in its place. Raises DreamError for an unknown look, and for a
-    network that does not have it.
+    """Settings that name a look, {"look": "Eyes", "iter_n": 20}, with those
+    of the look and its `model` in its place. Raises DreamError for an
+    unknown look, and for a network that does not have it.
     """
     given = {name: value for name, value in given.items() if value is not None}
     if "look" not in given:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .algebra import Objective
+from .canvas import fit_brightness
 from .drawing import draw
-from .dream import OnStep, Step, deepdream, fit_brightness
+from .dream import OnStep, Step, deepdream
 from .errors import DreamError, reason
 from .language import parse, to_objective
 from .nets.base import Net
@@ -32,8 +33,8 @@ Find = Callable[[str], str]  # from a file's name in a recipe to its path
 
 
 class Series:
-    """The `on_step` of so many pictures, one after another: it passes on each step with
-    its share of all of them.
+    """The `on_step` of so many pictures, one after another: it passes on
+    each step with its share of all of them.
     """
 
     def __init__(self, on_step: OnStep | None, of: int) -> None:
@@ -64,11 +65,12 @@ def make_dream(
 ) -> tuple[np.ndarray | None, Record]:  # fmt: skip
     """(the picture (H, W, 3), what it carries) of a recipe of the command `dream`.
 
-    net: the recipe's network, if it is loaded. known: what a picture carries that is
-    already there; if this one would carry the same, it is not made, but None.
+    net: the recipe's network, if it is loaded. known: what a picture
+    carries that is already there; if this one would carry the same, it is
+    not made, but None.
 
-    Raises DreamError for settings that exclude each other, files that cannot be read,
-    and whatever the network or `deepdream` refuses.
+    Raises DreamError for settings that exclude each other, files that
+    cannot be read, and whatever the network or `deepdream` refuses.
     """
     image, recipe = _begin(recipe, find)
     net, recipe, params = open_recipe(recipe, net, find)
@@ -99,8 +101,9 @@ def make_drawing(
     recipe: Recipe, net: Net | None = None, on_step: OnStep | None = None,
     known: Record | None = None,
 ) -> tuple[np.ndarray | None, Record]:  # fmt: skip
-    """As `make_dream`, for the command `draw`; several pictures make a sheet. If it is
-    stopped, the sheet and what it carries have what was drawn so far.
+    """As `make_dream`, for the command `draw`; several pictures make a
+    sheet. If it is stopped, the sheet and what it carries have what was
+    drawn so far.
     """
     objectives = [to_objective(what) for what in recipe["draw"]]
     net = net or open_net(recipe)
@@ -134,8 +137,9 @@ def _lay_out(pictures: list[np.ndarray], names: list[str], several: int) -> np.n
 def open_recipe(
     recipe: Recipe, net: Net | None = None, find: Find = or_sample
 ) -> tuple[Net, Recipe, Params]:
-    """(the network; the recipe with its layer; what `deepdream` takes besides the
-    picture, with the pictures that the recipe names). Raises as `make_dream`.
+    """(the network; the recipe with its layer; what `deepdream` takes
+    besides the picture, with the pictures that the recipe names). Raises as
+    `make_dream`.
 
     The network is loaded if none is given, after all that can be refused without one.
     """
@@ -159,8 +163,9 @@ def open_recipe(
 
 
 def objective_of(recipe: Recipe, find: Callable[[str], str | None]) -> Objective:
-    """The objective that the recipe has in words. find: as for `parse`. Raises
-    DreamError for one that cannot be read, or beside a layer or a guide.
+    """The objective that the recipe has in words. find: as for `parse`.
+    Raises DreamError for one that cannot be read, or beside a layer or a
+    guide.
     """
     if recipe["end"] or recipe["guide"]:
         cure = "leave out --layer and --guide"
@@ -179,8 +184,8 @@ def layer_of(recipe: Recipe, net: Net) -> str:
 
 
 def settings_of(recipe: Recipe, net: Net, find: Find = or_sample) -> Record:
-    """What a picture carries: its recipe, the network and engine, and the sha256 of its
-    files. Raises DreamError for one that cannot be read.
+    """What a picture carries: its recipe, the network and engine, and the
+    sha256 of its files. Raises DreamError for one that cannot be read.
     """
     model = recipe["model"]
     is_near = os.path.isdir(model or "") and not os.path.isabs(model)
@@ -218,8 +223,8 @@ def _sha256(path: Path, changed: int) -> str:
 
 
 def sha256(file: str | Path) -> str:
-    """The sha256 of a file, in hexadecimal; empty for a pipe, whose content is gone.
-    Raises DreamError.
+    """The sha256 of a file, in hexadecimal; empty for a pipe, whose content
+    is gone. Raises DreamError.
     """
     if fault := why_unreadable(file, may_be_pipe=True):
         raise DreamError(f"cannot read {file}: {fault}")

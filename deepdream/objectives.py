@@ -1,11 +1,12 @@
 """What to climb: a number that should rise.
 
-Google's two are plain functions of one layer. The others are added and scaled, as in
-lucid: `L2('conv2') + 8000 * channel('conv2', 7)`. Weights multiply the gradients as
-they are: on a photograph, L2's is 1,000 to 3,000 times as strong as a channel's.
+Google's two are plain functions of one layer. The others are added and
+scaled, as in lucid: `L2('conv2') + 8000 * channel('conv2', 7)`. Weights
+multiply the gradients as they are: on a photograph, L2's is 1,000 to 3,000
+times as strong as a channel's.
 
-To add a term, write a class of `Term` and a function that makes an Objective of it, and
-name this in TERMS.
+To add a term, write a class of `Term` and a function that makes an
+Objective of it, and name this in TERMS.
 """
 
 import math
@@ -265,8 +266,9 @@ def rank_channels(features: np.ndarray) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class Caricature(Term):
-    """target: what the layer makes of the image, (channels, h, w), once it is aimed.
-    fits: see `_compare`, of the whole layer, where tiles show parts of it.
+    """target: what the layer makes of the image, (channels, h, w), once it
+    is aimed. fits: see `_compare`, of the whole layer, where tiles show
+    parts of it.
     """
 
     layer: str
@@ -342,10 +344,11 @@ def _compare(x: np.ndarray, t: np.ndarray) -> tuple[float, float]:
 def caricature(layer: str, image: Picture | None = None, power: float = 1) -> Objective:
     """Exaggerate what a layer makes of an image, the more the better it fits now.
 
-    image: (H, W, 3), or a path; None: what the dream begins with. power: the larger,
-    the closer the likeness. With x and t what the layer makes of picture and image, d =
-    <x, t> and c = max(0.1, d / |x|), d * c**power rises, as in lucid's dot_compare.
-    Raises DreamError for another power than 0..100.
+    image: (H, W, 3), or a path; None: what the dream begins with. power:
+    the larger, the closer the likeness. With x and t what the layer makes
+    of picture and image, d = <x, t> and c = max(0.1, d / |x|), d * c**power
+    rises, as in lucid's dot_compare. Raises DreamError for another power
+    than 0..100.
     """
     layer = str(layer)
     if isinstance(power, bool) or not isinstance(power, Real) or not 0 <= power <= 100:

@@ -49,8 +49,8 @@ def temporary_folder() -> Iterator[Path]:
 
 @contextmanager
 def whole(path: Path, part: Path | None = None) -> Iterator[Path]:
-    """A temporary path that becomes `path` once all is written, or is removed. Raises
-    CannotWriteError for an OSError.
+    """A temporary path that becomes `path` once all is written, or is
+    removed. Raises CannotWriteError for an OSError.
     """
     part = part or path.with_name(f".deepdream-{secrets.token_hex(8)}.part{path.suffix}")
     try:
@@ -70,8 +70,9 @@ def whole(path: Path, part: Path | None = None) -> Iterator[Path]:
 def reserve(folder: Path, what: str, state: str) -> Iterator[None]:
     """Make the folder if need be, keep other processes out, and remove half files.
 
-    what: is made there, in words. state: the file that shows that a run was begun.
-    Raises DreamError for a folder that cannot be written, is in use, or holds others.
+    what: is made there, in words. state: the file that shows that a run was
+    begun. Raises DreamError for a folder that cannot be written, is in use,
+    or holds others.
     """
     is_new = not folder.exists()
     try:

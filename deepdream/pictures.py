@@ -55,8 +55,9 @@ def list_decoders() -> list[str]:
 
 @contextmanager
 def open_picture(source: str | Path | BytesIO, name: object = None) -> Iterator["Image"]:
-    """A picture as Pillow opens it. What Pillow raises, here or in the block, becomes a
-    DreamError; its warnings are not shown. name: to call it by, if not its path.
+    """A picture as Pillow opens it. What Pillow raises, here or in the
+    block, becomes a DreamError; its warnings are not shown. name: to call
+    it by, if not its path.
     """
     from PIL import Image
 
@@ -102,10 +103,10 @@ def _silence(fmt: str | None) -> Iterator[None]:
 def load_image(path: str | Path, width: int | None = None, side: int | None = None) -> np.ndarray:
     """A picture -> (H, W, 3) float32, RGB, 0..255, upright and on white.
 
-    path: of a file in one of DECODERS, or the name of a photograph of the package, such
-    as mountains.jpg. width: to resize it to, pixels. side: the most pixels of its
-    shorter side, which large JPEGs reach much faster. Raises DreamError for what cannot
-    be read, or is too large.
+    path: of a file in one of DECODERS, or the name of a photograph of the
+    package, such as mountains.jpg. width: to resize it to, pixels. side:
+    the most pixels of its shorter side, which large JPEGs reach much
+    faster. Raises DreamError for what cannot be read, or is too large.
     """
     from PIL.Image import Resampling
 
@@ -186,9 +187,9 @@ def guide_width(image: np.ndarray) -> int | None:
 def read_mask(mask: str | Path | np.ndarray, in_film: bool = False) -> np.ndarray:
     """A mask -> (h, w) float32, 0..1. The dream grows where it is light.
 
-    mask: a path, or (h, w) or (h, w, 3), whole numbers 0..255 or fractions 0..1.
-    in_film: it may be black all over, and of (h, w, 3), values are 0..255. Raises
-    DreamError for what is no mask.
+    mask: a path, or (h, w) or (h, w, 3), whole numbers 0..255 or fractions
+    0..1. in_film: it may be black all over, and of (h, w, 3), values are
+    0..255. Raises DreamError for what is no mask.
     """
     if isinstance(mask, (str, Path)):
         mask = load_image(mask).astype(np.uint8)
@@ -241,8 +242,9 @@ def encode(a: np.ndarray, fmt: str) -> bytes:
 
 
 def save_image(path: str | Path, image: np.ndarray, settings: Record | None = None) -> None:
-    """Write an image (H, W, 3), RGB, 0..255, as .jpg or .png, whole or not at all, with
-    the settings in it. Raises DreamError if it cannot be written, or is no image.
+    """Write an image (H, W, 3), RGB, 0..255, as .jpg or .png, whole or not
+    at all, with the settings in it. Raises DreamError if it cannot be
+    written, or is no image.
     """
     path = Path(path)
     check_output(path)
@@ -308,8 +310,8 @@ def is_picture(path: str) -> bool:
 def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = None) -> np.ndarray:
     """Pictures (H, W, 3) on white, each with its label below: (H', W', 3).
 
-    columns: how many side by side; None: nearly square. Raises DreamError if there are
-    no pictures, or one is not (H, W, 3).
+    columns: how many side by side; None: nearly square. Raises DreamError
+    if there are no pictures, or one is not (H, W, 3).
     """
     from PIL import Image, ImageDraw, ImageFont
 

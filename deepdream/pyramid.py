@@ -7,9 +7,10 @@ from .nets.base import EngineArray
 
 
 def lap_normalize(xp: ModuleType, g: EngineArray, lap: int) -> EngineArray:
-    """Give all scales of a gradient (channels, h, w) the same strength, so that large
-    forms show: each level of its Laplacian pyramid (Burt and Adelson, 1983) is divided
-    by its root mean square. After tensorflow/examples/tutorials/deepdream.
+    """Give all scales of a gradient (channels, h, w) the same strength, so
+    that large forms show: each level of its Laplacian pyramid (Burt and
+    Adelson, 1983) is divided by its root mean square. After
+    tensorflow/examples/tutorials/deepdream.
 
     lap: how often a blurred half is split off. xp: numpy or torch, as g is.
     """

@@ -1,5 +1,6 @@
-"""Recipes: dicts of plain JSON values that say how a picture is made: `command`, and
-every setting of that command by its name in Python, checked by the table.
+"""Recipes: dicts of plain JSON values that say how a picture is made:
+`command`, and every setting of that command by its name in Python, checked
+by the table.
 """
 
 import json
@@ -19,8 +20,9 @@ IN_WORDS = "objective", "draw"  # settings that may hold the paths of guides
 
 
 def complete(command: str, given: Mapping[str, object]) -> Recipe:
-    """The recipe of a command: what is given, checked, and the defaults of all else.
-    Raises DreamError for a setting or value that is unknown, missing or not allowed.
+    """The recipe of a command: what is given, checked, and the defaults of
+    all else. Raises DreamError for a setting or value that is unknown,
+    missing or not allowed.
     """
     rows = rows_of(command)
     recipe: Recipe = {"command": command}
@@ -109,8 +111,9 @@ def with_defaults(record: Record) -> Record:
 
 
 def words(recipe: Recipe, out: str) -> list[str]:
-    """The command line, word by word, that makes this recipe's picture or film at
-    `out`, without defaults; places come last, after `--`, if one looks like an option.
+    """The command line, word by word, that makes this recipe's picture or
+    film at `out`, without defaults; places come last, after `--`, if one
+    looks like an option.
     """
     places: list[str] = []
     options: list[str] = []
@@ -168,8 +171,9 @@ def files(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def all_files(recipe: Recipe) -> dict[str, str]:
-    """{name: path} of each file that the recipe reads: those of `files`; an objective's
-    guides, `objective 1` or `draw 1` and so on; and those of keys, `key 100 mask`.
+    """{name: path} of each file that the recipe reads: those of `files`; an
+    objective's guides, `objective 1` or `draw 1` and so on; and those of
+    keys, `key 100 mask`.
     """
     found = dict(files(recipe))
     for name in IN_WORDS:
@@ -205,8 +209,8 @@ def _replace(recipe: Recipe, found: Mapping[str, str], prefix: str = "") -> Reci
 
 
 def _keys(recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """{frame: settings} of keys in JSON; none for a path, or for what films/keys.py
-    refuses.
+    """{frame: settings} of keys in JSON; none for a path, or for what
+    films/keys.py refuses.
     """
     text = recipe.get("keys")
     if not isinstance(text, str) or not text.startswith("{"):

@@ -13,8 +13,8 @@ from .settings import Recipe, Record
 
 
 def read_recipe(path: str | Path) -> tuple[Recipe, Record]:
-    """(the recipe, all that it carries) of a picture, a film or a folder of frames.
-    Raises DreamError for no recipe, or one that is not allowed.
+    """(the recipe, all that it carries) of a picture, a film or a folder of
+    frames. Raises DreamError for no recipe, or one that is not allowed.
     """
     # Of the last frame: a film may have been made longer since the first
     frames = Path(path).glob("[0-9]" * 6 + ".png")
@@ -40,8 +40,9 @@ def _check_keys(recipe: Recipe) -> None:
 
 
 def locate(recipe: Recipe, carried: Record, path: str | Path) -> Recipe:
-    """The recipe of the picture at `path`, with the files that it reads found as
-    recorded, or beside the picture, by their sha256; never the picture itself.
+    """The recipe of the picture at `path`, with the files that it reads
+    found as recorded, or beside the picture, by their sha256; never the
+    picture itself.
 
     Warns about a file that has changed; raises DreamError for one that is not there.
     """

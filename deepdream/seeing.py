@@ -17,8 +17,9 @@ from .pictures import MOST_GUIDE, resize
 class Seen(NamedTuple):
     """What a network sees; it shows itself as a table.
 
-    classes: {name: probability}, the likeliest first. channels: {layer: {number: how
-    strong it is, where the layer's mean is 1}}, the strongest first.
+    classes: {name: probability}, the likeliest first. channels: {layer:
+    {number: how strong it is, where the layer's mean is 1}}, the strongest
+    first.
     """
 
     classes: dict[str, float]
@@ -46,9 +47,10 @@ class Seen(NamedTuple):
 
 
 def look(net: Net, image: np.ndarray, n: int = 3) -> Seen:
-    """What the network sees in an image (H, W, 3): the n likeliest classes, at its own
-    size, and the n channels with the largest mean of each of the `stations`, at half a
-    megapixel. Raises DreamError for what is no image, or too small.
+    """What the network sees in an image (H, W, 3): the n likeliest classes,
+    at its own size, and the n channels with the largest mean of each of the
+    `stations`, at half a megapixel. Raises DreamError for what is no image,
+    or too small.
     """
     check_image(image)
     image = np.asarray(image, np.float32)
@@ -97,12 +99,12 @@ def side_by_side(seen: list[Seen], titles: list[str] | None = None) -> str:
 
 
 def stations(net: Net, layers: Iterable[str] | str | None = None, down: bool = False) -> list[str]:
-    """The layers of a journey: those given, or in network order 'all' that can be
-    climbed, or for None the convolutions (larger than 1x1), concatenations and sums
-    that everything passes through.
+    """The layers of a journey: those given, or in network order 'all' that
+    can be climbed, or for None the convolutions (larger than 1x1),
+    concatenations and sums that everything passes through.
 
-    down: from the deepest on. Raises DreamError for a layer that cannot be climbed, and
-    where there is none.
+    down: from the deepest on. Raises DreamError for a layer that cannot be
+    climbed, and where there is none.
     """
     if layers is None:
         layers = _bottlenecks(net)

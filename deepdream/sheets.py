@@ -35,8 +35,9 @@ class Grid(NamedTuple):
 
 
 def plan_grid(recipe: Recipe, out: str) -> Grid:
-    """One job for each combination of settings; pictures go into out.pictures/. Raises
-    DreamError where no setting has several values, or the pictures no place.
+    """One job for each combination of settings; pictures go into
+    out.pictures/. Raises DreamError where no setting has several values, or
+    the pictures no place.
     """
     values = {}
     for name, value in _varied(recipe).items():
@@ -73,8 +74,9 @@ def _label(name: str, value: object) -> str:
 def lay_out(
     grid: Grid, recipe: Recipe, reports: Mapping[str, Record]
 ) -> tuple[np.ndarray, Record] | None:
-    """(the sheet (H, W, 3) of a grid's pictures, what it carries), with grey for those
-    that failed; None if all did. reports: {out: report}, see `batch.dream_many`.
+    """(the sheet (H, W, 3) of a grid's pictures, what it carries), with
+    grey for those that failed; None if all did. reports: {out: report}, see
+    `batch.dream_many`.
     """
     made = {out: load_image(out) for out, report in reports.items() if not report["error"]}
     if not made:
@@ -88,9 +90,10 @@ def lay_out(
 
 
 def make_looks(recipe: Recipe, on_step: OnStep | None = None) -> tuple[np.ndarray, Record]:
-    """(a sheet (H, W, 3) of the picture in all looks that its network has, what it
-    carries). on_step is called with the look's name as `end`; if it stops, the sheet
-    has what was dreamt so far. Raises DreamError for a network without looks.
+    """(a sheet (H, W, 3) of the picture in all looks that its network has,
+    what it carries). on_step is called with the look's name as `end`; if it
+    stops, the sheet has what was dreamt so far. Raises DreamError for a
+    network without looks.
     """
     load_image(or_sample(recipe["image"]), recipe["width"])  # refused before the network
     recipe = recipe | {"model": recipe["model"] or download.default()}
@@ -119,8 +122,9 @@ def make_looks(recipe: Recipe, on_step: OnStep | None = None) -> tuple[np.ndarra
 
 
 def plan_atlas(recipe: Recipe, out: str, net: Net) -> list[Job]:
-    """One job for each channel of the recipe's layer, or for those that it names.
-    Raises DreamError for one that the network lacks, and no place for the pictures.
+    """One job for each channel of the recipe's layer, or for those that it
+    names. Raises DreamError for one that the network lacks, and no place
+    for the pictures.
     """
     layer = recipe["layer"]
     net.check_layer(layer)
@@ -163,8 +167,9 @@ def channel_names(net: Net, layer: str) -> list[str]:
 
 
 def write_atlas(folder: Path, layer: str, names: list[str]) -> Path | None:
-    """Write index.html, the page of the pictures in the folder that show a channel of
-    this layer, with the commands that made them; None if there are none.
+    """Write index.html, the page of the pictures in the folder that show a
+    channel of this layer, with the commands that made them; None if there
+    are none.
 
     names: of the channels, if they have any. Raises CannotWriteError.
     """

@@ -25,8 +25,9 @@ MOST_LABEL = 40  # characters of a layer or objective beside a film's bar
 
 
 class _Bar:
-    """A bar that its `with` block removes. tqdm: its class; without it, one for the
-    terminal. disable: True shows no bar; None shows one only on a terminal.
+    """A bar that its `with` block removes. tqdm: its class; without it, one
+    for the terminal. disable: True shows no bar; None shows one only on a
+    terminal.
     """
 
     begun_at = 0
@@ -56,8 +57,9 @@ class _Bar:
 
 
 class Progress(_Bar):
-    """A bar with the time left, for a dream or a film: `with Progress() as progress`.
-    Give it as `on_step`; to `make_film`, its methods `on_frame` and `on_encode`, too.
+    """A bar with the time left, for a dream or a film: `with Progress() as
+    progress`. Give it as `on_step`; to `make_film`, its methods `on_frame`
+    and `on_encode`, too.
     """
 
     def __init__(
@@ -130,8 +132,9 @@ class TrainingProgress(_Bar):
 
 
 def live_view(every: float = 0.2) -> OnStep:
-    """An `on_step` for one dream in a notebook: a progress bar with the time left, and
-    below it the picture, drawn once in `every` seconds; at the end, the picture alone.
+    """An `on_step` for one dream in a notebook: a progress bar with the
+    time left, and below it the picture, drawn once in `every` seconds; at
+    the end, the picture alone.
     """
     return _LiveView(every)
 

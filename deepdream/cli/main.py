@@ -1,5 +1,6 @@
-"""The command line. `parse` turns words into a recipe, by the table in settings.py, and
-each command is a function of that recipe. Nothing else in the package prints.
+"""The command line. `parse` turns words into a recipe, by the table in
+settings.py, and each command is a function of that recipe. Nothing else in
+the package prints.
 """
 
 import argparse
@@ -13,8 +14,9 @@ from .terminal import complain, is_lost, open_streams, say, warn
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; the exit status: 0; 1 if some pictures failed, or the name of
-    what was made cannot be printed; 2 for bad input; 130 after Ctrl-C.
+    """Run one command; the exit status: 0; 1 if some pictures failed, or
+    the name of what was made cannot be printed; 2 for bad input; 130 after
+    Ctrl-C.
     """
     open_streams()
     with warnings.catch_warnings():

@@ -74,8 +74,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
-    """What these words of the command line say: `command`, `recipe` if it has one,
-    `out`, and other arguments. Raises DreamError for words that make no sense.
+    """What these words of the command line say: `command`, `recipe` if it
+    has one, `out`, and other arguments. Raises DreamError for words that
+    make no sense.
     """
     words = sys.argv[1:] if words is None else words
     parser, commands = make_parser()

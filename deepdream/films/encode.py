@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from av.container import OutputContainer
     from av.filter import Graph
 
-# {suffix: (codec of the picture, codec of the sound, options)}. With these options the
-# loss can hardly be seen. (There is no mbtree, because its AVX-512 code sometimes gives
-# other bytes for pictures less than 200 pixels wide.)
+# {suffix: (codec of the picture, codec of the sound, options)}. With these
+# options the loss can hardly be seen. (There is no mbtree, because its
+# AVX-512 code sometimes gives other bytes for pictures less than 200 pixels
+# wide.)
 CODECS = {
     ".mp4": ("libx264", "aac", {"crf": "18", "preset": "medium", "x264-params": "mbtree=0"}),
     ".webm": ("libvpx-vp9", "libopus", {"crf": "24", "b": "0", "cpu-used": "2", "row-mt": "1"}),
@@ -41,12 +42,12 @@ def save_film(
     path: str | Path, pictures: Iterable[np.ndarray], fps: float | Fraction = 25,
     settings: Record | None = None, sound: Sound | None = None,
 ) -> None:  # fmt: skip
-    """Write pictures (H, W, 3) into an .mp4 (H.264), .webm (VP9) or .gif, whole or not
-    at all, or into a folder of frames.
+    """Write pictures (H, W, 3) into an .mp4 (H.264), .webm (VP9) or .gif,
+    whole or not at all, or into a folder of frames.
 
-    settings: for `read_settings`. sound: (film, start, end) in seconds. A film of odd
-    size gets one more row or column, with a warning. Raises DreamError for what cannot
-    be written.
+    settings: for `read_settings`. sound: (film, start, end) in seconds. A
+    film of odd size gets one more row or column, with a warning. Raises
+    DreamError for what cannot be written.
     """
     check_film(path, fps)
     path = Path(path)
@@ -103,8 +104,8 @@ def encode_film(
     if first is None:
         raise DreamError("a film needs at least one picture; there is none")
     try:
-        # With bitexact, the same frames give the same bytes. With faststart, a browser
-        # can play what it has so far.
+        # With bitexact, the same frames give the same bytes. With
+        # faststart, a browser can play what it has so far.
         muxing = {"fflags": "+bitexact"}
         if codec == "libx264":
             muxing["movflags"] = "+faststart"

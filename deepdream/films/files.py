@@ -34,11 +34,12 @@ def read_film(
     path: str | Path, start: int = 0, stop: int | None = None, stride: int = 1,
     width: int | None = None, done: int = 0,
 ) -> Iterator[np.ndarray]:  # fmt: skip
-    """The pictures of any film that ffmpeg reads, (H, W, 3) float32, RGB, 0..255, at
-    even distances in time.
+    """The pictures of any film that ffmpeg reads, (H, W, 3) float32, RGB,
+    0..255, at even distances in time.
 
-    start, stop, stride: as of a range. width: in pixels. done: leave out so many.
-    Raises DreamError for what is no film, and warns about a damaged one.
+    start, stop, stride: as of a range. width: in pixels. done: leave out so
+    many. Raises DreamError for what is no film, and warns about a damaged
+    one.
     """
     check_range(start, stop, stride, width)
     size = None

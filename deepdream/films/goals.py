@@ -31,8 +31,9 @@ def goal_at(net: Net, frame: np.ndarray, keys: Keys, i: int, cross_fade: int | N
 def fade_goals(
     net: Net, frame: np.ndarray, here: Objective, there: Objective, share: float
 ) -> Objective:
-    """The sum of both, the second with this share. Each is divided by the strength of
-    its gradient on this frame (H, W, 3), for one may be ten times the other's.
+    """The sum of both, the second with this share. Each is divided by the
+    strength of its gradient on this frame (H, W, 3), for one may be ten
+    times the other's.
     """
     from scipy import ndimage as nd
 

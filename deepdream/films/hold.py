@@ -1,9 +1,10 @@
 """Hold the look of a film whose frames are each dreamt from the one before.
 
-Such a film drifts: its colours burn out, or it goes dark. So mean colour, saturation,
-and contrast at each scale are held near a picture's. What is too strong is weakened,
-what is too weak strengthened. Where that would draw streaks, since a zoom repeats it,
-pieces of the picture are added, which move as the film does.
+Such a film drifts: its colours burn out, or it goes dark. So mean colour,
+saturation, and contrast at each scale are held near a picture's. What is
+too strong is weakened, what is too weak strengthened. Where that would draw
+streaks, since a zoom repeats it, pieces of the picture are added, which
+move as the film does.
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,8 @@ from .moves import Move, join, move_frame, move_over
 
 FINE = 2  # scales, from the finest, whose detail is strengthened
 LIFE = 24  # frames; a new piece begins to fade in after half of that
-# To brightness, red against blue, and green against both; colours that drift do it
-# mostly along these.
+# To brightness, red against blue, and green against both; colours that
+# drift do it mostly along these.
 OPPONENT = np.array([[1 / 3, 1 / 3, 1 / 3], [0.5, 0, -0.5], [-0.25, 0.5, -0.25]], np.float32)
 
 
@@ -121,8 +122,8 @@ def clouds(size: tuple[int, int], seed: int) -> np.ndarray:
 
 def _split(image: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
     """(a Laplacian pyramid in opponent colours, the finest first; their means, (3,))"""
-    # It mirrors at the borders; beyond those of `lap_normalize` in pyramid.py there is
-    # nothing, as in TensorFlow.
+    # It mirrors at the borders; beyond those of `lap_normalize` in
+    # pyramid.py there is nothing, as in TensorFlow.
     import cv2
 
     rest = image.astype(np.float32) @ OPPONENT.T

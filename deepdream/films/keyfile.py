@@ -1,5 +1,5 @@
-"""Key files: settings at some frames of a film, in TOML or likewise in JSON. They have
-their names on the command line, or in Python:
+"""Key files: settings at some frames of a film, in TOML or likewise in
+JSON. They have their names on the command line, or in Python:
 
     [0]
     layer = "conv2/3x3"

@@ -62,8 +62,8 @@ def _mix(a: Any, b: Any, share: float) -> Any:
 def check_key(
     net: Net, frame: np.ndarray, number: object, given: Params, dream_params: Params
 ) -> Params:
-    """One key for `zoom`: checked, its goal an Objective, its mask (H, W) as a frame
-    is.
+    """One key for `zoom`: checked, its goal an Objective, its mask (H, W)
+    as a frame is.
 
     Raises DreamError for what could not be dreamt.
     """

@@ -18,9 +18,9 @@ from .files import frame_path, is_folder
 from .resume import RESTART, STATE, clear, resume, write_state
 from .sound import Sound
 
-# Called with how many frames are finished and with what it yielded last, it yields the
-# rest: for each frame a tuple of the picture (H, W, 3) and what else the next frame
-# needs.
+# Called with how many frames are finished and with what it yielded last, it
+# yields the rest: for each frame a tuple of the picture (H, W, 3) and what
+# else the next frame needs.
 Make = Callable[..., Iterator[tuple]]
 OnFrame = Callable[[int], object]
 OnEncode = Callable[[int, int], object]
@@ -30,8 +30,9 @@ OnEncode = Callable[[int, int], object]
 class Film:
     """A film that can be made, see `plan`.
 
-    frames: how many are put into it; None for all. announced: how many that will be.
-    make, writing: what `make_film` takes, the first after `on_step`.
+    frames: how many are put into it; None for all. announced: how many that
+    will be. make, writing: what `make_film` takes, the first after
+    `on_step`.
     """
 
     settings: Record
@@ -68,11 +69,12 @@ def make_film(
 ) -> None:  # fmt: skip
     """Make a film that may take hours, frame by frame; one that was stopped is resumed.
 
-    out: .mp4, .webm, .gif, or a folder. make: see `Make`. settings: for frames and
-    film; with others, none is resumed. frames: how many to put into the film; None for
-    all. restart: throw away an earlier run. on_frame: called with how many are
-    finished; on_encode: how many are encoded, of how many. Raises DreamError for what
-    cannot be resumed or made; it, and a KeyboardInterrupt, say how many are finished.
+    out: .mp4, .webm, .gif, or a folder. make: see `Make`. settings: for
+    frames and film; with others, none is resumed. frames: how many to put
+    into the film; None for all. restart: throw away an earlier run.
+    on_frame: called with how many are finished; on_encode: how many are
+    encoded, of how many. Raises DreamError for what cannot be resumed or
+    made; it, and a KeyboardInterrupt, say how many are finished.
     """
     check_film(out, fps)
     if not isinstance(settings, dict):

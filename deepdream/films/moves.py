@@ -13,8 +13,8 @@ SOFT = 4  # pixels over which a picture passes into what is beyond its borders
 
 
 class Move(NamedTuple):
-    """Each place of the new frame shows what was at `matrix @ place + offset` in the
-    old.
+    """Each place of the new frame shows what was at `matrix @ place +
+    offset` in the old.
 
     Places are (down, right) in pixels. matrix: (2, 2); or without rotation, a number.
     """

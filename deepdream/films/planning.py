@@ -35,8 +35,8 @@ Frames = Callable[..., Iterator[np.ndarray]]
 def plan(recipe: Recipe, find: Find = or_sample, net: Net | None = None) -> Film:
     """The film of a recipe of `zoom`, `journey` or `video`, or its preview.
 
-    find: from a file's name to its path. net: the recipe's, if it is loaded. Raises
-    DreamError for what cannot be made.
+    find: from a file's name to its path. net: the recipe's, if it is
+    loaded. Raises DreamError for what cannot be made.
     """
     kinds = {"zoom": _plan_zoom, "journey": _plan_journey, "video": _plan_video}
     return kinds[recipe["command"]](recipe, find, net)

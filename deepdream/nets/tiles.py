@@ -1,9 +1,10 @@
-"""A picture too large for one pass goes through the network in overlapping tiles, whose
-gradients add up to its own.
+"""A picture too large for one pass goes through the network in overlapping
+tiles, whose gradients add up to its own.
 
-Each value of a blob is climbed in the one tile whose core it lies in; a halo around the
-core gives it surroundings. Half a receptive field would be exact. The default, a third,
-and at most a quarter of a given tile, errs by 0.9 % of the gradient at most.
+Each value of a blob is climbed in the one tile whose core it lies in; a
+halo around the core gives it surroundings. Half a receptive field would be
+exact. The default, a third, and at most a quarter of a given tile, errs by
+0.9 % of the gradient at most.
 """
 
 import math
@@ -58,10 +59,10 @@ def fit(
 ) -> Net:  # fmt: skip
     """A network to climb these layers with at all octaves: `net` itself, or Tiles.
 
-    tile, halo: side of a tile, and the margin in it, pixels. None: tiles only beyond
-    the `budget`. windows: a layer of one size, as a classifier's, may climb in windows
-    of it. Raises DreamError for an unknown layer, an octave on which it cannot run, and
-    too little memory.
+    tile, halo: side of a tile, and the margin in it, pixels. None: tiles
+    only beyond the `budget`. windows: a layer of one size, as a
+    classifier's, may climb in windows of it. Raises DreamError for an
+    unknown layer, an octave on which it cannot run, and too little memory.
     """
     check("tile", tile)
     check("halo", halo)
@@ -247,8 +248,9 @@ class InCore(NamedTuple):
 class Tiles(Net):
     """Stands for a network where a picture does not go through it at once.
 
-    tiling: None lets the whole picture through. one_size: the layers to climb in
-    windows of the network's own size instead; each window adds its value.
+    tiling: None lets the whole picture through. one_size: the layers to
+    climb in windows of the network's own size instead; each window adds its
+    value.
     """
 
     def __init__(self, net: Net, tiling: Tiling | None, one_size: list[str]) -> None:

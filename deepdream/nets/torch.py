@@ -1,9 +1,10 @@
-"""TorchNet: the same prototxt and caffemodel on PyTorch, behind pycaffe's interface. It
-imports torch, so `load_net` imports it late.
+"""TorchNet: the same prototxt and caffemodel on PyTorch, behind pycaffe's
+interface. It imports torch, so `load_net` imports it late.
 
-Layers run one by one in file order, each with a small piece of autograd of its own, so
-that a pass can begin and end at any layer. Gradients of weights are not computed. In
-memory the channels of a pixel lie side by side (channels_last), except for NNPACK.
+Layers run one by one in file order, each with a small piece of autograd of
+its own, so that a pass can begin and end at any layer. Gradients of weights
+are not computed. In memory the channels of a pixel lie side by side
+(channels_last), except for NNPACK.
 """
 
 import math
@@ -32,8 +33,9 @@ class TorchNet(TorchArrays, Net):
     """A Caffe network on PyTorch: `blobs`, `params`, `forward(end=)`,
     `backward(start=)`; unlike pycaffe's, passes return nothing.
 
-    device, dtype: see `load_net`; the picture is always float32. params: the weights in
-    float32 on the CPU, else copies. Raises DreamError if either is not available.
+    device, dtype: see `load_net`; the picture is always float32. params:
+    the weights in float32 on the CPU, else copies. Raises DreamError if
+    either is not available.
     """
 
     def __init__(

@@ -12,13 +12,14 @@ from .torch_fast import channels_last
 
 
 class Blob:
-    """pycaffe's Blob: `shape`, `reshape(n, c, h, w)`, and the NumPy arrays `data` and
-    `diff`.
+    """pycaffe's Blob: `shape`, `reshape(n, c, h, w)`, and the NumPy arrays
+    `data` and `diff`.
 
-    Read these again after each pass: in float32 on the CPU they are the tensors' own
-    memory, else copies, which travel back when the network needs them next. Index all
-    four axes: they are not in Caffe's order, so a flat view would be a copy. After a
-    backward pass the diffs of a Concat's bottoms are parts of its top's.
+    Read these again after each pass: in float32 on the CPU they are the
+    tensors' own memory, else copies, which travel back when the network
+    needs them next. Index all four axes: they are not in Caffe's order, so
+    a flat view would be a copy. After a backward pass the diffs of a
+    Concat's bottoms are parts of its top's.
     """
 
     def __init__(self, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> None:

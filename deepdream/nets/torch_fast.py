@@ -87,9 +87,9 @@ def _convolve(
 ) -> Tensor:
     """A convolution without a stride, by NNPACK's transforms where they are faster.
 
-    For 3x3 filters it takes Winograd's, with ten times the error of plain sums. Where
-    that could switch a ReLU or a maximum, they become 4x4, for which it takes
-    Fourier's, with a smaller error than plain sums.
+    For 3x3 filters it takes Winograd's, with ten times the error of plain
+    sums. Where that could switch a ReLU or a maximum, they become 4x4, for
+    which it takes Fourier's, with a smaller error than plain sums.
     """
     if not suits_nnpack(x, filters, pad, exact):
         return F.conv2d(channels_last(x), channels_last(filters), bias, 1, pad)
@@ -113,11 +113,13 @@ def suits_nnpack(x: Tensor, filters: Tensor, pad: int, exact: bool) -> bool:
 
 @cache
 def find_kernels() -> str:
-    """Which library's convolutions to use on this processor: DEEPDREAM_KERNELS, or the
-    faster. Raises DreamError if that is not one of KERNELS, or cannot run here.
+    """Which library's convolutions to use on this processor:
+    DEEPDREAM_KERNELS, or the faster. Raises DreamError if that is not one
+    of KERNELS, or cannot run here.
 
-    With AVX2, NNPACK saves a third of the time; with AVX-512, oneDNN can be as fast.
-    They are timed once on a machine, for the choice changes the bits of pictures.
+    With AVX2, NNPACK saves a third of the time; with AVX-512, oneDNN can be
+    as fast. They are timed once on a machine, for the choice changes the
+    bits of pictures.
     """
     pinned = os.environ.get("DEEPDREAM_KERNELS", "")
     if pinned not in ("", *KERNELS):
@@ -176,8 +178,8 @@ def _time_kernels() -> str:
 class StridedOnPicture(torch.autograd.Function):
     """A convolution with a stride on few channels, where PyTorch's gradient is slow.
 
-    Here it is one convolution without a stride, which makes the s x s sub-pixels of
-    each pixel as channels. The filters have no gradient.
+    Here it is one convolution without a stride, which makes the s x s
+    sub-pixels of each pixel as channels. The filters have no gradient.
     """
 
     @staticmethod
@@ -193,8 +195,8 @@ class StridedOnPicture(torch.autograd.Function):
         (filters,) = ctx.saved_tensors  # (f, c, k, k)
         s, pad, (height, width), dtype = ctx.args
         f, c, k, _ = filters.shape
-        # Output Y + d, d from low to high, reaches sub-pixel i of pixel Y through the
-        # tap i + pad - s * d
+        # Output Y + d, d from low to high, reaches sub-pixel i of pixel Y
+        # through the tap i + pad - s * d
         low, high = -((k - 1 - pad) // s), (s - 1 + pad) // s
         n = high - low + 1
         left = pad + s - k - s * low

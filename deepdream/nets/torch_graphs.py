@@ -25,8 +25,9 @@ RECORDING = Lock()  # CUDA records one graph at a time
 class Recording(NamedTuple):
     """A gradient recorded as a CUDA graph, which fills the same memory again.
 
-    tensors: {name: the tensors of its blob}, tape: {number of a layer: what it read and
-    wrote}, of the layers that ran. fills: what it climbs, kept alive.
+    tensors: {name: the tensors of its blob}, tape: {number of a layer: what
+    it read and wrote}, of the layers that ran. fills: what it climbs, kept
+    alive.
     """
 
     graph: Graph

@@ -11,8 +11,9 @@ from . import shapes
 from .shapes import Layer, axis, pair
 from .torch_fast import AcrossChannels, StridedOnPicture, WithoutStride, channels_last, suits_nnpack
 
-# Each function below is one layer type: (layer, its weights, *bottoms) -> top or tops.
-# Autograd does the rest. Tensors are (n, channels, h, w), unless a layer changes that.
+# Each function below is one layer type: (layer, its weights, *bottoms) ->
+# top or tops. Autograd does the rest. Tensors are (n, channels, h, w),
+# unless a layer changes that.
 
 
 def is_relu_in_place(layer: Layer) -> bool:

@@ -32,8 +32,9 @@ Source = Table  # as `_is_source` has checked it
 class Model:
     """A network's model.toml, and the folders where its files may be.
 
-    mean: of the training pictures, BGR. source: of the weights, in order. digest: their
-    `weights_digest`. manual: what to do where there is no source.
+    mean: of the training pictures, BGR. source: of the weights, in order.
+    digest: their `weights_digest`. manual: what to do where there is no
+    source.
     """
 
     name: str
@@ -209,6 +210,8 @@ def _is_source(source: object) -> bool:
     if needs is None or not source.keys() >= needs:
         return False
     texts = {key: value for key, value in source.items() if key != "offsets"}
+    if not _are_offsets(source.get("offsets", [])):
+        return False
     if not all(map(_is_text, texts.values())):
         return False
     return bool(re.fullmatch(r"\w[\w.-]*==[\w.]+", texts.get("package", "name==0")))
@@ -219,12 +222,21 @@ NEEDS = {
     "tensors": {"url"},
     "wheel": {"package", "member", "offsets", "sha256"},
 }
+
+
+def _are_offsets(value: object) -> bool:
+    """Where each blob begins in a file, in bytes."""
+    return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
+
+
+def _list_needs() -> str:
+    """What each kind of source needs, in words."""
+    return "; ".join(f"{kind} needs {', '.join(sorted(NEEDS[kind]))}" for kind in NEEDS)
+
+
 TEXTS = "title", "default_layer", "labels", "licence", "digest", "manual"
 KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     **dict.fromkeys(TEXTS, (_is_text, "text in quotes")),
     "mean": (_is_mean, "three numbers from 0 to 255: blue, green, red"),
-    "source": (
-        _are_sources,
-        "tables, each with a kind (caffemodel, tensors or wheel) and what models/ shows for it",
-    ),
+    "source": (_are_sources, "tables, each with a kind and what that needs: " + _list_needs()),
 }

@@ -1,5 +1,5 @@
-"""The studio: a panel of knobs for people who do not program, in a notebook or as a
-page in the browser.
+"""The studio: a panel of knobs for people who do not program, in a notebook
+or as a page in the browser.
 """
 
 from typing import TYPE_CHECKING

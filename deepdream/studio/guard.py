@@ -1,9 +1,10 @@
-"""Who may come in, and what a visitor's browser may say: all that reaches the page's
-server passes through here.
+"""Who may come in, and what a visitor's browser may say: all that reaches
+the page's server passes through here.
 
-A session is a cookie. It has one panel, in one of Solara's virtual kernels, which is
-made when the visitor's page connects, and found again when they come back. No request
-before that makes a panel, so no other website can fill the server.
+A session is a cookie. It has one panel, in one of Solara's virtual kernels,
+which is made when the visitor's page connects, and found again when they
+come back. No request before that makes a panel, so no other website can
+fill the server.
 """
 
 import asyncio
@@ -26,8 +27,8 @@ MOST_BUFFERS = 8  # of one message
 MOST_TEXT = 4000  # bytes of one message, without its buffers
 MOST_NAME = 100  # letters of the name of a comm, or of what a header holds
 CONNECT_WITHIN = 120  # seconds that a page may take to connect
-# Seconds without a connection after which a visitor's dream is stopped, and their place
-# may be given away
+# Seconds without a connection after which a visitor's dream is stopped, and
+# their place may be given away
 AWAY = 60
 MOST_LOGGED_IN = 10_000  # cookies of those who gave the token
 PAUSE = 1.0  # seconds after a wrong token
@@ -75,10 +76,11 @@ class Session:
 class Sessions:
     """The sessions of a page, by their cookies.
 
-    token: what a visitor has to know; None lets in everyone who reaches this machine by
-    its own name. close: called with a session whose panel is to be closed. is_new:
-    whether a session's panel holds nothing that its visitor would miss; once they have
-    gone, such a session does not keep its place when others want to come in.
+    token: what a visitor has to know; None lets in everyone who reaches
+    this machine by its own name. close: called with a session whose panel
+    is to be closed. is_new: whether a session's panel holds nothing that
+    its visitor would miss; once they have gone, such a session does not
+    keep its place when others want to come in.
     """
 
     def __init__(
@@ -119,11 +121,11 @@ class Sessions:
         return cookie
 
     def connect(self, cookie: str | None) -> tuple[Session, int] | None:
-        """(the session of this cookie, a name for one socket more); None for a visitor
-        who may not come in, or has no place.
+        """(the session of this cookie, a name for one socket more); None
+        for a visitor who may not come in, or has no place.
 
-        Nothing is awaited between counting and letting in, so that many at once are
-        counted one after another.
+        Nothing is awaited between counting and letting in, so that many at
+        once are counted one after another.
         """
         if cookie is None or not self.is_allowed(cookie) or self.is_full(cookie):
             return None
@@ -196,8 +198,9 @@ def kind_of_visit(headers: Mapping[str, str]) -> Visit:
 
 
 def is_own_name(host: str, token: str | None) -> bool:
-    """Whether a page may be asked for by this name: without a token, only by this
-    machine's own, so that no other site's name can be made to point here."""
+    """Whether a page may be asked for by this name: without a token, only
+    by this machine's own, so that no other site's name can be made to point
+    here."""
     has_port = ":" in host and not host.endswith("]")
     name = host.rpartition(":")[0] if has_port else host
     return token is not None or name in LOCAL
@@ -240,8 +243,9 @@ class MessageFilter:
         self._states = RateLimit(STATES, STATES_RATE)
 
     def clean(self, data: str | bytes) -> str | bytes | None:
-        """The message, without what a browser may not set, or None for one to leave
-        out; raises RefusedError for what no page of ours would send."""
+        """The message, without what a browser may not set, or None for one
+        to leave out; raises RefusedError for what no page of ours would
+        send."""
         if not self._messages.take():
             raise RefusedError("too many messages")
         try:

@@ -1,7 +1,8 @@
 """The knobs: ipywidgets made from the rows of the table in settings.py.
 
-A row knows its knob's label, kind, limits and default. Here is only what a row cannot
-know: which networks, engines, layers and pictures there are to choose from.
+A row knows its knob's label, kind, limits and default. Here is only what a
+row cannot know: which networks, engines, layers and pictures there are to
+choose from.
 """
 
 import os
@@ -41,8 +42,8 @@ ENGINE_NAMES = {
     "torch": "PyTorch, more than twice as fast",
     "torch bfloat16": "PyTorch, bfloat16: faster, less exact",
 }
-# By a layer's receptive field, divided by the side of the pictures that its network was
-# made for
+# By a layer's receptive field, divided by the side of the pictures that its
+# network was made for
 DEPTHS = {
     0.27: "edges and strokes",
     0.77: "textures and eyes",
@@ -55,8 +56,8 @@ Choices = list[tuple[str, str]]  # [(what is shown, value)]
 
 
 class Knobs(dict[str, Knob]):
-    """{name in Python: its ipywidget}. `layers` is {layer: what it tends to show} of
-    the network that is chosen.
+    """{name in Python: its ipywidget}. `layers` is {layer: what it tends to
+    show} of the network that is chosen.
     """
 
     def __init__(self, net: Net | None, pictures: Iterable[str]) -> None:
@@ -106,8 +107,8 @@ class Knobs(dict[str, Knob]):
         self._offer("end", layers, next(layer for layer in wanted if layer in self.layers))
 
     def _offer(self, name: str, choices: Choices, chosen: str) -> None:
-        """Let a knob choose from these. New options move a Dropdown's value for a
-        moment, which is no turn of the knob.
+        """Let a knob choose from these. New options move a Dropdown's value
+        for a moment, which is no turn of the knob.
         """
         self._quiet = True
         try:
@@ -165,11 +166,11 @@ class Knobs(dict[str, Knob]):
     def values_of(
         self, recipe: Recipe, find: Callable[[str, str], str | None]
     ) -> tuple[Values, list[str]]:
-        """({name: value} that turns the knobs to a recipe, what the recipe needs that
-        is not here).
+        """({name: value} that turns the knobs to a recipe, what the recipe
+        needs that is not here).
 
-        find: from a setting and the name of its file to the name of that picture here,
-        or None.
+        find: from a setting and the name of its file to the name of that
+        picture here, or None.
         """
         values, missing = {name: recipe[name] for name in self}, []
         for name, file in files(recipe):
@@ -201,8 +202,9 @@ class Knobs(dict[str, Knob]):
         return rest
 
     def values_of_look(self, look: str) -> Values:
-        """{name: value} that turns the knobs to a look, so that nothing stays of the
-        look before; raises DreamError where the network does not have it.
+        """{name: value} that turns the knobs to a look, so that nothing
+        stays of the look before; raises DreamError where the network does
+        not have it.
         """
         given = {"model": self["model"].value, "look": look}
         recipe = complete("dream", looks.begin(given))

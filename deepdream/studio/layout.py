@@ -18,9 +18,10 @@ Texts = Mapping[str, tuple[str, str]]  # {name: (what is on a button, its toolti
 class Parts:
     """The widgets of a panel; `box` has them all in their places.
 
-    knobs: those of the panel. buttons, films: what is on the buttons, and on those for
-    films. take: called with the role that a file was dropped for, a knob's name or
-    'film', and with the file's name, its size, and its bytes, if it is not too large.
+    knobs: those of the panel. buttons, films: what is on the buttons, and
+    on those for films. take: called with the role that a file was dropped
+    for, a knob's name or 'film', and with the file's name, its size, and
+    its bytes, if it is not too large.
     """
 
     def __init__(self, knobs: Knobs, buttons: Texts, films: Texts, take: Take) -> None:

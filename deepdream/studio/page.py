@@ -1,8 +1,9 @@
-"""The page's server: Solara's virtual kernels, with a page and a guard of ours before
-them.
+"""The page's server: Solara's virtual kernels, with a page and a guard of
+ours before them.
 
-Solara keeps the ipywidgets of each visitor apart in one process, and brings the
-JavaScript that shows them. serve.py imports this module late, since Solara is heavy.
+Solara keeps the ipywidgets of each visitor apart in one process, and brings
+the JavaScript that shows them. serve.py imports this module late, since
+Solara is heavy.
 """
 
 import asyncio

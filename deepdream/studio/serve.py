@@ -1,5 +1,5 @@
-"""The studio as a page in the browser, see page.py; here is what comes before it: its
-packages, its address, and how it ends.
+"""The studio as a page in the browser, see page.py; here is what comes
+before it: its packages, its address, and how it ends.
 """
 
 import asyncio
@@ -47,12 +47,13 @@ def serve(
 ) -> None:
     """Serve the studio as a page until Ctrl-C.
 
-    host: the address to listen on; any but this machine's own needs a `token`, which
-    visitors have to know; one is made up if none is given. port: without it, 8866 or
-    the next one that is free. at_once: how many visitors may dream at once; without it,
-    half the cores. idle: minutes after which a panel that nobody uses is closed.
-    minutes: the most that one dream or film may take. on_ready: called with the page's
-    address, which includes the token.
+    host: the address to listen on; any but this machine's own needs a
+    `token`, which visitors have to know; one is made up if none is given.
+    port: without it, 8866 or the next one that is free. at_once: how many
+    visitors may dream at once; without it, half the cores. idle: minutes
+    after which a panel that nobody uses is closed. minutes: the most that
+    one dream or film may take. on_ready: called with the page's address,
+    which includes the token.
 
     Raises DreamError if packages are missing, or an argument cannot be used.
     """

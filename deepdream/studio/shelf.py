@@ -1,5 +1,5 @@
-"""The pictures of a panel: the package's samples, what was uploaded, and what was
-dreamt.
+"""The pictures of a panel: the package's samples, what was uploaded, and
+what was dreamt.
 """
 
 import os
@@ -42,9 +42,10 @@ class View(NamedTuple):
 class Shelf:
     """The pictures there are, by name: `files` is {name: path}.
 
-    Uploads and dreams are files in a `folder` that lasts as long as the panel. within:
-    a folder for the folders of all panels of a page, which together may hold
-    MOST_KEPT_BY_ALL. film: the name of the film to dream over.
+    Uploads and dreams are files in a `folder` that lasts as long as the
+    panel. within: a folder for the folders of all panels of a page, which
+    together may hold MOST_KEPT_BY_ALL. film: the name of the film to dream
+    over.
     """
 
     def __init__(self, within: str | Path | None = None) -> None:
@@ -85,8 +86,8 @@ class Shelf:
         return self.views[name]
 
     def keep(self, name: str, data: bytes) -> str:
-        """Keep an uploaded file, and return the name that it has here; raises
-        DreamError if there is no room.
+        """Keep an uploaded file, and return the name that it has here;
+        raises DreamError if there is no room.
         """
         name = _clean(name)
         stem, suffix = os.path.splitext(name)
@@ -168,11 +169,11 @@ def has_film_name(name: str) -> bool:
 
 
 def view_picture(path: str | Path, name: str) -> View:
-    """Look at a picture, or at the first frame of a film; a DreamError if it is none,
-    or is too large when unpacked.
+    """Look at a picture, or at the first frame of a film; a DreamError if
+    it is none, or is too large when unpacked.
 
-    Of a stranger's file, this is for a process of its own: a decoder may crash, or need
-    much memory.
+    Of a stranger's file, this is for a process of its own: a decoder may
+    crash, or need much memory.
     """
     if has_film_name(name):
         _check_pixels(name, *film_size(path))

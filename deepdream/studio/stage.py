@@ -35,9 +35,9 @@ class Shown(NamedTuple):
 class Stage:
     """The picture of a panel, its history, its command, and its notes.
 
-    states: what was shown, one after another; the last one is shown now. history:
-    {name of a dream: what it was}. late: why the work was stopped, if its time was
-    over. closing: set when the panel is closed.
+    states: what was shown, one after another; the last one is shown now.
+    history: {name of a dream: what it was}. late: why the work was stopped,
+    if its time was over. closing: set when the panel is closed.
     """
 
     def __init__(self, parts: Parts, knobs: Knobs, shelf: Shelf) -> None:
@@ -112,8 +112,8 @@ class Stage:
 
     @contextmanager
     def one_step(self) -> Iterator[None]:
-        """All that is shown in this block is one step for `undo`; nothing of it stays
-        where the block fails.
+        """All that is shown in this block is one step for `undo`; nothing
+        of it stays where the block fails.
         """
         before = len(self.states)
         try:

@@ -1,9 +1,9 @@
-"""What takes long on a panel: dreams, the layer tour, the looks of a picture, and
-films.
+"""What takes long on a panel: dreams, the layer tour, the looks of a
+picture, and films.
 
-Each is a function of a `report` and of plain values, so that the page can have it done
-in a process of its own. `report(progress=0.5, text="Octave 1 of 4", live=JPEG)` shows
-how far it is, and answers whether to stop.
+Each is a function of a `report` and of plain values, so that the page can
+have it done in a process of its own. `report(progress=0.5, text="Octave 1
+of 4", live=JPEG)` shows how far it is, and answers whether to stop.
 """
 
 import time
@@ -35,8 +35,8 @@ TOUR_WIDTH, TOUR_PIXELS = 240, 60_000  # at most
 CHANNEL_STEPS, CHANNEL_SIDE = 32, 80  # of the small picture of a channel
 LOOK_STEPS, LOOK_OCTAVES = 10, 2  # at most, for the small picture of a look
 LOOK_STEP = 1.5  # times larger, so that even a small picture shows what a look is
-# What a look sets, and takes back from the look before: its goal, and how to climb it,
-# but not the chance
+# What a look sets, and takes back from the look before: its goal, and how
+# to climb it, but not the chance
 LOOK_SETTINGS = [
     name
     for name, row in rows_of("dream").items()
@@ -53,10 +53,10 @@ class StoppedError(Exception):
 class Watch:
     """The `on_step` that reports a dream; it stops the dream where the report says so.
 
-    describe: says in words where a step is. live: the name under which pictures are
-    reported. number, of: which of so many dreams in a row this is, from 0. began: when
-    the first of them began. stopped: the share of the dream that was done when it was
-    stopped; None if it was not.
+    describe: says in words where a step is. live: the name under which
+    pictures are reported. number, of: which of so many dreams in a row this
+    is, from 0. began: when the first of them began. stopped: the share of
+    the dream that was done when it was stopped; None if it was not.
     """
 
     def __init__(
@@ -137,8 +137,8 @@ def dream(report: Report, net: Net | None, recipe: Recipe, files: Files, out: Pa
 
 
 def tour(report: Report, net: Net | None, recipe: Recipe, files: Files) -> None:
-    """Dream the recipe's picture, small, at some depths of the network, low to high;
-    reports `stop`, (layer, JPEG).
+    """Dream the recipe's picture, small, at some depths of the network, low
+    to high; reports `stop`, (layer, JPEG).
     """
     if recipe["image"]:
         path = find_in(files, recipe["image"])
@@ -194,8 +194,8 @@ def show_channels(
 def show_looks(
     report: Report, net: Net | None, recipe: Recipe, names: list[str], files: Files
 ) -> list[str]:
-    """Dream a small picture in each of these looks; reports `look`, (name, JPEG).
-    Returns the names that are left.
+    """Dream a small picture in each of these looks; reports `look`, (name,
+    JPEG). Returns the names that are left.
     """
     net = net or open_net(recipe)
     given = {key: value for key, value in recipe.items() if key not in LOOK_SETTINGS}
@@ -215,8 +215,9 @@ def show_looks(
 
 
 def film(report: Report, recipe: Recipe, files: Files, out: Path) -> dict[str, Any]:
-    """Make the film of a recipe, and save it as `out`; the settings that it carries. A
-    film that is stopped has the frames that are finished, and `stopped_at`.
+    """Make the film of a recipe, and save it as `out`; the settings that it
+    carries. A film that is stopped has the frames that are finished, and
+    `stopped_at`.
     """
     report(text="Loading the network")
     planned = plan(recipe, partial(find_in, files))
@@ -232,8 +233,8 @@ def film(report: Report, recipe: Recipe, files: Files, out: Path) -> dict[str, A
 
 
 class FilmWatch(Watch):
-    """The `on_step`, `on_frame` and `on_encode` that report a film: its frames are
-    dreams in a row.
+    """The `on_step`, `on_frame` and `on_encode` that report a film: its
+    frames are dreams in a row.
     """
 
     def __init__(self, report: Report, frames: int | None) -> None:

@@ -1,8 +1,8 @@
-"""The crew of a page: so many tasks at once, each in a process of its own; the others
-wait for their turn.
+"""The crew of a page: so many tasks at once, each in a process of its own;
+the others wait for their turn.
 
-A process of its own for each task means that neither a crash nor its memory is anybody
-else's: with the task, both end.
+A process of its own for each task means that neither a crash nor its memory
+is anybody else's: with the task, both end.
 """
 
 import multiprocessing
@@ -33,11 +33,12 @@ T = TypeVar("T")
 
 
 class Crew:
-    """Workers, of which at most `at_once` are at work, each for at most so many
-    minutes.
+    """Workers, of which at most `at_once` are at work, each for at most so
+    many minutes.
 
-    most_work: pixels times steps that one task may take; None where there is no limit.
-    looks: the small pictures that were made for the looks, for all panels.
+    most_work: pixels times steps that one task may take; None where there
+    is no limit. looks: the small pictures that were made for the looks, for
+    all panels.
     """
 
     def __init__(self, at_once: int, minutes: float | None = None) -> None:
@@ -60,16 +61,17 @@ class Crew:
         stopping: Event,
         waiting: Waiting | None = None,
     ) -> T:
-        """Have a task done when it is its turn, and return what it returns; raises what
-        it raises.
+        """Have a task done when it is its turn, and return what it returns;
+        raises what it raises.
 
-        task: a function of a module, see tasks.py; `args`: what it takes after its
-        report. show: called with what it reports. stopping: once it is set, the task is
-        stopped. waiting: called several times a second with the place in the queue,
-        from 1; a task without it gives way: it works only while nobody else waits.
+        task: a function of a module, see tasks.py; `args`: what it takes
+        after its report. show: called with what it reports. stopping: once
+        it is set, the task is stopped. waiting: called several times a
+        second with the place in the queue, from 1; a task without it gives
+        way: it works only while nobody else waits.
 
-        Raises StoppedError if it is stopped while it waits, and DreamError if its
-        process dies.
+        Raises StoppedError if it is stopped while it waits, and DreamError
+        if its process dies.
         """
         gives_way = waiting is None
 
@@ -145,11 +147,12 @@ class Worker:
     def finish(
         self, show: Show, is_stopped: Callable[[], bool], minutes: float | None, grace: float
     ) -> Any:
-        """What the task returns, after `show` was called with all that it reports;
-        raises what the task raises, and DreamError if its process dies.
+        """What the task returns, after `show` was called with all that it
+        reports; raises what the task raises, and DreamError if its process
+        dies.
 
-        It is stopped when that is wanted, or after so many minutes, and killed if it
-        then takes longer than `grace` seconds.
+        It is stopped when that is wanted, or after so many minutes, and
+        killed if it then takes longer than `grace` seconds.
         """
         try:
             kind, what = self._follow(show, is_stopped, minutes, grace)

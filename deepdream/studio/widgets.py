@@ -1,5 +1,5 @@
-"""What ipywidgets lacks: places to drop a file, the stage, pictures that are buttons,
-help, a fold, a line to copy.
+"""What ipywidgets lacks: places to drop a file, the stage, pictures that
+are buttons, help, a fold, a line to copy.
 
 Each is an anywidget whose view is in studio.js.
 """
@@ -27,8 +27,8 @@ class StudioWidget(anywidget.AnyWidget):
 
 
 class Drop(StudioWidget):
-    """A place to drop a file on, or to choose one with: calls `on_file(name, size,
-    bytes)`, bytes None if too large.
+    """A place to drop a file on, or to choose one with: calls
+    `on_file(name, size, bytes)`, bytes None if too large.
     """
 
     kind = Unicode("drop").tag(sync=True)
@@ -47,8 +47,8 @@ class Drop(StudioWidget):
         self.on_msg(self._receive)
 
     def _receive(self, _: object, about: dict[str, Any], pieces: list[bytes]) -> None:
-        """Put a file together: it comes in pieces, because servers refuse large
-        messages.
+        """Put a file together: it comes in pieces, because servers refuse
+        large messages.
 
         Of a file that is too large, only its name and size come.
         """
@@ -80,8 +80,8 @@ class PictureView(StudioWidget):
 
 
 class Strip(StudioWidget):
-    """Pictures that are buttons, [{key, title, says, picture (JPEG)}]; sends the key of
-    the one that is pressed.
+    """Pictures that are buttons, [{key, title, says, picture (JPEG)}];
+    sends the key of the one that is pressed.
 
     Of an item whose picture is still to be made, `picture` is empty.
     """

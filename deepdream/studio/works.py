@@ -1,7 +1,7 @@
 """What takes long on a panel: it is done in a thread, so that the panel stays live.
 
-Unless the panel was given a network, the thread has it done in a process of its own,
-see turns.py; tasks.py has what is done there.
+Unless the panel was given a network, the thread has it done in a process of
+its own, see turns.py; tasks.py has what is done there.
 """
 
 import shutil
@@ -47,8 +47,8 @@ class Works:
         self.stopping = Event()
 
     def start(self, work: Work, source: str | None = None, **changes: object) -> None:
-        """Do this work in a thread, with the knobs' recipe and these changes, unless
-        there is some to do already.
+        """Do this work in a thread, with the knobs' recipe and these
+        changes, unless there is some to do already.
 
         source: the name of the picture that it is said to be of; if none, the knob's.
         """

@@ -51,8 +51,8 @@ def read_state(out: Path, settings: Recipe, pictures: str) -> dict[str, np.ndarr
 def write_network(
     folder: Path, name: str, layers: list[Layer], weights: Weights, texts: dict[str, str]
 ) -> None:
-    """Write a network for `load_net` and Caffe. texts: {name of another file: its
-    text}.
+    """Write a network for `load_net` and Caffe. texts: {name of another
+    file: its text}.
     """
     needed = {layer: weights[layer] for layer in shapes.param_shapes(layers)}
     write_weights(folder / "weights.caffemodel", needed)

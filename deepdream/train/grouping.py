@@ -25,8 +25,9 @@ def choose(paths: list[Path], seed: int) -> tuple[list[Path], int]:
 
 
 def group(crops: Crops, trainer: Trainer, end: str, batch: int) -> np.ndarray:
-    """The number of each picture's group, -1 if unreadable: k-means of the strongest
-    answer of each channel at layer `end`, which belongs to things, not to backgrounds.
+    """The number of each picture's group, -1 if unreadable: k-means of the
+    strongest answer of each channel at layer `end`, which belongs to
+    things, not to backgrounds.
 
     Raises DreamError if fewer than two can be read.
     """

@@ -49,9 +49,9 @@ def up_to(layers: list[Layer], end: str) -> list[Layer]:
 
 
 def add_head(layers: list[Layer], end: str, classes: int) -> list[Layer]:
-    """The layers that make `end`, and a new head, all of types that every Caffe has. An
-    LRN over all channels makes features equally long: x / sqrt(sum of squares) *
-    LENGTH.
+    """The layers that make `end`, and a new head, all of types that every
+    Caffe has. An LRN over all channels makes features equally long: x /
+    sqrt(sum of squares) * LENGTH.
     """
     cut: list[Layer] = []
     needed = {end}  # blobs
@@ -91,9 +91,10 @@ def random_head(layers: list[Layer], seed: int) -> list[np.ndarray]:
 def scale_head(head: list[np.ndarray], length: float) -> list[np.ndarray]:
     """The classifier as it is written. length: of the features, on average.
 
-    Training divides features by their own length. The network that is written does not,
-    or a class drawn from noise would stay small: more of it at one place would be less
-    elsewhere. So its matrix is divided, by the mean length.
+    Training divides features by their own length. The network that is
+    written does not, or a class drawn from noise would stay small: more of
+    it at one place would be less elsewhere. So its matrix is divided, by
+    the mean length.
     """
     matrix, bias = head
     return [matrix * np.float32(LENGTH / (length or LENGTH)), bias]

@@ -39,8 +39,8 @@ class Lesson(NamedTuple):
 
 
 def find_classes(folder: str | Path) -> dict[str, list[Path]]:
-    """{class: pictures}, from a folder for each; {"": pictures} if there are no
-    folders.
+    """{class: pictures}, from a folder for each; {"": pictures} if there
+    are no folders.
 
     Warns about those left out; raises DreamError if too few are left.
     """
@@ -126,8 +126,8 @@ def _find_fault(path: Path) -> str:
 class Crops:
     """Random crops, which depend on seed and step alone: a training can be resumed.
 
-    groups: pictures to learn, a list for each class. tested: those kept out. size: (h,
-    w) of a crop. mean: of blue, green and red.
+    groups: pictures to learn, a list for each class. tested: those kept
+    out. size: (h, w) of a crop. mean: of blue, green and red.
     """
 
     def __init__(

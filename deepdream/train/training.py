@@ -1,10 +1,11 @@
 """The course of a training: from a recipe and pictures to a network in a folder.
 
-Dreams of a layer change only if it learns. So the network is cut off above it, and gets
-a new head: the average over all places, brought to one length (Ranjan et al. 2017,
-arxiv.org/abs/1703.09507), and a linear classifier. What is not frozen learns. Pictures
-without classes are first sorted into groups that look alike to the network, which are
-then learnt (Caron et al. 2018, arxiv.org/abs/1807.05520; but once).
+Dreams of a layer change only if it learns. So the network is cut off above
+it, and gets a new head: the average over all places, brought to one length
+(Ranjan et al. 2017, arxiv.org/abs/1703.09507), and a linear classifier.
+What is not frozen learns. Pictures without classes are first sorted into
+groups that look alike to the network, which are then learnt (Caron et al.
+2018, arxiv.org/abs/1807.05520; but once).
 """
 
 from collections.abc import Callable, Mapping
@@ -50,17 +51,19 @@ class Trained(NamedTuple):
 def train(
     pictures: str | Path, out: str | Path, on_step: OnLesson | None = None, **settings: Any
 ) -> Trained:
-    """Train a layer of a network on pictures, and write the new one into `out`, for
-    `load_net`.
+    """Train a layer of a network on pictures, and write the new one into
+    `out`, for `load_net`.
 
-    pictures: a folder with a folder of pictures for each class, or with pictures alone.
-    on_step: called with a Lesson after each step; returning True stops, as Ctrl-C does,
-    and the network so far is written. A run that was stopped or killed is resumed.
+    pictures: a folder with a folder of pictures for each class, or with
+    pictures alone. on_step: called with a Lesson after each step; returning
+    True stops, as Ctrl-C does, and the network so far is written. A run
+    that was stopped or killed is resumed.
 
-    settings, as for the command `train`: model; end, the layer; steps; rate; freeze,
-    the last layer that stays, or 'none'; batch; seed; keep_out; engine; device; watch,
-    watch_every, film and width, see `Viewer`; restart. Raises DreamError for what
-    cannot be used, and if the network dies of too high a rate.
+    settings, as for the command `train`: model; end, the layer; steps;
+    rate; freeze, the last layer that stays, or 'none'; batch; seed;
+    keep_out; engine; device; watch, watch_every, film and width, see
+    `Viewer`; restart. Raises DreamError for what cannot be used, and if the
+    network dies of too high a rate.
     """
     recipe = complete("train", {"pictures": str(pictures)} | settings)
     return Training(recipe, Path(out)).run(on_step)

@@ -19,8 +19,9 @@ BLEND = 0.8  # how much of a dream carries over to the next in the film
 
 
 class Viewer:
-    """Dreams a photograph from time to time with the network as it is: out/watch.jpg,
-    and perhaps a film, in which dreams carry over some of the one before.
+    """Dreams a photograph from time to time with the network as it is:
+    out/watch.jpg, and perhaps a film, in which dreams carry over some of
+    the one before.
 
     recipe: for `watch`, the photograph; `width`; `watch_every`, in steps; `film`.
     """
