@@ -195,7 +195,8 @@ TABLE = (
         help="frames for each layer"),
     row(Value("cross_fade", "--cross-fade", int, low=0, high=GRAND, unit="frames"),
         Use(("journey",), to=("journey",)),
-        help="frames in which the next layer takes over; without it, a quarter"),
+        help="over the last N frames of a layer, the next layer takes over; "
+             "without it, over a quarter of them"),
     row(Value("size", "--size", int, low=16, high=4096, unit="pixels"),
         Use(("draw",), to=("draw",), metavar="PX"),
         help="the longer side; without it, a third more than the network's own"),
@@ -253,7 +254,8 @@ TABLE = (
     # What to climb
     row(Value("look", "--look", str),
         Use(GOAL, to=("looks",), kept=False, metavar="NAME"),
-        help="begin with this look (see `deepdream looks`); other options go first"),
+        help="begin with this look (see `deepdream looks`); "
+             "other options replace what it says"),
     row(Value("end", "--layer", str),
         Use((*GOAL, "train"), to=("making", "train"), varies=True,
             alias="--end", knob="What to look for (layer)", metavar="NAME"),
