@@ -51,7 +51,7 @@ from distributed import Client, LocalCluster
 from PIL import Image, PngImagePlugin
 
 import deepdream as dd
-from deepdream import batch, objectives, recipe, settings  # noqa: F401
+from deepdream import batch, language, recipe, settings  # noqa: F401
 from deepdream.cli import (
     commands,  # noqa: F401
     parser,
@@ -422,12 +422,12 @@ CALLS = [
     "dd.deepdream(net, image, **few, objective=dd.caricature('left', {image}))",
     "dd.L2('both') * {thing}",
     "dd.sheet([{image}], ['a'])",
-    "dd.unit('both', {thing}, 0, 0).bind(net)",
-    "dd.strongest('both', {thing}).bind(net)",
-    "dd.L2({thing}).bind(net)",
-    "recipe.check('{row}', {thing})",
+    "dd.unit('both', {thing}, 0, 0).layers_in(net)",
+    "dd.strongest('both', {thing}).layers_in(net)",
+    "dd.L2({thing}).layers_in(net)",
+    "settings.check('{row}', {thing})",
     "recipe.complete('zoom', {{'image': 'in.png', '{row}': {thing}}})",
-    "objectives.parse({text})",
+    "language.parse({text})",
     "recipe.from_record({{'deepdream': '1', 'command': 'dream', 'image': 'in.png', "
     "'{row}': {thing}}})",
     "list(dd.read_film({path}))",
@@ -978,7 +978,7 @@ def garble_sums(r: random.Random, i: int) -> Case:
             )
         )
     if "\0" in text:
-        return Case(code=f"objectives.parse({text!r})")
+        return Case(code=f"language.parse({text!r})")
     words = complete(CLIMBERS[i % len(CLIMBERS)])
     return Case([*words, "--", text] if words[0] == "draw" else [*words, f"--objective={text}"])
 
