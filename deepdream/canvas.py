@@ -51,6 +51,7 @@ class Canvas:
             detail = self._enlarge(detail, h, w)
         if self.mask is not None:
             self.light = net.array(resize(self.mask, h, w))
+            detail *= self.light > 0
         self.base = None if is_last else self.bases.pop(0)
         detail += self._photograph() if is_last else self.base
         src.reshape(1, 3, h, w)
@@ -58,12 +59,9 @@ class Canvas:
         self.size = 3 * h * w
 
     def _enlarge(self, detail: EngineArray, h: int, w: int) -> EngineArray:
-        """(3, h', w') -> (3, h, w); 0 where the mask is black."""
+        """(3, h', w') -> (3, h, w)"""
         h1, w1 = detail.shape[-2:]
-        detail = self.net.zoom(detail, 1.0 * h / h1, 1.0 * w / w1)
-        if self.mask is not None:
-            detail *= self.net.array(resize(self.mask, h, w)) > 0
-        return detail
+        return self.net.zoom(detail, 1.0 * h / h1, 1.0 * w / w1)
 
     def _photograph(self) -> EngineArray:
         """What is under the detail at the last octave, (3, H, W)."""
@@ -80,6 +78,8 @@ class Canvas:
             return deprocess(net, net.to_numpy(net.image))
         h, w = np.shape(self.base_img)[:2]
         whole = self._enlarge(net.image - self.base, h, w)
+        if self.mask is not None:
+            whole *= net.array(resize(self.mask, h, w)) > 0
         whole += self._photograph()
         return deprocess(net, net.to_numpy(whole))
 
