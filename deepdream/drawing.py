@@ -23,7 +23,6 @@ from .dream import OnStep, Progress, gradient
 from .errors import DreamError
 from .language import to_objective
 from .nets.base import EngineArray, Net, deprocess
-from .nets.shapes import top_shape
 from .pictures import sheet
 from .settings import check
 from .stopping import delay_ctrl_c
@@ -227,7 +226,7 @@ def _find_layers(net: Net, objective: Objective) -> tuple[str, str]:
     layer = deepest
     for each in choices:
         if each in climbable:
-            shape = top_shape(net.layer_specs, each, *net.own_size)
+            shape = net.top_shape(each, *net.own_size)
             if math.prod(shape[2:]) > 1:  # it has places
                 layer = each
                 break

@@ -9,7 +9,7 @@ import numpy as np
 
 from .errors import DreamError
 from .nets.base import Net, check_finite, check_image, preprocess, put
-from .nets.shapes import fits, pair
+from .nets.shapes import pair
 from .objectives import channel, rank_channels, scores
 from .pictures import MOST_GUIDE, resize
 
@@ -111,7 +111,7 @@ def stations(net: Net, layers: Iterable[str] | str | None = None, down: bool = F
     elif layers == "all":
         height, width = net.own_size
         twice = 2 * height, 2 * width  # a classifier runs only on the own size
-        layers = [each for each in net.climbable if fits(net.layer_specs, each, twice)]
+        layers = [each for each in net.climbable if net.fits(each, twice)]
     layers = [layers] if isinstance(layers, str) else list(layers)
     for layer in layers:
         net.check_layer(layer)

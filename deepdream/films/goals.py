@@ -7,7 +7,6 @@ import numpy as np
 from ..algebra import Objective
 from ..dream import gradient
 from ..nets.base import Net, preprocess, put
-from ..nets.shapes import fits
 from .keys import Keys, around
 
 MEASURED = 512  # pixels of a side: enough to measure, and little memory
@@ -44,7 +43,7 @@ def fade_goals(
     terms = []
     for goal, part in ((here, 1 - share), (there, share)):
         layers = goal.layers_in(net)
-        suits = all(fits(net.layer_specs, layer, middle.shape[1:]) for layer in layers)
+        suits = all(net.fits(layer, middle.shape[1:]) for layer in layers)
         put(net, middle if suits else own)
         strength = float(abs(gradient(net, None, goal)).mean())
         # Four digits are precise enough, and readable in a progress bar.

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from ..errors import DreamError, unknown
-from . import shapes
+from . import receptive, shapes
 from .arrays import Arrays, EngineArray
-from .shapes import Layer
+from .shapes import Layer, Shape, Size
 
 if TYPE_CHECKING:
     from .zoo import Model
@@ -101,7 +101,31 @@ class Outline:
 
     def channels(self, layer: str) -> int:
         """How many channels the blob of a layer has."""
-        return shapes.top_shape(self.layer_specs, layer, *self.own_size)[1]
+        return self.top_shape(layer, *self.own_size)[1]
+
+    def top_shape(self, layer: str, height: int, width: int) -> Shape:
+        """The shape of what a layer makes of a picture of this size."""
+        return shapes.top_shape(self.layer_specs, layer, height, width)
+
+    def fits(self, layer: str, size: Size | None) -> bool:
+        """Whether a layer can run on a picture of this size; None: its own."""
+        return shapes.fits(self.layer_specs, layer, size)
+
+    def check_run(self, layer: str, height: int, width: int) -> None:
+        """Raise a DreamError unless a layer can run on a picture of this size."""
+        shapes.check(self.layer_specs, layer, height, width)
+
+    def memory(self, layer: str, height: int, width: int) -> int:
+        """About how many bytes it takes to climb a layer."""
+        return shapes.memory(self.layer_specs, layer, height, width)
+
+    def field(self, layer: str) -> float:
+        """How many pixels a value of a layer sees, from side to side."""
+        return receptive.fields(self.layer_specs)[layer]
+
+    def grid(self, layer: str) -> tuple[int, float]:
+        """(step of all blobs through a layer, jump of its own), in pixels."""
+        return receptive.grid(self.layer_specs, layer)
 
     def check_layer(self, layer: str) -> None:
         """Raise a DreamError unless a dream can climb this layer."""
@@ -111,8 +135,8 @@ class Outline:
     def check(self, end: str, height: int, width: int) -> None:
         """Raise a DreamError unless such a picture can climb `end`."""
         self.check_layer(end)
-        shapes.check(self.layer_specs, end, height, width)
-        need = shapes.memory(self.layer_specs, end, height, width)
+        self.check_run(end, height, width)
+        need = self.memory(end, height, width)
         free = self.free_memory()
         if need > free:
             most = int(width * (free / need) ** 0.5)
@@ -248,9 +272,9 @@ class Net(Outline, Arrays):
             must = "it must be (n, 3, height, width)"
             raise DreamError(f"'data' has the shape {shape}; {must}")
         end = layer if layer and layer in self.layer_names else self.layer_names[-1]
-        shapes.check(self.layer_specs, end, *shape[2:])
+        self.check_run(end, *shape[2:])
         self._checked = layer, shape
-        self._held = max(self._held, shapes.memory(self.layer_specs, end, *shape[2:]))
+        self._held = max(self._held, self.memory(end, *shape[2:]))
 
 
 def free_memory() -> int:

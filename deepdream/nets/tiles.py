@@ -19,12 +19,11 @@ import numpy as np
 
 from ..errors import DreamError
 from ..settings import check
-from . import receptive, shapes
 from .base import EngineArray, Fill, Net, Part, Place, Values
+from .shapes import Size
 
 SIDE = 512  # of a tile, in pixels, unless the layer needs more
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-Size = tuple[int, int]  # (height, width) of a picture, in pixels
 
 
 class Cut(NamedTuple):
@@ -74,7 +73,7 @@ def fit(
     others = [layer for layer in layers if layer not in local]
     one_size = []
     for layer in others:
-        if windows and not all(shapes.fits(net.layer_specs, layer, size) for size in octaves):
+        if windows and not all(net.fits(layer, size) for size in octaves):
             one_size.append(layer)
     whole = [layer for layer in layers if layer not in one_size]
     _check_octaves(net, whole, local, octaves)
@@ -95,13 +94,11 @@ def fit(
 
 def _find_local(net: Net, layers: Iterable[str]) -> list[str]:
     """The layers that tiles can show part by part."""
-    specs = net.layer_specs
     height, width = net.own_size
     twice = 2 * height, 2 * width
-    fields = receptive.fields(specs)
-    in_part = [layer for layer in layers if fields[layer] < math.inf]
-    local = [layer for layer in in_part if shapes.fits(specs, layer, twice)]
-    return [each for each in local if len(shapes.top_shape(specs, each, height, width)) == 4]
+    in_part = [layer for layer in layers if net.field(layer) < math.inf]
+    local = [layer for layer in in_part if net.fits(layer, twice)]
+    return [each for each in local if len(net.top_shape(each, height, width)) == 4]
 
 
 def _check_octaves(net: Net, layers: list[str], local: list[str], octaves: list[Size]) -> None:
@@ -110,7 +107,7 @@ def _check_octaves(net: Net, layers: list[str], local: list[str], octaves: list[
         # In tiles, never at full size, which may have more values than Caffe can count
         most = 1024 if layer in local else max(height, width)
         try:
-            shapes.check(net.layer_specs, layer, min(height, most), min(width, most))
+            net.check_run(layer, min(height, most), min(width, most))
         except DreamError as error:
             if (height, width) == octaves[-1]:
                 raise
@@ -134,9 +131,8 @@ def budget(net: Net) -> float:
 
 
 def _count_bytes(net: Net, layers: Iterable[str], height: int, width: int) -> float:
-    specs = net.layer_specs
     try:
-        return max((shapes.memory(specs, layer, height, width) for layer in layers), default=0)
+        return max((net.memory(layer, height, width) for layer in layers), default=0)
     except DreamError:
         return math.inf  # more values than Caffe can count
 
@@ -145,11 +141,10 @@ def _choose_tiling(
     net: Net, layers: list[str], tile: int | None, halo: int | None, allowed: float
 ) -> Tiling:
     """Tiles of this size, or the largest within `allowed` bytes."""
-    specs = net.layer_specs
-    grid = math.lcm(*(receptive.grid(specs, layer)[0] for layer in layers))
-    field = max(receptive.fields(specs)[layer] for layer in layers)
+    grid = math.lcm(*(net.grid(layer)[0] for layer in layers))
+    field = max(net.field(layer) for layer in layers)
     third = math.ceil(field / 3 / grid) * grid
-    divide = partial(_divide, specs, layers, grid, third, halo)
+    divide = partial(_divide, net, layers, grid, third, halo)
     names = " and ".join(map(repr, layers))
     if tile is not None:
         tiling = divide(tile)
@@ -175,7 +170,7 @@ def _choose_tiling(
 
 
 def _divide(
-    specs: list[shapes.Layer], layers: list[str], grid: int, third: int, halo: int | None, side: int
+    net: Net, layers: list[str], grid: int, third: int, halo: int | None, side: int
 ) -> Tiling | None:
     """A tile's core and halo; None if it is too small for these."""
     if halo is None:
@@ -184,17 +179,17 @@ def _divide(
         least = math.ceil(halo / grid) * grid
     for margin in range(least, side // 2, grid):
         core = (side - 2 * margin) // grid * grid
-        if core and all(_reaches(specs, layer, core, margin) for layer in layers):
+        if core and all(_reaches(net, layer, core, margin) for layer in layers):
             return Tiling(core, margin, grid)
     return None
 
 
-def _reaches(specs: list[shapes.Layer], layer: str, core: int, halo: int) -> bool:
+def _reaches(net: Net, layer: str, core: int, halo: int) -> bool:
     """Whether a tile's blob holds all values of the core."""
-    grid, jump = receptive.grid(specs, layer)
+    grid, jump = net.grid(layer)
     try:
         for side in (grid, core, core + halo):
-            height, width = shapes.top_shape(specs, layer, side + halo, side + halo)[2:]
+            height, width = net.top_shape(layer, side + halo, side + halo)[2:]
             if min(height, width) < side / jump:
                 return False
     except DreamError:
@@ -336,9 +331,8 @@ class Tiles(Net):
 
     def _measure(self, layer: str, lasts: tuple[Cut, Cut]) -> tuple[float, Size]:
         """(pixels to a value of a layer, the size of the whole blob)"""
-        specs = self.net.layer_specs
-        jump = receptive.grid(specs, layer)[1]
-        sizes = shapes.top_shape(specs, layer, *(cut.high - cut.low for cut in lasts))[2:]
+        jump = self.net.grid(layer)[1]
+        sizes = self.net.top_shape(layer, *(cut.high - cut.low for cut in lasts))[2:]
         height, width = (int(cut.low / jump) + n for cut, n in zip(lasts, sizes))
         return jump, (height, width)
 

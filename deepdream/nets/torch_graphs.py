@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from . import shapes
 from .base import Fill, Net
 
 if TYPE_CHECKING:
@@ -121,5 +120,5 @@ def _has_room(net: "TorchNet", fills: Fills) -> bool:
     height, width = net.blobs["data"].shape[2:]
     if height * width > 2**22:
         return False
-    needs = [shapes.memory(net.layer_specs, end, height, width) for end in fills]
+    needs = [net.memory(end, height, width) for end in fills]
     return net.free_memory() > 3 * max(needs)
