@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import DreamError, unknown
 from . import receptive, shapes
 from .arrays import Arrays, EngineArray
+from .receptive import Reach
 from .shapes import Layer, Shape, Size
 
 if TYPE_CHECKING:
@@ -119,13 +120,9 @@ class Outline:
         """About how many bytes it takes to climb a layer."""
         return shapes.memory(self.layer_specs, layer, height, width)
 
-    def field(self, layer: str) -> float:
-        """How many pixels a value of a layer sees, from side to side."""
-        return receptive.fields(self.layer_specs)[layer]
-
-    def grid(self, layer: str) -> tuple[int, float]:
-        """(step of all blobs through a layer, jump of its own), in pixels."""
-        return receptive.grid(self.layer_specs, layer)
+    def reach(self, layer: str) -> Reach:
+        """How the values of a layer lie on the picture."""
+        return receptive.reach(self.layer_specs, layer)
 
     def check_layer(self, layer: str) -> None:
         """Raise a DreamError unless a dream can climb this layer."""

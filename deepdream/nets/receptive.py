@@ -13,17 +13,26 @@ class Field(NamedTuple):
     jump: float
 
 
+class Reach(NamedTuple):
+    """A layer's Field, and the grid on which all blobs through it lie, in pixels."""
+
+    side: float
+    jump: float
+    grid: int
+
+
 def fields(layers: list[Layer]) -> dict[str, float]:
     """{layer: side in pixels of what a value sees}"""
     return {name: field.side for name, field in _fields(layers).items()}
 
 
-def grid(layers: list[Layer], end: str) -> tuple[int, float]:
-    """(step of all blobs through `end`, jump of its own), in pixels."""
+def reach(layers: list[Layer], end: str) -> Reach:
+    """How the values of layer `end` lie on the picture."""
     by_layer = _fields(layers)
     names = [layer.name for layer in layers]
     jumps = [by_layer[name].jump for name in names[: names.index(end) + 1]]
-    return math.lcm(*(int(jump) for jump in jumps if jump >= 1)), jumps[-1]
+    grid = math.lcm(*(int(jump) for jump in jumps if jump >= 1))
+    return Reach(by_layer[end].side, jumps[-1], grid)
 
 
 def _fields(layers: list[Layer]) -> dict[str, Field]:

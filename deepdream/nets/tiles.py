@@ -96,7 +96,7 @@ def _find_local(net: Net, layers: Iterable[str]) -> list[str]:
     """The layers that tiles can show part by part."""
     height, width = net.own_size
     twice = 2 * height, 2 * width
-    in_part = [layer for layer in layers if net.field(layer) < math.inf]
+    in_part = [layer for layer in layers if net.reach(layer).side < math.inf]
     local = [layer for layer in in_part if net.fits(layer, twice)]
     return [each for each in local if len(net.top_shape(each, height, width)) == 4]
 
@@ -141,8 +141,8 @@ def _choose_tiling(
     net: Net, layers: list[str], tile: int | None, halo: int | None, allowed: float
 ) -> Tiling:
     """Tiles of this size, or the largest within `allowed` bytes."""
-    grid = math.lcm(*(net.grid(layer)[0] for layer in layers))
-    field = max(net.field(layer) for layer in layers)
+    grid = math.lcm(*(net.reach(layer).grid for layer in layers))
+    field = max(net.reach(layer).side for layer in layers)
     third = math.ceil(field / 3 / grid) * grid
     divide = partial(_divide, net, layers, grid, third, halo)
     names = " and ".join(map(repr, layers))
@@ -186,7 +186,7 @@ def _divide(
 
 def _reaches(net: Net, layer: str, core: int, halo: int) -> bool:
     """Whether a tile's blob holds all values of the core."""
-    grid, jump = net.grid(layer)
+    _, jump, grid = net.reach(layer)
     try:
         for side in (grid, core, core + halo):
             height, width = net.top_shape(layer, side + halo, side + halo)[2:]
@@ -331,7 +331,7 @@ class Tiles(Net):
 
     def _measure(self, layer: str, lasts: tuple[Cut, Cut]) -> tuple[float, Size]:
         """(pixels to a value of a layer, the size of the whole blob)"""
-        jump = self.net.grid(layer)[1]
+        jump = self.net.reach(layer).jump
         sizes = self.net.top_shape(layer, *(cut.high - cut.low for cut in lasts))[2:]
         height, width = (int(cut.low / jump) + n for cut, n in zip(lasts, sizes))
         return jump, (height, width)
