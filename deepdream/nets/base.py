@@ -87,6 +87,8 @@ class Outline:
         self.mean = np.array(model.mean, np.float32).reshape(3, 1, 1)
         self.limits: tuple[EngineArray, EngineArray] = -self.mean, 255 - self.mean
         self.climbable = shapes.climbable(layers)
+        # {layer that was left out: why}
+        self.cut: dict[str, str] = getattr(layers, "cut", {})
         self.own_size = shapes.own_size(layers)
         self._labels: list[str] | None = None
         self._held = 0  # bytes of memory that the blobs may hold already
@@ -127,6 +129,10 @@ class Outline:
     def check_layer(self, layer: str) -> None:
         """Raise a DreamError unless a dream can climb this layer."""
         if layer not in self.climbable:
+            own = [it for it in self.layer_specs if it.name == layer and layer in it.top]
+            if own and own[0].type != "Input":
+                fault = "no gradient leads from it to the picture"
+                raise DreamError(f"layer {layer!r} cannot be climbed: {fault}")
             raise self.unknown(layer, self.climbable)
 
     def check(self, end: str, height: int, width: int) -> None:
@@ -147,6 +153,8 @@ class Outline:
 
     def unknown(self, layer: str, allowed: Iterable[str]) -> DreamError:
         """The DreamError for a layer that is not among those allowed."""
+        if layer in self.cut:
+            return DreamError(f"layer {layer!r} is left out: {self.cut[layer]}")
         advice = f"`deepdream layers --model {self.model.name}` lists all of them"
         return unknown("layer", layer, allowed, advice)
 

@@ -1,0 +1,101 @@
+"""Layer types that other Caffes have, in terms of this one's; their weights still fit."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from .layer_shapes import Layer
+
+
+def rewrite(layers: Iterable[Layer]) -> list[Layer]:
+    """The layers, each of another Caffe's types replaced by some that do the same."""
+    found: list[Layer] = []
+    for layer in layers:
+        found += REWRITES.get(layer.type, _keep)(layer)
+    return _free(found)
+
+
+def fold(layers: list[Layer], weights: dict[str, list[np.ndarray]]) -> dict[str, list[np.ndarray]]:
+    """The weights; those of a BN (slope, bias, mean, variance) as of a Scale with a bias."""
+    folded = dict(weights)
+    for layer in layers:
+        blobs = weights.get(layer.name, [])
+        if layer.HasField("bn_param") and len(blobs) == 4:
+            slope, bias, mean, variance = (blob.astype(np.float64) for blob in blobs)
+            scale = slope / np.sqrt(variance + layer.bn_param.eps)
+            folded[layer.name] = [np.float32(scale), np.float32(bias - scale * mean)]
+    return folded
+
+
+def _new(layer: Layer, name: str, kind: str, bottoms: Iterable[str], top: str) -> Layer:
+    return type(layer)(name=name, type=kind, bottom=bottoms, top=[top])
+
+
+def _keep(layer: Layer) -> list[Layer]:
+    return [layer]
+
+
+def _bn(layer: Layer) -> list[Layer]:
+    """SegNet's has slope and bias; PSPNet's mean and variance too (see `fold`)."""
+    layer.type = "Scale"
+    layer.scale_param.bias_term = True
+    layer.bn_param.SetInParent()
+    return [layer]
+
+
+def _axpy(layer: Layer) -> list[Layer]:
+    """A gate (n, c, 1, 1) times x, plus y."""
+    gate, x, y = layer.bottom
+    flat, gated = f"{layer.name}/gate", f"{layer.name}/gated"
+    scale = _new(layer, gated, "Scale", [x, flat], gated)
+    scale.scale_param.axis = 0
+    last = _new(layer, layer.name, "Eltwise", [gated, y], layer.top[0])
+    return [_new(layer, flat, "Flatten", [gate], flat), scale, last]
+
+
+def _depthwise(layer: Layer) -> list[Layer]:
+    """A filter for each channel."""
+    layer.type = "Convolution"
+    p = layer.convolution_param
+    if not p.HasField("group"):
+        p.group = p.num_output
+    return [layer]
+
+
+def _shuffle(layer: Layer) -> list[Layer]:
+    """The channels of each group, taken in turn."""
+    name, top = layer.name, layer.top[0]
+    first = _new(layer, f"{name}/groups", "Reshape", layer.bottom, f"{name}/groups")
+    turn = _new(layer, f"{name}/turn", "Permute", first.top, f"{name}/turn")
+    last = _new(layer, name, "Reshape", turn.top, top)
+    for each, dims in ((first, [layer.shuffle_channel_param.group, -1]), (last, [-1])):
+        each.reshape_param.axis = 1
+        each.reshape_param.num_axes = 3 - len(dims)
+        each.reshape_param.shape.dim[:] = dims
+    turn.permute_param.order[:] = [0, 2, 1]
+    return [first, turn, last]
+
+
+REWRITES: dict[str, Callable[[Layer], list[Layer]]] = {
+    "BN": _bn,
+    "Axpy": _axpy,
+    "ConvolutionDepthwise": _depthwise,
+    "ConvolutionDepthWise": _depthwise,
+    "DepthwiseConvolution": _depthwise,
+    "ShuffleChannel": _shuffle,
+}
+# Their gradient needs what they have read, so they cannot overwrite it
+NOT_IN_PLACE = "HardSwish", "BNLL", "Log", "AbsVal"
+
+
+def _free(layers: list[Layer]) -> list[Layer]:
+    """The layers, those NOT_IN_PLACE with a top of their own."""
+    names: dict[str, str] = {}  # {blob: what it is called from here on}
+    for layer in layers:
+        bottoms = [names.get(blob, blob) for blob in layer.bottom]
+        in_place = layer.type in NOT_IN_PLACE and layer.bottom[:] == layer.top[:]
+        if in_place:
+            names[layer.top[0]] = layer.name
+        layer.bottom[:] = bottoms
+        layer.top[:] = [names.get(blob, blob) for blob in layer.top]
+    return layers
