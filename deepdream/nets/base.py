@@ -186,6 +186,8 @@ class Net(Outline, Arrays):
     engine: dict[str, str]
     blobs: Mapping[str, Blob]
     _checked: tuple[str | None, tuple[int, ...]] | None = None  # by `_check`, the last
+    _sized: Size | None = None  # of the picture, when `_gone` was found
+    _gone: set[str]
 
     def forward(self, *, start: str | None = None, end: str | None = None) -> object:
         """As above. Raises DreamError for a layer that is unknown, or cannot run."""
@@ -269,11 +271,19 @@ class Net(Outline, Arrays):
         check_finite(values, layer)
         return values
 
+    def _missing(self) -> set[str]:
+        """The layers that cannot run on a picture of this size."""
+        height, width = self.blobs["data"].shape[2:]
+        if self._sized != (height, width):
+            self._sized = height, width
+            self._gone = shapes.left_out(self.layer_specs, self._sized)
+        return self._gone
+
     def _check(self, layer: str | None) -> None:
         shape = tuple(self.blobs["data"].shape)
         if self._checked == (layer, shape):
             return  # a check takes some milliseconds, and each step asks for the same
-        if len(shape) != 4 or shape[1] != 3:
+        if len(shape) != 4 or shape[1] not in (1, 3):
             must = "it must be (n, 3, height, width)"
             raise DreamError(f"'data' has the shape {shape}; {must}")
         end = layer if layer and layer in self.layer_names else self.layer_names[-1]

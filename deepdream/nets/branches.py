@@ -3,9 +3,11 @@ passes, and what is left when some are cut away.
 """
 
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from .layer_shapes import INPUT, Layer
 
+T = TypeVar("T")
 # Caffe computes no gradient of these; where one ends, it is zero
 NO_GRADIENT = {
     *("Input", "Parameter", "DummyData", "Silence", "ArgMax", "Threshold", "MaxUnPool"),
@@ -54,7 +56,7 @@ def needed(layers: list[Layer], end: str) -> list[Layer]:
     return kept
 
 
-def passes(kind: str, bottoms: list[str]) -> list[str]:
+def passes(kind: str, bottoms: list[T]) -> list[T]:
     """Those of a layer's bottoms that it passes a gradient to."""
     return bottoms[: PASSES.get(kind, len(bottoms))]
 

@@ -16,7 +16,7 @@ from .base import Net
 from .branches import PASSES, passes
 from .caffe_gradients import GRADIENTS, Pass
 from .download import load
-from .shapes import Layer, Size, left_out, param_shapes
+from .shapes import Layer, param_shapes
 from .zoo import Model, find_prototxt
 
 Arrays = dict[str, np.ndarray]
@@ -24,9 +24,6 @@ Arrays = dict[str, np.ndarray]
 
 class CaffeNet(Net, caffe.Net):
     """A caffe.Net whose passes raise DreamError before anything goes wrong."""
-
-    _sized: Size | None = None  # of the picture, when `_gone` was found
-    _gone: set[str]
 
     def __init__(self, model: Model, device: str | None = None, dtype: str | None = None) -> None:
         layers, weights = load(model)
@@ -121,13 +118,8 @@ class CaffeNet(Net, caffe.Net):
         return order[first : order.index(end) + 1 if end else None]
 
     def _missing(self) -> set[str]:
-        """The layers that cannot run on a picture of this size."""
-        height, width = self.blobs["data"].shape[2:]
-        if self._sized != (height, width):
-            self._sized = height, width
-            gone = left_out(self.layer_specs, self._sized)
-            self._gone = self._with_readers(gone)
-        return self._gone
+        gone = super()._missing()
+        return self._with_readers(gone) if gone else gone
 
     def _with_readers(self, gone: set[str]) -> set[str]:
         """These layers, and Caffe's own that copy what they write."""

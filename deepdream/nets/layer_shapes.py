@@ -210,7 +210,7 @@ def _crop(layer: Layer, x: Shape, like: Shape) -> TopsAndParams:
 
 def _normalize(layer: Layer, x: Shape) -> TopsAndParams:
     _check_image(x)
-    return [x], [(1,) if layer.norm_param.channel_shared else (x[1],)]
+    return [x], [() if layer.norm_param.channel_shared else (x[1],)]
 
 
 def order(layer: Layer, axes: int) -> list[int]:
@@ -314,13 +314,6 @@ def _pixel_shuffle(layer: Layer, x: Shape) -> TopsAndParams:
     return [(n, c // factor**2, h * factor, w * factor)], []
 
 
-def _unsqueeze(layer: Layer, x: Shape) -> TopsAndParams:
-    p = layer.unsqueeze_param
-    i = p.dim if p.dim >= 0 else p.dim + len(x) + 1
-    _require(p.HasField("dim") and 0 <= i <= len(x), "dim must name a place")
-    return [(*x[:i], 1, *x[i:])], []
-
-
 SAME = (
     *("ReLU", "ReLU6", "ELU", "Sigmoid", "TanH", "HardSigmoid", "HardSwish"),
     *("Power", "Exp", "Log", "AbsVal", "BNLL", "Threshold", "Dropout", "Softmax"),
@@ -349,7 +342,6 @@ TYPES: dict[str, Callable[..., TopsAndParams]] = {
     "BilinearInterpolate": _interpolate,
     "PixelShuffle": _pixel_shuffle,
     "Permute": _permute,
-    "Unsqueeze": _unsqueeze,
     "Tile": _tile,
     "Reduction": _reduction,
     "ArgMax": _argmax,

@@ -76,6 +76,15 @@ def _shuffle(layer: Layer) -> list[Layer]:
     return [first, turn, last]
 
 
+def _unsqueeze(layer: Layer) -> list[Layer]:
+    """Caffe's own keeps its first size, and has no gradient."""
+    layer.type = "Reshape"
+    p = layer.reshape_param
+    p.axis, p.num_axes = layer.unsqueeze_param.dim, 0
+    p.shape.dim[:] = [1]
+    return [layer]
+
+
 REWRITES: dict[str, Callable[[Layer], list[Layer]]] = {
     "BN": _bn,
     "Axpy": _axpy,
@@ -83,6 +92,7 @@ REWRITES: dict[str, Callable[[Layer], list[Layer]]] = {
     "ConvolutionDepthWise": _depthwise,
     "DepthwiseConvolution": _depthwise,
     "ShuffleChannel": _shuffle,
+    "Unsqueeze": _unsqueeze,
 }
 # Their gradient needs what they have read, so they cannot overwrite it
 NOT_IN_PLACE = "HardSwish", "BNLL", "Log", "AbsVal"

@@ -174,10 +174,15 @@ def _log(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
 
 
 def _normalize(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    """Each pixel, or all of them, as a vector of length 1, times a scale."""
     p = layer.norm_param
+    scale = weights[0].to(x.dtype).reshape(-1, 1, 1)
     axes = (1, 2, 3) if p.across_spatial else (1,)
-    length = ((x * x).sum(axes, keepdim=True) + p.eps).sqrt()
-    return x / length * weights[0].to(x.dtype).reshape(-1, 1, 1)
+    x = x.clone()
+    if x.requires_grad:  # Caffe applies the scale last on the way down, too
+        x.register_hook(lambda gradient: gradient * scale)
+    unit = x / ((x * x).sum(axes, keepdim=True) + p.eps).sqrt()
+    return unit + (unit * (scale - 1)).detach()
 
 
 def _mvn(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:

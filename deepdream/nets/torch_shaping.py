@@ -92,7 +92,7 @@ def _argmax(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
     if not p.HasField("axis"):
         x = x.flatten(1)
     i = axis(p.axis, x.shape) if p.HasField("axis") else 1
-    values, places = x.flip(i).sort(i, descending=True, stable=True)
+    values, places = x.flip(i).sort(dim=i, descending=True, stable=True)
     values = values.narrow(i, 0, p.top_k)
     places = (x.shape[i] - 1 - places).narrow(i, 0, p.top_k).to(x.dtype)
     if not p.out_max_val:
@@ -105,7 +105,6 @@ def _argmax(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
 TYPES: dict[str, Callable] = {
     "Flatten": _flatten,
     "Reshape": _reshape,
-    "Unsqueeze": _reshape,
     "Slice": _slice,
     "Split": lambda layer, weights, x: tuple(x.clone() for _ in layer.top),
     "Dropout": lambda layer, weights, x: x.clone(),
