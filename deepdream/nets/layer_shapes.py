@@ -97,7 +97,9 @@ def _pooling(layer: Layer, x: Shape) -> TopsAndParams:
         fault = "stride is so much larger than kernel_size that a window lies outside"
         _require(inside, fault)
         out.append(windows)
-    return [(n, c, *out)], []
+    # A second top has the places of the maxima
+    tops = 2 if len(layer.top) == 2 and p.pool == p.MAX else 1
+    return [(n, c, *out)] * tops, []
 
 
 def _lrn(layer: Layer, x: Shape) -> TopsAndParams:

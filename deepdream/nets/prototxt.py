@@ -70,6 +70,8 @@ def read_layers(path: Path) -> Layers:
 def _why_cut(layer: Layer) -> str:
     """Why such a layer never runs in a dream; "" if it does."""
     kind = layer.type
+    if kind == "Upsample" and len(layer.bottom) > 1:
+        return "SegNet's Upsample, with two bottoms, is not in this Caffe"
     if kind in TYPES or kind in asking.TYPES:
         return ""
     if kind in TRAINING or "Loss" in kind:

@@ -164,9 +164,11 @@ class TorchNet(TorchArrays, Net):
             cure = "call forward(end=...) before backward"
             raise DreamError(f"layer {layer.name!r} has not run; {cure}")
         leaves, tops = taped
-        outputs = [tops[top] for top in given]
         leaves = branches.passes(layer.type, leaves)
-        return torch.autograd.grad(outputs, leaves, list(given.values()), retain_graph=True)
+        # The places of a Pooling's maxima, a second top, carry no gradient
+        above = {top: diff for top, diff in given.items() if tops[top].requires_grad}
+        outputs = [tops[top] for top in above]
+        return torch.autograd.grad(outputs, leaves, list(above.values()), retain_graph=True)
 
     def _precision(self) -> AbstractContextManager:
         """cuDNN as precise as the dtype says, and without trials."""

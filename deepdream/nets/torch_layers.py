@@ -58,7 +58,7 @@ def _deconvolution(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
     return F.conv_transpose2d(x, filters, bias, stride, pad, 0, p.group, dilation)
 
 
-def _pooling(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+def _pooling(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor | tuple[Tensor, ...]:
     x = channels_last(x)
     p = layer.pooling_param
     average = p.pool == p.AVE
@@ -75,6 +75,9 @@ def _pooling(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
         return y[:, :, :height, :width].clone()
     if average:
         return F.avg_pool2d(x, kernel, stride, pad, p.ceil_mode)
+    if len(layer.top) == 2:
+        y, places = F.max_pool2d(x, kernel, stride, pad, 1, p.ceil_mode, True)
+        return y, places.to(x.dtype)
     return F.max_pool2d(x, kernel, stride, pad, ceil_mode=p.ceil_mode)
 
 
