@@ -199,15 +199,20 @@ def _smallest(layers: list[Layer], end: str, most: int = 4096) -> int:
 
 def columns(layer: Layer, bottoms: list[Shape], top: Shape) -> int:
     """How many values Caffe copies for a matrix product."""
-    if layer.type != "Convolution":
+    p = layer.convolution_param
+    kernel = math.prod(pair(p, "kernel_size", 0))
+    is_plain = kernel == 1 == max(pair(p, "stride", 1)) and not any(pair(p, "pad", 0))
+    if layer.type == "Deconvolution" and not is_plain:
+        return top[1] * kernel * math.prod(bottoms[0][2:])
+    if layer.type != "Convolution" or is_plain:
         return 0
-    kernel = math.prod(pair(layer.convolution_param, "kernel_size", 0))
-    return bottoms[0][1] * kernel * math.prod(top[2:]) if kernel > 1 else 0
+    return bottoms[0][1] * kernel * math.prod(top[2:])
 
 
 def memory(layers: list[Layer], end: str, height: int, width: int) -> int:
     """About how many bytes Caffe needs to climb `end`."""
-    extra = {"Pooling": 1, "LRN": 3}  # the places of maxima; the scale and sums
+    # The places of maxima; the scale and sums; copies of what was read, and of diffs
+    extra = {"Pooling": 1, "LRN": 3, "BatchNorm": 3, "Scale": 1, "MVN": 1, "Normalize": 1}
     read = [name for layer in layers for name in layer.bottom if name not in layer.top]
     readers = Counter(read)
     values = 0
