@@ -94,17 +94,17 @@ REWRITES: dict[str, Callable[[Layer], list[Layer]]] = {
     "ShuffleChannel": _shuffle,
     "Unsqueeze": _unsqueeze,
 }
-# Their gradient needs what they have read, so they cannot overwrite it
-NOT_IN_PLACE = "HardSwish", "BNLL", "Log", "AbsVal"
+# Caffe's gradient of these in place is wrong, for it needs what they have overwritten
+NOT_IN_PLACE = "HardSwish", "BNLL", "Log", "AbsVal", "Power", "MVN", "Normalize"
 
 
 def _free(layers: list[Layer]) -> list[Layer]:
-    """The layers, those NOT_IN_PLACE with a top of their own."""
+    """The layers, those NOT_IN_PLACE, or in place on the picture, with a top of their own."""
     names: dict[str, str] = {}  # {blob: what it is called from here on}
     for layer in layers:
         bottoms = [names.get(blob, blob) for blob in layer.bottom]
-        in_place = layer.type in NOT_IN_PLACE and layer.bottom[:] == layer.top[:]
-        if in_place:
+        is_unfit = layer.type in NOT_IN_PLACE or "data" in bottoms
+        if is_unfit and layer.bottom[:] == layer.top[:]:
             names[layer.top[0]] = layer.name
         layer.bottom[:] = bottoms
         layer.top[:] = [names.get(blob, blob) for blob in layer.top]
