@@ -291,7 +291,7 @@ def _layers(args: argparse.Namespace) -> int:
         climbs = name in climbable and shapes.fits(layers, name, size)
         output = outputs.get(name, "too small")
         say(row(name, layer.type, output, sees, "yes" if climbs else "-"))
-    for name, why in layers.cut.items():
+    for name, why in getattr(layers, "cut", {}).items():
         say(row(name, "left out", "-", "-", f"-  ({why})"))
     return 0
 

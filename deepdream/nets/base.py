@@ -88,7 +88,7 @@ class Outline:
         self.limits: tuple[EngineArray, EngineArray] = -self.mean, 255 - self.mean
         self.climbable = shapes.climbable(layers)
         # {layer that was left out: why}
-        self.cut: dict[str, str] = getattr(layers, "cut", {})
+        self._cut: dict[str, str] = getattr(layers, "cut", {})
         self.own_size = shapes.own_size(layers)
         self._labels: list[str] | None = None
         self._held = 0  # bytes of memory that the blobs may hold already
@@ -153,8 +153,8 @@ class Outline:
 
     def unknown(self, layer: str, allowed: Iterable[str]) -> DreamError:
         """The DreamError for a layer that is not among those allowed."""
-        if layer in self.cut:
-            return DreamError(f"layer {layer!r} is left out: {self.cut[layer]}")
+        if layer in self._cut:
+            return DreamError(f"layer {layer!r} is left out: {self._cut[layer]}")
         advice = f"`deepdream layers --model {self.model.name}` lists all of them"
         return unknown("layer", layer, allowed, advice)
 

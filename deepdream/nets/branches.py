@@ -29,7 +29,10 @@ class Layers(list[Layer]):
 
 
 def cut(layers: Iterable[Layer], why: Callable[[Layer], str]) -> Layers:
-    """The layers without those that have a reason, and those that read what they wrote."""
+    """The layers without those that have a reason, and what needs them.
+
+    why: a layer's reason, "" for none.
+    """
     left: list[Layer] = []
     reasons = dict(getattr(layers, "cut", {}))
     gone: dict[str, str] = {}  # {blob: why}
@@ -62,7 +65,7 @@ def passes(kind: str, bottoms: list[T]) -> list[T]:
 
 
 def climbable(layers: list[Layer]) -> list[str]:
-    """The layers with a blob of their own name, from which a gradient reaches the picture."""
+    """The layers with a blob of their own name and a gradient down to the picture."""
     reached = {"data"}  # blobs
     found = []
     for layer in layers:

@@ -61,7 +61,7 @@ class CaffeNet(Net, caffe.Net):
         self, blobs: list[str] | None = None, start: str | None = None,
         end: str | None = None, **inputs: np.ndarray,
     ) -> Arrays:  # fmt: skip
-        """pycaffe's forward pass, checked first, without what cannot run at this size."""
+        """pycaffe's forward pass, checked, without what cannot run at this size."""
         self._check(end)
         missing = self._missing()
         with _refusals(f"Caffe cannot run {self.model.name}"):

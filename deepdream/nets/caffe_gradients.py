@@ -12,7 +12,7 @@ from .layer_shapes import Layer, pads
 
 
 class Pass(NamedTuple):
-    """A layer, what it has read and written, and the gradient of what it has written."""
+    """A layer, what it has read and written, and the gradient of the latter."""
 
     layer: Layer
     x: np.ndarray

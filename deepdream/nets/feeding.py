@@ -1,4 +1,4 @@
-"""The picture's way into a network: one Input called `data`, whatever a prototxt has."""
+"""The picture's way into a network: one Input, `data`, whatever a prototxt has."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -80,7 +80,7 @@ def _shapes(layer: Layer) -> list[tuple[str, list[int]]]:
 
 
 def _size(layer: Layer) -> tuple[int, int]:
-    """The height and width of the pictures that a layer reads from files; 0 if unknown."""
+    """The height and width of what a layer reads from files; 0 if unknown."""
     p, files, memory = layer.transform_param, layer.image_data_param, layer.memory_data_param
     crops = p.crop_size, layer.data_param.crop_size, files.crop_size
     side = max(*crops, layer.window_data_param.crop_size)

@@ -8,11 +8,11 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from ..errors import DreamError, reason, unknown
-from . import asking, branches
+from . import asking, branches, layer_shapes
 from .branches import Layers
-from .caffemodel_pb2 import (  # pyright: ignore[reportAttributeAccessIssue]
-    LayerParameter,
-    NetParameter,
+from .caffemodel_pb2 import (
+    LayerParameter,  # pyright: ignore[reportAttributeAccessIssue]
+    NetParameter,  # pyright: ignore[reportAttributeAccessIssue]
 )
 from .feeding import feed
 from .layer_shapes import TYPES, Layer
@@ -24,6 +24,7 @@ V1_NAMES = {
     **{"RELU": "ReLU", "LRN": "LRN", "TANH": "TanH", "ARGMAX": "ArgMax"},
     **{"MVN": "MVN", "BNLL": "BNLL", "ABSVAL": "AbsVal", "SOFTMAX_LOSS": "SoftmaxWithLoss"},
 }
+Rule = layer_shapes.Message  # a NetStateRule
 TEST = 1  # the number of that phase in Caffe's files
 TRAINING = "Accuracy", "DetectionEvaluate"  # and all losses
 
@@ -134,7 +135,7 @@ def _inputs_of_header(net: NetParameter, layers: list[Layer]) -> list[Layer]:
 
 
 def _choose(layers: Iterable[Layer]) -> list[Layer]:
-    """The layers of the phase TEST; where those have no input, of its stage "deploy"."""
+    """The layers of the phase TEST; if those have no input, of its stage "deploy"."""
     layers = list(layers)
     plain = [layer for layer in layers if _runs(layer, set())]
     if any(not layer.bottom for layer in plain) or not any(it.include for it in layers):
@@ -149,7 +150,7 @@ def _runs(layer: Layer, stages: set[str]) -> bool:
     return not any(_is_met(rule, stages) for rule in layer.exclude)
 
 
-def _is_met(rule: Message, stages: set[str]) -> bool:
+def _is_met(rule: Rule, stages: set[str]) -> bool:
     phase = not rule.HasField("phase") or rule.phase == TEST
     level = rule.min_level <= 0 and (not rule.HasField("max_level") or rule.max_level >= 0)
     asked, barred = set(rule.stage), set(rule.not_stage)

@@ -67,7 +67,7 @@ def _field(layer: Layer, side: float, jump: float) -> Field:
     p = layer.lrn_param
     if layer.type == "LRN" and p.norm_region == p.WITHIN_CHANNEL:
         return Field(side + (p.local_size - 1) * jump, jump)
-    if layer.type in WHOLE or layer.norm_param.across_spatial and layer.type == "Normalize":
+    if layer.type in WHOLE or (layer.norm_param.across_spatial and layer.type == "Normalize"):
         return Field(math.inf, jump)
     return Field(side + (layer.type in MIXED) * jump, jump / _enlarged(layer))
 

@@ -1,4 +1,4 @@
-"""Layer types that other Caffes have, in terms of this one's; their weights still fit."""
+"""Layer types of other Caffes, in terms of this one's; their weights still fit."""
 
 from collections.abc import Callable, Iterable
 
@@ -16,14 +16,14 @@ def rewrite(layers: Iterable[Layer]) -> list[Layer]:
 
 
 def fold(layers: list[Layer], weights: dict[str, list[np.ndarray]]) -> dict[str, list[np.ndarray]]:
-    """The weights; those of a BN (slope, bias, mean, variance) as of a Scale with a bias."""
+    """The weights; a BN's slope, bias, mean and variance as a Scale's two."""
     folded = dict(weights)
     for layer in layers:
         blobs = weights.get(layer.name, [])
         if layer.HasField("bn_param") and len(blobs) == 4:
             slope, bias, mean, variance = (blob.astype(np.float64) for blob in blobs)
             scale = slope / np.sqrt(variance + layer.bn_param.eps)
-            folded[layer.name] = [np.float32(scale), np.float32(bias - scale * mean)]
+            folded[layer.name] = [it.astype(np.float32) for it in (scale, bias - scale * mean)]
     return folded
 
 
@@ -99,7 +99,7 @@ NOT_IN_PLACE = "HardSwish", "BNLL", "Log", "AbsVal", "Power", "MVN", "Normalize"
 
 
 def _free(layers: list[Layer]) -> list[Layer]:
-    """The layers, those NOT_IN_PLACE, or in place on the picture, with a top of their own."""
+    """The layers, those NOT_IN_PLACE, or on the picture, with a top of their own."""
     names: dict[str, str] = {}  # {blob: what it is called from here on}
     for layer in layers:
         bottoms = [names.get(blob, blob) for blob in layer.bottom]

@@ -65,7 +65,7 @@ def walk(
 def walk_all(
     layers: list[Layer], size: Size | None, end: str | None = None
 ) -> Iterator[LayerShapes]:
-    """As `walk`, without the layers that cannot run at this size with their own weights."""
+    """As `walk`, without what cannot run at this size with its own weights."""
     if size is None:
         yield from walk(layers, None, end)
         return

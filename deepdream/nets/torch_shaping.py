@@ -1,4 +1,4 @@
-"""Caffe's layer types that move values, in PyTorch: {type: a function that computes it}.
+"""Caffe's layer types that move values, in PyTorch: {type: a function}.
 
 As in `torch_layers`: (layer, its weights, *bottoms) -> top or tops. What a
 layer writes has memory of its own, since later ones may work in place.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import TOY, load, run_command, write_model
 
-from deepdream import DreamError, gradient, load_net
+from deepdream import DreamError
 from deepdream.nets import caffemodel, prototxt, shapes
 
 ENGINES = "caffe", "torch"
@@ -70,28 +70,39 @@ PERMUTE = "permute_param { order: 0 order: 2 order: 3 order: 1 }"
 UP = "convolution_param { num_output: 4 kernel_size: 4 stride: 2 }"
 PUBLISHED = {
     "segmentation": (
-        data() + conv("a", "data", 4, "kernel_size: 3 pad: 9")
+        data()
+        + conv("a", "data", 4, "kernel_size: 3 pad: 9")
         + conv("b", "a", 4, "kernel_size: 2 stride: 2")
         + layer("up", "Deconvolution", "b", UP)
         + layer("end", "Crop", "up data", "crop_param { axis: 2 offset: 5 }")
     ),
     "detection": (
-        data() + conv("a", "data") + conv("b", "a")
+        data()
+        + conv("a", "data")
+        + conv("b", "a")
         + layer("n", "Normalize", "a", "norm_param { across_spatial: false channel_shared: false }")
-        + layer("p", "Permute", "n", PERMUTE) + layer("q", "Permute", "b", PERMUTE)
-        + layer("f", "Flatten", "p") + layer("g", "Flatten", "q")
+        + layer("p", "Permute", "n", PERMUTE)
+        + layer("q", "Permute", "b", PERMUTE)
+        + layer("f", "Flatten", "p")
+        + layer("g", "Flatten", "q")
         + layer("prior", "PriorBox", "a data", "prior_box_param { min_size: 9 }")
         + layer("end", "Concat", "f g")
     ),
     "trunk": (
-        data() + conv("a", "data") + layer("r", "ReLU6", "a", tops="a")
-        + layer("quiet", "Silence", "a", tops="") + conv("end", "a")
+        data()
+        + conv("a", "data")
+        + layer("r", "ReLU6", "a", tops="a")
+        + layer("quiet", "Silence", "a", tops="")
+        + conv("end", "a")
     ),
     "rules": (
-        data() + conv("a", "data")
+        data()
+        + conv("a", "data")
         + layer("off", "ReLU", "a", "exclude { phase: TEST }", "a")
-        + layer("on", "ReLU", "a", "relu_param { negative_slope: 0.5 } include { max_level: 0 }", "a")
-        + conv("end", "a").replace("}\n", " include { not_stage: \"x\" } }\n")
+        + layer(
+            "on", "ReLU", "a", "relu_param { negative_slope: 0.5 } include { max_level: 0 }", "a"
+        )
+        + conv("end", "a").replace("}\n", ' include { not_stage: "x" } }\n')
     ),
 }
 
@@ -154,7 +165,7 @@ def test_a_training_prototxt_whose_size_is_known_can_be_dreamt_with(tmp_path):
     assert shapes.own_size(layers) == (20, 20)
     assert list(layers[0].transform_param.mean_value) == [9]
     assert "'label', an input that a dream has not" in layers.cut["loss"]
-    with pytest.raises(DreamError, match="a deploy.prototxt has one, called 'data', of a known"):
+    with pytest.raises(DreamError, match=r"a deploy.prototxt has one, called 'data', of a known"):
         read(tmp_path, text.replace("crop_size: 20", ""))
 
 
@@ -174,11 +185,13 @@ def test_what_cannot_run_is_cut_away_and_says_why(tmp_path, engine, capsys):
     folder = write_model(tmp_path / "m", text)
     net = load(folder, engine)
     assert net.climbable == ["a", "score", "after"]
-    with pytest.raises(DreamError, match="layer 'pool' is left out: it needs layer 'rois': it re"):
+    with pytest.raises(
+        DreamError, match=r"layer 'pool' is left out: it needs layer 'rois': it reads"
+    ):
         net.check_layer("pool")
     assert climb(net, "after").any()
     lines = run_command(["layers", "--model", str(folder)]) or capsys.readouterr().out
-    assert "left out" in [line for line in lines.splitlines() if line.startswith("pool")][0]
+    assert "left out" in next(line for line in lines.splitlines() if line.startswith("pool"))
 
 
 def test_a_network_of_which_nothing_is_left_is_refused(tmp_path):
@@ -188,7 +201,7 @@ def test_a_network_of_which_nothing_is_left_is_refused(tmp_path):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_side_branches_are_skipped_where_they_cannot_run(tmp_path, engine):
-    """A classifier at the side needs other weights at every other size, or more pixels."""
+    """A classifier at the side needs other weights at other sizes, or more pixels."""
     trunk = data() + conv("a", "data") + conv("b", "a", 4, "kernel_size: 3 stride: 2")
     side = layer("pool", "Pooling", "a", "pooling_param { kernel_size: 9 stride: 5 }")
     side += layer("fc", "InnerProduct", "pool", "inner_product_param { num_output: 5 }")
@@ -199,7 +212,8 @@ def test_side_branches_are_skipped_where_they_cannot_run(tmp_path, engine):
     for blobs in alone.params:
         for mine, other in zip(alone.params[blobs], net.params[blobs]):
             mine.data[...] = other.data
-    alone._weights = {name: net._weights[name] for name in alone.params} if engine == "torch" else {}
+    if engine == "torch":
+        alone._weights = {name: net._weights[name] for name in alone.params}
     for size in (SIDE, (40, 23), (6, 7), SIDE, (61, 61)):
         assert np.array_equal(climb(net, "end", size), climb(alone, "end", size)), size
         assert net.fits("soft", size) == (size == SIDE)
@@ -255,7 +269,7 @@ MISSING = {
 
 @pytest.mark.parametrize("kind", MISSING)
 def test_gradients_that_caffe_leaves_out_are_those_of_small_steps(tmp_path, kind):
-    """With a second reader of what the layer reads, and in place where that is usual."""
+    """Of what the layer reads there is a second reader."""
     text = data() + layer("s", "Power", "data", "power_param { scale: 0.02 }")
     text += conv("a", "s", 8) + layer("it", kind, "a", MISSING[kind])
     text += conv("end", "it") + conv("side", "a")
@@ -322,4 +336,4 @@ def test_a_pooling_may_say_where_its_maxima_were(tmp_path, engine):
     folder = write_model(tmp_path / "m", text)
     net = load(folder, engine)
     assert close(climb(net, "pool"), stock(folder, text.split('layer { name: "up"')[0], "pool"))
-    assert "SegNet" in net.cut["up"]
+    assert "SegNet" in net.layer_specs.cut["up"]

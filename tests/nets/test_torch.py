@@ -105,11 +105,7 @@ CASES = {
         {"first": st.integers(1, 3), "offset": st.sampled_from(["", "offset: 0"])},
         2,
     ),
-    "Permute": (
-        "permute_param {{ order: 0 order: {axis} }}",
-        AXIS,
-        1,
-    ),
+    "Permute": ("permute_param {{ order: 0 order: {axis} }}", AXIS, 1),
     "Pad": (
         "pad_param {{ pad_u: {pad} pad_d: {u} pad_l: {l} pad_r: {r} pad_type: {type} }}",
         {
