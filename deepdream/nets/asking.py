@@ -14,6 +14,13 @@ TYPES = (
 )
 
 
+def why_unknown(kind: str) -> str:
+    """Why the shapes of such layers cannot be had; "" if they can."""
+    if find_spec("caffe"):
+        return ""
+    return f"only Caffe knows layers of the type {kind}; `make caffe` installs it"
+
+
 def ask(layer: Layer, bottoms: list[Shape]) -> TopsAndParams:
     """The shapes of its tops and parameters, or a ValueError in Caffe's words."""
     return _ask(layer.SerializeToString(deterministic=True), tuple(bottoms))
@@ -21,8 +28,6 @@ def ask(layer: Layer, bottoms: list[Shape]) -> TopsAndParams:
 
 @lru_cache(maxsize=4096)
 def _ask(serialized: bytes, bottoms: tuple[Shape, ...]) -> TopsAndParams:
-    if not find_spec("caffe"):
-        raise ValueError("only Caffe knows this type of layer; `make caffe` installs it")
     import caffe
     from caffe.proto.caffe_pb2 import LayerParameter, NetParameter  # pyright: ignore
 

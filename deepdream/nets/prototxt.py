@@ -73,7 +73,9 @@ def _why_cut(layer: Layer) -> str:
     kind = layer.type
     if kind == "Upsample" and len(layer.bottom) > 1:
         return "SegNet's Upsample, with two bottoms, is not in this Caffe"
-    if kind in TYPES or kind in asking.TYPES:
+    if kind in asking.TYPES:
+        return asking.why_unknown(kind)
+    if kind in TYPES:
         return ""
     if kind in TRAINING or "Loss" in kind:
         return f"{kind} is for training"

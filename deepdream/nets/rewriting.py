@@ -76,6 +76,29 @@ def _shuffle(layer: Layer) -> list[Layer]:
     return [first, turn, last]
 
 
+def _swish(layer: Layer) -> list[Layer]:
+    """x times sigmoid(beta x)."""
+    name = layer.name
+    scaled = _new(layer, f"{name}/scaled", "Power", layer.bottom, f"{name}/scaled")
+    scaled.power_param.scale = layer.swish_param.beta
+    gate = _new(layer, f"{name}/gate", "Sigmoid", scaled.top, f"{name}/gate")
+    last = _new(layer, name, "Eltwise", [layer.bottom[0], gate.top[0]], layer.top[0])
+    last.eltwise_param.operation = last.eltwise_param.PROD
+    return [scaled, gate, last]
+
+
+def _clip(layer: Layer) -> list[Layer]:
+    """A ReLU6 between two shifts."""
+    p, name = layer.clip_param, layer.name
+    down = _new(layer, f"{name}/down", "Power", layer.bottom, f"{name}/down")
+    down.power_param.shift = -p.min
+    clip = _new(layer, f"{name}/clip", "ReLU6", down.top, f"{name}/clip")
+    clip.relu6_param.threshold = p.max - p.min
+    last = _new(layer, name, "Power", clip.top, layer.top[0])
+    last.power_param.shift = p.min
+    return [down, clip, last]
+
+
 def _unsqueeze(layer: Layer) -> list[Layer]:
     """Caffe's own keeps its first size, and has no gradient."""
     layer.type = "Reshape"
@@ -92,10 +115,12 @@ REWRITES: dict[str, Callable[[Layer], list[Layer]]] = {
     "ConvolutionDepthWise": _depthwise,
     "DepthwiseConvolution": _depthwise,
     "ShuffleChannel": _shuffle,
+    "Swish": _swish,
+    "Clip": _clip,
     "Unsqueeze": _unsqueeze,
 }
 # Caffe's gradient of these in place is wrong, for it needs what they have overwritten
-NOT_IN_PLACE = "HardSwish", "BNLL", "Log", "AbsVal", "Power", "MVN", "Normalize"
+NOT_IN_PLACE = "HardSwish", "BNLL", "Log", "AbsVal", "Power", "MVN", "Normalize", "Eltwise"
 
 
 def _free(layers: list[Layer]) -> list[Layer]:
@@ -104,7 +129,7 @@ def _free(layers: list[Layer]) -> list[Layer]:
     for layer in layers:
         bottoms = [names.get(blob, blob) for blob in layer.bottom]
         is_unfit = layer.type in NOT_IN_PLACE or "data" in bottoms
-        if is_unfit and layer.bottom[:] == layer.top[:]:
+        if is_unfit and layer.top and set(layer.top) <= set(layer.bottom):
             names[layer.top[0]] = layer.name
         layer.bottom[:] = bottoms
         layer.top[:] = [names.get(blob, blob) for blob in layer.top]

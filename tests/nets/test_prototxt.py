@@ -246,14 +246,19 @@ def test_layers_of_other_caffes_are_rewritten(tmp_path, engine):
     text += layer("axpy", "Axpy", "g a b") + layer("dw", "ConvolutionDepthwise", "a", depthwise)
     text += layer("mix", "ShuffleChannel", "a", "shuffle_channel_param { group: 2 }")
     text += layer("un", "Unsqueeze", "a", "unsqueeze_param { dim: 2 }")
+    text += layer("silu", "Swish", "b", "swish_param { beta: 0.2 }", "b")
+    text += layer("clip", "Clip", "b", "clip_param { min: -3 max: 2 }") + conv("end", "clip")
     net = fill(load(write_model(tmp_path / "m", text), engine), (10, 12))
-    net.forward(end="un")
+    net.forward(end="end")
     a, b, g = (net.blobs[name].data for name in "abg")
     assert close(net.blobs["axpy"].data, g * a + b)
     assert np.array_equal(net.blobs["mix"].data, a[:, [0, 2, 1, 3]])
     assert net.blobs["un"].data.shape == (1, 4, 1, 10, 12)
     assert net.params["dw"][0].data.shape == (4, 1, 3, 3)
-    for end in ("axpy", "dw", "mix", "un"):
+    silu = b / (1 + np.exp(-0.2 * b))
+    assert close(net.blobs["silu"].data, silu)
+    assert close(net.blobs["clip"].data, silu.clip(-3, 2))
+    for end in ("axpy", "dw", "mix", "un", "silu", "end"):
         assert climb(net, end, (10, 12)).any()
 
 
