@@ -69,6 +69,13 @@ class Blob(Values, Protocol):
     def reshape(self, *shape: int) -> None: ...
 
 
+# What `Outline` says of a network
+ANSWERS = [
+    "model", "layer_specs", "layer_names", "default_layer", "mean", "climbable", "own_size",
+    "top_shape", "fits", "check_run", "memory", "reach", "bottlenecks", "unknown", "_labels",
+]  # fmt: skip
+
+
 class Outline:
     """What is known of a network without running it.
 
@@ -79,7 +86,7 @@ class Outline:
 
     default_layer: str | None
 
-    def adopt(self, model: "Model", layers: list[Layer]) -> None:
+    def adopt(self, model: "Model", layers: list[Layer], own_size: Size | None = None) -> None:
         """Set all that follows from the model and its layers."""
         self.model, self.layer_specs = model, layers
         self.layer_names = [layer.name for layer in layers]
@@ -87,9 +94,15 @@ class Outline:
         self.mean = np.array(model.mean, np.float32).reshape(3, 1, 1)
         self.limits: tuple[EngineArray, EngineArray] = -self.mean, 255 - self.mean
         self.climbable = shapes.climbable(layers)
-        self.own_size = shapes.own_size(layers)
+        self.own_size = own_size or shapes.own_size(layers)
         self._labels: list[str] | None = None
         self._held = 0  # bytes of memory that the blobs may hold already
+
+    def answer_as(self, net: "Outline") -> None:
+        """Say of itself all that this network says of itself."""
+        self._held = 0
+        for name in ANSWERS:
+            setattr(self, name, getattr(net, name))
 
     @property
     def labels(self) -> list[str]:
@@ -123,6 +136,12 @@ class Outline:
     def reach(self, layer: str) -> Reach:
         """How the values of a layer lie on the picture."""
         return receptive.reach(self.layer_specs, layer)
+
+    def bottlenecks(self) -> list[str]:
+        """The convolutions (larger than 1x1), concatenations and sums that
+        everything passes through.
+        """
+        return receptive.bottlenecks(self.layer_specs, self.climbable)
 
     def check_layer(self, layer: str) -> None:
         """Raise a DreamError unless a dream can climb this layer."""
