@@ -214,7 +214,13 @@ class ModuleNet(Survey, TensorNet):
                 raise DreamError(f"layer {layer!r} has not run; {cure}")
         blobs = [self._tape[layer] for layer in layers]
         diffs = [self.diff(layer) for layer in layers]
-        grads = torch.autograd.grad(blobs, self._leaf, diffs, retain_graph=True)
+        try:
+            grads = torch.autograd.grad(blobs, self._leaf, diffs, retain_graph=True)
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise
+            fault = f"PyTorch has no gradient for layer {next(iter(layers))!r}"
+            raise DreamError(f"{fault}: {one_line(str(error))}") from error
         self.blobs["data"].put("diff", grads[0])
 
 

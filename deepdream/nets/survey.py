@@ -153,7 +153,7 @@ class Survey(Outline):
         before = layers[: layers.index(layer) + 1]
         largest = max(math.prod(scan[each].shape) for each in before)
         picture = 6 * 12 * height * width
-        return windows * scan[layer].held + 3 * 4 * largest + picture
+        return windows * scan[layer].held + 4 * 4 * largest + picture
 
     def reach(self, layer: str) -> Reach:
         """As Net's: infinite for attention and whatever else sees it all."""
