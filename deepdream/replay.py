@@ -19,6 +19,10 @@ def read_recipe(path: str | Path) -> tuple[Recipe, Record]:
     # Of the last frame: a film may have been made longer since the first
     frames = Path(path).glob("[0-9]" * 6 + ".png")
     carried = read_settings(max(frames, default=path))
+    if "module" in carried:
+        name = carried["module"]
+        fault = f"{path} cannot be replayed: it was made in Python, with a PyTorch module, {name}"
+        raise DreamError(f"{fault}; `load_net({name})` loads that, and `deepdream` dreams")
     try:
         recipe = from_record(carried)
         _check_keys(recipe)

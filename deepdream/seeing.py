@@ -9,7 +9,6 @@ import numpy as np
 
 from .errors import DreamError
 from .nets.base import Net, check_finite, check_image, preprocess, put
-from .nets.shapes import pair
 from .objectives import channel, rank_channels, scores
 from .pictures import MOST_GUIDE, resize
 
@@ -107,7 +106,7 @@ def stations(net: Net, layers: Iterable[str] | str | None = None, down: bool = F
     climbed, and where there is none.
     """
     if layers is None:
-        layers = _bottlenecks(net)
+        layers = net.bottlenecks()
     elif layers == "all":
         height, width = net.own_size
         twice = 2 * height, 2 * width  # a classifier runs only on the own size
@@ -121,20 +120,3 @@ def stations(net: Net, layers: Iterable[str] | str | None = None, down: bool = F
     if down:
         layers.sort(key=net.layer_names.index, reverse=True)
     return layers
-
-
-def _bottlenecks(net: Net) -> list[str]:
-    """The `stations` for None: no later layer reads what lies before."""
-    specs = net.layer_specs
-    # Of each blob, the last that reads it
-    reader = {bottom: i for i, spec in enumerate(specs) for bottom in spec.bottom}
-    found = []
-    waiting: set[str] = set()  # the blobs that a later layer still reads
-    for i, spec in enumerate(specs):
-        waiting = {blob for blob in waiting | set(spec.top) if reader.get(blob, 0) > i}
-        suits = spec.type in ("Concat", "Eltwise")
-        if spec.type == "Convolution":
-            suits = max(pair(spec.convolution_param, "kernel_size", 0)) > 1
-        if suits and spec.name in net.climbable and waiting == set(spec.top):
-            found.append(spec.name)
-    return found

@@ -69,6 +69,13 @@ class Blob(Values, Protocol):
     def reshape(self, *shape: int) -> None: ...
 
 
+# What `Outline` says of a network
+ANSWERS = [
+    "model", "layer_specs", "layer_names", "default_layer", "mean", "climbable", "own_size",
+    "top_shape", "fits", "check_run", "memory", "reach", "bottlenecks", "unknown", "_labels",
+]  # fmt: skip
+
+
 class Outline:
     """What is known of a network without running it.
 
@@ -80,7 +87,7 @@ class Outline:
     default_layer: str | None
     _is_grey = False  # whether it reads no colours
 
-    def adopt(self, model: "Model", layers: list[Layer]) -> None:
+    def adopt(self, model: "Model", layers: list[Layer], own_size: Size | None = None) -> None:
         """Set all that follows from the model and its layers."""
         self.model, self.layer_specs = model, layers
         self.layer_names = [layer.name for layer in layers]
@@ -90,11 +97,17 @@ class Outline:
         self.climbable = shapes.climbable(layers)
         # {layer that was left out: why}
         self._cut: dict[str, str] = getattr(layers, "cut", {})
-        self.own_size = shapes.own_size(layers)
+        self.own_size = own_size or shapes.own_size(layers)
         between = [layer for layer in layers if layer.name == shapes.INPUT]
         self._is_grey = any(it.convolution_param.num_output == 1 for it in between)
         self._labels: list[str] | None = None
         self._held = 0  # bytes of memory that the blobs may hold already
+
+    def answer_as(self, net: "Outline") -> None:
+        """Say of itself all that this network says of itself."""
+        self._held = 0
+        for name in ANSWERS:
+            setattr(self, name, getattr(net, name))
 
     @property
     def labels(self) -> list[str]:
@@ -128,6 +141,12 @@ class Outline:
     def reach(self, layer: str) -> Reach:
         """How the values of a layer lie on the picture."""
         return receptive.reach(self.layer_specs, layer)
+
+    def bottlenecks(self) -> list[str]:
+        """The convolutions (larger than 1x1), concatenations and sums that
+        everything passes through.
+        """
+        return receptive.bottlenecks(self.layer_specs, self.climbable)
 
     def check_layer(self, layer: str) -> None:
         """Raise a DreamError unless a dream can climb this layer."""

@@ -4,15 +4,22 @@ run it. `Net` says what makes an engine.
 
 import mmap
 import os
+import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ..errors import DreamError, install, unknown
 from ..settings import ROWS
 from .base import Net
+from .shapes import Size
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 # {name: how to install it}
 ENGINES = {name: install(name) for name in ROWS["engine"].choices}
@@ -20,8 +27,11 @@ ENGINES["caffe"] = "`make caffe` builds and installs it"
 
 
 def load_net(
-    model: str | Path | None = None, engine: str | None = None,
-    device: str | None = None, dtype: str | None = None,
+    model: "str | Path | Module | None" = None, engine: str | None = None,
+    device: str | None = None, dtype: str | None = None, *,
+    mean: Iterable[float] | None = None, std: Iterable[float] | None = None,
+    order: str | None = None, size: int | Size | None = None,
+    labels: Collection[str] | str | None = None,
 ) -> Net:  # fmt: skip
     """A network ready to dream.
 
@@ -35,17 +45,55 @@ def load_net(
     a GPU), 'bfloat16' (still less
         exact, faster) or 'auto', the fastest in hardware.
 
+    A torch.nn.Module of any kind can be dreamt, too, by PyTorch alone, where
+    and as it is: its layers are its submodules, by their names. For it:
+    mean, std: of its training pictures, red, green and blue, 0..1; None:
+    ImageNet's. order: 'rgb' or 'bgr', the colours as it reads them; None:
+    'rgb'. size: of its training pictures, pixels or (h, w); None: 224.
+    labels: the names of its classes, or 'imagenet'.
+
     Raises DreamError where the model, its files, the engine or the device
     are missing or damaged.
     """
     from . import download, zoo  # late, because they import protobuf
 
     _load_scipy()
+    about = {"mean": mean, "std": std, "order": order, "size": size, "labels": labels}
+    if _is_module(model):
+        return _load_module(model, engine, device, dtype, about)
+    given = [name for name, value in about.items() if value is not None]
+    if given:
+        fault = f"{' and '.join(given)}: only a torch.nn.Module needs that"
+        raise DreamError(f"{fault}; a folder says it in its model.toml")
+    if not isinstance(model, (str, os.PathLike, NoneType)):
+        kind = type(model).__name__
+        must = "it takes the name of a network, a folder, or a torch.nn.Module"
+        cure = "weights alone need their module: module.load_state_dict(weights)"
+        raise DreamError(f"`load_net` cannot use {kind!r}: {must}; {cure}")
     engine = choose_engine(engine)
     check_device(engine, device, dtype)
     found = zoo.find(download.default() if model is None else model)
     make = getattr(import_module(f".{engine}", __package__), f"{engine.title()}Net")
     return make(found, device, dtype)
+
+
+def _is_module(model: object) -> "TypeGuard[Module]":
+    """Whether it is a torch.nn.Module, without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, torch.nn.Module)
+
+
+def _load_module(
+    module: "Module", engine: str | None, device: str | None, dtype: str | None,
+    about: dict[str, Any],
+) -> Net:  # fmt: skip
+    """A torch.nn.Module as a network. Raises as `load_net`."""
+    if engine not in (None, "torch"):
+        fault = f"{type(module).__name__} is a torch.nn.Module, which {engine} cannot run"
+        raise DreamError(f"{fault}; leave out the argument `engine`")
+    from .modules import ModuleNet, Reading  # late, because it imports torch
+
+    return ModuleNet(module, device, dtype, Reading(**about))
 
 
 def _load_scipy() -> None:

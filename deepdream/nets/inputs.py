@@ -35,7 +35,8 @@ def add(model: Model, own: list[Layer], weights: Weights) -> tuple[list[Layer], 
 def insert(layers: MutableSequence[Layer], model: Model) -> np.ndarray | None:
     """Put the layer `data/input` behind `data`, in place, where it is needed.
 
-    Returns its weights, (outputs, 3, 1, 1), or None. Raises DreamError where there is one already.
+    Returns its weights, (outputs, 3, 1, 1), or None. Raises DreamError where
+    there is one already.
     """
     shape = layers[0].input_param.shape[0]
     matrix = _weigh(model, grey=len(shape.dim) > 1 and shape.dim[1] == 1)

@@ -83,3 +83,21 @@ def _enlarged(layer: Layer) -> float:
     if layer.type == "Resize" and layer.resize_param.is_pyramid_test:
         return layer.resize_param.out_height_scale
     return 1
+
+
+def bottlenecks(layers: list[Layer], climbable: list[str]) -> list[str]:
+    """The convolutions (larger than 1x1), concatenations and sums of these that
+    everything passes through: no later layer reads what lies before.
+    """
+    # Of each blob, the last that reads it
+    reader = {bottom: i for i, layer in enumerate(layers) for bottom in layer.bottom}
+    found = []
+    waiting: set[str] = set()  # the blobs that a later layer still reads
+    for i, layer in enumerate(layers):
+        waiting = {blob for blob in waiting | set(layer.top) if reader.get(blob, 0) > i}
+        suits = layer.type in ("Concat", "Eltwise")
+        if layer.type == "Convolution":
+            suits = max(pair(layer.convolution_param, "kernel_size", 0)) > 1
+        if suits and layer.name in climbable and waiting == set(layer.top):
+            found.append(layer.name)
+    return found

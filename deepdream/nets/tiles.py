@@ -250,8 +250,8 @@ class Tiles(Net):
 
     def __init__(self, net: Net, tiling: Tiling | None, one_size: list[str]) -> None:
         self.net, self.tiling, self.one_size = net, tiling, one_size
-        self.adopt(net.model, net.layer_specs)
-        self.mean, self.limits = net.mean, (-net.mean, 255 - net.mean)
+        self.answer_as(net)
+        self.limits = -net.mean, 255 - net.mean
         self.engine = net.engine
         self.blobs = {"data": Picture()}
 

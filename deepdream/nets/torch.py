@@ -7,7 +7,6 @@ are not computed. In memory the channels of a pixel lie side by side
 (channels_last), except for NNPACK.
 """
 
-import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -19,9 +18,9 @@ from torch import Tensor
 
 from ..errors import DreamError
 from . import branches, shapes, zoo
-from .base import Fill, Net, Part
+from .base import Fill
 from .download import load
-from .torch_arrays import Blob, TorchArrays
+from .torch_arrays import Blob, TensorNet
 from .torch_fast import channels_last, find_kernels, keep_freed_memory, like
 from .torch_graphs import Graphs, Taped
 from .torch_layers import TYPES, is_relu_in_place
@@ -29,7 +28,7 @@ from .torch_layers import TYPES, is_relu_in_place
 DTYPES = {"float32": torch.float32, "tf32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-class TorchNet(TorchArrays, Net):
+class TorchNet(TensorNet):
     """A Caffe network on PyTorch: `blobs`, `params`, `forward(end=)`,
     `backward(start=)`; unlike pycaffe's, passes return nothing.
 
@@ -71,34 +70,6 @@ class TorchNet(TorchArrays, Net):
         # What each layer's last forward pass read and wrote, for autograd
         self.tape: list[Taped | None] = [None for _ in layers]
         self._graphs = Graphs(self.device)
-
-    @property
-    def image(self) -> Tensor:
-        return self.blobs["data"].tensor("data")[0]
-
-    def diff(self, layer: str) -> Tensor:
-        return self.blobs[layer].tensor("diff")
-
-    def keep_large_blocks(self, keep: bool) -> None:
-        keep_freed_memory(large_blocks=keep)
-
-    def free_memory(self) -> float:
-        if self.device.type == "cpu":
-            return super().free_memory()
-        if self.device.type != "cuda":
-            return math.inf
-        reserved = torch.cuda.memory_reserved(self.device)
-        freed = reserved - torch.cuda.memory_allocated(self.device)
-        return torch.cuda.mem_get_info(self.device)[0] + freed + self._held
-
-    def apply(self, fill: Fill, blob: Blob) -> None:
-        """As Net's; on tensors, if the fill works with them."""
-        if not fill.any_array:
-            fill(blob)
-            return
-        part = Part(blob.tensor("data").float(), blob.tensor("diff").float())
-        fill(part)
-        blob.put("diff", part.diff.to(self.dtype))
 
     def climb(self, fills: Mapping[str, Fill]) -> Tensor:
         """As Net's; on a GPU, what is climbed again is replayed."""

@@ -1,6 +1,9 @@
-"""PyTorch's tensors as pycaffe's blobs, and as the pictures of `Arrays`."""
+"""PyTorch's tensors as pycaffe's blobs, as the pictures of `Arrays`, and a Net of
+such.
+"""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -8,7 +11,8 @@ import torch.nn.functional as F  # noqa: N812, everybody's name for it
 from torch import Tensor
 
 from .arrays import Arrays
-from .torch_fast import channels_last
+from .base import Fill, Net, Part
+from .torch_fast import channels_last, keep_freed_memory
 
 
 class Blob:
@@ -113,3 +117,38 @@ class TorchArrays(Arrays):
 
     def blur(self, a: Tensor, sigma: float) -> Tensor:
         return self.array(super().blur(self.to_numpy(a), sigma))
+
+
+class TensorNet(TorchArrays, Net):
+    """A network whose blobs are `Blob`s; dtype: of all but the picture."""
+
+    dtype: torch.dtype
+    blobs: Mapping[str, Blob]
+
+    @property
+    def image(self) -> Tensor:
+        return self.blobs["data"].tensor("data")[0]
+
+    def diff(self, layer: str) -> Tensor:
+        return self.blobs[layer].tensor("diff")
+
+    def keep_large_blocks(self, keep: bool) -> None:
+        keep_freed_memory(large_blocks=keep)
+
+    def free_memory(self) -> float:
+        if self.device.type == "cpu":
+            return super().free_memory()
+        if self.device.type != "cuda":
+            return math.inf
+        reserved = torch.cuda.memory_reserved(self.device)
+        freed = reserved - torch.cuda.memory_allocated(self.device)
+        return torch.cuda.mem_get_info(self.device)[0] + freed + self._held
+
+    def apply(self, fill: Fill, blob: Blob) -> None:
+        """As Net's; on tensors, if the fill works with them."""
+        if not fill.any_array:
+            fill(blob)
+            return
+        part = Part(blob.tensor("data").float(), blob.tensor("diff").float())
+        fill(part)
+        blob.put("diff", part.diff.to(self.dtype))

@@ -5,6 +5,7 @@ row cannot know: which networks, engines, layers and pictures there are to
 choose from.
 """
 
+import math
 import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping
@@ -99,9 +100,15 @@ class Knobs(dict[str, Knob]):
                 nothing = NOISE if name == "image" else "none"
                 self._offer(name, [*pictures, (nothing, "")], self[name].value or "")
 
+    def command(self, recipe: Recipe, out: str = "dream.png") -> str:
+        """The command that makes this recipe's picture, if there is one."""
+        if self.net and "module" in self.net.engine:
+            return f"# {self.model.name} is a PyTorch module, which only Python can load"
+        return command_line(recipe, out)
+
     def _offer_layers(self) -> None:
         """Let the knob for the layer choose from those of the network."""
-        self.layers = _describe_layers(self.model)
+        self.layers = _describe_layers_of(self.net) if self.net else _describe_layers(self.model)
         wanted = self["end"].value, self.model.default_layer, *self.layers
         layers = [(f"{layer} · {says}", layer) for layer, says in self.layers.items()]
         self._offer("end", layers, next(layer for layer in wanted if layer in self.layers))
@@ -328,7 +335,9 @@ def _choices() -> tuple[Choices, list[str], str | None]:
 def _choices_of(net: Net) -> tuple[Choices, list[str], str]:
     """The same for a network that is already loaded."""
     model = net.model
-    name = model.name if model.name in zoo.names() else os.path.relpath(model.folders[0])
+    name = model.name
+    if name not in zoo.names() and model.folders:
+        name = os.path.relpath(model.folders[0])
     is_half = net.engine.get("dtype") == "bfloat16"
     engine = net.engine["engine"] + (HALF if is_half else "")
     return [(model.title, name)], [engine], engine
@@ -370,8 +379,21 @@ def _describe_layers(model: zoo.Model) -> dict[str, str]:
     specs = inputs.layers(model)
     fields = receptive.fields(specs)
     side = max(shapes.own_size(specs))
-    return {
-        name: next(says for most, says in DEPTHS.items() if fields[name] / side <= most)
-        for name in shapes.climbable(specs)
-        if fields[name] < np.inf
-    }
+    climbable = shapes.climbable(specs)
+    return {name: _describe(fields[name] / side) for name in climbable if fields[name] < np.inf}
+
+
+def _describe_layers_of(net: Net) -> dict[str, str]:
+    """The same for a network that is already loaded."""
+    described = {}
+    for name in net.climbable:
+        field = net.reach(name).side
+        places = net.top_shape(name, *net.own_size)[2:]
+        if field < np.inf or math.prod(places) > 1:  # attention sees the whole picture
+            described[name] = _describe(field / max(net.own_size))
+    return described
+
+
+def _describe(field: float) -> str:
+    """What a layer tends to show. field: as for DEPTHS."""
+    return next(says for most, says in DEPTHS.items() if field <= most)

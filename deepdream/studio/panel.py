@@ -19,7 +19,7 @@ from ..errors import DreamError
 from ..nets import zoo
 from ..nets.base import Net
 from ..recipe import Recipe, from_record
-from .knobs import WISHES, Knobs, command_line
+from .knobs import WISHES, Knobs
 from .layout import Parts
 from .shelf import FILM_SUFFIXES, Record, Shelf, has_film_name
 from .stage import Shown, Stage
@@ -198,7 +198,7 @@ class Studio(ipywidgets.VBox):
     def _offer(self) -> None:
         """Offer the looks of the network, and the things that it knows."""
         self._look_pictures.offer(self.knobs.model)
-        self.parts.search.choices = _things(self.knobs.model)
+        self.parts.search.choices = _things(self.knobs)
         if self._is_page:
             self.show_looks()
 
@@ -308,7 +308,7 @@ class Uploads:
                 if any(what.startswith("the image") for what in missing):
                     self._turn(image=name)
                 else:
-                    command = command_line(from_record(settings))
+                    command = self.knobs.command(from_record(settings))
                     self.stage.go(Shown(self.knobs["image"].value, name, command))
         except DreamError as error:
             self._turn(image=name)
@@ -339,10 +339,10 @@ class Uploads:
             self.knobs.turn(**values)
 
 
-def _things(model: zoo.Model) -> list[list[str]]:
-    """[its names, what names it alone] of each class that a network knows."""
+def _things(knobs: Knobs) -> list[list[str]]:
+    """[its names, what names it alone] of each class that the network knows."""
     try:
-        labels = zoo.labels(model)
+        labels = knobs.net.labels if knobs.net else zoo.labels(knobs.model)
     except DreamError:
         return []
     names = [{name.strip().lower() for name in [text, *text.split(",")]} for text in labels]

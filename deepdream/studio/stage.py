@@ -13,7 +13,7 @@ from ..nets import download, zoo
 from ..pictures import encode, load_image, make_noise
 from ..recipe import from_record
 from ..settings import size_of
-from .knobs import Knobs, command_line, label, noise_size
+from .knobs import Knobs, label, noise_size
 from .layout import Parts
 from .shelf import MOST_SHOWN, Record, Shelf, has_film_name, widest
 from .tasks import StoppedError
@@ -133,7 +133,7 @@ class Stage:
             self.knobs.offer_pictures(self.shelf.pictures())
         stopped = carried.get("stopped_at")
         about = PICTURE_LINE if stopped is None else f"{PICTURE_LINE}, had it not been stopped"
-        command = command_line(from_record(carried), f"dream{out.suffix}")
+        command = self.knobs.command(from_record(carried), f"dream{out.suffix}")
         self.history[out.name] = Shown(source, out.name, command, about)
         small = next(read_film(out, width=THUMB)) if is_film else load_image(out, THUMB)
         past.items = past.items[-(MOST_PAST - 1) :]
@@ -150,7 +150,7 @@ class Stage:
         """Show the command for these knobs, or why there is none."""
         was_wrong = not self.parts.line.text
         try:
-            command = command_line(self.knobs.recipe())
+            command = self.knobs.command(self.knobs.recipe())
         except DreamError as error:
             command = ""
             self.say(f"{self.explain(error)}.")

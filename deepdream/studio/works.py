@@ -252,13 +252,16 @@ class LookPictures:
     def offer(self, model: Model) -> None:
         """Offer the looks that a network has, without pictures."""
         about = looks.read()
-        name = model.name if model.name in names() else str(model.folders[0])
+        name = model.name
+        if name not in names() and model.folders:
+            name = str(model.folders[0])
+        found = looks.of_network(name) if model.folders else {}  # a module has none
         with self._strip.hold_sync():
             self._strip.items = []
             self._strip.chosen = ""
             self._strip.items = [
                 {"key": look, "title": look, "says": about[look].about, "picture": b""}
-                for look in looks.of_network(name)
+                for look in found
             ]
 
     def make(self) -> None:
