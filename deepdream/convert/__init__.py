@@ -1,0 +1,1 @@
+"""Networks of PyTorch, ONNX and Keras as Caffe's: `import_net`."""
