@@ -24,16 +24,19 @@ def name_nodes(nodes: Iterable["NodeProto"]) -> list[str]:
     places = _drop_common([_place(node) for node in nodes])
     scopes = {place.scope for place in places}
     parents = {scope.rpartition(".")[0] for scope in _with_parents(scopes)}
-    words: dict[str, set[str]] = {}
+    kinds: dict[str, set[str]] = {}
     last: dict[str, int] = {}
-    for i, place in enumerate(places):
-        words.setdefault(place.scope, set()).add(place.word)
+    for i, (node, place) in enumerate(zip(nodes, places)):
+        kinds.setdefault(place.scope, set()).add(node.op_type)
         last[place.scope] = i
     names = []
-    for i, (scope, word) in enumerate(places):
-        is_leaf = scope and scope not in parents
-        is_only = len(words[scope]) == 1 or last[scope] == i
-        names.append(scope if is_leaf and is_only else f"{scope}.{word}")
+    for i, (node, (scope, word)) in enumerate(zip(nodes, places)):
+        if not scope or scope in parents:
+            names.append(f"{scope}.{word}")
+        elif len(kinds[scope]) == 1 or last[scope] == i:
+            names.append(scope)
+        else:  # SiLU is a Sigmoid and a Mul; the last is the module's output
+            names.append(f"{scope}.{node.op_type.lower()}")
     return _make_unique([_make_safe(name) for name in names])
 
 
@@ -60,11 +63,17 @@ def _place(node: "NodeProto") -> Place:
     if "/" in name:
         scope, _, own = name.rpartition("/")
         return Place(_join(scope.split("/")), _plain(own, word))
-    if not name or re.match(rf"(node_)?{node.op_type}(_\d+)?$", name, re.IGNORECASE):
-        name = next(value for value in node.output if value)
-    if re.fullmatch(r"(node_|onnx::)?\w*?_?\d+|" + word, name, re.IGNORECASE):
-        return Place("", word)
-    return Place("", name)
+    made = next(value for value in node.output if value)
+    for each in (name, made):
+        if each and not _is_number(each, word):
+            return Place("", each)
+    return Place("", word)
+
+
+def _is_number(name: str, word: str) -> bool:
+    """Whether a name is only that of the operation, a number, or both."""
+    name = re.sub(r"^(node_|onnx::)|_output|[/_:\d]+", "", name.lower())
+    return name in ("", word, "node")
 
 
 def _weight_owner(node: "NodeProto") -> str:
