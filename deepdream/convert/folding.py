@@ -1,24 +1,25 @@
 """A network of ONNX while it is read: constants are computed, shapes inferred."""
 
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import DreamError, reason
+from .plain import FLOATS, fix_input
 from .running import Runner
-from .sources import fix_input
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-FLOATS = 1, 10, 11, 16  # float32, float16, float64, bfloat16 in ONNX's files
 MANY = 4096  # numbers of a constant; shapes do not depend on larger ones
 RANDOM = (
     "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
     "Multinomial", "Bernoulli",
 )  # fmt: skip
 VANISH = "Identity", "Dropout"
+Turned = dict[str, tuple[str, list[int]]]  # {value: what it was, its new order of axes}
 
 
 class Draft:
@@ -33,7 +34,7 @@ class Draft:
         self.model = model
         self.input = fix_input(model, size)
         graph = model.graph
-        self.nodes = list(graph.node)
+        self.nodes = [deepcopy(node) for node in graph.node]
         arrays = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
         self.constants: dict[str, np.ndarray] = arrays
         self.outputs = [each.name for each in graph.output]
@@ -124,9 +125,12 @@ def settle(draft: Draft) -> None:
 def _fold(draft: Draft) -> None:
     kept = []
     same: dict[str, str] = {}  # {value: the earlier one that it equals}
+    turned: Turned = {}
     for node in draft.nodes:
         for i, name in enumerate(node.input):
             node.input[i] = same.get(name, name)
+        if node.op_type == "Transpose":
+            _join_turns(node, turned)
         if _vanishes(node, draft):
             same[node.output[0]] = node.input[0]
             continue
@@ -139,6 +143,19 @@ def _fold(draft: Draft) -> None:
     draft.outputs = [same.get(name, name) for name in draft.outputs]
 
 
+def _join_turns(node: "NodeProto", turned: Turned) -> None:
+    """Make one Transpose of two that follow each other."""
+    perm = next((list(each.ints) for each in node.attribute if each.name == "perm"), None)
+    if perm is None:
+        return
+    source, before = turned.get(node.input[0], (node.input[0], list(range(len(perm)))))
+    perm = [before[i] for i in perm]
+    node.input[0] = source
+    for each in node.attribute:
+        each.ints[:] = perm
+    turned[node.output[0]] = source, perm
+
+
 def _vanishes(node: "NodeProto", draft: Draft) -> bool:
     """Whether a node changes nothing."""
     if node.op_type == "Dropout" and len(node.input) > 2:
@@ -149,6 +166,9 @@ def _vanishes(node: "NodeProto", draft: Draft) -> bool:
     if node.op_type == "Cast":
         to = next(each.i for each in node.attribute if each.name == "to")
         return to in FLOATS and draft.kinds.get(node.input[0]) in FLOATS
+    if node.op_type == "Transpose":
+        perm = [list(each.ints) for each in node.attribute if each.name == "perm"]
+        return perm == [sorted(perm[0])] if perm else False
     return node.op_type in VANISH
 
 

@@ -9,12 +9,12 @@ import numpy as np
 from ..errors import DreamError, unknown
 from .folding import Draft, settle
 from .naming import name_nodes
-from .sources import load_onnx
+from .plain import Size
+from .sources import open_source
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-Size = tuple[int, int]  # height, width
 # What ends a network that detects or chooses; no gradient comes through it
 HEADS = (
     "ArgMax", "ArgMin", "TopK", "NonMaxSuppression", "NonZero", "Unique", "Compress",
@@ -63,7 +63,13 @@ def read(
     cut off. Raises DreamError for what is no such network, or cannot
     become one of Caffe.
     """
-    model = load_onnx(source) if isinstance(source, (str, Path)) else source
+    return trim(open_source(source, size).model, size, until)[0]
+
+
+def trim(
+    model: "ModelProto", size: Size | None = None, until: str | None = None
+) -> tuple[Graph, "ModelProto"]:
+    """As `read`, for what `open_source` has opened; and the same in ONNX, to run."""
     draft = Draft(model, size)
     settle(draft)
     names = dict(zip(map(_first, draft.nodes), name_nodes(draft.nodes)))
@@ -77,7 +83,7 @@ def read(
     read_values = {value for node in nodes for value in node.inputs}
     constants = {name: draft.constants[name] for name in draft.constants if name in read_values}
     shapes = draft.shapes | {name: array.shape for name, array in constants.items()}
-    return Graph(nodes, constants, shapes, draft.input, draft.outputs)
+    return Graph(nodes, constants, shapes, draft.input, draft.outputs), model
 
 
 def _first(node: "NodeProto") -> str:
@@ -123,6 +129,11 @@ def _check_nodes(draft: Draft, names: dict[str, str]) -> None:
 
     if not draft.nodes:
         raise DreamError("nothing in this network depends on the picture")
+    known = {"", *draft.constants, *draft.computed}
+    others = {name for node in draft.nodes for name in node.input if name not in known}
+    if others:
+        also = ", ".join(sorted(others))
+        raise DreamError(f"a dream has one input, a picture; this network also needs {also}; {CUT}")
     for node in draft.nodes:
         where = f"{names[_first(node)]!r} ({node.op_type})"
         if node.op_type in CONTROL:
