@@ -12,11 +12,16 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 
+def runner_name() -> str:
+    """The package that a Runner runs networks with."""
+    return "onnxruntime" if find_spec("onnxruntime") else "onnx"
+
+
 class Runner:
     """A network, and the values of it that are asked for.
 
     By onnxruntime if it is installed, else, much slower, by the evaluator
-    of the package onnx. name: of the one that runs it.
+    of the package onnx.
     """
 
     def __init__(self, model: "ModelProto", input: str, values: Iterable[str]) -> None:
@@ -28,8 +33,8 @@ class Runner:
         del shown.graph.output[:]
         for name in self.values:
             shown.graph.output.add(name=name)
-        self.name = "onnxruntime" if find_spec("onnxruntime") else "onnx"
-        self._run = _load_runtime(shown) if self.name == "onnxruntime" else _load_onnx(shown)
+        load = _load_runtime if runner_name() == "onnxruntime" else _load_onnx
+        self._run = load(shown)
 
     def run(self, picture: np.ndarray) -> dict[str, np.ndarray]:
         """{value: what it is} for a picture (1, c, h, w), or a DreamError."""
