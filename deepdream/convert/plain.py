@@ -60,7 +60,9 @@ def _to_float32(graph: "GraphProto") -> None:
                 _widen(attribute.t)
             if node.op_type == "Cast" and attribute.i in FLOATS:
                 attribute.i = FLOATS[0]
-            for inner in [attribute.g, *attribute.graphs]:
+            if attribute.HasField("g"):
+                _to_float32(attribute.g)
+            for inner in attribute.graphs:
                 _to_float32(inner)
 
 
