@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .building import Step
+from .building import Params, Step
 
 LEAST = np.finfo(np.float32).min
 # Caffe's own HardSigmoid and HardSwish have no backward pass: a dream would
@@ -115,7 +115,7 @@ def clip(step: Step) -> None:
     if low == 0:
         if high == math.inf:
             return step.in_place("ReLU")
-        return step.in_place("ReLU6", **_ceiling(high))
+        return step.in_place("ReLU6", relu6_param=_ceiling(high))
     x = step.blob()
     if low == -math.inf and high == math.inf:
         return step.same()
@@ -127,7 +127,7 @@ def clip(step: Step) -> None:
     if high == math.inf:
         x = step.helper("relu", "ReLU", x)
     else:
-        x = step.helper("clip", "ReLU6", x, **_ceiling(high - low))
+        x = step.helper("clip", "ReLU6", x, relu6_param=_ceiling(high - low))
     step.end("Power", x, power_param={"shift": low})
 
 
@@ -139,18 +139,18 @@ def _bound(step: Step, i: int, default: float) -> float:
     return default if abs(number) >= -LEAST else number
 
 
-def _ceiling(number: float) -> dict[str, object]:
-    return {"relu6_param": {"threshold": number}} if number != 6 else {}
+def _ceiling(number: float) -> Params:
+    return {"threshold": number} if number != 6 else {}
 
 
 def hard_sigmoid(step: Step) -> None:
     x = _line(step, step.get("alpha", 0.2), step.get("beta", 0.5))
-    step.end("ReLU6", x, **_ceiling(1))
+    step.end("ReLU6", x, relu6_param=_ceiling(1))
 
 
 def hard_swish(step: Step) -> None:
     line = _line(step, 1 / 6, 0.5)
-    gate = step.helper("gate", "ReLU6", line, **_ceiling(1))
+    gate = step.helper("gate", "ReLU6", line, relu6_param=_ceiling(1))
     _gated(step, gate)
 
 

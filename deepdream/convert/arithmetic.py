@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..nets.shapes import Shape
-from .building import Step
+from .building import Params, Step
 
 SUM, PRODUCT, MAX = "SUM", "PROD", "MAX"
 # {operation: (its layer, the name of that layer's parameters)} of broadcasting
@@ -75,7 +75,8 @@ def _with_constant(
     param = {"axis": first} if first != 1 else {}
     if last - first != 1:
         param["num_axes"] = last - first
-    step.end(kind, x, weights=(numbers,), **({name: param} if param else {}))
+    params: Params = {name: param}
+    step.end(kind, x, weights=(numbers,), **params)
 
 
 def _fold(step: Step, operation: str, i: int, numbers: np.ndarray) -> bool:
@@ -92,7 +93,7 @@ def _with_map(step: Step, operation: str, x: str, y: str) -> None:
     big, small = step.shape(0), step.shape(1)
     if big == small:
         param = {"operation": operation} if operation != SUM else {}
-        return step.end("Eltwise", x, y, **({"eltwise_param": param} if param else {}))
+        return step.end("Eltwise", x, y, eltwise_param=param)
     if big != step.result:
         x, y, big, small = y, x, small, big
     small = (1,) * (len(big) - len(small)) + small
@@ -101,7 +102,8 @@ def _with_map(step: Step, operation: str, x: str, y: str) -> None:
         raise step.refuse(f"Caffe does not stretch {small} to {big}")
     y = _drop_ones(step, y, small, *block)
     kind, name = LAYERS[operation]
-    step.end(kind, x, y, **{name: {"axis": block[0]}})
+    params: Params = {name: {"axis": block[0]}}
+    step.end(kind, x, y, **params)
 
 
 def _common_axes(big: Shape, small: Shape) -> tuple[int, int] | None:
@@ -156,10 +158,8 @@ def _extreme(step: Step, sign: int) -> None:
     if not numbers and sign > 0:
         return step.end("Eltwise", *map(step.blob, maps), eltwise_param=param)
     if not numbers:
-        turned = [
-            step.helper(f"minus{i}", "Power", step.blob(i), power_param={"scale": -1})
-            for i in maps
-        ]
+        minus = {"scale": -1}
+        turned = [step.helper(f"minus{i}", "Power", step.blob(i), power_param=minus) for i in maps]
         most = step.helper("max", "Eltwise", *turned, eltwise_param=param)
         return step.end("Power", most, power_param={"scale": -1})
     bound = sign * max(sign * float(array.reshape(-1)[0]) for array in numbers)
@@ -178,7 +178,7 @@ def total(step: Step) -> None:
         return step.same()
     param = {"coeff": [1 / count] * count} if step.node.op == "Mean" else {}
     blobs = [step.blob(i) for i in range(count)]
-    step.end("Eltwise", *blobs, **({"eltwise_param": param} if param else {}))
+    step.end("Eltwise", *blobs, eltwise_param=param)
 
 
 def inner_product(step: Step) -> None:
@@ -205,7 +205,7 @@ def matrix_product(step: Step) -> None:
 
 
 def _end_product(step: Step, weights: tuple[np.ndarray, ...], axis: int) -> None:
-    param: dict[str, object] = {"num_output": len(weights[0])}
+    param: Params = {"num_output": len(weights[0])}
     if len(weights) == 1:
         param["bias_term"] = False
     if axis != 1:

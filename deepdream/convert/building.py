@@ -9,7 +9,7 @@ from ..errors import DreamError
 from ..nets.caffemodel import Weights
 from ..nets.caffemodel_pb2 import LayerParameter  # pyright: ignore[reportAttributeAccessIssue]
 from ..nets.shapes import Layer, Shape
-from .graph import CUT, Graph, Node
+from .graph import Graph, Node
 
 # Layers whose backward pass does not read what they wrote, and whose blob is
 # their own memory: another layer may change it in place.
@@ -18,6 +18,7 @@ KEEPS_NOTHING = {
     "Pooling", "Eltwise", "Scale", "Bias", "Concat",
 }  # fmt: skip
 FOLDS = {"Convolution": 1, "InnerProduct": -1}  # {type: axis of its outputs}
+Params = dict[str, Any]  # what a layer's parameters say, by their names in Caffe
 
 
 class Builder:
@@ -42,10 +43,11 @@ class Builder:
         self.add("Input", "data", [], ["data"], input_param={"shape": [shape]})
 
     def add(
-        self, kind: str, name: str, bottoms: list[str], tops: list[str], **params: object
+        self, kind: str, name: str, bottoms: list[str], tops: list[str], **params: Params
     ) -> None:
-        """Append a layer."""
-        layer = LayerParameter(name=name, type=kind, bottom=bottoms, top=tops, **params)
+        """Append a layer. Parameters that are {} are left out."""
+        given = {key: value for key, value in params.items() if value}
+        layer = LayerParameter(name=name, type=kind, bottom=bottoms, top=tops, **given)
         self.layers.append(layer)
         self.makers.update(dict.fromkeys(tops, layer))
 
@@ -104,7 +106,7 @@ class Step:
 
     def helper(
         self, suffix: str, kind: str, *bottoms: str,
-        weights: tuple[np.ndarray, ...] = (), **params: object,
+        weights: tuple[np.ndarray, ...] = (), **params: Params,
     ) -> str:  # fmt: skip
         """Append a layer before the node's own; its blob."""
         name = f"{self.name}/{suffix}"
@@ -113,25 +115,25 @@ class Step:
 
     def end(
         self, kind: str, *bottoms: str,
-        weights: tuple[np.ndarray, ...] = (), **params: object,
+        weights: tuple[np.ndarray, ...] = (), **params: Params,
     ) -> None:  # fmt: skip
         """Append the layer that carries the node's name and makes its output."""
         self._add(kind, self.name, bottoms, [self.name], weights, params)
         self._settle([self.name])
 
-    def in_place(self, kind: str, **params: object) -> None:
+    def in_place(self, kind: str, **params: Params) -> None:
         """`end`, but in the blob it reads, where nothing else needs that."""
         blob = self.blob()
         top = blob if self._is_free(blob) else self.name
         self._add(kind, self.name, (blob,), [top], (), params)
         self._settle([top])
 
-    def split(self, bottom: str, tops: list[str], **params: object) -> None:
+    def split(self, bottom: str, tops: list[str], **params: Params) -> None:
         """Append a Slice of this name whose tops are all the node's outputs."""
         self._add("Slice", self.name, (bottom,), tops, (), params)
         self._settle(tops)
 
-    def cut_out(self, bottom: str, tops: list[str], **params: object) -> None:
+    def cut_out(self, bottom: str, tops: list[str], **params: Params) -> None:
         """Append a Slice of this name; the top of that name is the output."""
         self._add("Slice", self.name, (bottom,), tops, (), params)
         self._settle([self.name])
@@ -191,7 +193,7 @@ class Step:
 
     def _add(
         self, kind: str, name: str, bottoms: tuple[str, ...], tops: list[str],
-        weights: tuple[np.ndarray, ...], params: dict[str, object],
+        weights: tuple[np.ndarray, ...], params: Params,
     ) -> None:  # fmt: skip
         self.builder.add(kind, name, list(bottoms), tops, **params)
         if weights:
@@ -203,6 +205,3 @@ class Step:
         outputs = self.node.outputs
         self.builder.blobs.update(zip(outputs, tops))
         self.builder.values[self.name] = outputs[0]
-
-
-__all__ = ["CUT", "Builder", "Step"]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .building import Step
+from .building import Params, Step
 
 Pair = tuple[int, int]  # of height and width
 ZERO, ONE = (0, 0), (1, 1)
@@ -116,14 +116,14 @@ def spread(
     channels = len(filters)
     param = {"num_output": channels, "group": channels, "bias_term": False}
     param |= sides(kernel_size=filters.shape[2:], pad=pad, stride=stride)
-    layer = {"weights": (filters,), "convolution_param": param}
+    layer: Params = {"weights": (filters,), "convolution_param": param}
     if suffix:
         return step.helper(suffix, kind, x, **layer)
     step.end(kind, x, **layer)
     return step.name
 
 
-def select(channels: int, places: Sequence[int]) -> dict:
+def select(channels: int, places: Sequence[int]) -> Params:
     """The parameters of a Convolution that picks channels."""
     filters = np.zeros((len(places), channels, 1, 1), np.float32)
     filters[range(len(places)), places] = 1
@@ -134,7 +134,7 @@ def select(channels: int, places: Sequence[int]) -> dict:
 def sides(
     kernel_size: Sequence[int], pad: Sequence[int] = ZERO,
     stride: Sequence[int] = ONE, dilation: Sequence[int] = ONE,
-) -> dict[str, object]:  # fmt: skip
+) -> Params:  # fmt: skip
     """Heights and widths as a convolution_param has them, where not the default."""
     param = {}
     for name, (height, width) in (("kernel", kernel_size), ("pad", pad), ("stride", stride)):

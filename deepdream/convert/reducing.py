@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .building import Step
+from .building import Params, Step
 from .shaping import end_reshape
 
 WAYS = {
@@ -31,12 +31,12 @@ def reduce(step: Step) -> None:
         x = step.helper("order", "Permute", x, permute_param={"order": order})
     param = {"operation": WAYS[op], "axis": len(rest)}
     kept = tuple(shape[axis] for axis in rest)
-    parts: list[tuple[str, dict[str, object]]] = [("Reduction", {"reduction_param": param})]
+    kind = "Reduction"
+    params: Params = {"reduction_param": param}
     if op == "ReduceL2":
-        parts.append(("Power", {"power_param": {"power": 0.5}}))
-    for kind, params in parts[:-1]:
-        x = step.helper("squares", kind, x, **params)
-    kind, params = parts[-1]
+        x = step.helper("squares", kind, x, reduction_param=param)
+        kind = "Power"
+        params = {"power_param": {"power": 0.5}}
     if step.result == kept:
         return step.end(kind, x, **params)
     x = step.helper("reduced", kind, x, **params)
@@ -81,7 +81,7 @@ def _over_channels(step: Step) -> None:
     part = 1 / channels if op == "ReduceMean" else 1
     filters = np.full((1, channels, 1, 1), part)
     param = {"num_output": 1, "kernel_size": [1], "bias_term": False}
-    layer = {"weights": (filters,), "convolution_param": param}
+    layer: Params = {"weights": (filters,), "convolution_param": param}
     if len(step.result) == 4:
         return step.end("Convolution", x, **layer)
     x = step.helper("sum", "Convolution", x, **layer)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..nets.shapes import Shape
-from .building import Step
+from .building import Params, Step
 from .padding import select, shift
 
 Block = tuple[int, int, Shape]  # axes [first, last) become these
@@ -33,14 +33,13 @@ def end_reshape(step: Step, x: str, old: Shape) -> None:
     step.end(kind, x, **params)
 
 
-def _change(first: int, last: int, new: Shape, axes: int) -> tuple[str, dict[str, object]]:
+def _change(first: int, last: int, new: Shape, axes: int) -> tuple[str, Params]:
     """A layer that turns the axes [first, last) into `new`."""
     if len(new) == 1:
-        end = -1 if last == axes else last - 1
-        param = {"axis": first}
-        if end != -1:
-            param["end_axis"] = end
-        return "Flatten", {"flatten_param": param if param != {"axis": 1} else {}}
+        param = {"axis": first} if first != 1 else {}
+        if last != axes:
+            param["end_axis"] = last - 1
+        return "Flatten", {"flatten_param": param}
     dims = list(new)
     if dims:
         dims[dims.index(max(dims))] = -1
@@ -209,7 +208,7 @@ def space_to_depth(step: Step) -> None:
     step.end("Convolution", step.blob(), **_patches(filters, outputs, r))
 
 
-def _patches(filters: np.ndarray, outputs: int, side: int) -> dict:
+def _patches(filters: np.ndarray, outputs: int, side: int) -> Params:
     param = {"num_output": outputs, "bias_term": False}
     param |= {"kernel_size": [side], "stride": [side]}
     return {"weights": (filters,), "convolution_param": param}

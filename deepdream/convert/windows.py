@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .building import Step
+from .building import Params, Step
 from .padding import ONE, ZERO, Pair, Window, even_out, fits_dilation, shift, sides, window
 
 Chain = Callable[[str, str, int], str]  # (suffix, blob, channels) -> blob
@@ -44,7 +44,7 @@ def _uncropped(step: Step, form: Window) -> Pair:
 
 
 def _end_convolution(
-    step: Step, kind: str, x: str, filters: np.ndarray, pad: Pair, form: Window, param: dict
+    step: Step, kind: str, x: str, filters: np.ndarray, pad: Pair, form: Window, param: Params
 ) -> None:
     bias = step.constant(2)
     weights = (filters,) if bias is None else (filters, bias)
@@ -112,16 +112,14 @@ def _pooling_window(step: Step) -> Window:
     return form
 
 
-def _pooling_param(kind: str, form: Window, rounds_up: bool = False) -> dict[str, object]:
-    param: dict[str, object] = {"pool": kind, "ceil_mode": rounds_up}
+def _pooling_param(kind: str, form: Window, rounds_up: bool = False) -> Params:
+    param: Params = {"pool": kind, "ceil_mode": rounds_up}
     for name, value in sides(form.kernel, form.before, form.stride).items():
         param[name] = value[0] if isinstance(value, list) else value
     return param
 
 
-def _end_pool(
-    step: Step, x: str, form: Window, rounds_up: bool = False, kind: str = "MAX"
-) -> None:
+def _end_pool(step: Step, x: str, form: Window, rounds_up: bool = False, kind: str = "MAX") -> None:
     step.end("Pooling", x, pooling_param=_pooling_param(kind, form, rounds_up))
 
 

@@ -7,7 +7,7 @@ pytest.importorskip("caffe")
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from toys import caffe_answer, convert, gradient, onnx_answer, sketch, stock_net  # noqa: E402
+from toys import caffe_answer, convert, gradient, onnx_answer, sketch, stock_net
 
 SHAPES = (1, 4, 8, 8), (1, 4, 12, 10)  # exported, and at another size
 
@@ -155,8 +155,13 @@ CASES = {
         "ConvTranspose", x, g.normal(4, 5, 4, 4), g.normal(5), strides=[2, 2], pads=[1, 1, 1, 1]
     ),
     "deconv, output padding": lambda g, x: g(
-        "ConvTranspose", x, g.normal(4, 5, 3, 3), g.normal(5), strides=[2, 2],
-        pads=[1, 1, 1, 1], output_padding=[1, 1],
+        "ConvTranspose",
+        x,
+        g.normal(4, 5, 3, 3),
+        g.normal(5),
+        strides=[2, 2],
+        pads=[1, 1, 1, 1],
+        output_padding=[1, 1],
     ),
     "deconv, uneven": lambda g, x: g(
         "ConvTranspose", x, g.normal(4, 5, 4, 4), g.normal(5), strides=[2, 2], pads=[0, 1, 2, 1]
@@ -224,7 +229,9 @@ CASES = {
     "matmul": lambda g, x: g(
         "Add", g("MatMul", g("Flatten", g("GlobalMaxPool", x)), g.normal(4, 6)), g.normal(6)
     ),
-    "matmul of tokens": lambda g, x: g("MatMul", g("Transpose", x, perm=[0, 2, 3, 1]), g.normal(4, 6)),
+    "matmul of tokens": lambda g, x: g(
+        "MatMul", g("Transpose", x, perm=[0, 2, 3, 1]), g.normal(4, 6)
+    ),
     # means and norms
     **{
         f"{op} {axes} {keep}": one(op, ints(*axes), keepdims=keep)
