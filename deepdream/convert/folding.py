@@ -72,7 +72,7 @@ class Draft:
                 kind = helper.np_dtype_to_tensor_dtype(array.dtype)
                 inputs.append(helper.make_tensor_value_info(name, kind, array.shape))
             else:
-                small.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+                small.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         inputs += [each for each in self.model.graph.input if each.name == self.input]
         made = outputs or self.outputs
         ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in made]
