@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..errors import DreamError
 from ..nets.shapes import Size
 from ..paths import check_folder, whole_folder
-from . import writing
 from .compare import Checked, Truth, check_import
 from .graph import Graph, trim
-from .layers import Converted, to_caffe
 from .pixels import Numbers, choose_pixels
 from .sources import open_source
 
@@ -19,7 +17,10 @@ if TYPE_CHECKING:
     import torch
     from onnx import ModelProto
 
+    from .layers import Converted
+
 SIDES = 8, 4096  # of a picture, pixels
+FILES = {"deploy.prototxt", "weights.caffemodel", "model.toml", "labels.txt"}
 
 
 class Imported(NamedTuple):
@@ -62,6 +63,9 @@ def import_net(
     cannot become a network of Caffe, or does not answer as its source does;
     nothing is left behind then.
     """
+    from . import writing  # late, as they import protobuf
+    from .layers import to_caffe
+
     out = Path(out)
     _check_out(out, replace)
     pixels = choose_pixels(mean, std, order, value_range)
@@ -104,8 +108,8 @@ def _check_out(out: Path, replace: bool) -> None:
     if not replace:
         cure = "choose another name, or replace it with --replace"
         raise DreamError(f"{out} exists already; {cure}")
-    if not held <= writing.FILES:
-        other = ", ".join(sorted(held - writing.FILES)[:3])
+    if not held <= FILES:
+        other = ", ".join(sorted(held - FILES)[:3])
         raise DreamError(f"{out} also holds {other}, so it is not replaced; choose another name")
 
 
@@ -120,12 +124,12 @@ def _check_size(size: int | Size | None) -> Size | None:
     return side
 
 
-def _last_shape(graph: Graph, made: Converted) -> tuple[int, ...]:
+def _last_shape(graph: Graph, made: "Converted") -> tuple[int, ...]:
     """The shape of what the last layer makes, (1, n, ...)."""
     value = made.values.get(made.layers[-1].name, graph.outputs[-1])
     return graph.shapes[value]
 
 
-def _count_classes(graph: Graph, made: Converted) -> int:
+def _count_classes(graph: Graph, made: "Converted") -> int:
     shape = _last_shape(graph, made)
     return shape[1] if len(shape) > 1 else 0
