@@ -50,7 +50,7 @@ MODELS = "list the networks and where their weights are, get weights, or import 
 # The options of `models import`: {name in `import_net`: what argparse is told}
 IMPORT: dict[str, Params] = {
     "out": {"flags": ["-o", "--out"], "help": "a new folder for the network; give it to --model"},
-    "size": {"metavar": "N", "help": "side of its picture, pixels, or WxH (default: its own, or 224)"},
+    "size": {"metavar": "N", "help": "its picture, N or NxN pixels (default: its own, or 224)"},
     "mean": {"nargs": "+", "type": float, "metavar": "X", "help": (
         "mean of red, green and blue, in --range (default: ImageNet's, 0.485 0.456 0.406 of 0..1)"
     )},
@@ -62,7 +62,9 @@ IMPORT: dict[str, Params] = {
     )},
     "rgb": {"action": "store_true", "help": "the network wants red, green, blue (default)"},
     "bgr": {"action": "store_true", "help": "the network wants blue, green, red"},
-    "labels": {"metavar": "FILE", "help": "names of its classes, one a line (default: ImageNet's for 1,000)"},
+    "labels": {"metavar": "FILE", "help": (
+        "the names of its classes, one a line (default: ImageNet's, if it has 1,000)"
+    )},
     "until": {"metavar": "NAME", "help": "the node or module that ends it, if not the last"},
     "default_layer": {"flags": ["--layer"], "metavar": "NAME", "help": (
         "the layer to dream of without --layer (default: one at two thirds of its depth)"
