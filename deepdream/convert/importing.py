@@ -43,7 +43,7 @@ def import_net(
     order: str = "rgb", value_range: str = "0..1",
     labels: str | Path | Sequence[str] | None = None, until: str | None = None,
     default_layer: str | None = None, title: str | None = None, licence: str | None = None,
-    replace: bool = False, on_step: Callable[[str], object] = lambda step: None,
+    replace: bool = False, compare_all: bool = False, on_step: Callable[[str], object] = lambda step: None,
 ) -> Imported:  # fmt: skip
     """Make a Caffe network of another, in the folder `out`, for `load_net`.
 
@@ -56,6 +56,7 @@ def import_net(
     labels: the names of its classes, or a file with one a line.
     until: a node or module of the source, with which the network ends.
     default_layer: to dream of; None: one at two thirds of the depth.
+    compare_all: compare every layer with the source, not only six.
     replace: the imported network that is in `out` already.
     on_step: called with a few words before each step that takes long.
 
@@ -92,7 +93,7 @@ def import_net(
         chosen = writing.choose_layer(part, default_layer)
         on_step("comparing it with its source")
         truth = Truth(model, graph.input, graph.shapes[graph.input], pixels)
-        checked = check_import(part, made.values, truth)
+        checked = check_import(part, made.values, truth, compare_all)
         about |= {"default_layer": chosen, "checked": str(checked)}
         writing.write_toml(part, about)
     _, _, h, w = truth.shape
