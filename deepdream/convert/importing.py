@@ -43,7 +43,8 @@ def import_net(
     order: str = "rgb", value_range: str = "0..1",
     labels: str | Path | Sequence[str] | None = None, until: str | None = None,
     default_layer: str | None = None, title: str | None = None, licence: str | None = None,
-    replace: bool = False, compare_all: bool = False, on_step: Callable[[str], object] = lambda step: None,
+    replace: bool = False, compare_all: bool = False,
+    on_step: Callable[[str], object] = lambda step: None,
 ) -> Imported:  # fmt: skip
     """Make a Caffe network of another, in the folder `out`, for `load_net`.
 

@@ -1,4 +1,4 @@
-"""Networks of torchvision with random weights, imported: every layer and its gradient."""
+"""Networks of torchvision with random weights, imported: every layer, and gradients."""
 
 import sys
 import types
@@ -6,15 +6,15 @@ import types
 import numpy as np
 import pytest
 
-for package in ("caffe", "onnx", "onnxruntime", "torch"):
-    pytest.importorskip(package)
+pytest.importorskip("caffe")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("torch")
 # else torchvision from PyPI asks the CPU build of PyTorch for what it has not
 sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("none"))
-models = pytest.importorskip(
-    "torchvision.models", reason="torchvision is not installed: pip install --no-deps torchvision"
-)
+pytest.importorskip("torchvision", reason="pip install --no-deps torchvision installs it")
 
 import torch
+from torchvision import models
 
 import deepdream as dd
 
