@@ -176,6 +176,21 @@ def _gated(step: Step, gate: str) -> None:
     step.end("Eltwise", step.blob(), gate, eltwise_param={"operation": "PROD"})
 
 
+def gelu(step: Step) -> None:
+    """x * (1 + tanh(c * (x + 0.044715 x^3))) / 2, its common approximation."""
+    if step.get("approximate", "none") != "tanh":
+        raise step.refuse("Caffe has no error function; approximate='tanh' works")
+    x = step.blob()
+    product = {"operation": "PROD"}
+    cube = step.helper("cube", "Eltwise", x, x, x, eltwise_param=product)
+    slope = math.sqrt(2 / math.pi)
+    both = {"coeff": [slope, 0.044715 * slope]}
+    curve = step.helper("curve", "Eltwise", x, cube, eltwise_param=both)
+    curve = step.helper("tanh", "TanH", curve)
+    half = {"scale": 0.5, "shift": 0.5}
+    _gated(step, step.helper("gate", "Power", curve, power_param=half))
+
+
 def softmax(step: Step) -> None:
     axis = step.get("axis", -1) % len(step.shape())
     step.end("Softmax", step.blob(), softmax_param={"axis": axis})
@@ -193,6 +208,7 @@ OPERATIONS = {
     "Clip": clip,
     "Elu": elu,
     "Exp": exp,
+    "Gelu": gelu,
     "HardSigmoid": hard_sigmoid,
     "HardSwish": hard_swish,
     "LeakyRelu": leaky_relu,

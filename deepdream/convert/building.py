@@ -165,8 +165,9 @@ class Step:
         self.builder.weights[blob] = [array.astype(np.float32) for array in new]
         params = {"Convolution": "convolution_param", "InnerProduct": "inner_product_param"}
         getattr(layer, params[kind]).ClearField("bias_term")  # it has one now
-        self._settle([blob])
-        self.builder.values[blob] = self.node.outputs[0]
+        value = self.node.outputs[0]
+        self.builder.values[blob] = value
+        self.builder.blobs[value] = blob
         return True
 
     def refuse(self, why: str) -> DreamError:
@@ -201,7 +202,9 @@ class Step:
             self.builder.weights[name] = arrays
 
     def _settle(self, tops: list[str]) -> None:
-        """The node's outputs are in these blobs."""
+        """The node's outputs are in these blobs of the last layer."""
         outputs = self.node.outputs
         self.builder.blobs.update(zip(outputs, tops))
-        self.builder.values[self.name] = outputs[0]
+        layer = self.builder.layers[-1]
+        if layer.top[0] == tops[0]:
+            self.builder.values[layer.name] = outputs[0]

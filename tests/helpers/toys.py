@@ -52,9 +52,13 @@ class Sketch:
 
 
 def sketch(build, shape, opset=OPSET):
-    """The model that build(sketch, x) makes for pictures of this shape."""
+    """The model that build(sketch, x) makes for pictures of this shape.
+
+    x is no picture, but four maps from -1 to 1 made of one.
+    """
     toy = Sketch(shape)
-    return toy.model(build(toy, "x"), opset)
+    x = toy("Tanh", toy("Conv", "x", toy.normal(4, shape[1], 1, 1)))
+    return toy.model(build(toy, x), opset)
 
 
 def onnx_answer(model, x):
