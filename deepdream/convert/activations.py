@@ -11,18 +11,18 @@ LEAST = np.finfo(np.float32).min
 # get no gradient through them. Here they are made of layers that have one.
 
 
-def relu(step: Step) -> None:
+def _relu(step: Step) -> None:
     step.in_place("ReLU")
 
 
-def leaky_relu(step: Step) -> None:
+def _leaky_relu(step: Step) -> None:
     slope = step.get("alpha", 0.01)
     if slope > 0:  # the sign of what it wrote tells what it read
         return step.in_place("ReLU", relu_param={"negative_slope": slope})
     step.end("ReLU", step.blob(), relu_param={"negative_slope": slope})
 
 
-def prelu(step: Step) -> None:
+def _prelu(step: Step) -> None:
     slopes = step.weight(1, "slopes")
     if slopes.size == 1:
         shared = {"channel_shared": True}
@@ -35,61 +35,61 @@ def prelu(step: Step) -> None:
     step.end("PReLU", step.blob(), weights=(slopes.reshape(-1),))
 
 
-def elu(step: Step) -> None:
+def _elu(step: Step) -> None:
     step.in_place("ELU", elu_param={"alpha": step.get("alpha", 1.0)})
 
 
-def selu(step: Step) -> None:
+def _selu(step: Step) -> None:
     alpha = step.get("alpha", 1.6732632)
     gamma = step.get("gamma", 1.0507010)
     curve = step.helper("elu", "ELU", step.blob(), elu_param={"alpha": alpha})
     step.end("Power", curve, power_param={"scale": gamma})
 
 
-def celu(step: Step) -> None:
+def _celu(step: Step) -> None:
     alpha = step.get("alpha", 1.0)
     x = step.helper("scaled", "Power", step.blob(), power_param={"scale": 1 / alpha})
     curve = step.helper("elu", "ELU", x)
     step.end("Power", curve, power_param={"scale": alpha})
 
 
-def sigmoid(step: Step) -> None:
+def _sigmoid(step: Step) -> None:
     step.in_place("Sigmoid")
 
 
-def tanh(step: Step) -> None:
+def _tanh(step: Step) -> None:
     step.in_place("TanH")
 
 
-def softplus(step: Step) -> None:
+def _softplus(step: Step) -> None:
     step.end("BNLL", step.blob())
 
 
-def exp(step: Step) -> None:
+def _exp(step: Step) -> None:
     step.end("Exp", step.blob())
 
 
-def log(step: Step) -> None:
+def _log(step: Step) -> None:
     step.end("Log", step.blob())
 
 
-def absolute(step: Step) -> None:
+def _absolute(step: Step) -> None:
     step.end("AbsVal", step.blob())
 
 
-def negative(step: Step) -> None:
+def _negative(step: Step) -> None:
     step.end("Power", step.blob(), power_param={"scale": -1})
 
 
-def reciprocal(step: Step) -> None:
+def _reciprocal(step: Step) -> None:
     step.end("Power", step.blob(), power_param={"power": -1})
 
 
-def square_root(step: Step) -> None:
+def _square_root(step: Step) -> None:
     step.end("Power", step.blob(), power_param={"power": 0.5})
 
 
-def power(step: Step) -> None:
+def _power(step: Step) -> None:
     exponent = step.constant(1)
     if exponent is None or exponent.size != 1:
         raise step.refuse("its exponent must be one constant number")
@@ -101,14 +101,14 @@ def power(step: Step) -> None:
     step.end("Power", step.blob(), power_param={"power": number})
 
 
-def softsign(step: Step) -> None:
+def _softsign(step: Step) -> None:
     x = step.blob()
     size = step.helper("abs", "AbsVal", x)
     share = step.helper("share", "Power", size, power_param={"shift": 1, "power": -1})
     step.end("Eltwise", x, share, eltwise_param={"operation": "PROD"})
 
 
-def clip(step: Step) -> None:
+def _clip(step: Step) -> None:
     low, high = _bound(step, 1, -math.inf), _bound(step, 2, math.inf)
     if low >= high:
         raise step.refuse("its upper bound must be above the lower one")
@@ -143,18 +143,18 @@ def _ceiling(number: float) -> Params:
     return {"threshold": number} if number != 6 else {}
 
 
-def hard_sigmoid(step: Step) -> None:
+def _hard_sigmoid(step: Step) -> None:
     x = _line(step, step.get("alpha", 0.2), step.get("beta", 0.5))
     step.end("ReLU6", x, relu6_param=_ceiling(1))
 
 
-def hard_swish(step: Step) -> None:
+def _hard_swish(step: Step) -> None:
     line = _line(step, 1 / 6, 0.5)
     gate = step.helper("gate", "ReLU6", line, relu6_param=_ceiling(1))
     _gated(step, gate)
 
 
-def swish(step: Step) -> None:
+def _swish(step: Step) -> None:
     alpha = step.get("alpha", 1.0)
     x = step.blob()
     if alpha != 1:
@@ -162,7 +162,7 @@ def swish(step: Step) -> None:
     _gated(step, step.helper("gate", "Sigmoid", x))
 
 
-def mish(step: Step) -> None:
+def _mish(step: Step) -> None:
     x = step.helper("softplus", "BNLL", step.blob())
     _gated(step, step.helper("gate", "TanH", x))
 
@@ -176,40 +176,56 @@ def _gated(step: Step, gate: str) -> None:
     step.end("Eltwise", step.blob(), gate, eltwise_param={"operation": "PROD"})
 
 
-def softmax(step: Step) -> None:
+def _gelu(step: Step) -> None:
+    """x * (1 + tanh(c * (x + 0.044715 x^3))) / 2, its common approximation."""
+    if step.get("approximate", "none") != "tanh":
+        raise step.refuse("Caffe has no error function; approximate='tanh' works")
+    x = step.blob()
+    product = {"operation": "PROD"}
+    cube = step.helper("cube", "Eltwise", x, x, x, eltwise_param=product)
+    slope = math.sqrt(2 / math.pi)
+    both = {"coeff": [slope, 0.044715 * slope]}
+    curve = step.helper("curve", "Eltwise", x, cube, eltwise_param=both)
+    curve = step.helper("tanh", "TanH", curve)
+    half = {"scale": 0.5, "shift": 0.5}
+    _gated(step, step.helper("gate", "Power", curve, power_param=half))
+
+
+def _softmax(step: Step) -> None:
     axis = step.get("axis", -1) % len(step.shape())
     step.end("Softmax", step.blob(), softmax_param={"axis": axis})
 
 
-def log_softmax(step: Step) -> None:
+def _log_softmax(step: Step) -> None:
     axis = step.get("axis", -1) % len(step.shape())
     share = step.helper("softmax", "Softmax", step.blob(), softmax_param={"axis": axis})
     step.end("Log", share)
 
 
 OPERATIONS = {
-    "Abs": absolute,
-    "Celu": celu,
-    "Clip": clip,
-    "Elu": elu,
-    "Exp": exp,
-    "HardSigmoid": hard_sigmoid,
-    "HardSwish": hard_swish,
-    "LeakyRelu": leaky_relu,
-    "Log": log,
-    "LogSoftmax": log_softmax,
-    "Mish": mish,
-    "Neg": negative,
-    "PRelu": prelu,
-    "Pow": power,
-    "Reciprocal": reciprocal,
-    "Relu": relu,
-    "Selu": selu,
-    "Sigmoid": sigmoid,
-    "Softmax": softmax,
-    "Softplus": softplus,
-    "Softsign": softsign,
-    "Sqrt": square_root,
-    "Swish": swish,
-    "Tanh": tanh,
+    "Abs": _absolute,
+    "Celu": _celu,
+    "Clip": _clip,
+    "Elu": _elu,
+    "Exp": _exp,
+    "Gelu": _gelu,
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": _hard_swish,
+    "LeakyRelu": _leaky_relu,
+    "Log": _log,
+    "LogSoftmax": _log_softmax,
+    "Mish": _mish,
+    "Neg": _negative,
+    "PRelu": _prelu,
+    "Pow": _power,
+    "Reciprocal": _reciprocal,
+    "Relu": _relu,
+    "Selu": _selu,
+    "Sigmoid": _sigmoid,
+    "Softmax": _softmax,
+    "Softplus": _softplus,
+    "Softsign": _softsign,
+    "Sqrt": _square_root,
+    "Swish": _swish,
+    "Tanh": _tanh,
 }

@@ -10,15 +10,15 @@ SUM, PRODUCT, MAX = "SUM", "PROD", "MAX"
 LAYERS = {SUM: ("Bias", "bias_param"), PRODUCT: ("Scale", "scale_param")}
 
 
-def add(step: Step) -> None:
+def _add(step: Step) -> None:
     _combine(step, SUM)
 
 
-def multiply(step: Step) -> None:
+def _multiply(step: Step) -> None:
     _combine(step, PRODUCT)
 
 
-def subtract(step: Step) -> None:
+def _subtract(step: Step) -> None:
     first, second = step.constant(0), step.constant(1)
     if second is not None:
         return _with_constant(step, SUM, 0, -second)
@@ -31,7 +31,7 @@ def subtract(step: Step) -> None:
     _with_map(step, SUM, step.blob(0), minus)
 
 
-def divide(step: Step) -> None:
+def _divide(step: Step) -> None:
     first, second = step.constant(0), step.constant(1)
     if second is not None:
         return _with_constant(step, PRODUCT, 0, 1 / second)
@@ -68,7 +68,7 @@ def _with_constant(
     axes = [axis for axis, n in enumerate(small) if n != 1]
     first, last = axes[0], axes[-1] + 1
     numbers = array.reshape(small[first:last])
-    if last - first == 1 and x == step.blob(i) and _fold(step, operation, i, numbers):
+    if last - first == 1 and x == step.blob(i) and _fold(step, operation, i, numbers, first):
         return
     numbers = np.broadcast_to(numbers, big[first:last])
     kind, name = LAYERS[operation]
@@ -79,13 +79,13 @@ def _with_constant(
     step.end(kind, x, weights=(numbers,), **params)
 
 
-def _fold(step: Step, operation: str, i: int, numbers: np.ndarray) -> bool:
+def _fold(step: Step, operation: str, i: int, numbers: np.ndarray, axis: int) -> bool:
     """Put a number for each channel into the convolution before."""
     if i != 0:
         return False
     if operation == SUM:
-        return step.fold(np.ones_like(numbers), numbers)
-    return step.fold(numbers, np.zeros_like(numbers))
+        return step.fold(np.ones_like(numbers), numbers, axis)
+    return step.fold(numbers, np.zeros_like(numbers), axis)
 
 
 def _with_map(step: Step, operation: str, x: str, y: str) -> None:
@@ -134,12 +134,12 @@ def _drop_ones(step: Step, y: str, small: Shape, first: int, last: int) -> str:
     return y
 
 
-def largest(step: Step) -> None:
+def _largest(step: Step) -> None:
     """Max of maps, and of numbers."""
     _extreme(step, 1)
 
 
-def smallest(step: Step) -> None:
+def _smallest(step: Step) -> None:
     """min(a, b) = -max(-a, -b)."""
     _extreme(step, -1)
 
@@ -169,7 +169,7 @@ def _extreme(step: Step, sign: int) -> None:
     step.end("Power", rest, power_param={"scale": sign, "shift": bound})
 
 
-def total(step: Step) -> None:
+def _total(step: Step) -> None:
     """Sum and Mean of several maps of one shape."""
     count = len(step.node.inputs)
     if any(step.shape(i) != step.result for i in range(count)):
@@ -181,7 +181,7 @@ def total(step: Step) -> None:
     step.end("Eltwise", *blobs, eltwise_param=param)
 
 
-def inner_product(step: Step) -> None:
+def _inner_product(step: Step) -> None:
     """Gemm with constant weights."""
     matrix = step.weight(1, "weights")
     if step.get("transA", 0):
@@ -189,7 +189,7 @@ def inner_product(step: Step) -> None:
     if not step.get("transB", 0):
         matrix = matrix.T
     matrix = matrix * np.float32(step.get("alpha", 1.0))
-    bias = step.constant(2)
+    bias = step.optional(2, "bias")
     weights = (matrix,)
     if bias is not None:
         bias = np.broadcast_to(bias.reshape(-1), len(matrix))
@@ -197,7 +197,7 @@ def inner_product(step: Step) -> None:
     _end_product(step, weights, 1)
 
 
-def matrix_product(step: Step) -> None:
+def _matrix_product(step: Step) -> None:
     matrix = step.weight(1, "second matrix")
     if matrix.ndim != 2:
         raise step.refuse("its second matrix must have two axes")
@@ -214,14 +214,14 @@ def _end_product(step: Step, weights: tuple[np.ndarray, ...], axis: int) -> None
 
 
 OPERATIONS = {
-    "Add": add,
-    "Div": divide,
-    "Gemm": inner_product,
-    "MatMul": matrix_product,
-    "Max": largest,
-    "Mean": total,
-    "Min": smallest,
-    "Mul": multiply,
-    "Sub": subtract,
-    "Sum": total,
+    "Add": _add,
+    "Div": _divide,
+    "Gemm": _inner_product,
+    "MatMul": _matrix_product,
+    "Max": _largest,
+    "Mean": _total,
+    "Min": _smallest,
+    "Mul": _multiply,
+    "Sub": _subtract,
+    "Sum": _total,
 }

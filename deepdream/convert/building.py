@@ -81,6 +81,11 @@ class Step:
             raise self.refuse(f"its {what} must be constant")
         return array
 
+    def optional(self, i: int, what: str) -> np.ndarray | None:
+        """Input number i, which must be constant if it is given, else None."""
+        given = self.node.inputs[i : i + 1]
+        return self.weight(i, what) if any(given) else None
+
     def blob(self, i: int = 0) -> str:
         """The blob of input number i, which must not be constant."""
         name = self.node.inputs[i]
@@ -144,10 +149,10 @@ class Step:
         self.builder.aliases.add(blob)
         self.builder.blobs[self.node.outputs[0]] = blob
 
-    def fold(self, factor: np.ndarray, summand: np.ndarray) -> bool:
+    def fold(self, factor: np.ndarray, summand: np.ndarray, axis: int = 1) -> bool:
         """Multiply and add into the weights of the layer before, if that can be.
 
-        factor, summand: a number for each channel.
+        factor, summand: a number for each place along an axis.
         """
         blob = self.blob()
         layer = self.builder.makers[blob]
@@ -155,8 +160,7 @@ class Step:
         is_own = layer.name == blob and kind in FOLDS
         if not is_own or not self._is_free(blob):
             return False
-        shape = self.shape()
-        if len(factor) != shape[FOLDS[kind]]:
+        if axis != FOLDS[kind] % len(self.shape()):
             return False
         filters, *bias = self.builder.weights[blob]
         old = bias[0] if bias else np.zeros(len(factor), np.float32)
@@ -165,8 +169,9 @@ class Step:
         self.builder.weights[blob] = [array.astype(np.float32) for array in new]
         params = {"Convolution": "convolution_param", "InnerProduct": "inner_product_param"}
         getattr(layer, params[kind]).ClearField("bias_term")  # it has one now
-        self._settle([blob])
-        self.builder.values[blob] = self.node.outputs[0]
+        value = self.node.outputs[0]
+        self.builder.values[blob] = value
+        self.builder.blobs[value] = blob
         return True
 
     def refuse(self, why: str) -> DreamError:
@@ -197,11 +202,13 @@ class Step:
     ) -> None:  # fmt: skip
         self.builder.add(kind, name, list(bottoms), tops, **params)
         if weights:
-            arrays = [np.asarray(each, np.float32) for each in weights]
+            arrays = [np.require(each, np.float32, "C") for each in weights]
             self.builder.weights[name] = arrays
 
     def _settle(self, tops: list[str]) -> None:
-        """The node's outputs are in these blobs."""
+        """The node's outputs are in these blobs of the last layer."""
         outputs = self.node.outputs
         self.builder.blobs.update(zip(outputs, tops))
-        self.builder.values[self.name] = outputs[0]
+        layer = self.builder.layers[-1]
+        if layer.top[0] == tops[0]:
+            self.builder.values[layer.name] = outputs[0]

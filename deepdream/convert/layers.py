@@ -52,6 +52,6 @@ def to_caffe(graph: Graph) -> Converted:
     for node in graph.nodes:
         step = Step(builder, node)
         if node.op not in OPERATIONS:
-            raise step.refuse(f"it has no {node.op}")
+            raise step.refuse("no layers of it compute this")
         OPERATIONS[node.op](step)
     return Converted(builder.layers, builder.weights, builder.values)

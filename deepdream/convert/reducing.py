@@ -14,7 +14,7 @@ WAYS = {
 }
 
 
-def reduce(step: Step) -> None:
+def _reduce(step: Step) -> None:
     axes = _axes(step)
     if not axes:
         return step.same()
@@ -46,7 +46,7 @@ def reduce(step: Step) -> None:
 def _axes(step: Step) -> list[int]:
     """The axes to reduce, from the front."""
     count = len(step.shape())
-    given = step.constant(1)
+    given = step.optional(1, "axes")
     if given is None or not given.size:
         return [] if step.get("noop_with_empty_axes", 0) else list(range(count))
     return sorted(int(axis) % count for axis in given.reshape(-1))
@@ -88,7 +88,7 @@ def _over_channels(step: Step) -> None:
     step.end("Flatten", x, flatten_param={"axis": 1, "end_axis": 2})
 
 
-def batch_norm(step: Step) -> None:
+def _batch_norm(step: Step) -> None:
     scale, bias, mean, variance = (step.weight(i, "statistics") for i in range(1, 5))
     factor = scale / np.sqrt(variance + np.float32(step.get("epsilon", 1e-5)))
     summand = bias - mean * factor
@@ -118,13 +118,13 @@ def _standardise(step: Step, x: str, axis: int) -> str:
     return step.helper("standard", "Scale", centred, inverse, scale_param={"axis": 0})
 
 
-def instance_norm(step: Step) -> None:
+def _instance_norm(step: Step) -> None:
     scale, bias = step.weight(1, "scale"), step.weight(2, "bias")
     x = _standardise(step, step.blob(), 2)
     _end_scale(step, x, scale, bias)
 
 
-def group_norm(step: Step) -> None:
+def _group_norm(step: Step) -> None:
     groups = step.get("num_groups")
     channels = step.shape()[1]
     scale, bias = step.weight(1, "scale"), step.weight(2, "bias")
@@ -138,18 +138,18 @@ def group_norm(step: Step) -> None:
     _end_scale(step, x, scale, bias)
 
 
-def layer_norm(step: Step) -> None:
+def _layer_norm(step: Step) -> None:
     shape = step.shape()
     axis = step.get("axis", -1) % len(shape)
     scale = np.broadcast_to(step.weight(1, "scale"), shape[axis:])
-    bias = step.constant(2)
+    bias = step.optional(2, "bias")
     bias = np.zeros(shape[axis:]) if bias is None else np.broadcast_to(bias, shape[axis:])
     x = _standardise(step, step.blob(), axis)
     param = {"axis": axis, "num_axes": len(shape) - axis, "bias_term": True}
     step.end("Scale", x, weights=(scale, bias), scale_param=param)
 
 
-def local_response(step: Step) -> None:
+def _local_response(step: Step) -> None:
     """LRN across channels."""
     step.picture()
     size = step.get("size")
@@ -161,10 +161,10 @@ def local_response(step: Step) -> None:
 
 
 OPERATIONS = {
-    "BatchNormalization": batch_norm,
-    "GroupNormalization": group_norm,
-    "InstanceNormalization": instance_norm,
-    "LRN": local_response,
-    "LayerNormalization": layer_norm,
-    **dict.fromkeys((*WAYS, "ReduceMax"), reduce),
+    "BatchNormalization": _batch_norm,
+    "GroupNormalization": _group_norm,
+    "InstanceNormalization": _instance_norm,
+    "LRN": _local_response,
+    "LayerNormalization": _layer_norm,
+    **dict.fromkeys((*WAYS, "ReduceMax"), _reduce),
 }

@@ -9,7 +9,7 @@ from .padding import ZERO, Pair, even_out, spread
 from .windows import end_by_share
 
 
-def resize(step: Step) -> None:
+def _resize(step: Step) -> None:
     old, new = step.picture()[2:], step.result[2:]
     if step.result[:2] != step.shape()[:2]:
         raise step.refuse("it resizes other axes than height and width")
@@ -33,7 +33,7 @@ def resize(step: Step) -> None:
 
 
 def _check_scales(step: Step, wanted: list[float]) -> None:
-    scales = step.constant(2)
+    scales = step.optional(2, "scales")
     if scales is not None and scales.size == 4 and not np.allclose(scales[2:], wanted):
         raise step.refuse(f"its scales {scales[2:].tolist()} are no whole numbers")
 
@@ -107,4 +107,4 @@ def _hat(step: Step, factor: int) -> tuple[np.ndarray, int, int]:
     return 1 - np.abs(places), cut, length - cut - factor
 
 
-OPERATIONS = {"Resize": resize}
+OPERATIONS = {"Resize": _resize}

@@ -16,7 +16,7 @@ from .padding import select, shift
 Block = tuple[int, int, Shape]  # axes [first, last) become these
 
 
-def reshape(step: Step) -> None:
+def _reshape(step: Step) -> None:
     """Reshape, Flatten, Squeeze and Unsqueeze."""
     end_reshape(step, step.blob(), step.shape())
 
@@ -67,7 +67,7 @@ def _blocks(old: Shape, new: Shape) -> Iterator[Block]:
             yield first, i, new[start:j]
 
 
-def transpose(step: Step) -> None:
+def _transpose(step: Step) -> None:
     axes = len(step.shape())
     order = list(step.get("perm", range(axes)[::-1]))
     if order == sorted(order):
@@ -75,7 +75,7 @@ def transpose(step: Step) -> None:
     step.end("Permute", step.blob(), permute_param={"order": order})
 
 
-def concat(step: Step) -> None:
+def _concat(step: Step) -> None:
     blobs = [step.blob(i) for i in range(len(step.node.inputs))]
     if len(blobs) == 1:
         return step.same()
@@ -83,7 +83,7 @@ def concat(step: Step) -> None:
     step.end("Concat", *blobs, concat_param={"axis": axis} if axis != 1 else {})
 
 
-def split(step: Step) -> None:
+def _split(step: Step) -> None:
     axis = step.get("axis", 0) % len(step.shape())
     shapes = step.builder.graph.shapes
     sizes = [shapes[name][axis] for name in step.node.outputs]
@@ -96,11 +96,11 @@ def split(step: Step) -> None:
     step.split(step.blob(), tops, slice_param=param)
 
 
-def cut(step: Step) -> None:
+def _cut(step: Step) -> None:
     """ONNX's Slice: x[start:end:stride] along some axes."""
     shape = step.shape()
     starts, ends = (step.weight(i, "bounds").tolist() for i in (1, 2))
-    axes, strides = step.constant(3), step.constant(4)
+    axes, strides = step.optional(3, "axes"), step.optional(4, "steps")
     axes = range(len(starts)) if axes is None else axes.tolist()
     strides = [1] * len(starts) if strides is None else strides.tolist()
     picks = {}
@@ -145,7 +145,7 @@ def end_pick(step: Step, x: str, axis: int, places: list[int]) -> None:
     step.end("Convolution", x, **select(size, places))
 
 
-def gather(step: Step) -> None:
+def _gather(step: Step) -> None:
     axis = step.get("axis", 0) % len(step.shape())
     size = step.shape()[axis]
     places = step.weight(1, "indices") % size
@@ -164,7 +164,7 @@ def gather(step: Step) -> None:
     end_reshape(step, tops[int(here > 0)], part)
 
 
-def expand(step: Step) -> None:
+def _expand(step: Step) -> None:
     """Expand and Tile: copies along some axes."""
     old, new = step.shape(), step.result
     old = (1,) * (len(new) - len(old)) + old
@@ -183,7 +183,7 @@ def expand(step: Step) -> None:
     step.end("Tile", x, tile_param={"axis": axis, "tiles": tiles})
 
 
-def depth_to_space(step: Step) -> None:
+def _depth_to_space(step: Step) -> None:
     """One Deconvolution that puts each channel where it belongs."""
     channels = step.picture()[1]
     r = step.get("blocksize")
@@ -197,7 +197,7 @@ def depth_to_space(step: Step) -> None:
     step.end("Deconvolution", step.blob(), **_patches(filters, outputs, r))
 
 
-def space_to_depth(step: Step) -> None:
+def _space_to_depth(step: Step) -> None:
     channels = step.picture()[1]
     r = step.get("blocksize")
     outputs = channels * r**2
@@ -215,17 +215,17 @@ def _patches(filters: np.ndarray, outputs: int, side: int) -> Params:
 
 
 OPERATIONS = {
-    "Concat": concat,
-    "DepthToSpace": depth_to_space,
-    "Expand": expand,
-    "Flatten": reshape,
-    "Gather": gather,
-    "Reshape": reshape,
-    "Slice": cut,
-    "SpaceToDepth": space_to_depth,
-    "Split": split,
-    "Squeeze": reshape,
-    "Tile": expand,
-    "Transpose": transpose,
-    "Unsqueeze": reshape,
+    "Concat": _concat,
+    "DepthToSpace": _depth_to_space,
+    "Expand": _expand,
+    "Flatten": _reshape,
+    "Gather": _gather,
+    "Reshape": _reshape,
+    "Slice": _cut,
+    "SpaceToDepth": _space_to_depth,
+    "Split": _split,
+    "Squeeze": _reshape,
+    "Tile": _expand,
+    "Transpose": _transpose,
+    "Unsqueeze": _reshape,
 }

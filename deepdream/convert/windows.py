@@ -10,7 +10,7 @@ from .padding import ONE, ZERO, Pair, Window, even_out, fits_dilation, shift, si
 Chain = Callable[[str, str, int], str]  # (suffix, blob, channels) -> blob
 
 
-def convolution(step: Step) -> None:
+def _convolution(step: Step) -> None:
     filters = step.weight(1, "filters")
     form = window(step, filters.shape[2:])
     x = step.blob()
@@ -22,7 +22,7 @@ def convolution(step: Step) -> None:
     _end_convolution(step, "Convolution", x, filters, pad, form, param)
 
 
-def deconvolution(step: Step) -> None:
+def _deconvolution(step: Step) -> None:
     """ONNX's ConvTranspose; padding there cuts its answer off."""
     filters = step.weight(1, "filters")
     form = window(step, filters.shape[2:])
@@ -46,7 +46,7 @@ def _uncropped(step: Step, form: Window) -> Pair:
 def _end_convolution(
     step: Step, kind: str, x: str, filters: np.ndarray, pad: Pair, form: Window, param: Params
 ) -> None:
-    bias = step.constant(2)
+    bias = step.optional(2, "bias")
     weights = (filters,) if bias is None else (filters, bias)
     if bias is None:
         param["bias_term"] = False
@@ -56,7 +56,7 @@ def _end_convolution(
     step.end(kind, x, weights=weights, convolution_param=param)
 
 
-def max_pool(step: Step) -> None:
+def _max_pool(step: Step) -> None:
     form = _pooling_window(step)
     rounds_up = bool(step.get("ceil_mode", 0))
     is_rest = form.before == ZERO and form.after == tuple(s - 1 for s in form.stride)
@@ -75,7 +75,7 @@ def max_pool(step: Step) -> None:
     shift(step, "", each, step.shape()[1], before, after, form.stride)
 
 
-def average_pool(step: Step) -> None:
+def _average_pool(step: Step) -> None:
     form = _pooling_window(step)
     rounds_up = bool(step.get("ceil_mode", 0))
     counts_padding = step.get("count_include_pad", 0) or form.before == form.after == ZERO
@@ -140,17 +140,17 @@ def end_by_share(step: Step, chain: Chain) -> None:
     step.end("Scale", y, share, scale_param={"axis": 2})
 
 
-def global_pool(step: Step) -> None:
+def _global_pool(step: Step) -> None:
     step.picture()
     kind = "MAX" if step.node.op == "GlobalMaxPool" else "AVE"
     param = {"pool": kind, "global_pooling": True}
     step.end("Pooling", step.blob(), pooling_param=param)
 
 
-def pad(step: Step) -> None:
+def _pad(step: Step) -> None:
     """Zeros, or another number, around a picture."""
     pads = step.weight(1, "padding").tolist()
-    axes = step.constant(3)
+    axes = step.optional(3, "axes")
     count = len(step.shape())
     axes = list(range(count)) if axes is None else [axis % count for axis in axes.tolist()]
     both = dict(zip(axes, zip(pads[: len(axes)], pads[len(axes) :])))
@@ -163,7 +163,7 @@ def pad(step: Step) -> None:
     if not set(both) <= {2, 3} or count != 4:
         raise step.refuse("it pads other axes than height and width")
     before, after = zip(*(both.get(axis, ZERO) for axis in (2, 3)))
-    given = step.constant(2)
+    given = step.optional(2, "number")
     number = 0.0 if given is None or not given.size else float(given.reshape(-1)[0])
     x, channels = step.blob(), step.shape()[1]
     if not number:
@@ -177,11 +177,11 @@ def pad(step: Step) -> None:
 
 
 OPERATIONS = {
-    "AveragePool": average_pool,
-    "Conv": convolution,
-    "ConvTranspose": deconvolution,
-    "GlobalAveragePool": global_pool,
-    "GlobalMaxPool": global_pool,
-    "MaxPool": max_pool,
-    "Pad": pad,
+    "AveragePool": _average_pool,
+    "Conv": _convolution,
+    "ConvTranspose": _deconvolution,
+    "GlobalAveragePool": _global_pool,
+    "GlobalMaxPool": _global_pool,
+    "MaxPool": _max_pool,
+    "Pad": _pad,
 }

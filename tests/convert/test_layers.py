@@ -7,9 +7,11 @@ pytest.importorskip("caffe")
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from toys import caffe_answer, convert, gradient, onnx_answer, sketch, stock_net
+from toys import caffe_answer, convert, gradient, largest_difference, onnx_answer, sketch, stock_net
 
-SHAPES = (1, 4, 8, 8), (1, 4, 12, 10)  # exported, and at another size
+from deepdream.errors import DreamError
+
+SHAPES = (1, 3, 8, 8), (1, 3, 12, 10)  # exported, and at another size
 
 
 def conv(*args, **attributes):
@@ -129,7 +131,8 @@ CASES = {
     "hard swish": one("HardSwish"),
     "silu": lambda g, x: g("Mul", x, g("Sigmoid", x)),
     "mish": one("Mish"),
-    "gelu by tanh": lambda g, x: g(
+    "gelu": one("Gelu", approximate="tanh"),
+    "gelu, exported": lambda g, x: g(
         "Mul", x, g("Add", g("Tanh", g("Add", x, g("Mul", g("Pow", x, 3.0), 0.05))), 1.0)
     ),
     "softmax": one("Softmax", axis=1),
@@ -327,3 +330,99 @@ def test_a_gradient_comes_through(name, tmp_path):
     scale = np.sqrt((slopes**2).sum())
     assert scale > 0
     assert slopes.sum() == pytest.approx(wanted, abs=0.05 * scale)
+
+
+def test_every_layer_has_the_value_that_it_names(tmp_path):
+    """Also those whose blob an activation changes in place, later."""
+
+    def build(g, x):
+        x = g("Relu", batch_norm(g, conv(4, 4, 3, 3, pads=[1] * 4)(g, x)))
+        first, second = g("Split", x, outputs=2, axis=1, num_outputs=2)
+        x = g("Concat", first, g("Tanh", conv(3, 2, 1, 1)(g, second)), axis=1)
+        x = g("Slice", x, ints(1), ints(5), ints(1))
+        x = g("Mul", x, gate(g, x))
+        return classify(g, g("HardSwish", x))
+
+    model = sketch(build, SHAPES[0])
+    converted = convert(model)
+    shared = [layer for layer in converted.layers if layer.name not in layer.top]
+    assert [layer.type for layer in shared] == ["TanH", "ReLU", "Slice", "TanH", "Sigmoid"]
+    net = stock_net(converted, tmp_path)
+    x = np.random.RandomState(0).normal(size=SHAPES[0]).astype(np.float32)
+    most, layer = largest_difference(converted, net, model, x)
+    assert most < 1e-5, layer
+
+
+def named(build, shape=SHAPES[0]):
+    """(name, type, bottoms, tops) of each layer after the first three."""
+    layers = convert(sketch(build, shape)).layers[3:]
+    return [(each.name, each.type, list(each.bottom), list(each.top)) for each in layers]
+
+
+def test_an_activation_is_in_place_where_nothing_else_reads_the_blob():
+    once = named(lambda g, x: g("Relu", conv(4, 4, 1, 1)(g, x)))
+    assert once == [("n2", "Convolution", ["n0"], ["n2"]), ("n3", "ReLU", ["n2"], ["n2"])]
+
+    def twice(g, x):
+        x = conv(4, 4, 1, 1)(g, x)
+        return g("Add", x, g("Relu", x))
+
+    assert named(twice)[1:] == [
+        ("n3", "ReLU", ["n2"], ["n3"]),
+        ("n4", "Eltwise", ["n2", "n3"], ["n4"]),
+    ]
+
+
+def test_batch_norm_goes_into_the_convolution_that_nothing_else_reads():
+    assert [kind for _, kind, *_ in named(CASES["conv, batch norm, relu"])] == [
+        "Convolution",
+        "ReLU",
+    ]
+
+    def twice(g, x):
+        x = conv(4, 4, 1, 1)(g, x)
+        return g("Add", x, batch_norm(g, x))
+
+    assert [kind for _, kind, *_ in named(twice)] == ["Convolution", "Scale", "Eltwise"]
+
+
+def test_the_layers_are_those_of_a_readable_prototxt():
+    kinds = {name: [kind for _, kind, *_ in named(CASES[name])] for name in CASES}
+    assert kinds["pad, conv"] == ["Convolution"]
+    assert kinds["same of TensorFlow"] == ["Convolution"]
+    assert kinds["max, same"] == ["Pooling"]
+    assert kinds["mean, padded"] == ["Pooling"]
+    assert kinds["shuffle"] == ["Reshape", "Permute", "Flatten"]
+    assert kinds["nearest"] == ["Deconvolution"]
+    assert kinds["conv, times, plus"] == ["Convolution"]
+    without_backward = {"HardSigmoid", "HardSwish", "Pad", "PixelShuffle", "Unsqueeze", "Upsample"}
+    assert not without_backward & {kind for each in kinds.values() for kind in each}
+
+
+REFUSED = {
+    "gelu": (one("Gelu"), "Gelu.*no error function"),
+    "erf": (one("Erf"), "Erf.*--until n1"),
+    "two maps": (lambda g, x: g("MatMul", x, x), "MatMul.*constant"),
+    "where": (lambda g, x: g("Where", g("Greater", x, 0.0), x, g("Exp", x)), "Greater"),
+    "reflection": (one("Pad", ints(0, 0, 1, 1, 0, 0, 1, 1), mode="reflect"), "Pad.*backward"),
+    "corners": (resize([2, 2], "linear", "align_corners"), "align_corners depends on the size"),
+    "1.5 times": (resize([1.5, 1.5], "nearest", "half_pixel"), "whole number"),
+    "cubic": (resize([2, 2], "cubic", "half_pixel"), "not cubic"),
+    "turned round": (one("Slice", ints(-1), ints(-99), ints(3), ints(-1)), "turns the picture"),
+    "dilated pooling": (pool("MaxPool", [2, 2], dilations=[2, 2]), "dilated"),
+    "stretched both ways": (
+        lambda g, x: g("Add", g("ReduceMean", x, ints(2)), g("ReduceMean", x, ints(3))), "stretch"
+    ),
+    "exponents": (lambda g, x: g("Pow", g("Exp", x), x), "exponent"),
+    "filters of the picture": (
+        lambda g, x: g("Conv", x, g("Reshape", g("GlobalMaxPool", x), ints(1, 4, 1, 1))), "filters"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_become_caffe_is_refused(name):
+    build, words = REFUSED[name]
+    with pytest.raises(DreamError, match=words) as error:
+        convert(sketch(build, SHAPES[0]))
+    assert "load_net(module)" in str(error.value)

@@ -52,9 +52,13 @@ class Sketch:
 
 
 def sketch(build, shape, opset=OPSET):
-    """The model that build(sketch, x) makes for pictures of this shape."""
+    """The model that build(sketch, x) makes for pictures of this shape.
+
+    x is no picture, but four maps from -1 to 1 made of one.
+    """
     toy = Sketch(shape)
-    return toy.model(build(toy, "x"), opset)
+    x = toy("Tanh", toy("Conv", "x", toy.normal(4, shape[1], 1, 1)))
+    return toy.model(build(toy, x), opset)
 
 
 def onnx_answer(model, x):
@@ -104,3 +108,41 @@ def gradient(converted, net, x, diff):
     blob_of(converted, net).diff[...] = diff
     net.backward()
     return net.blobs["data"].diff.copy()
+
+
+def onnx_values(model, x, names):
+    """{value: what onnxruntime has there} for any values of a network."""
+    import onnxruntime
+    from onnx import ModelProto, ValueInfoProto
+
+    wide = ModelProto()
+    wide.CopyFrom(model)
+    del wide.graph.output[:]
+    wide.graph.output.extend(ValueInfoProto(name=name) for name in names)
+    cpu = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(wide.SerializeToString(), providers=cpu)
+    return dict(zip(names, session.run(names, {session.get_inputs()[0].name: x})))
+
+
+def largest_difference(converted, net, model, x):
+    """(relative, layer) where a layer, right after it ran, is farthest from its value.
+
+    Relative to the largest of the value; one that is next to nothing counts as 1e-6.
+    """
+    truth = onnx_values(model, x, sorted(set(converted.values.values())))
+    net.blobs["data"].reshape(*x.shape)
+    net.blobs["data"].data[...] = x
+    order = list(net._layer_names)  # with the Splits that Caffe adds
+    start, found = 0, []
+    for layer in converted.layers:
+        end = order.index(layer.name)
+        net.forward(start=order[start], end=layer.name)
+        start = end + 1
+        if layer.name in converted.values:
+            wanted = truth[converted.values[layer.name]]
+            ours = net.blobs[layer.top[0]].data
+            assert ours.shape == wanted.shape, layer.name
+            most = np.abs(ours - wanted).max() / max(np.abs(wanted).max(), 1e-6)
+            found.append((float(most), layer.name))
+    assert len(found) > 1
+    return max(found)
