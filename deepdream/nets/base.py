@@ -258,7 +258,7 @@ class Net(Outline, Arrays):
         return self.image_diff
 
     def _clear_others(self, layer: str) -> None:
-        """No gradient for what a layer, such as a Slice, writes besides its own blob."""
+        """No gradient for what a layer writes besides its own blob, as a Slice does."""
         tops = self.layer_specs[self.layer_names.index(layer)].top
         for top in tops:
             if top != layer:
