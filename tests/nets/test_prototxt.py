@@ -167,6 +167,8 @@ def test_a_training_prototxt_whose_size_is_known_can_be_dreamt_with(tmp_path):
     assert "'label', an input that a dream has not" in layers.cut["loss"]
     with pytest.raises(DreamError, match=r"a deploy.prototxt has one, called 'data', of a known"):
         read(tmp_path, text.replace("crop_size: 20", ""))
+    with pytest.raises(DreamError, match=r"inputs \['data', 'label'\]; a dream needs"):
+        read(tmp_path, layer("data", "DenseImageData", "", "", "data label") + conv("a", "data"))
 
 
 def test_grey_pictures_are_read_and_fifteen_channels_are_not(tmp_path):
