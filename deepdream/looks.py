@@ -50,9 +50,9 @@ def of_network(model: str | Path) -> dict[str, Params]:
     """{name: what it says for this network} of the looks that this has,
     perhaps none. Raises DreamError for an unknown network.
     """
-    from .nets import zoo  # late, because it imports protobuf
+    from .nets import inputs, zoo  # late, because it imports protobuf
 
-    there = {layer.name for layer in zoo.layers(zoo.find(model))}
+    there = {layer.name for layer in inputs.layers(zoo.find(model))}
     return {
         look.name: look.common | says
         for look in read().values()

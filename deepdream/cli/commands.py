@@ -272,11 +272,11 @@ def _find_out(file: str, carried: Record) -> str:
 
 
 def _layers(args: argparse.Namespace) -> int:
-    from ..nets import download, receptive, shapes, zoo
+    from ..nets import download, inputs, receptive, shapes, zoo
 
     check("size", args.size)
     size = size_of(args.size) if args.size else None
-    layers = zoo.layers(zoo.find(args.model or download.default()))
+    layers = inputs.layers(zoo.find(args.model or download.default()))
     fields = receptive.fields(layers)
     climbable = shapes.climbable(layers)
     outputs = {}
