@@ -8,11 +8,6 @@ from . import branches
 from .branches import Layers
 from .layer_shapes import Layer
 
-# Layers that read files in training; a dream's picture comes from elsewhere
-READERS = (
-    *("Data", "ImageData", "MemoryData", "DummyData", "WindowData"),
-    *("HDF5Data", "AnnotatedData", "VideoData", "Python"),
-)
 SHAPE = "(n, 3, height, width)"
 
 
@@ -22,11 +17,10 @@ def feed(layers: Iterable[Layer], path: Path) -> Layers:
     Raises DreamError where no input can take a picture.
     """
     layers = list(layers)
-    inputs = [layer for layer in layers if layer.type == "Input"]
-    if not inputs:
-        inputs = [it for it in layers if it.type in READERS and not it.bottom]
-    picture, dims = _choose(inputs, path)
-    sources = [it for it in layers if it.type in ("Input", *READERS) and not it.bottom]
+    # Those of other types read files, in training
+    sources = [it for it in layers if not it.bottom and it.type != "Parameter"]
+    inputs = [layer for layer in sources if layer.type == "Input"]
+    picture, dims = _choose(inputs or sources, path)
     rest = [layer for layer in layers if layer not in sources]
     if picture != "data" and any("data" in layer.top for layer in rest):
         _rename(rest, "data", "data/own")

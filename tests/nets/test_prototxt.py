@@ -2,6 +2,9 @@
 compared with stock Caffe.
 """
 
+import subprocess
+import sys
+
 import caffe
 import numpy as np
 import pytest
@@ -167,6 +170,8 @@ def test_a_training_prototxt_whose_size_is_known_can_be_dreamt_with(tmp_path):
     assert "'label', an input that a dream has not" in layers.cut["loss"]
     with pytest.raises(DreamError, match=r"a deploy.prototxt has one, called 'data', of a known"):
         read(tmp_path, text.replace("crop_size: 20", ""))
+    with pytest.raises(DreamError, match=r"inputs \['data', 'label'\]; a dream needs"):
+        read(tmp_path, layer("data", "DenseImageData", "", "", "data label") + conv("a", "data"))
 
 
 def test_grey_pictures_are_read_and_fifteen_channels_are_not(tmp_path):
@@ -342,3 +347,27 @@ def test_a_pooling_may_say_where_its_maxima_were(tmp_path, engine):
     net = load(folder, engine)
     assert close(climb(net, "pool"), stock(folder, text.split('layer { name: "up"')[0], "pool"))
     assert "SegNet" in net.layer_specs.cut["up"]
+
+
+def test_the_memory_of_residual_networks_is_foreseen(tmp_path):
+    """Batch norms and scales in place, and strided 1x1 convolutions, as in ResNet."""
+    norm = "batch_norm_param { use_global_stats: true }"
+    text = data() + conv("a", "data", 32) + layer("bn", "BatchNorm", "a", norm, "a")
+    text += layer("sc", "Scale", "a", "scale_param { bias_term: true }", "a")
+    text += layer("relu", "ReLU", "a", tops="a")
+    text += conv("b", "a", 64, "kernel_size: 1 stride: 2") + conv(
+        "c", "a", 64, "kernel_size: 2 stride: 2"
+    )
+    text += layer("end", "Eltwise", "b c") + layer("relu2", "ReLU", "end", tops="end")
+    folder = write_model(tmp_path / "m", text)
+    code = f"""if True:
+        import psutil, deepdream as dd
+        net = dd.load_net({str(folder)!r}, "caffe")
+        before = psutil.Process().memory_info().rss
+        net.blobs["data"].reshape(1, 3, 900, 900)
+        dd.gradient(net, "end")
+        took = psutil.Process().memory_info().rss - before
+        print(net.memory("end", 900, 900) / took)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert 0.85 < float(done.stdout) < 1.15, done

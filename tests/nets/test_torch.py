@@ -736,7 +736,7 @@ def test_backward_before_forward_is_refused(toy):
 def test_an_unknown_layer_type_names_the_layer(toy):
     (toy / "deploy.prototxt").write_text(TOY.replace('type: "Softmax"', 'type: "Softmaxx"'))
     with pytest.raises(dd.DreamError, match="layer 'prob': 'Softmaxx'; did you mean 'Softmax'"):
-        load(toy, "torch")
+        load(toy, "torch").check_layer("prob")
 
 
 def test_the_command_line_takes_an_engine(tmp_path, toy):
