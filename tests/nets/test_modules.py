@@ -422,7 +422,7 @@ def torchvision():
     "name, layer, shape",
     [
         ("resnet18", "layer3.1.conv2", (256, 14, 14)),
-        ("convnext_tiny", "features.5.5.block.3", (384, 14, 14)),  # channels last inside
+        ("convnext_tiny", "features.5.5.block.3", (1536, 14, 14)),  # channels last inside
         ("vit_b_16", "encoder.layers.encoder_layer_8", (768, 14, 14)),  # and a class token
         ("swin_t", "features.5.3", (384, 14, 14)),
     ],
@@ -435,7 +435,10 @@ def test_networks_of_torchvision(torchvision, name, layer, shape):
     assert net.blobs[layer].shape == (1, *shape)
     expected = by_hand(net.module, layer, x)
     if expected.ndim == 3:
-        expected = expected[:, 1:]
+        expected = expected[:, 1:].transpose(1, 2).unflatten(2, (14, 14))
+    elif expected.shape[1] == 14:
+        expected = expected.permute(0, 3, 1, 2)
+    close(net.blobs[layer].data, expected)
     (expected.square().sum() / 2).backward()
     close(g, x.grad[0])
     assert len(deepdream.stations(net)) >= 9 and net.default_layer in deepdream.stations(net)
