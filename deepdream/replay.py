@@ -22,7 +22,7 @@ def read_recipe(path: str | Path) -> tuple[Recipe, Record]:
     if "module" in carried:
         name = carried["module"]
         fault = f"{path} cannot be replayed: it was made in Python, with a PyTorch module, {name}"
-        raise DreamError(f"{fault}; `load_net({name})` loads that, and `deepdream` dreams")
+        raise DreamError(f"{fault}; load that with `load_net(module)`, and call `deepdream` again")
     try:
         recipe = from_record(carried)
         _check_keys(recipe)

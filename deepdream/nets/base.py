@@ -69,7 +69,7 @@ class Blob(Values, Protocol):
     def reshape(self, *shape: int) -> None: ...
 
 
-# What `Outline` says of a network
+# What a network says of itself
 ANSWERS = [
     "model", "layer_specs", "layer_names", "default_layer", "mean", "climbable", "own_size",
     "top_shape", "fits", "check_run", "memory", "reach", "bottlenecks", "unknown", "_labels",
@@ -103,12 +103,6 @@ class Outline:
         self._labels: list[str] | None = None
         self._held = 0  # bytes of memory that the blobs may hold already
 
-    def answer_as(self, net: "Outline") -> None:
-        """Say of itself all that this network says of itself."""
-        self._held = 0
-        for name in ANSWERS:
-            setattr(self, name, getattr(net, name))
-
     @property
     def labels(self) -> list[str]:
         """The names of its classes. Raises DreamError if their file cannot be read."""
@@ -141,12 +135,6 @@ class Outline:
     def reach(self, layer: str) -> Reach:
         """How the values of a layer lie on the picture."""
         return receptive.reach(self.layer_specs, layer)
-
-    def bottlenecks(self) -> list[str]:
-        """The convolutions (larger than 1x1), concatenations and sums that
-        everything passes through.
-        """
-        return receptive.bottlenecks(self.layer_specs, self.climbable)
 
     def check_layer(self, layer: str) -> None:
         """Raise a DreamError unless a dream can climb this layer."""
@@ -218,6 +206,18 @@ class Net(Outline, Arrays):
     def backward(self, *, start: str | None = None, end: str | None = None) -> object:
         """As above. Raises as `forward`."""
         raise NotImplementedError
+
+    def answer_as(self, net: "Net") -> None:
+        """Say of itself all that this network says of itself."""
+        self._held = 0
+        for name in ANSWERS:
+            setattr(self, name, getattr(net, name))
+
+    def bottlenecks(self) -> list[str]:
+        """The convolutions (larger than 1x1), concatenations and sums that
+        everything passes through.
+        """
+        return receptive.bottlenecks(self.layer_specs, self.climbable)
 
     @property
     def inner(self) -> "Net":

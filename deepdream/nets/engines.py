@@ -61,6 +61,16 @@ def load_net(
     about = {"mean": mean, "std": std, "order": order, "size": size, "labels": labels}
     if _is_module(model):
         return _load_module(model, engine, device, dtype, about)
+    _check_given(model, about)
+    engine = choose_engine(engine)
+    check_device(engine, device, dtype)
+    found = zoo.find(download.default() if model is None else model)
+    make = getattr(import_module(f".{engine}", __package__), f"{engine.title()}Net")
+    return make(found, device, dtype)
+
+
+def _check_given(model: object, about: dict[str, Any]) -> None:
+    """Raise a DreamError for what is no network, or what only a module takes."""
     given = [name for name, value in about.items() if value is not None]
     if given:
         fault = f"{' and '.join(given)}: only a torch.nn.Module needs that"
@@ -70,11 +80,6 @@ def load_net(
         must = "it takes the name of a network, a folder, or a torch.nn.Module"
         cure = "weights alone need their module: module.load_state_dict(weights)"
         raise DreamError(f"`load_net` cannot use {kind!r}: {must}; {cure}")
-    engine = choose_engine(engine)
-    check_device(engine, device, dtype)
-    found = zoo.find(download.default() if model is None else model)
-    make = getattr(import_module(f".{engine}", __package__), f"{engine.title()}Net")
-    return make(found, device, dtype)
 
 
 def _is_module(model: object) -> "TypeGuard[Module]":

@@ -208,10 +208,12 @@ class Survey(Outline):
 
     def _find_patch(self) -> Size:
         """(h, w) of the picture to one place of the coarsest layer that has any."""
-        shapes = [self.top_shape(layer, *self.own_size) for layer in self.layer_names]
-        sides = [[n for n in axis if n > 1] for axis in zip(*(s[2:] for s in shapes if s[2:]))]
-        h, w = (own // min(axis, default=own) for own, axis in zip(self.own_size, sides))
-        return h, w
+        own = self.own_size
+        least = list(own)
+        for layer in self.layer_names:
+            sides = self.top_shape(layer, *own)[2:]
+            least = [min(pair) if pair[1] > 1 else pair[0] for pair in zip(least, sides or own)]
+        return own[0] // least[0], own[1] // least[1]
 
     def _measure_fields(self) -> dict[str, tuple[float, float]]:
         """{layer: (side of what a value sees, pixels to the next value)}, of those
