@@ -10,18 +10,11 @@ from google.protobuf import text_format
 from ..errors import DreamError, reason, unknown
 from ..nets import inputs, shapes, zoo
 from ..nets.base import Outline
-from ..nets.caffemodel import (
-    NetParameter,
-    Weights,
-    fit_weights,
-    read_layers,
-    weights_digest,
-    write_weights,
-)  # fmt: skip
+from ..nets.caffemodel import Weights, fit_weights, read_layers, weights_digest, write_weights
+from ..nets.caffemodel_pb2 import NetParameter  # pyright: ignore[reportAttributeAccessIssue]
 from ..nets.shapes import Layer
 from ..paths import why_unreadable
 from ..seeing import stations
-
 
 PROTOTXT, WEIGHTS, TOML, LABELS = (
     "deploy.prototxt", "weights.caffemodel", "model.toml", "labels.txt",
