@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..nets.caffemodel import Weights
 from ..nets.shapes import Layer
-from . import activations, arithmetic, reducing, resizing, shaping, windows
+from . import activations, arithmetic, pooling, reducing, resizing, shaping, windows
 from .building import Builder, Step
 from .graph import Graph
 from .patterns import simplify
@@ -21,6 +21,7 @@ from .patterns import simplify
 OPERATIONS: dict[str, Callable[[Step], None]] = {
     **activations.OPERATIONS,
     **arithmetic.OPERATIONS,
+    **pooling.OPERATIONS,
     **reducing.OPERATIONS,
     **resizing.OPERATIONS,
     **shaping.OPERATIONS,
