@@ -5,7 +5,8 @@ OPERATIONS by its name in ONNX. It receives a Step: one node, and the layers
 so far. What it appends must be right for pictures of every size, and must
 let a gradient through: several of Caffe's own layer types have no backward
 pass on a processor (HardSigmoid, HardSwish, Pad, PixelShuffle, Threshold,
-Unsqueeze, Upsample), so none of them is used.
+Unsqueeze, Upsample), so others take their place. Only for padding with
+mirror images is there nothing but Pad; `nets` computes its gradient.
 """
 
 from collections.abc import Callable

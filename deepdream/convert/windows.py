@@ -14,6 +14,8 @@ from .padding import (
     window,
 )  # fmt: skip
 
+MIRRORS = {"reflect": "REFLECT", "edge": "REPLICATE"}  # Caffe's names
+
 
 def _convolution(step: Step) -> None:
     filters = step.weight(1, "filters")
@@ -79,14 +81,14 @@ def _pad(step: Step) -> None:
     ends = _ends(step)
     if not ends:
         return step.same()
-    if step.get("mode", "constant") != "constant":
-        why = "only padding with a number has a backward pass in Caffe"
-        raise step.refuse(why)
     if not set(ends) <= {2, 3} or len(step.shape()) != 4:
         raise step.refuse("it pads other axes than height and width")
     (top, bottom), (left, right) = (ends.get(axis, ZERO) for axis in (2, 3))
     before, after = (top, left), (bottom, right)
     x, channels = step.blob(), step.shape()[1]
+    mode = step.get("mode", "constant")
+    if mode != "constant":
+        return _mirror(step, mode, before, after)
     given = step.optional(2, "number")
     number = 0.0
     if given is not None and given.size:
@@ -99,6 +101,16 @@ def _pad(step: Step) -> None:
     x = step.helper("below", "Power", x, power_param={"shift": -number})
     x = shift(step, "pad", x, channels, before, after)
     step.end("Power", x, power_param={"shift": number})
+
+
+def _mirror(step: Step, mode: str, before: Pair, after: Pair) -> None:
+    """Mirror images, or copies of the edge, around a picture."""
+    if mode not in MIRRORS or min(*before, *after) < 0:
+        raise step.refuse(f"{mode} is no way of padding in Caffe")
+    param = {"pad_type": MIRRORS[mode]}
+    param |= {"pad_u": before[0], "pad_l": before[1]}
+    param |= {"pad_d": after[0], "pad_r": after[1]}
+    step.end("Pad", step.blob(), pad_param=param)
 
 
 def _ends(step: Step) -> dict[int, Pair]:
