@@ -404,6 +404,7 @@ def test_the_layers_are_those_of_a_readable_prototxt():
     assert kinds["max, same"] == ["Pooling"]
     assert kinds["mean, padded"] == ["Pooling"]
     assert kinds["shuffle"] == ["Reshape", "Permute", "Flatten"]
+    assert kinds["gather, unsqueeze"] == ["Slice", "Slice", "Concat"]
     assert kinds["nearest"] == ["Deconvolution"]
     assert kinds["conv, times, plus"] == ["Convolution"]
     without_backward = {"HardSigmoid", "HardSwish", "Pad", "PixelShuffle", "Unsqueeze", "Upsample"}
