@@ -103,7 +103,9 @@ def _differ(net: Net, values: Mapping[str, str], answers: Iterable[Answer]) -> d
 def _run(net: Net, layers: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
     """(layer, what it makes of the picture), in one pass from stop to stop."""
     start = None
-    tops = {spec.name: spec.top[0] for spec in net.layer_specs}
+    tops = {}
+    for spec in net.layer_specs:
+        tops[spec.name] = spec.name if spec.name in spec.top else spec.top[0]
     for layer in sorted(layers, key=net.order.index):
         net.forward(start=start, end=layer)
         yield layer, np.asarray(net.blobs[tops[layer]].data)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import DreamError, reason
 from .plain import FLOATS, fix_input
-from .running import Runner
+from .running import Runner, free_names, keep_needed
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -49,22 +49,14 @@ class Draft:
 
     def prune(self) -> None:
         """Leave out what no output needs."""
-        needed = set(self.outputs)
-        kept = []
-        for node in reversed(self.nodes):
-            if needed.isdisjoint(node.output):
-                continue
-            needed |= {name for name in node.input if name}
-            needed |= _free_names(node)
-            kept.append(node)
-        self.nodes = kept[::-1]
+        self.nodes = keep_needed(self.nodes, self.outputs)
 
     def as_model(self, outputs: Iterable[str] = ()) -> "ModelProto":
         """This network without its large constants, which become inputs."""
         from onnx import TensorProto, helper, numpy_helper
 
         used = {name for node in self.nodes for name in node.input}
-        used.update(*map(_free_names, self.nodes))
+        used.update(*map(free_names, self.nodes))
         small, inputs = [], []
         for name in sorted(used & set(self.constants)):
             array = self.constants[name]
@@ -178,7 +170,7 @@ def _compute(node: "NodeProto", draft: Draft) -> list[np.ndarray] | None:
         zeros = np.broadcast_to(np.float32(0), draft.shapes[node.input[0]])
         return _evaluate(node, {node.input[0]: zeros}, draft)
     names = [name for name in node.input if name]
-    free = _free_names(node)
+    free = free_names(node)
     if free or node.op_type in RANDOM or node.domain not in ("", "ai.onnx"):
         return None
     if not all(name in draft.constants for name in names):
@@ -207,13 +199,3 @@ def _evaluate(
     found = [np.asarray(array) for array in arrays]
     floats = [array.dtype.kind == "f" for array in found]
     return [a.astype(np.float32) if is_float else a for a, is_float in zip(found, floats)]
-
-
-def _free_names(node: "NodeProto") -> set[str]:
-    """The outer values that the graphs inside a node read."""
-    names: set[str] = set()
-    for attribute in node.attribute:
-        for graph in (attribute.g, *attribute.graphs):
-            for inner in graph.node:
-                names |= {*inner.input, *_free_names(inner)}
-    return names

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..errors import DreamError
 from ..nets.shapes import Size
 from ..paths import check_folder, whole_folder
-from . import writing
 from .compare import Checked, Truth, check_import
 from .graph import Graph, trim
-from .layers import Converted, to_caffe
 from .pixels import Numbers, choose_pixels
 from .sources import open_source
 
@@ -19,7 +17,10 @@ if TYPE_CHECKING:
     import torch
     from onnx import ModelProto
 
+    from .layers import Converted
+
 SIDES = 8, 4096  # of a picture, pixels
+FILES = {"deploy.prototxt", "weights.caffemodel", "model.toml", "labels.txt"}
 
 
 class Imported(NamedTuple):
@@ -42,7 +43,8 @@ def import_net(
     order: str = "rgb", value_range: str = "0..1",
     labels: str | Path | Sequence[str] | None = None, until: str | None = None,
     default_layer: str | None = None, title: str | None = None, licence: str | None = None,
-    replace: bool = False, on_step: Callable[[str], object] = lambda step: None,
+    replace: bool = False, compare_all: bool = False,
+    on_step: Callable[[str], object] = lambda step: None,
 ) -> Imported:  # fmt: skip
     """Make a Caffe network of another, in the folder `out`, for `load_net`.
 
@@ -55,6 +57,7 @@ def import_net(
     labels: the names of its classes, or a file with one a line.
     until: a node or module of the source, with which the network ends.
     default_layer: to dream of; None: one at two thirds of the depth.
+    compare_all: compare every layer with the source, not only six.
     replace: the imported network that is in `out` already.
     on_step: called with a few words before each step that takes long.
 
@@ -62,6 +65,9 @@ def import_net(
     cannot become a network of Caffe, or does not answer as its source does;
     nothing is left behind then.
     """
+    from . import writing  # late, as they import protobuf
+    from .layers import to_caffe
+
     out = Path(out)
     _check_out(out, replace)
     pixels = choose_pixels(mean, std, order, value_range)
@@ -88,7 +94,7 @@ def import_net(
         chosen = writing.choose_layer(part, default_layer)
         on_step("comparing it with its source")
         truth = Truth(model, graph.input, graph.shapes[graph.input], pixels)
-        checked = check_import(part, made.values, truth)
+        checked = check_import(part, made.values, truth, compare_all)
         about |= {"default_layer": chosen, "checked": str(checked)}
         writing.write_toml(part, about)
     _, _, h, w = truth.shape
@@ -104,8 +110,8 @@ def _check_out(out: Path, replace: bool) -> None:
     if not replace:
         cure = "choose another name, or replace it with --replace"
         raise DreamError(f"{out} exists already; {cure}")
-    if not held <= writing.FILES:
-        other = ", ".join(sorted(held - writing.FILES)[:3])
+    if not held <= FILES:
+        other = ", ".join(sorted(held - FILES)[:3])
         raise DreamError(f"{out} also holds {other}, so it is not replaced; choose another name")
 
 
@@ -120,12 +126,12 @@ def _check_size(size: int | Size | None) -> Size | None:
     return side
 
 
-def _last_shape(graph: Graph, made: Converted) -> tuple[int, ...]:
+def _last_shape(graph: Graph, made: "Converted") -> tuple[int, ...]:
     """The shape of what the last layer makes, (1, n, ...)."""
     value = made.values.get(made.layers[-1].name, graph.outputs[-1])
     return graph.shapes[value]
 
 
-def _count_classes(graph: Graph, made: Converted) -> int:
+def _count_classes(graph: Graph, made: "Converted") -> int:
     shape = _last_shape(graph, made)
     return shape[1] if len(shape) > 1 else 0

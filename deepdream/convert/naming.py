@@ -73,7 +73,7 @@ def _place(node: "NodeProto") -> Place:
 def _is_number(name: str, word: str) -> bool:
     """Whether a name is only that of the operation, a number, or both."""
     name = re.sub(r"^(node_|onnx::)|_output|[/_:\d]+", "", name.lower())
-    return name in ("", word, "node")
+    return bool(re.fullmatch(f"({re.escape(word)})*|node", name))
 
 
 def _weight_owner(node: "NodeProto") -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import DreamError, one_line, reason
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import GraphProto, ModelProto, NodeProto
 
 
 def runner_name() -> str:
@@ -30,9 +30,7 @@ class Runner:
         self.input, self.values = input, list(dict.fromkeys(values))
         shown = ModelProto()
         shown.CopyFrom(model)
-        del shown.graph.output[:]
-        for name in self.values:
-            shown.graph.output.add(name=name)
+        _cut(shown.graph, self.values)
         load = _load_runtime if runner_name() == "onnxruntime" else _load_onnx
         self._run = load(shown)
 
@@ -45,6 +43,41 @@ class Runner:
             fault = f"the source itself does not run on a picture of {size}"
             raise DreamError(f"{fault}: {one_line(reason(error))}") from None
         return dict(zip(self.values, map(np.asarray, arrays)))
+
+
+def keep_needed(nodes: Iterable["NodeProto"], values: Iterable[str]) -> list["NodeProto"]:
+    """Those of the nodes, in running order, that these values need."""
+    needed = set(values)
+    kept = []
+    for node in reversed(list(nodes)):
+        if not needed.isdisjoint(node.output):
+            needed |= {*node.input, *free_names(node)} - {""}
+            kept.append(node)
+    return kept[::-1]
+
+
+def free_names(node: "NodeProto") -> set[str]:
+    """The outer values that the graphs inside a node read."""
+    names: set[str] = set()
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                names |= {*inner.input, *free_names(inner)}
+    return names
+
+
+def _cut(graph: "GraphProto", values: list[str]) -> None:
+    """Leave, in place, what these values need, and make them the outputs."""
+    nodes = keep_needed(graph.node, values)
+    read = {name for node in nodes for name in (*node.input, *free_names(node))}
+    for owner in (graph.input, graph.initializer):
+        kept = [each for each in owner if each.name in read]
+        del owner[:]
+        owner.extend(kept)
+    del graph.node[:], graph.output[:]
+    graph.node.extend(nodes)
+    for name in values:
+        graph.output.add(name=name)
 
 
 def _load_runtime(model: "ModelProto"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import DreamError, install, one_line, reason
 from ..paths import why_unreadable
-from .plain import SIDE, Size, make_plain
+from .plain import COLOURS, SIDE, Size, make_plain
 
 if TYPE_CHECKING:
     import torch
@@ -160,10 +160,8 @@ def export(module: "torch.nn.Module", size: Size | None) -> "ModelProto":
     """
     torch = _import_torch("exporting a module")
     name = type(module).__name__
-    filters = [each for each in module.modules() if isinstance(each, torch.nn.Conv2d)]
-    colours = filters[0].in_channels if filters else 3
     weight = next(module.parameters(), torch.zeros(1))
-    shape = (1, colours, *(size or (SIDE, SIDE)))
+    shape = _picture_shape(module, size)
     picture = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
     with _eval_mode(module):
         try:
@@ -173,6 +171,19 @@ def export(module: "torch.nn.Module", size: Size | None) -> "ModelProto":
                 return _export_old(module, picture)
             except Exception:  # what is said of the new exporter is of more use
                 raise first from None
+
+
+def _picture_shape(module: "torch.nn.Module", size: Size | None) -> tuple[int, ...]:
+    """What a module takes: the channels last, if it is Keras'."""
+    import torch
+
+    keras = getattr(module, "input_shape", None)  # (None, height, width, channels)
+    if isinstance(keras, tuple) and len(keras) == 4 and keras[3] in COLOURS:
+        h, w = size or [side or SIDE for side in keras[1:3]]
+        return 1, h, w, keras[3]
+    filters = [each for each in module.modules() if isinstance(each, torch.nn.Conv2d)]
+    colours = filters[0].in_channels if filters else 3
+    return 1, colours, *(size or (SIDE, SIDE))
 
 
 def _import_torch(purpose: str):
@@ -210,7 +221,7 @@ def _export_new(module: object, picture: object, name: str) -> "ModelProto":
         with _quiet():
             made = torch.onnx.export(module, args, dynamo=True, verbose=False)
     except Exception as error:  # torch's own, of many kinds
-        why = one_line(reason(error))
+        why = one_line(reason(error).strip().splitlines()[0])
         if isinstance(error, ImportError):
             why = f"it needs onnxscript; {install('onnxscript')}"
         raise DreamError(f"PyTorch cannot export {name} to ONNX: {why}") from None

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 PROTOTXT, WEIGHTS, TOML, LABELS = (
     "deploy.prototxt", "weights.caffemodel", "model.toml", "labels.txt",
 )  # fmt: skip
-FILES = {PROTOTXT, WEIGHTS, TOML, LABELS}
 DEPTH = 2 / 3  # of the layer to dream of, where none is named
 IMAGENET = 1000  # classes
 

@@ -241,6 +241,7 @@ class Net(Outline, Arrays):
         diffs = {}
         for layer, dst in self.stops(fills):
             self.apply(fills[layer], dst)
+            self._clear_others(layer)
             deepest = layer
             if len(fills) > 1:  # a backward pass overwrites the diffs that it meets
                 diffs[layer] = deepcopy(self.diff(layer))
@@ -255,6 +256,13 @@ class Net(Outline, Arrays):
         if self._is_grey:  # all colours rise alike
             self.image_diff[:] = self.image_diff.sum(0)
         return self.image_diff
+
+    def _clear_others(self, layer: str) -> None:
+        """No gradient for what a layer writes besides its own blob, as a Slice does."""
+        tops = self.layer_specs[self.layer_names.index(layer)].top
+        for top in tops:
+            if top != layer:
+                self.blobs[top].diff[:] = 0
 
     def features(self, layer: str) -> np.ndarray:
         """What a layer makes of the picture: (channels, ...) float32.
