@@ -5,7 +5,8 @@ OPERATIONS by its name in ONNX. It receives a Step: one node, and the layers
 so far. What it appends must be right for pictures of every size, and must
 let a gradient through: several of Caffe's own layer types have no backward
 pass on a processor (HardSigmoid, HardSwish, Pad, PixelShuffle, Threshold,
-Unsqueeze, Upsample), so none of them is used.
+Unsqueeze, Upsample), so others take their place. Only for padding with
+mirror images is there nothing but Pad; `nets` computes its gradient.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 from ..nets.caffemodel import Weights
 from ..nets.shapes import Layer
-from . import activations, arithmetic, reducing, resizing, shaping, windows
+from . import activations, arithmetic, pooling, reducing, resizing, shaping, windows
 from .building import Builder, Step
 from .graph import Graph
 from .patterns import simplify
@@ -21,6 +22,7 @@ from .patterns import simplify
 OPERATIONS: dict[str, Callable[[Step], None]] = {
     **activations.OPERATIONS,
     **arithmetic.OPERATIONS,
+    **pooling.OPERATIONS,
     **reducing.OPERATIONS,
     **resizing.OPERATIONS,
     **shaping.OPERATIONS,

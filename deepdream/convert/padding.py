@@ -39,6 +39,16 @@ class Window(NamedTuple):
         """Whether it is padded alike on both sides."""
         return self.before == self.after
 
+    @property
+    def widest(self) -> Pair:
+        """The larger padding of height, and of width."""
+        h, w = map(max, zip(self.before, self.after))
+        return h, w
+
+    def padded(self, pad: Pair) -> "Window":
+        """The same, padded so on both sides."""
+        return self._replace(before=pad, after=pad)
+
 
 def window(step: Step, kernel: Sequence[int]) -> Window:
     """The window of a Conv or a pooling; its padding where SAME asks for it."""

@@ -25,6 +25,8 @@ def simplify(graph: Graph) -> Graph:
         match [part.op for part in parts]:
             case [*_, "Pad", "Conv"]:
                 new, old = _pad(graph, *parts[-2:]), parts[-2:-1]
+            case [*_, "Gather", "Unsqueeze"]:
+                new, old = _pick(graph, *parts[-2:]), parts[-2:-1]
             case ["Reshape", "InstanceNormalization", "Reshape"]:
                 new, old = _group(graph, *parts), parts[:-1]
             case _:
@@ -54,6 +56,21 @@ def _pad(graph: Graph, pad: Node, conv: Node) -> Node | None:
     attributes = conv.attributes | {"pads": both.tolist(), "auto_pad": "NOTSET"}
     inputs = [pad.inputs[0], *conv.inputs[1:]]
     return conv._replace(inputs=inputs, attributes=attributes)
+
+
+def _pick(graph: Graph, gather: Node, last: Node) -> Node | None:
+    """x[:, i] with an axis in the place of the one that is lost: x[:, i : i + 1]."""
+    place = graph.constants.get(gather.inputs[1])
+    before, after = graph.shapes[gather.inputs[0]], graph.shapes[last.outputs[0]]
+    axis = np.array(gather.attributes.get("axis", 0)) % len(before)
+    kept = list(before)
+    kept[int(axis)] = 1
+    if place is None or place.ndim or list(after) != kept:
+        return None
+    listed = f"{gather.name}/{gather.inputs[1]}"
+    graph.constants[listed] = place.reshape(1)
+    inputs = [gather.inputs[0], listed]
+    return gather._replace(inputs=inputs, outputs=last.outputs)
 
 
 def _group(graph: Graph, first: Node, norm: Node, last: Node) -> Node | None:

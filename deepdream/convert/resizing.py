@@ -6,7 +6,7 @@ import numpy as np
 
 from .building import Step
 from .padding import ZERO, Pair, even_out, spread
-from .windows import end_by_share
+from .pooling import end_by_share
 
 
 def _resize(step: Step) -> None:

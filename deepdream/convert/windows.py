@@ -1,13 +1,20 @@
-"""Operations with a window: each a function of the table in layers.py."""
-
-from collections.abc import Callable
+"""Convolutions and padding: each a function of the table in layers.py."""
 
 import numpy as np
 
 from .building import Params, Step
-from .padding import ONE, ZERO, Pair, Window, even_out, fits_dilation, shift, sides, window
+from .padding import (
+    ZERO,
+    Pair,
+    Window,
+    even_out,
+    fits_dilation,
+    shift,
+    sides,
+    window,
+)  # fmt: skip
 
-Chain = Callable[[str, str, int], str]  # (suffix, blob, channels) -> blob
+MIRRORS = {"reflect": "REFLECT", "edge": "REPLICATE"}  # Caffe's names
 
 
 def _convolution(step: Step) -> None:
@@ -15,157 +22,77 @@ def _convolution(step: Step) -> None:
     form = window(step, filters.shape[2:])
     x = step.blob()
     if not fits_dilation(form):
-        x = shift(step, "pad", x, step.shape()[1], form.before, form.after)
-        form = form._replace(before=ZERO, after=ZERO)
-    filters, pad = even_out(filters, form.before, form.after, form.dilation)
-    param = {"num_output": len(filters)}
-    _end_convolution(step, "Convolution", x, filters, pad, form, param)
+        channels = step.shape()[1]
+        x = shift(step, "pad", x, channels, form.before, form.after)
+        form = form.padded(ZERO)
+    ends = form.before, form.after
+    filters, pad = even_out(filters, *ends, form.dilation)
+    kernel = filters.shape[2:]
+    param = sides(kernel, pad, form.stride, form.dilation)
+    param["num_output"] = len(filters)
+    _end(step, "Convolution", x, filters, param)
 
 
 def _deconvolution(step: Step) -> None:
-    """ONNX's ConvTranspose; padding there cuts its answer off."""
+    """ONNX's ConvTranspose, where padding cuts off what comes out."""
     filters = step.weight(1, "filters")
     form = window(step, filters.shape[2:])
     if step.get("auto_pad", "NOTSET") != "NOTSET":
-        raise step.refuse("auto_pad is unknown here; export it with fixed padding")
-    after = _uncropped(step, form)
-    if not fits_dilation(form._replace(after=after)):
+        raise step.refuse("auto_pad is unknown here")
+    form = form._replace(after=_cut_after(step, form))
+    if not fits_dilation(form):
         raise step.refuse("its padding is uneven, and it is dilated")
-    filters, pad = even_out(filters, form.before, after, form.dilation)
-    param = {"num_output": filters.shape[1] * step.get("group", 1)}
-    _end_convolution(step, "Deconvolution", step.blob(), filters, pad, form, param)
+    ends = form.before, form.after
+    filters, pad = even_out(filters, *ends, form.dilation)
+    kernel = filters.shape[2:]
+    param = sides(kernel, pad, form.stride, form.dilation)
+    param["num_output"] = filters.shape[1] * step.get("group", 1)
+    _end(step, "Deconvolution", step.blob(), filters, param)
 
 
-def _uncropped(step: Step, form: Window) -> Pair:
+def _cut_after(step: Step, form: Window) -> Pair:
     """How many rows and columns are cut off at the end."""
-    sizes = zip(step.picture()[2:], form.stride, form.extent, form.before, step.result[2:])
-    h, w = ((n - 1) * stride + e - first - out for n, stride, e, first, out in sizes)
-    return h, w
+    old, new = step.picture()[2:], step.result[2:]
+    ends = []
+    for axis in (0, 1):
+        whole = (old[axis] - 1) * form.stride[axis] + form.extent[axis]
+        ends.append(whole - form.before[axis] - new[axis])
+    return ends[0], ends[1]
 
 
-def _end_convolution(
-    step: Step, kind: str, x: str, filters: np.ndarray, pad: Pair, form: Window, param: Params
-) -> None:
+def _end(
+    step: Step, kind: str, x: str, filters: np.ndarray, param: Params
+) -> None:  # fmt: skip
+    """The node's own layer, with its bias and its groups."""
+    weights = (filters,)
     bias = step.optional(2, "bias")
-    weights = (filters,) if bias is None else (filters, bias)
     if bias is None:
         param["bias_term"] = False
-    if step.get("group", 1) != 1:
-        param["group"] = step.get("group")
-    param |= sides(filters.shape[2:], pad, form.stride, form.dilation)
+    else:
+        weights += (bias,)
+    groups = step.get("group", 1)
+    if groups != 1:
+        param["group"] = groups
     step.end(kind, x, weights=weights, convolution_param=param)
-
-
-def _max_pool(step: Step) -> None:
-    form = _pooling_window(step)
-    rounds_up = bool(step.get("ceil_mode", 0))
-    is_rest = form.before == ZERO and form.after == tuple(s - 1 for s in form.stride)
-    if form.is_even:
-        return _end_pool(step, step.blob(), form, rounds_up)
-    if rounds_up:
-        raise step.refuse("its padding is uneven, and ceil_mode is on")
-    if is_rest:  # the windows that begin in the picture, then, as Caffe has them
-        return _end_pool(step, step.blob(), form._replace(after=ZERO), rounds_up=True)
-    # with even padding at every pixel, and of these answers every so many
-    pad = tuple(map(max, zip(form.before, form.after)))
-    param = _pooling_param("MAX", form._replace(before=pad, stride=ONE))
-    each = step.helper("each", "Pooling", step.blob(), pooling_param=param)
-    before = [first - p for first, p in zip(form.before, pad)]
-    after = [last - p for last, p in zip(form.after, pad)]
-    shift(step, "", each, step.shape()[1], before, after, form.stride)
-
-
-def _average_pool(step: Step) -> None:
-    form = _pooling_window(step)
-    rounds_up = bool(step.get("ceil_mode", 0))
-    counts_padding = step.get("count_include_pad", 0) or form.before == form.after == ZERO
-    if form.is_even and counts_padding:
-        return _end_pool(step, step.blob(), form, rounds_up, "AVE")
-    if not form.is_even and rounds_up:
-        raise step.refuse("its padding is uneven, and ceil_mode is on")
-
-    def pool(suffix: str, x: str, channels: int) -> str:
-        even = form
-        if not form.is_even:
-            x = shift(step, f"{suffix}_pad", x, channels, form.before, form.after)
-            even = form._replace(before=ZERO, after=ZERO)
-        param = _pooling_param("AVE", even, rounds_up)
-        return step.helper(suffix, "Pooling", x, pooling_param=param)
-
-    if not counts_padding:
-        return end_by_share(step, pool)
-    x = shift(step, "pad", step.blob(), step.shape()[1], form.before, form.after)
-    _end_pool(step, x, form._replace(before=ZERO, after=ZERO), False, "AVE")
-
-
-def _pooling_window(step: Step) -> Window:
-    form = window(step, step.get("kernel_shape"))
-    if form.dilation != ONE:
-        raise step.refuse("it is dilated")
-    if any(p >= k for p, k in zip((*form.before, *form.after), form.kernel * 2)):
-        raise step.refuse("it is padded by more than its window")
-    can_miss = any(s > k for s, k in zip(form.stride, form.kernel))
-    if step.get("ceil_mode", 0) and can_miss:
-        raise step.refuse("its stride is larger than its window, and ceil_mode is on")
-    if len(step.node.outputs) > 1 and step.node.outputs[1]:
-        raise step.refuse("it says where the maxima are, too")
-    return form
-
-
-def _pooling_param(kind: str, form: Window, rounds_up: bool = False) -> Params:
-    param: Params = {"pool": kind, "ceil_mode": rounds_up}
-    for name, value in sides(form.kernel, form.before, form.stride).items():
-        param[name] = value[0] if isinstance(value, list) else value
-    return param
-
-
-def _end_pool(step: Step, x: str, form: Window, rounds_up: bool = False, kind: str = "MAX") -> None:
-    step.end("Pooling", x, pooling_param=_pooling_param(kind, form, rounds_up))
-
-
-def end_by_share(step: Step, chain: Chain) -> None:
-    """What `chain` makes of the input, over what it makes of ones.
-
-    So that what lies outside the picture does not count, at every size.
-    """
-    x, channels = step.blob(), step.shape()[1]
-    y = chain("all", x, channels)
-    weights = np.zeros((1, channels, 1, 1)), np.ones(1)
-    param = {"num_output": 1, "kernel_size": [1]}
-    ones = step.helper("ones", "Convolution", x, weights=weights, convolution_param=param)
-    share = chain("share", ones, 1)
-    share = step.helper("inverse", "Power", share, power_param={"power": -1})
-    form = {"shape": {}, "axis": 0, "num_axes": 2}  # (1, 1, h, w) -> (h, w)
-    share = step.helper("map", "Reshape", share, reshape_param=form)
-    step.end("Scale", y, share, scale_param={"axis": 2})
-
-
-def _global_pool(step: Step) -> None:
-    step.picture()
-    kind = "MAX" if step.node.op == "GlobalMaxPool" else "AVE"
-    param = {"pool": kind, "global_pooling": True}
-    step.end("Pooling", step.blob(), pooling_param=param)
 
 
 def _pad(step: Step) -> None:
     """Zeros, or another number, around a picture."""
-    pads = step.weight(1, "padding").tolist()
-    axes = step.optional(3, "axes")
-    count = len(step.shape())
-    axes = list(range(count)) if axes is None else [axis % count for axis in axes.tolist()]
-    both = dict(zip(axes, zip(pads[: len(axes)], pads[len(axes) :])))
-    both = {axis: ends for axis, ends in both.items() if any(ends)}
-    if not both:
+    ends = _ends(step)
+    if not ends:
         return step.same()
-    if step.get("mode", "constant") != "constant":
-        cure = "Caffe's Pad has no backward pass, so only padding with a number works"
-        raise step.refuse(cure)
-    if not set(both) <= {2, 3} or count != 4:
+    if not set(ends) <= {2, 3} or len(step.shape()) != 4:
         raise step.refuse("it pads other axes than height and width")
-    before, after = zip(*(both.get(axis, ZERO) for axis in (2, 3)))
-    given = step.optional(2, "number")
-    number = 0.0 if given is None or not given.size else float(given.reshape(-1)[0])
+    (top, bottom), (left, right) = (ends.get(axis, ZERO) for axis in (2, 3))
+    before, after = (top, left), (bottom, right)
     x, channels = step.blob(), step.shape()[1]
+    mode = step.get("mode", "constant")
+    if mode != "constant":
+        return _mirror(step, mode, before, after)
+    given = step.optional(2, "number")
+    number = 0.0
+    if given is not None and given.size:
+        number = float(given.reshape(-1)[0])
     if not number:
         shift(step, "", x, channels, before, after)
         return
@@ -176,12 +103,25 @@ def _pad(step: Step) -> None:
     step.end("Power", x, power_param={"shift": number})
 
 
-OPERATIONS = {
-    "AveragePool": _average_pool,
-    "Conv": _convolution,
-    "ConvTranspose": _deconvolution,
-    "GlobalAveragePool": _global_pool,
-    "GlobalMaxPool": _global_pool,
-    "MaxPool": _max_pool,
-    "Pad": _pad,
-}
+def _mirror(step: Step, mode: str, before: Pair, after: Pair) -> None:
+    """Mirror images, or copies of the edge, around a picture."""
+    if mode not in MIRRORS or min(*before, *after) < 0:
+        raise step.refuse(f"{mode} is no way of padding in Caffe")
+    param = {"pad_type": MIRRORS[mode]}
+    param |= {"pad_u": before[0], "pad_l": before[1]}
+    param |= {"pad_d": after[0], "pad_r": after[1]}
+    step.end("Pad", step.blob(), pad_param=param)
+
+
+def _ends(step: Step) -> dict[int, Pair]:
+    """{axis: (before, after)} of what a Pad pads."""
+    amounts = step.weight(1, "padding").tolist()
+    axes = step.optional(3, "axes")
+    count = len(step.shape())
+    names = range(count) if axes is None else axes % count
+    half = len(amounts) // 2
+    pairs = zip(amounts[:half], amounts[half:])
+    return {int(axis): pair for axis, pair in zip(names, pairs) if any(pair)}
+
+
+OPERATIONS = {"Conv": _convolution, "ConvTranspose": _deconvolution, "Pad": _pad}

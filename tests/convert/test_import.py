@@ -13,7 +13,7 @@ import onnx
 from conftest import main
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from toys import Sketch, sketch
+from toys import OPSET, Sketch
 
 import deepdream as dd
 from deepdream.convert import graph
@@ -31,6 +31,12 @@ def small(g, x, classes=5):
     mean = g("GlobalAveragePool", both)
     flat = g("Flatten", mean)
     return g("Gemm", flat, g.normal(classes, 8), g.normal(classes), transB=1)
+
+
+def sketch(build, shape, opset=OPSET):
+    """The model that build(sketch, x) makes of pictures x of this shape."""
+    toy = Sketch(shape)
+    return toy.model(build(toy, "x"), opset)
 
 
 def save(path, model, **options):
@@ -333,3 +339,26 @@ def test_without_onnxruntime_the_evaluator_of_onnx_compares(toy, tmp_path, monke
 def test_without_onnx_it_says_what_to_install(toy, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
     assert "install onnx" in refusal(toy, tmp_path)
+
+
+@pytest.mark.slow
+def test_keras_on_pytorch(tmp_path, monkeypatch):
+    """As docs/networks.md has it; its channels come last."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras", reason="keras is not installed: pip install keras")
+    pytest.importorskip("torch")
+    net = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.DepthwiseConv2D(3, padding="same"),
+            keras.layers.MaxPool2D(),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(5, activation="softmax"),
+        ]
+    )
+    net.save(tmp_path / "net.keras")
+    again = keras.models.load_model(tmp_path / "net.keras")
+    made = dd.import_net(again, tmp_path / "mine", mean=0.5, std=0.5, compare_all=True)
+    assert made.size == (32, 32) and max(made.checked.differences.values()) < 1e-5
