@@ -33,8 +33,10 @@ The port of 2015 stands at the front door; each family has a wing.
     stopping.py     Ctrl-C, and other ways to stop
 
     nets/           base (what a dream needs of a network), arrays, engines (load_net),
-                    caffe, torch with torch_arrays, torch_layers, torch_fast and
-                    torch_graphs, tiles (larger than memory), shapes, receptive,
+                    caffe with caffe_gradients, torch with torch_arrays,
+                    torch_layers, torch_shaping, torch_fast and torch_graphs, tiles
+                    (larger than memory); prototxt (read) with feeding, rewriting,
+                    branches; shapes with layer_shapes, asking; receptive, bilinear,
                     classes, caffemodel, caffemodel_pb2, zoo, inputs, download
     films/          files, encode, sound (films in and out), motion (zoom, journey),
                     moves, goals, hold (how a frame follows another), video, flow

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .errors import DreamError
-from .nets.base import Net, check_finite, check_image, preprocess, put
+from .nets.base import Net, Outline, check_finite, check_image, preprocess, put
 from .nets.shapes import pair
 from .objectives import channel, rank_channels, scores
 from .pictures import MOST_GUIDE, resize
@@ -98,7 +98,9 @@ def side_by_side(seen: list[Seen], titles: list[str] | None = None) -> str:
     return "\n".join(row.rstrip() for row in rows)
 
 
-def stations(net: Net, layers: Iterable[str] | str | None = None, down: bool = False) -> list[str]:
+def stations(
+    net: Outline, layers: Iterable[str] | str | None = None, down: bool = False
+) -> list[str]:
     """The layers of a journey: those given, or in network order 'all' that
     can be climbed, or for None the convolutions (larger than 1x1),
     concatenations and sums that everything passes through.
@@ -123,7 +125,7 @@ def stations(net: Net, layers: Iterable[str] | str | None = None, down: bool = F
     return layers
 
 
-def _bottlenecks(net: Net) -> list[str]:
+def _bottlenecks(net: Outline) -> list[str]:
     """The `stations` for None: no later layer reads what lies before."""
     specs = net.layer_specs
     # Of each blob, the last that reads it

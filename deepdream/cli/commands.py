@@ -7,7 +7,6 @@ import re
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from io import FileIO
 from pathlib import Path
@@ -282,9 +281,9 @@ def _layers(args: argparse.Namespace) -> int:
     fields = receptive.fields(layers)
     climbable = shapes.climbable(layers)
     outputs = {}
-    with suppress(DreamError):  # the picture may be too small for the deeper ones
-        for each in shapes.walk(layers, size):
-            outputs[each.layer.name] = " x ".join(map(str, each.tops[0][1:]))
+    for each in shapes.walk_all(layers, size):  # it may be too small for the deeper ones
+        top = each.tops[0] if each.tops else ()
+        outputs[each.layer.name] = " x ".join(map(str, top[1:])) or "-"
     row = "{:32} {:14} {:>20} {:>6}  {}".format
     say(row("layer", "type", "output", "sees", "climb"))
     for layer in layers:
@@ -293,6 +292,8 @@ def _layers(args: argparse.Namespace) -> int:
         climbs = name in climbable and shapes.fits(layers, name, size)
         output = outputs.get(name, "too small")
         say(row(name, layer.type, output, sees, "yes" if climbs else "-"))
+    for name, why in getattr(layers, "cut", {}).items():
+        say(row(name, "left out", "-", "-", f"-  ({why})"))
     return 0
 
 

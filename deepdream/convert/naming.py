@@ -119,7 +119,7 @@ def _make_safe(name: str) -> str:
 def _make_unique(names: list[str]) -> list[str]:
     """The names, with a number where an earlier one is equal."""
     taken = {*names, *TAKEN}
-    used = set(TAKEN)
+    used: set[str] = set(TAKEN)
     unique = []
     for name in names:
         new, number = name, 1

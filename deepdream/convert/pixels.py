@@ -31,7 +31,7 @@ class Pixels(NamedTuple):
     def prepare(self, image: np.ndarray, channels: int) -> np.ndarray:
         """(h, w, 3) RGB, 0..255 -> (1, channels, h, w) as the source wants it."""
         picture = np.float64(image) * (self.white / 255)
-        picture = (picture - self.mean) / self.std
+        picture = (picture - np.array(self.mean)) / self.std
         if channels == 1:
             picture = picture @ np.array(LIGHT)
         elif self.order == "bgr":

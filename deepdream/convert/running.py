@@ -70,10 +70,11 @@ def _cut(graph: "GraphProto", values: list[str]) -> None:
     """Leave, in place, what these values need, and make them the outputs."""
     nodes = keep_needed(graph.node, values)
     read = {name for node in nodes for name in (*node.input, *free_names(node))}
-    for owner in (graph.input, graph.initializer):
-        kept = [each for each in owner if each.name in read]
-        del owner[:]
-        owner.extend(kept)
+    inputs = [each for each in graph.input if each.name in read]
+    constants = [each for each in graph.initializer if each.name in read]
+    del graph.input[:], graph.initializer[:]
+    graph.input.extend(inputs)
+    graph.initializer.extend(constants)
     del graph.node[:], graph.output[:]
     graph.node.extend(nodes)
     for name in values:

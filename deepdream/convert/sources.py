@@ -4,12 +4,11 @@ import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import DreamError, install, one_line, reason
-from ..paths import why_unreadable
+from ..paths import temporary_folder, why_unreadable
 from .plain import COLOURS, SIDE, Size, make_plain
 
 if TYPE_CHECKING:
@@ -44,8 +43,10 @@ def open_source(source: "str | Path | torch.nn.Module | ModelProto", size: Size 
         model = load_pt2(path) if path.suffix.lower() == ".pt2" else load_onnx(path)
         return Source(model, f"{path.name}, sha256 {_hash(path)}", path.stem)
     kind = type(source).__name__
-    if hasattr(source, "graph") and hasattr(source, "opset_import"):
-        copy = type(source)()
+    from onnx import ModelProto
+
+    if isinstance(source, ModelProto):
+        copy = ModelProto()
         copy.CopyFrom(source)
         return Source(make_plain(copy), "a network in memory", copy.graph.name or "network")
     if hasattr(source, "named_modules"):
@@ -212,7 +213,11 @@ def _eval_mode(module: "torch.nn.Module") -> Iterator[None]:
             each.training = was
 
 
-def _export_new(module: object, picture: object, name: str) -> "ModelProto":
+def _export_new(
+    module: "torch.nn.Module | torch.export.ExportedProgram",
+    picture: "torch.Tensor | None",
+    name: str,
+) -> "ModelProto":
     """By torch.export, which knows the names of modules."""
     import torch
 
@@ -225,6 +230,8 @@ def _export_new(module: object, picture: object, name: str) -> "ModelProto":
         if isinstance(error, ImportError):
             why = f"it needs onnxscript; {install('onnxscript')}"
         raise DreamError(f"PyTorch cannot export {name} to ONNX: {why}") from None
+    if made is None:  # as it says it could be
+        raise DreamError(f"PyTorch cannot export {name} to ONNX")
     return make_plain(made.model_proto)
 
 
@@ -233,7 +240,7 @@ def _export_old(module: "torch.nn.Module", picture: "torch.Tensor") -> "ModelPro
     import torch
     from onnx import ModelProto
 
-    file = BytesIO()
-    with _quiet():
-        torch.onnx.export(module, (picture,), file, dynamo=False, opset_version=17)
-    return make_plain(ModelProto.FromString(file.getvalue()))
+    with _quiet(), temporary_folder() as folder:
+        path = folder / "net.onnx"
+        torch.onnx.export(module, (picture,), path, dynamo=False, opset_version=17)
+        return make_plain(ModelProto.FromString(path.read_bytes()))

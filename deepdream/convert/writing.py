@@ -3,27 +3,18 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from google.protobuf import text_format
 
 from ..errors import DreamError, reason, unknown
 from ..nets import inputs, shapes, zoo
 from ..nets.base import Outline
-from ..nets.caffemodel import (
-    NetParameter,
-    Weights,
-    fit_weights,
-    read_layers,
-    weights_digest,
-    write_weights,
-)  # fmt: skip
+from ..nets.caffemodel import Weights, fit_weights, read_layers, weights_digest, write_weights
+from ..nets.caffemodel_pb2 import NetParameter  # pyright: ignore[reportAttributeAccessIssue]
 from ..nets.shapes import Layer
 from ..paths import why_unreadable
 from ..seeing import stations
-
-if TYPE_CHECKING:
-    pass
 
 PROTOTXT, WEIGHTS, TOML, LABELS = (
     "deploy.prototxt", "weights.caffemodel", "model.toml", "labels.txt",
@@ -80,17 +71,24 @@ def add_softmax(layers: list[Layer], shape: shapes.Shape) -> list[Layer]:
     return [*layers, prob]
 
 
-def write(folder: Path, layers: list[Layer], weights: Weights, origin: str) -> str:
+def write_labels(folder: Path, labels: Labels) -> None:
+    """Write the names of classes, one a line, if they were given."""
+    if labels.names:
+        text = "".join(f"{name}\n" for name in labels.names)
+        (folder / LABELS).write_text(text, encoding="utf-8")
+
+
+def write(folder: Path, layers: list[Layer], weights: Weights, credit: str) -> str:
     """Write prototxt and weights; the digest of the weights.
 
     Raises DreamError for layers that could not run.
     """
-    net = NetParameter(name=origin.partition(",")[0])
+    net = NetParameter()
     net.layer.extend(layers)
-    text = f"# imported from {origin}\n{text_format.MessageToString(net)}"
+    text = f"# {credit}\n{text_format.MessageToString(net)}"
     path = folder / PROTOTXT
     path.write_text(text, encoding="utf-8")
-    fitted = fit_weights(read_layers(path), weights, origin)
+    fitted = fit_weights(read_layers(path), weights, path)
     write_weights(folder / WEIGHTS, fitted)
     return weights_digest(fitted)
 

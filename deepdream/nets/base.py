@@ -88,6 +88,8 @@ class Outline:
         self.mean = np.array(model.mean, np.float32).reshape(3, 1, 1)
         self.limits: tuple[EngineArray, EngineArray] = -self.mean, 255 - self.mean
         self.climbable = shapes.climbable(layers)
+        # {layer that was left out: why}
+        self._cut: dict[str, str] = getattr(layers, "cut", {})
         self.own_size = shapes.own_size(layers)
         between = [layer for layer in layers if layer.name == shapes.INPUT]
         self._is_grey = any(it.convolution_param.num_output == 1 for it in between)
@@ -130,6 +132,10 @@ class Outline:
     def check_layer(self, layer: str) -> None:
         """Raise a DreamError unless a dream can climb this layer."""
         if layer not in self.climbable:
+            own = [it for it in self.layer_specs if it.name == layer and layer in it.top]
+            if own and own[0].type != "Input":
+                fault = "no gradient leads from it to the picture"
+                raise DreamError(f"layer {layer!r} cannot be climbed: {fault}")
             raise self.unknown(layer, self.climbable)
 
     def check(self, end: str, height: int, width: int) -> None:
@@ -150,6 +156,8 @@ class Outline:
 
     def unknown(self, layer: str, allowed: Iterable[str]) -> DreamError:
         """The DreamError for a layer that is not among those allowed."""
+        if layer in self._cut:
+            return DreamError(f"layer {layer!r} is left out: {self._cut[layer]}")
         advice = f"`deepdream layers --model {self.model.name}` lists all of them"
         return unknown("layer", layer, allowed, advice)
 
@@ -181,6 +189,8 @@ class Net(Outline, Arrays):
     engine: dict[str, str]
     blobs: Mapping[str, Blob]
     _checked: tuple[str | None, tuple[int, ...]] | None = None  # by `_check`, the last
+    _sized: Size | None = None  # of the picture, when `_gone` was found
+    _gone: set[str]
 
     def forward(self, *, start: str | None = None, end: str | None = None) -> object:
         """As above. Raises DreamError for a layer that is unknown, or cannot run."""
@@ -274,11 +284,19 @@ class Net(Outline, Arrays):
         check_finite(values, layer)
         return values
 
+    def _missing(self) -> set[str]:
+        """The layers that cannot run on a picture of this size."""
+        height, width = self.blobs["data"].shape[2:]
+        if self._sized != (height, width):
+            self._sized = height, width
+            self._gone = shapes.left_out(self.layer_specs, self._sized)
+        return self._gone
+
     def _check(self, layer: str | None) -> None:
         shape = tuple(self.blobs["data"].shape)
         if self._checked == (layer, shape):
             return  # a check takes some milliseconds, and each step asks for the same
-        if len(shape) != 4 or shape[1] != 3:
+        if len(shape) != 4 or shape[1] not in (1, 3):
             must = "it must be (n, 3, height, width)"
             raise DreamError(f"'data' has the shape {shape}; {must}")
         end = layer if layer and layer in self.layer_names else self.layer_names[-1]

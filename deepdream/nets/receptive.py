@@ -5,6 +5,10 @@ from typing import NamedTuple
 
 from .shapes import Layer, pair
 
+# Types whose values each see the whole picture, or two neighbours
+WHOLE = "InnerProduct", "Pooling", "MVN", "Reduction", "SPP"
+MIXED = "BilinearInterpolate", "Resize"
+
 
 class Field(NamedTuple):
     """A value sees `side` x `side` pixels; its neighbour's are `jump` away."""
@@ -63,6 +67,19 @@ def _field(layer: Layer, side: float, jump: float) -> Field:
     p = layer.lrn_param
     if layer.type == "LRN" and p.norm_region == p.WITHIN_CHANNEL:
         return Field(side + (p.local_size - 1) * jump, jump)
-    if layer.type in ("InnerProduct", "Pooling"):
+    if layer.type in WHOLE or (layer.norm_param.across_spatial and layer.type == "Normalize"):
         return Field(math.inf, jump)
-    return Field(side, jump)
+    return Field(side + (layer.type in MIXED) * jump, jump / _enlarged(layer))
+
+
+def _enlarged(layer: Layer) -> float:
+    """How many times larger a layer makes what it reads."""
+    if layer.type == "Upsample":
+        return layer.upsample_param.scale
+    if layer.type == "PixelShuffle":
+        return layer.pixelshuffle_param.upscale_factor
+    if layer.type == "BilinearInterpolate":
+        return layer.bilinear_interpolate_param.scale_factor
+    if layer.type == "Resize" and layer.resize_param.is_pyramid_test:
+        return layer.resize_param.out_height_scale
+    return 1

@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812, everybody's name for it
 from torch import Tensor
 
 from ..errors import DreamError
-from . import shapes, zoo
+from . import branches, shapes, zoo
 from .base import Fill, Net, Part
 from .download import load
 from .torch_arrays import Blob, TorchArrays
@@ -48,6 +48,7 @@ class TorchNet(TorchArrays, Net):
         is_plain = (self.device.type, dtype) == ("cpu", "float32")
         self.kernels = find_kernels() if is_plain else ""
         layers, weights = load(model)
+        layers = branches.cut(layers, _why_cut)
         self.adopt(model, layers)
         low, high = self.limits
         self.limits = self.array(low), self.array(high)
@@ -55,6 +56,8 @@ class TorchNet(TorchArrays, Net):
         self.params: OrderedDict[str, list[Blob]] = OrderedDict()
         self._weights: dict[str, list[Tensor]] = {}
         for layer, arrays in weights.items():
+            if layer not in self.layer_names:
+                continue
             blobs = [_blob_of(array) for array in arrays]
             tensors = [blob.tensor("data").to(self.device, self.dtype) for blob in blobs]
             self.params[layer] = blobs
@@ -107,9 +110,11 @@ class TorchNet(TorchArrays, Net):
         """As Net's."""
         self._check(end)
         first, last = self._range(start, end)
+        missing = self._missing()
         with self._precision():
             for i in range(first, last + 1):
-                self._run(i)
+                if self.layer_names[i] not in missing:
+                    self._run(i)
 
     def _run(self, i: int) -> None:
         layer = self.layer_specs[i]
@@ -142,7 +147,7 @@ class TorchNet(TorchArrays, Net):
         """Carry the `diffs` of what layer i wrote to what it read."""
         layer = self.layer_specs[i]
         given = {k: diffs.pop(name) for k, name in enumerate(layer.top) if name in diffs}
-        if layer.type == "Input" or not given:  # or a side branch
+        if layer.type in branches.NO_GRADIENT or not given:  # or a side branch
             return
         for name, diff in zip(layer.bottom, self._gradients(i, given)):
             diffs[name] = diffs[name] + diff if name in diffs else diff
@@ -159,8 +164,11 @@ class TorchNet(TorchArrays, Net):
             cure = "call forward(end=...) before backward"
             raise DreamError(f"layer {layer.name!r} has not run; {cure}")
         leaves, tops = taped
-        outputs = [tops[top] for top in given]
-        return torch.autograd.grad(outputs, leaves, list(given.values()), retain_graph=True)
+        leaves = branches.passes(layer.type, leaves)
+        # The places of a Pooling's maxima, a second top, carry no gradient
+        above = {top: diff for top, diff in given.items() if tops[top].requires_grad}
+        outputs = [tops[top] for top in above]
+        return torch.autograd.grad(outputs, leaves, list(above.values()), retain_graph=True)
 
     def _precision(self) -> AbstractContextManager:
         """cuDNN as precise as the dtype says, and without trials."""
@@ -177,6 +185,13 @@ class TorchNet(TorchArrays, Net):
         first = self._index[start] if start else 0
         last = self._index[end] if end else len(self._index) - 1
         return first, last
+
+
+def _why_cut(layer: shapes.Layer) -> str:
+    """Why this engine cannot run a layer; "" if it can."""
+    if layer.type in TYPES or layer.type == "Input":
+        return ""
+    return f"PyTorch has no layers of the type {layer.type}; the engine 'caffe' may run them"
 
 
 def _blob_of(array: np.ndarray) -> Blob:

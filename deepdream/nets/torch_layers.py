@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812, everybody's name for it
 from torch import Tensor
 
-from . import shapes
-from .shapes import Layer, axis, pair
+from .layer_shapes import Layer, axis, pair
 from .torch_fast import AcrossChannels, StridedOnPicture, WithoutStride, channels_last, suits_nnpack
+from .torch_shaping import TYPES as SHAPING
+from .torch_shaping import top_shape
 
 # Each function below is one layer type: (layer, its weights, *bottoms) ->
 # top or tops. Autograd does the rest. Tensors are (n, channels, h, w),
@@ -57,12 +58,7 @@ def _deconvolution(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
     return F.conv_transpose2d(x, filters, bias, stride, pad, 0, p.group, dilation)
 
 
-def _top_shape(layer: Layer, x: Tensor) -> shapes.Shape:
-    tops, _ = shapes.TYPES[layer.type](layer, tuple(x.shape))
-    return tops[0]
-
-
-def _pooling(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+def _pooling(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor | tuple[Tensor, ...]:
     x = channels_last(x)
     p = layer.pooling_param
     average = p.pool == p.AVE
@@ -71,7 +67,7 @@ def _pooling(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
     kernel, stride = pair(p, "kernel_size", 0), pair(p, "stride", 1)
     pad = pair(p, "pad", 0)
     if any(2 * q > k for q, k in zip(pad, kernel)):  # more than PyTorch pads by itself
-        height, width = _top_shape(layer, x)[2:]
+        height, width = top_shape(layer, x)[2:]
         outside = 0 if average else -math.inf
         x = F.pad(x, (pad[1], pad[1], pad[0], pad[0]), value=outside)
         pool = F.avg_pool2d if average else F.max_pool2d
@@ -79,6 +75,9 @@ def _pooling(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
         return y[:, :, :height, :width].clone()
     if average:
         return F.avg_pool2d(x, kernel, stride, pad, p.ceil_mode)
+    if len(layer.top) == 2:
+        y, places = F.max_pool2d(x, kernel, stride, pad, 1, p.ceil_mode, True)
+        return y, places.to(x.dtype)
     return F.max_pool2d(x, kernel, stride, pad, ceil_mode=p.ceil_mode)
 
 
@@ -148,29 +147,69 @@ def _concat(layer: Layer, weights: list[Tensor], *xs: Tensor) -> Tensor:
     return torch.cat(tuple(map(channels_last, xs)), axis(i, xs[0].shape))
 
 
-def _slice(layer: Layer, weights: list[Tensor], x: Tensor) -> tuple[Tensor, ...]:
-    p = layer.slice_param
-    i = axis(p.slice_dim if p.HasField("slice_dim") else p.axis, x.shape)
-    parts = x.tensor_split(list(p.slice_point) or len(layer.top), i)
-    return tuple(part.clone() for part in parts)
-
-
 def _power(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
     p = layer.power_param
     y = p.shift + p.scale * x
     return y if p.power == 1 else y**p.power
 
 
-def _flatten(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
-    p = layer.flatten_param
-    return x.flatten(axis(p.axis, x.shape), axis(p.end_axis, x.shape)).clone()
+def _relu6(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    p = layer.relu6_param
+    y = F.leaky_relu(x, p.negative_slope) if p.negative_slope else F.relu(x)
+    return torch.where(y < p.threshold, y, p.threshold)
 
 
-def _reshape(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
-    return x.reshape(_top_shape(layer, x)).clone()
+def _hard_sigmoid(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    p = layer.hardsigmoid_param
+    return (x * p.alpha + p.beta).clamp(0, 1)
+
+
+def _exp(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    p = layer.exp_param
+    rate = 1 if p.base == -1 else math.log(p.base)
+    return (rate * (p.shift + p.scale * x)).exp()
+
+
+def _log(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    p = layer.log_param
+    rate = 1 if p.base == -1 else math.log(p.base)
+    return (p.shift + p.scale * x).log() / rate
+
+
+def _normalize(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    """Each pixel, or all of them, as a vector of length 1, times a scale."""
+    p = layer.norm_param
+    scale = weights[0].to(x.dtype).reshape(-1, 1, 1)
+    axes = (1, 2, 3) if p.across_spatial else (1,)
+    x = x.clone()
+    if x.requires_grad:  # Caffe applies the scale last on the way down, too
+        x.register_hook(lambda gradient: gradient * scale)
+    unit = x / ((x * x).sum(axes, keepdim=True) + p.eps).sqrt()
+    return unit + (unit * (scale - 1)).detach()
+
+
+def _mvn(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    p = layer.mvn_param
+    axes = (1, 2, 3) if p.across_channels else (2, 3)
+    y = x - x.mean(axes, keepdim=True)
+    if not p.normalize_variance:
+        return y
+    return y / ((y * y).mean(axes, keepdim=True).sqrt() + p.eps)
+
+
+def _reduction(layer: Layer, weights: list[Tensor], x: Tensor) -> Tensor:
+    p = layer.reduction_param
+    shape = top_shape(layer, x)
+    x = x.reshape(*shape, -1)
+    if p.operation == p.ASUM:
+        x = x.abs()
+    elif p.operation == p.SUMSQ:
+        x = x * x
+    return p.coeff * (x.mean(-1) if p.operation == p.MEAN else x.sum(-1))
 
 
 TYPES: dict[str, Callable] = {
+    **SHAPING,
     "Convolution": _convolution,
     "Deconvolution": _deconvolution,
     "InnerProduct": _inner_product,
@@ -182,15 +221,21 @@ TYPES: dict[str, Callable] = {
     "Sigmoid": lambda layer, weights, x: x.sigmoid(),
     "TanH": lambda layer, weights, x: x.tanh(),
     "Concat": _concat,
-    "Slice": _slice,
-    "Split": lambda layer, weights, x: tuple(x.clone() for _ in layer.top),
     "Eltwise": _eltwise,
     "BatchNorm": _batch_norm,
     "Scale": _scale,
     "Bias": _bias,
     "Power": _power,
-    "Flatten": _flatten,
-    "Reshape": _reshape,
-    "Dropout": lambda layer, weights, x: x.clone(),
+    "ReLU6": _relu6,
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": lambda layer, weights, x: x * (x / 6 + 0.5).clamp(0, 1),
+    "Exp": _exp,
+    "Log": _log,
+    "AbsVal": lambda layer, weights, x: x.abs(),
+    "BNLL": lambda layer, weights, x: torch.logaddexp(x, torch.zeros_like(x)),
+    "Threshold": lambda layer, weights, x: (x > layer.threshold_param.threshold).to(x.dtype),
+    "Normalize": _normalize,
+    "MVN": _mvn,
+    "Reduction": _reduction,
     "Softmax": lambda layer, weights, x: x.softmax(axis(layer.softmax_param.axis, x.shape)),
 }

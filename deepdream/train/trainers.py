@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from google.protobuf import text_format
 
+from ..errors import DreamError
 from ..nets import shapes
+from ..nets.caffe_gradients import GRADIENTS
 from ..nets.caffemodel import Weights
 from ..nets.shapes import Layer
 from ..recipe import Recipe
@@ -114,6 +116,10 @@ class CaffeTrainer:
         import caffe
         from caffe.proto import caffe_pb2
 
+        for layer in layers:
+            if layer.type in GRADIENTS:
+                fault = f"Caffe's own training has no gradient of {layer.type} layers"
+                raise DreamError(f"{fault}, such as {layer.name!r}; choose engine 'torch'")
         self._folder = tempfile.TemporaryDirectory()
         self.folder = Path(self._folder.name)
         self.pb: Any = caffe_pb2  # whose classes are made when it is imported

@@ -13,7 +13,7 @@ import onnx
 from conftest import main
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from toys import Sketch, sketch
+from toys import OPSET, Sketch
 
 import deepdream as dd
 from deepdream.convert import graph
@@ -31,6 +31,12 @@ def small(g, x, classes=5):
     mean = g("GlobalAveragePool", both)
     flat = g("Flatten", mean)
     return g("Gemm", flat, g.normal(classes, 8), g.normal(classes), transB=1)
+
+
+def sketch(build, shape, opset=OPSET):
+    """The model that build(sketch, x) makes of pictures x of this shape."""
+    toy = Sketch(shape)
+    return toy.model(build(toy, "x"), opset)
 
 
 def save(path, model, **options):

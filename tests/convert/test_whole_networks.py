@@ -58,7 +58,9 @@ def check(source, folder, size):
     assert max(made.checked.differences.values()) <= 1e-5, made.checked.differences
     net = dd.load_net(folder, "torch")
     image = dd.load_image("flower.jpg", 2 * size)[:size, :size]
-    compare_gradients(folder, dd.preprocess(net, image))
+    # where a picture is quite flat, several places of a window are the maximum
+    noise = np.random.RandomState(0).normal(0, 1, (3, size, size))
+    compare_gradients(folder, dd.preprocess(net, image) + np.float32(noise))
 
 
 @pytest.mark.parametrize("name", SMALL)
