@@ -13,6 +13,8 @@ Chain = Callable[[str, str, int], str]  # (suffix, blob, channels) -> blob
 def _max_pool(step: Step) -> None:
     form = _window(step)
     x = step.blob()
+    if _is_global(step, form):
+        return _global_pool(step)
     if form.is_even:
         return _end(step, "MAX", x, form)
     steps = tuple(stride - 1 for stride in form.stride)
@@ -31,6 +33,8 @@ def _max_pool(step: Step) -> None:
 
 def _average_pool(step: Step) -> None:
     form = _window(step)
+    if _is_global(step, form):
+        return _global_pool(step)
     x, channels = step.blob(), step.shape()[1]
     counts = step.get("count_include_pad", 0)
     if counts or form.widest == ZERO:
@@ -107,9 +111,15 @@ def end_by_share(step: Step, chain: Chain) -> None:
     step.end("Scale", y, share, scale_param={"axis": 2})
 
 
+def _is_global(step: Step, form: Window) -> bool:
+    """Whether one window covers the whole picture, as exporters write it."""
+    is_whole = form.kernel == step.picture()[2:]
+    return is_whole and form.widest == ZERO and form.kernel != ONE
+
+
 def _global_pool(step: Step) -> None:
     step.picture()
-    kind = "MAX" if step.node.op == "GlobalMaxPool" else "AVE"
+    kind = "MAX" if "Max" in step.node.op else "AVE"
     param = {"pool": kind, "global_pooling": True}
     step.end("Pooling", step.blob(), pooling_param=param)
 

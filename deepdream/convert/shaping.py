@@ -103,15 +103,20 @@ def _cut(step: Step) -> None:
     axes, strides = step.optional(3, "axes"), step.optional(4, "steps")
     axes = range(len(starts)) if axes is None else axes.tolist()
     strides = [1] * len(starts) if strides is None else strides.tolist()
-    picks = {}
+    picks: dict[int, range] = {}
+    fixed = False  # whether it ends at a place counted from the front
     for axis, *bounds in zip(axes, starts, ends, strides):
         axis %= len(shape)
         pick = range(shape[axis])[slice(*bounds)]
-        if pick != range(shape[axis]):
-            picks[axis] = pick
+        if pick == range(shape[axis]):
+            continue
+        picks[axis] = pick
+        fixed |= 0 <= bounds[1] < shape[axis]
+        if axis > 1 and len(shape) == 4 and bounds[0] < 0 < pick.start:
+            raise step.refuse("where it begins depends on the size of the picture")
     if not picks:
         return step.same()
-    if set(picks) <= {2, 3} and len(shape) == 4:
+    if set(picks) <= {2, 3} and len(shape) == 4 and not fixed:
         return _crop(step, [picks.get(axis, range(shape[axis])) for axis in (2, 3)])
     if len(picks) > 1:
         raise step.refuse("it cuts several axes at once")

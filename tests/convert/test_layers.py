@@ -191,6 +191,8 @@ CASES = {
     "mean, ceil": pool("AveragePool", [3, 3], strides=[2, 2], ceil_mode=1),
     "mean, uneven": pool("AveragePool", [3, 3], pads=[0, 1, 2, 0], count_include_pad=1),
     "mean, same": pool("AveragePool", [3, 3], strides=[2, 2], auto_pad="SAME_UPPER"),
+    "mean of all": lambda g, x: g("AveragePool", x, kernel_shape=g.shape[2:]),
+    "max of all": lambda g, x: g("MaxPool", x, kernel_shape=g.shape[2:]),
     "global mean": one("GlobalAveragePool"),
     "global max": one("GlobalMaxPool"),
     # sums and products
@@ -269,6 +271,7 @@ CASES = {
     "slice last": one("Slice", ints(-1), ints(99), ints(1)),
     "slice every other channel": one("Slice", ints(0), ints(99), ints(1), ints(2)),
     "slice back": one("Slice", ints(-1), ints(-99), ints(1), ints(-1)),
+    "first rows": one("Slice", ints(1), ints(3), ints(2)),
     "crop": one("Slice", ints(1, 2), ints(99, -1), ints(2, 3)),
     "every other pixel": one("Slice", ints(0, 1), ints(99, 99), ints(2, 3), ints(2, 2)),
     "gather one": one("Gather", np.int64(2), axis=1),
@@ -420,7 +423,8 @@ REFUSED = {
     "corners": (resize([2, 2], "linear", "align_corners"), "align_corners depends on the size"),
     "1.5 times": (resize([1.5, 1.5], "nearest", "half_pixel"), "whole number"),
     "cubic": (resize([2, 2], "cubic", "half_pixel"), "not cubic"),
-    "turned round": (one("Slice", ints(-1), ints(-99), ints(3), ints(-1)), "turns the picture"),
+    "last rows": (one("Slice", ints(-2), ints(99), ints(2)), "size of the picture"),
+    "turned round": (one("Slice", ints(-1), ints(-99), ints(3), ints(-1)), "size of"),
     "dilated pooling": (pool("MaxPool", [2, 2], dilations=[2, 2]), "dilated"),
     "stretched both ways": (
         lambda g, x: g("Add", g("ReduceMean", x, ints(2)), g("ReduceMean", x, ints(3))), "stretch"
