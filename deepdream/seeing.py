@@ -97,9 +97,7 @@ def side_by_side(seen: list[Seen], titles: list[str] | None = None) -> str:
     return "\n".join(row.rstrip() for row in rows)
 
 
-def stations(
-    net: Net, layers: Iterable[str] | str | None = None, down: bool = False
-) -> list[str]:
+def stations(net: Net, layers: Iterable[str] | str | None = None, down: bool = False) -> list[str]:
     """The layers of a journey: those given, or in network order 'all' that
     can be climbed, or for None the convolutions (larger than 1x1),
     concatenations and sums that everything passes through.
