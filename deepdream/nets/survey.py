@@ -12,7 +12,7 @@ from torch.autograd.graph import Node
 
 from ..errors import DreamError, one_line, out_of_memory, unknown
 from .base import Outline
-from .caffemodel_pb2 import LayerParameter
+from .caffemodel_pb2 import LayerParameter  # pyright: ignore[reportAttributeAccessIssue]
 from .hooks import Layout, Seen, find_gates, find_layout, measure, run
 from .receptive import Reach
 from .shapes import Shape, Size
@@ -91,8 +91,9 @@ class Survey(Outline):
         gates = find_gates(nodes[-1]) if nodes else set()
         parts = {}
         for layer, (module, node, shares) in found.items():
-            seen = [scan.get(layer) for scan in self._scans.values()]
-            layout = find_layout(module, size, *(each and each.shape for each in seen))
+            own, tall, wide = (scan.get(layer) for scan in self._scans.values())
+            others = tall and tall.shape, wide and wide.shape
+            layout = find_layout(module, size, own.shape, *others) if own else None
             if layout and node:
                 parts[layer] = Part(module, layout, node in gates, shares)
         if not parts:
