@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ..errors import DreamError, install, unknown
@@ -61,25 +60,26 @@ def load_net(
     about = {"mean": mean, "std": std, "order": order, "size": size, "labels": labels}
     if _is_module(model):
         return _load_module(model, engine, device, dtype, about)
-    _check_given(model, about)
+    given = _check_given(model, about)
     engine = choose_engine(engine)
     check_device(engine, device, dtype)
-    found = zoo.find(download.default() if model is None else model)
+    found = zoo.find(download.default() if given is None else given)
     make = getattr(import_module(f".{engine}", __package__), f"{engine.title()}Net")
     return make(found, device, dtype)
 
 
-def _check_given(model: object, about: dict[str, Any]) -> None:
-    """Raise a DreamError for what is no network, or what only a module takes."""
+def _check_given(model: object, about: dict[str, Any]) -> str | Path | None:
+    """The name or folder, or a DreamError, also for what only a module takes."""
     given = [name for name, value in about.items() if value is not None]
     if given:
         fault = f"{' and '.join(given)}: only a torch.nn.Module needs that"
         raise DreamError(f"{fault}; a folder says it in its model.toml")
-    if not isinstance(model, (str, os.PathLike, NoneType)):
-        kind = type(model).__name__
-        must = "it takes the name of a network, a folder, or a torch.nn.Module"
-        cure = "weights alone need their module: module.load_state_dict(weights)"
-        raise DreamError(f"`load_net` cannot use {kind!r}: {must}; {cure}")
+    if model is None or isinstance(model, (str, Path)):
+        return model
+    kind = type(model).__name__
+    must = "it takes the name of a network, a folder, or a torch.nn.Module"
+    cure = "weights alone need their module: module.load_state_dict(weights)"
+    raise DreamError(f"`load_net` cannot use {kind!r}: {must}; {cure}")
 
 
 def _is_module(model: object) -> "TypeGuard[Module]":

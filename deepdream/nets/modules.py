@@ -109,7 +109,7 @@ class ModuleNet(Survey, TensorNet):
         low, high = self.limits
         self.limits = self.array(low), self.array(high)
         self._tape: dict[str, Tensor] = {}  # blobs of the last pass, for autograd
-        self.blobs = Blobs(self)
+        self.blobs = self._blobs = Blobs(self)
 
     def forward(self, start: str | None = None, end: str | None = None) -> None:
         """As Net's, from the picture on."""
@@ -146,7 +146,7 @@ class ModuleNet(Survey, TensorNet):
         for layer in layers:
             self.check_run(layer, *size)
         self._tape = {}  # before the next takes its memory
-        self.blobs.there = {"data": data}
+        self._blobs.there = {"data": data}
         self._leaf = data.tensor("data").data.requires_grad_()
         left, problem = layers, None
         for window in self._sizes(size):
@@ -157,8 +157,8 @@ class ModuleNet(Survey, TensorNet):
             for layer, blob in found.items():
                 self._windows[layer, size] = window
                 self._tape[layer] = blob
-                self.blobs.there[layer] = Blob(tuple(blob.shape), self.device, self.dtype)
-                self.blobs.there[layer].put("data", blob.data)
+                self._blobs.there[layer] = Blob(tuple(blob.shape), self.device, self.dtype)
+                self._blobs.there[layer].put("data", blob.data)
             left = [layer for layer in left if layer not in found]
         if left:
             what = f"layer {left[0]!r} cannot run on a picture of {size[1]}x{size[0]}"

@@ -12,7 +12,7 @@ from torch.autograd.graph import Node
 
 from ..errors import DreamError, one_line, out_of_memory, unknown
 from .base import Outline
-from .caffemodel_pb2 import LayerParameter
+from .caffemodel_pb2 import LayerParameter  # pyright: ignore[reportAttributeAccessIssue]
 from .hooks import Layout, Seen, find_gates, find_layout, measure, run
 from .receptive import Reach
 from .shapes import Shape, Size
@@ -68,7 +68,8 @@ class Survey(Outline):
             spec = LayerParameter(name=layer, type=kind, bottom=["data"], top=[layer])
             specs.append(spec)
         self.adopt(Model(name, [], name, mean), specs, size)
-        self._patch = self._find_patch()
+        shapes = [self.top_shape(layer, *size) for layer in self.layer_names]
+        self._patch = _find_patch(size, shapes)
         self.default_layer = self._choose_default()
 
     def _learn(self, size: Size) -> dict[str, Part]:
@@ -92,8 +93,9 @@ class Survey(Outline):
         gates = find_gates(nodes[-1]) if nodes else set()
         parts = {}
         for layer, (module, node, shares) in found.items():
-            seen = [scan.get(layer) for scan in self._scans.values()]
-            layout = find_layout(module, size, *(each and each.shape for each in seen))
+            own, tall, wide = (scan.get(layer) for scan in self._scans.values())
+            others = tall and tall.shape, wide and wide.shape
+            layout = find_layout(module, size, own.shape, *others) if own else None
             if layout and node:
                 parts[layer] = Part(module, layout, node in gates, shares)
         if not parts:
@@ -206,15 +208,6 @@ class Survey(Outline):
         up = tuple(math.ceil(n / step) * step for n, step in zip(size, self._patch))
         return list(dict.fromkeys([size, (up[0], up[1]), self.own_size]))
 
-    def _find_patch(self) -> Size:
-        """(h, w) of the picture to one place of the coarsest layer that has any."""
-        own = self.own_size
-        least = list(own)
-        for layer in self.layer_names:
-            sides = self.top_shape(layer, *own)[2:]
-            least = [min(pair) if pair[1] > 1 else pair[0] for pair in zip(least, sides or own)]
-        return own[0] // least[0], own[1] // least[1]
-
     def _measure_fields(self) -> dict[str, tuple[float, float]]:
         """{layer: (side of what a value sees, pixels to the next value)}, of those
         that see a part: they show how far one pixel that is not a number spreads.
@@ -242,6 +235,15 @@ class Survey(Outline):
             if out_of_memory(error):
                 raise
         return found
+
+
+def _find_patch(own: Size, shapes: list[Shape]) -> Size:
+    """(h, w) of the picture to one place of the coarsest blob that has any."""
+    least = list(own)
+    for shape in shapes:
+        sides = shape[2:] or own
+        least = [min(pair) if pair[1] > 1 else pair[0] for pair in zip(least, sides)]
+    return own[0] // least[0], own[1] // least[1]
 
 
 def _round_jump(jump: float) -> float:
