@@ -339,3 +339,26 @@ def test_without_onnxruntime_the_evaluator_of_onnx_compares(toy, tmp_path, monke
 def test_without_onnx_it_says_what_to_install(toy, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
     assert "install onnx" in refusal(toy, tmp_path)
+
+
+@pytest.mark.slow
+def test_keras_on_pytorch(tmp_path, monkeypatch):
+    """As docs/networks.md has it; its channels come last."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras", reason="keras is not installed: pip install keras")
+    pytest.importorskip("torch")
+    net = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.DepthwiseConv2D(3, padding="same"),
+            keras.layers.MaxPool2D(),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(5, activation="softmax"),
+        ]
+    )
+    net.save(tmp_path / "net.keras")
+    again = keras.models.load_model(tmp_path / "net.keras")
+    made = dd.import_net(again, tmp_path / "mine", mean=0.5, std=0.5, compare_all=True)
+    assert made.size == (32, 32) and max(made.checked.differences.values()) < 1e-5
