@@ -127,7 +127,7 @@ def onnx_values(model, x, names):
 def largest_difference(converted, net, model, x):
     """(relative, layer) where a layer, right after it ran, is farthest from its value.
 
-    Relative to the largest of the value; one that is next to nothing counts as 1e-6.
+    Relative to the largest number that the layer reads or writes.
     """
     truth = onnx_values(model, x, sorted(set(converted.values.values())))
     net.blobs["data"].reshape(*x.shape)
@@ -136,13 +136,15 @@ def largest_difference(converted, net, model, x):
     start, found = 0, []
     for layer in converted.layers:
         end = order.index(layer.name)
+        read = [np.abs(net.blobs[name].data).max() for name in layer.bottom]
         net.forward(start=order[start], end=layer.name)
         start = end + 1
         if layer.name in converted.values:
             wanted = truth[converted.values[layer.name]]
             ours = net.blobs[layer.top[0]].data
             assert ours.shape == wanted.shape, layer.name
-            most = np.abs(ours - wanted).max() / max(np.abs(wanted).max(), 1e-6)
+            size = max(np.abs(wanted).max(), *read, 1e-6)
+            most = np.abs(ours - wanted).max() / size
             found.append((float(most), layer.name))
     assert len(found) > 1
     return max(found)
