@@ -35,7 +35,7 @@ The port of 2015 stands at the front door; each family has a wing.
     nets/           base (what a dream needs of a network), arrays, engines (load_net),
                     caffe, torch with torch_arrays, torch_layers, torch_fast and
                     torch_graphs, tiles (larger than memory), shapes, receptive,
-                    classes, caffemodel, caffemodel_pb2, zoo, download
+                    classes, caffemodel, caffemodel_pb2, zoo, fetch, download
     films/          files, encode, sound (films in and out), motion (zoom, journey),
                     moves, goals, hold (how a frame follows another), video, flow
                     (dreams over a film), keys, keyfile, planning (from a recipe to a

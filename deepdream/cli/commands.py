@@ -73,7 +73,8 @@ def _looks(args: argparse.Namespace) -> int:
         example = "`deepdream looks photo.jpg -o sheet.jpg`"
         raise DreamError(f"a sheet of looks needs a picture and -o: {example}")
     for look in looks.read().values():
-        say(f"{look.name:16} {look.about}")
+        only = f" (--model {' or '.join(look.only)})" if look.only else ""
+        say(f"{look.name:16} {look.about}{only}")
     return 0
 
 
