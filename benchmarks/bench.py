@@ -51,7 +51,7 @@ import numpy as np
 
 import deepdream as dd
 from deepdream.errors import DreamError
-from deepdream.nets import download, shapes, zoo
+from deepdream.nets import download, inputs, shapes, zoo
 from deepdream.nets.base import to_data
 
 ROOT = Path(__file__).parent.parent
@@ -243,7 +243,7 @@ def in_turn(calls: dict[str, Callable[[], float]], rounds: int) -> dict[str, lis
 def measure(model: str, options: list[str], image: np.ndarray, rounds: int) -> dict[str, Any]:
     """All numbers of the default benchmark."""
     about = zoo.find(model)
-    layers, end = zoo.layers(about), str(about.default_layer)
+    layers, end = inputs.layers(about), str(about.default_layer)
     dream_rounds = max(1, rounds // 3)
     others, start = others_time(), time.perf_counter()
     with ExitStack() as stack:

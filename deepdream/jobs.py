@@ -16,7 +16,7 @@ from typing import Any
 from . import looks
 from .errors import DreamError, in_words, reason
 from .making import layer_of, objective_of
-from .nets import download, zoo
+from .nets import download, inputs, zoo
 from .nets.base import Net
 from .objectives import L2
 from .paths import check_folder, is_local
@@ -179,5 +179,5 @@ def outline(model: str | None) -> Net:
     """
     found = zoo.find(model or download.default())
     net = Net()
-    net.adopt(found, zoo.layers(found))
+    net.adopt(found, inputs.layers(found))
     return net

@@ -52,13 +52,13 @@ def of_network(model: str | Path) -> dict[str, Params]:
     """{name: what it says for this network} of the looks that this has,
     perhaps none. Raises DreamError for an unknown network.
     """
-    from .nets import zoo  # late, because it imports protobuf
+    from .nets import inputs, zoo  # late, because it imports protobuf
 
     looks = read().values()
     found = zoo.find(model)
     signs = {found.name}  # of a network with looks of its own, which go before
     if not any(signs & look.networks.keys() for look in looks):
-        signs = {layer.name for layer in zoo.layers(found)}
+        signs = {layer.name for layer in inputs.layers(found)}
     return {
         look.name: look.common | says
         for look in looks

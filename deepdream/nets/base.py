@@ -78,6 +78,7 @@ class Outline:
     """
 
     default_layer: str | None
+    _is_grey = False  # whether it reads no colours
 
     def adopt(self, model: "Model", layers: list[Layer]) -> None:
         """Set all that follows from the model and its layers."""
@@ -88,6 +89,8 @@ class Outline:
         self.limits: tuple[EngineArray, EngineArray] = -self.mean, 255 - self.mean
         self.climbable = shapes.climbable(layers)
         self.own_size = shapes.own_size(layers)
+        between = [layer for layer in layers if layer.name == shapes.INPUT]
+        self._is_grey = any(it.convolution_param.num_output == 1 for it in between)
         self._labels: list[str] | None = None
         self._held = 0  # bytes of memory that the blobs may hold already
 
@@ -249,6 +252,8 @@ class Net(Outline, Arrays):
                 self.backward(start=layer)
                 total += self.image_diff
             self.image_diff[:] = total
+        if self._is_grey:  # all colours rise alike
+            self.image_diff[:] = self.image_diff.sum(0)
         return self.image_diff
 
     def features(self, layer: str) -> np.ndarray:

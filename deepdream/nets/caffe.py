@@ -4,7 +4,6 @@ so `load_net` imports it late.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import caffe
 import numpy as np
@@ -12,6 +11,7 @@ from caffe.proto.caffe_pb2 import NetParameter  # pyright: ignore[reportAttribut
 
 from ..errors import DreamError
 from ..paths import temporary_folder
+from . import inputs
 from .base import Net
 from .caffemodel import read_prototxt
 from .download import load
@@ -31,7 +31,7 @@ class CaffeNet(Net, caffe.Net):
         prototxt = find_prototxt(model)
         with temporary_folder() as folder:
             path = folder / "dream.prototxt"
-            path.write_text(str(_prepare(prototxt, layers)), encoding="utf-8")
+            path.write_text(str(_prepare(model, layers)), encoding="utf-8")
             with _refusals(f"Caffe refuses {prototxt}"):
                 caffe.Net.__init__(self, str(path), caffe.TEST)
         for layer, blobs in weights.items():
@@ -85,14 +85,15 @@ class CaffeNet(Net, caffe.Net):
         super()._check(layer)
 
 
-def _prepare(prototxt: Path, layers: list[Layer]) -> NetParameter:
+def _prepare(model: Model, layers: list[Layer]) -> NetParameter:
     """The network, changed so that Caffe computes the gradient of the
     picture and none of the weights', as `force_backward` would.
 
     No parameter learns but that of a Bias in place on the picture, and
     every last blob has a loss weight: Caffe skips what leads to no loss.
     """
-    net = read_prototxt(prototxt, NetParameter())
+    net = read_prototxt(find_prototxt(model), NetParameter())
+    inputs.insert(net.layer, model)
     net.force_backward = False
     params = param_shapes(layers)
     for layer in net.layer:

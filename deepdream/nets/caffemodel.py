@@ -53,8 +53,8 @@ def read_layers(path: Path) -> list[Layer]:
         needs = "a dream needs one, called 'data' (a deploy.prototxt has it)"
         raise DreamError(f"{path} has the inputs {inputs}; {needs}")
     data = next(walk(layers)).tops[0]
-    if len(data) != 4 or data[1] != 3:
-        needs = "a dream needs (n, 3, height, width)"
+    if len(data) != 4 or data[1] not in (1, 3):
+        needs = "a dream needs (n, 3, height, width), or one channel of grey"
         raise DreamError(f"{path}: 'data' has the shape {data}; {needs}")
     list(walk(layers))  # it raises where a layer cannot run
     return layers

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import DreamError, reason
-from . import zoo
+from . import inputs, zoo
 from .caffemodel import Weights, fit_weights, read_weights, weights_digest, write_weights
 from .fetch import NotNowError, OfflineError, fetch
 from .shapes import Layer
@@ -25,11 +25,11 @@ class NoWeightsError(DreamError):
 
 def load(model: Model) -> tuple[list[Layer], Weights]:
     """The layers and their right weights, downloaded if need be, or a DreamError."""
-    layers = zoo.layers(model)
+    layers = zoo.read_own_layers(model)
     path = get(model)
     weights = fit_weights(layers, read_weights(path), path)
     if _is_right(model, weights):
-        return layers, weights
+        return inputs.add(model, layers, weights)
     cure = "put the right one there"
     if model.source:
         cure = f"delete it, then `deepdream models get {model.name}`"
@@ -95,7 +95,7 @@ def _remember(failed: Path, model: Model) -> None:
 
 
 def _try_sources(model: Model, folder: Path) -> Weights:
-    needed = zoo.layers(model)
+    needed = zoo.read_own_layers(model)
     errors: list[tuple[str, Exception]] = []
     for source in model.source:
         kind = source["kind"]

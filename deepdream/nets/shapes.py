@@ -18,6 +18,7 @@ Size = tuple[int, int]  # height, width
 Message = Any  # of protobuf, ours or Caffe's, which gives its fields no types
 Layer = Message  # a LayerParameter
 TopsAndParams = tuple[list[Shape], list[Shape]]
+INPUT = "data/input"  # the layer that `inputs.insert` puts behind `data`
 INT_MAX = 2**31 - 1  # Caffe cannot count more values in a blob
 
 
@@ -109,7 +110,7 @@ def param_shapes(layers: list[Layer]) -> dict[str, list[Shape]]:
 def climbable(layers: list[Layer]) -> list[str]:
     """The layers with a blob of their own name."""
     own = [layer for layer in layers if layer.name in layer.top]
-    return [layer.name for layer in own if layer.type != "Input"]
+    return [layer.name for layer in own if layer.type != "Input" and layer.name != INPUT]
 
 
 def check(layers: list[Layer], end: str, height: int, width: int) -> None:

@@ -32,7 +32,9 @@ Source = Table  # as `_is_source` has checked it
 class Model:
     """A network's model.toml, and the folders where its files may be.
 
-    mean: of the training pictures, BGR. source: of the weights, in order.
+    mean: of the training pictures, BGR. scale: what blue, green and red are
+    multiplied by after that; None: by nothing. order: in which the network
+    wants its colours, "bgr" or "rgb". source: of the weights, in order.
     digest: their `weights_digest`. manual: what to do where there is no
     source.
     """
@@ -41,6 +43,8 @@ class Model:
     folders: list[Path]
     title: str
     mean: list[float] = field(default_factory=lambda: [104.0, 117.0, 123.0])
+    scale: list[float] | None = None
+    order: str = "bgr"
     default_layer: str | None = None
     labels: str | None = None
     licence: str = ""
@@ -107,6 +111,8 @@ def find(model: str | Path) -> Model:
     toml = folder / "model.toml"
     about: Table = _read_toml(toml) if os.path.lexists(toml) else {}
     about.setdefault("title", name)
+    if type(about.get("scale")) in (int, float):
+        about["scale"] = [about["scale"]] * 3
     return Model(name, folders, **about)
 
 
@@ -131,8 +137,11 @@ def cache() -> Path:
         raise DreamError(f"this user has no home folder; {advice}") from None
 
 
-def layers(model: Model) -> list[Layer]:
-    """The layers of its prototxt, or a DreamError if it is missing or wrong."""
+def read_own_layers(model: Model) -> list[Layer]:
+    """The layers of its prototxt; `inputs.layers` has them as they run.
+
+    Raises DreamError if it is missing or wrong.
+    """
     return read_layers(find_prototxt(model))
 
 
@@ -175,7 +184,7 @@ def _read_toml(path: Path) -> Table:
         about = tomllib.loads(_read(path))
     except (OSError, ValueError, RecursionError) as error:
         raise DreamError(f"{cannot}: {reason(error)}") from None
-    for note in ("credit", "trained"):  # who made the network, and how
+    for note in ("credit", "trained", "checked"):  # who made the network, and how
         about.pop(note, None)
     for key, value in about.items():
         if key not in KEYS:
@@ -196,6 +205,12 @@ def _is_mean(value: object) -> bool:
         return False
     numbers = [n for n in value if type(n) in (int, float)]
     return len(numbers) == 3 and all(0 <= n <= 255 for n in numbers)
+
+
+def _is_scale(value: object) -> bool:
+    """A number, or three, none of them 0."""
+    numbers = value if isinstance(value, list) else [value] * 3
+    return _is_mean(numbers) and all(numbers)
 
 
 def _are_sources(value: object) -> bool:
@@ -246,5 +261,7 @@ TEXTS = "title", "default_layer", "labels", "licence", "digest", "manual"
 KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     **dict.fromkeys(TEXTS, (_is_text, "text in quotes")),
     "mean": (_is_mean, "three numbers from 0 to 255: blue, green, red"),
+    "scale": (_is_scale, "a number above 0, up to 255, or three: blue, green, red"),
+    "order": (lambda value: value in ("bgr", "rgb"), '"bgr" or "rgb"'),
     "source": (_are_sources, "tables, each with a kind and what that needs: " + _list_needs()),
 }

@@ -20,7 +20,7 @@ from traitlets import TraitError
 
 from .. import looks
 from ..errors import DreamError, unknown
-from ..nets import receptive, shapes, zoo
+from ..nets import inputs, receptive, shapes, zoo
 from ..nets.base import Net
 from ..nets.engines import ENGINES
 from ..recipe import Recipe, complete, files, words
@@ -367,7 +367,7 @@ def _may_have_bfloat16() -> bool:
 
 def _describe_layers(model: zoo.Model) -> dict[str, str]:
     """{layer: what it tends to show}, in order, of those that any picture can climb."""
-    specs = zoo.layers(model)
+    specs = inputs.layers(model)
     fields = receptive.fields(specs)
     side = max(shapes.own_size(specs))
     return {

@@ -107,7 +107,8 @@ def choose_rates(model: Model, layers: list[Layer], freeze: str | None) -> Rates
     """
     names = [layer.name for layer in layers]
     below = names[: names.index(f"{HEAD}/pool")]
-    learn = list(shapes.param_shapes(layers))
+    rates = dict.fromkeys(shapes.param_shapes(layers), 0.0)
+    learn = [name for name in rates if name != shapes.INPUT]
     if freeze is None:
         poolings = [it.name for it in up_to(layers, below[-1]) if it.type == "Pooling"]
         choices = [*poolings[1:2], *learn[:1], "none"]
@@ -118,9 +119,8 @@ def choose_rates(model: Model, layers: list[Layer], freeze: str | None) -> Rates
         raise unknown("layer to freeze", freeze, below, advice)
     for frozen in choices:
         first = 0 if frozen == "none" else names.index(frozen) + 1
-        rates = dict.fromkeys(learn, 0.0)
         for layer in layers[first:]:
-            if layer.name in rates and layer.type != "BatchNorm":
+            if layer.name in learn and layer.type != "BatchNorm":
                 rates[layer.name] = HEAD_RATE if layer.name == HEAD else 1.0
         if 1.0 in rates.values():
             return rates
