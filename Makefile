@@ -17,6 +17,8 @@ DREAM ?=
 SERVE ?=
 # The fast engine, for tests and benchmarks
 TORCH ?= torch==2.13.0
+# Networks to import, in tests; without what it asks for, so that it brings no other PyTorch
+TORCHVISION ?= torchvision==0.28.0
 BENCH ?=
 OUT ?= dreams/mountains.jpg
 # Such as: make test PYTEST="tests/test_dream.py -x"
@@ -72,6 +74,7 @@ wheel: .venv/bin/pip
 .venv/tests: .venv/ready
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet -e '.[test,torch]'
+	$(BIN)/python -m pip install --quiet --no-deps $(TORCHVISION)
 	@touch $@
 
 .venv/ready: pyproject.toml $(shell find tools/caffe -type f -not -name '*.pyc') | .venv/bin/pip

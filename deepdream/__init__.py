@@ -37,11 +37,16 @@ The port of 2015 stands at the front door; each family has a wing.
                     torch_layers, torch_shaping, torch_fast and torch_graphs, tiles
                     (larger than memory); prototxt (read) with feeding, rewriting,
                     branches; shapes with layer_shapes, asking; receptive, bilinear,
-                    classes, caffemodel, caffemodel_pb2, zoo, inputs, download
+                    classes, caffemodel, caffemodel_pb2, zoo, inputs, fetch,
+                    download
     films/          files, encode, sound (films in and out), motion (zoom, journey),
                     moves, goals, hold (how a frame follows another), video, flow
                     (dreams over a film), keys, keyfile, planning (from a recipe to a
                     film), make, resume
+    convert/        networks of PyTorch, ONNX and Keras as Caffe's: importing
+                    (import_net), sources, plain, graph with folding and naming, pixels,
+                    layers with building, activations, arithmetic, padding, patterns,
+                    reducing, resizing, shaping and windows, writing, running, compare
     train/          a network of your own: training, trainers, lessons, head, grouping,
                     viewer, files
     studio/         knobs for people who do not program: panel, layout, stage, works,
@@ -51,6 +56,7 @@ The port of 2015 stands at the front door; each family has a wing.
 
 # fmt: off
 # isort: off
+from .convert import import_net
 from .drawing import draw
 from .dream import Step, deepdream, gradient, make_step, octaves
 from .errors import DreamError
@@ -83,6 +89,7 @@ __all__ = [
     "gradient",
     "guide",
     "guide_features",
+    "import_net",
     "journey",
     "live_view",
     "load_image",

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory, TemporaryFile
 
 from .errors import CannotWriteError, DreamError, reason
@@ -64,6 +65,31 @@ def whole(path: Path, part: Path | None = None) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(folder: Path, replace: bool = False) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` once all is written, or is
+    removed. replace: take the place of one that is there. Raises
+    CannotWriteError for an OSError.
+    """
+    beside = folder.absolute().parent
+    part = beside / f".deepdream-{secrets.token_hex(8)}"
+    old = part.with_suffix(".old")
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+        part.mkdir()
+        yield part
+        if replace and folder.is_dir():
+            os.replace(folder, old)
+        os.replace(part, folder)
+    except OSError as error:
+        if old.is_dir():
+            os.replace(old, folder)
+        raise CannotWriteError(f"cannot write {folder}: {reason(error)}") from None
+    finally:
+        for each in (part, old):
+            rmtree(each, ignore_errors=True)
 
 
 @contextmanager

@@ -63,6 +63,7 @@ class Prototxt:
         relu: str,
         pad: int = 0,
         stride: int = 1,
+        slope: float = 0,
     ) -> str:
         params = f"num_output: {outputs} kernel_size: {kernel}"
         if pad:
@@ -70,7 +71,8 @@ class Prototxt:
         if stride != 1:
             params += f" stride: {stride}"
         self.layer(name, "Convolution", [bottom], f"convolution_param {{ {params} }}")
-        return self.layer(relu, "ReLU", [name], top=name)
+        leak = f"relu_param {{ negative_slope: {slope} }}" if slope else ""
+        return self.layer(relu, "ReLU", [name], leak, top=name)
 
     def pool(self, name: str, bottom: str, params: str) -> str:
         return self.layer(name, "Pooling", [bottom], f"pooling_param {{ {params} }}")
@@ -108,28 +110,48 @@ def googlenet() -> str:
     return "\n".join(net.lines) + "\n"
 
 
-def squeezenet() -> str:
-    net = Prototxt("SqueezeNet v1.1", 227)
-    x = net.conv("conv1", "data", 64, 3, "relu_conv1", stride=2)
+def squeezenet(
+    name: str = "SqueezeNet v1.1",
+    side: int = 227,
+    classes: int = 1000,
+    pad: int = 0,
+    slope: float = 0,
+) -> str:
+    """pad: of the first convolution. slope: of the ReLUs below zero."""
+    net = Prototxt(name, side)
+    x = net.conv("conv1", "data", 64, 3, "relu_conv1", pad=pad, stride=2, slope=slope)
     x = net.pool("pool1", x, "pool: MAX kernel_size: 3 stride: 2")
     for module, (squeeze, expand) in FIRE.items():
-        name = f"fire{module}/"
-        x = net.conv(name + "squeeze1x1", x, squeeze, 1, name + "relu_squeeze1x1")
-        one = net.conv(name + "expand1x1", x, expand, 1, name + "relu_expand1x1")
-        three = net.conv(name + "expand3x3", x, expand, 3, name + "relu_expand3x3", pad=1)
-        x = net.layer(name + "concat", "Concat", [one, three])
+        fire = f"fire{module}/"
+        relu = f"{fire}relu_"
+        x = net.conv(fire + "squeeze1x1", x, squeeze, 1, relu + "squeeze1x1", slope=slope)
+        one = net.conv(fire + "expand1x1", x, expand, 1, relu + "expand1x1", slope=slope)
+        three = net.conv(fire + "expand3x3", x, expand, 3, relu + "expand3x3", 1, slope=slope)
+        x = net.layer(fire + "concat", "Concat", [one, three])
         if module in (3, 5):
             x = net.pool(f"pool{module}", x, "pool: MAX kernel_size: 3 stride: 2")
     x = net.layer("drop9", "Dropout", [x], "dropout_param { dropout_ratio: 0.5 }", top=x)
-    x = net.conv("conv10", x, 1000, 1, "relu_conv10")
+    x = net.conv("conv10", x, classes, 1, "relu_conv10", slope=slope)
     x = net.pool("pool10", x, "pool: AVE global_pooling: true")
     net.layer("prob", "Softmax", [x])
     return "\n".join(net.lines) + "\n"
 
 
-NETWORKS = {"bvlc_googlenet": googlenet, "squeezenet_v1.1": squeezenet}
+def squeezenet_places365() -> str:
+    """As github.com/urbste/squeezenet_places365 has it, whose batch normalization is
+    folded into the convolutions when its weights are read.
+    """
+    return squeezenet("SqueezeNet v1.1, Places365", 225, 365, pad=1, slope=0.55)
+
+
+NETWORKS = {
+    "bvlc_googlenet": googlenet,
+    "squeezenet_v1.1": squeezenet,
+    "squeezenet_places365": squeezenet_places365,
+}
 
 if __name__ == "__main__":
     for folder, write in NETWORKS.items():
         path = Path(__file__).parent.parent / "models" / folder / "deploy.prototxt"
+        path.parent.mkdir(exist_ok=True)
         path.write_text(write())

@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from ..errors import DreamError, reason
 from ..films import film_of_preview, preview_path, read_keys
 from ..pictures import check_output, load_guide, or_sample, save_image, to_json
 from ..settings import FILMS, Params, Recipe, Record, arguments, check, size_of
-from .parser import parse_replaced
+from .parser import IMPORT, parse_replaced
 from .terminal import say, warn
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def _looks(args: argparse.Namespace) -> int:
         example = "`deepdream looks photo.jpg -o sheet.jpg`"
         raise DreamError(f"a sheet of looks needs a picture and -o: {example}")
     for look in looks.read().values():
-        say(f"{look.name:16} {look.about}")
+        only = f" (--model {' or '.join(look.only)})" if look.only else ""
+        say(f"{look.name:16} {look.about}{only}")
     return 0
 
 
@@ -299,6 +301,11 @@ def _layers(args: argparse.Namespace) -> int:
 def _models(args: argparse.Namespace) -> int:
     from ..nets import download, zoo
 
+    given = {name: value for name, value in vars(args).items() if name in IMPORT}
+    if args.action == "import":
+        return _import(args.name, given)
+    if given:
+        raise DreamError(f"only `deepdream models import FILE` has options, not {args.action}")
     if args.action == "get":
         say(download.get(zoo.find(args.name or zoo.DEFAULT), again=True))
         return 0
@@ -311,6 +318,38 @@ def _models(args: argparse.Namespace) -> int:
         except DreamError as error:
             say(f"{name}\n    {error}")
     return 0
+
+
+def _import(file: str | None, given: Params) -> int:
+    """Import a network, and say what was assumed and what was found."""
+    from ..convert import import_net
+
+    if not file or "out" not in given:
+        raise DreamError("`deepdream models import FILE -o FOLDER` needs both names")
+    orders = [order for order in ("rgb", "bgr") if given.pop(order, False)]
+    if len(orders) > 1:
+        raise DreamError("the network wants --rgb or --bgr, not both")
+    if orders:
+        given["order"] = orders[0]
+    if "size" in given:
+        given["size"] = _read_size(given["size"])
+    out = given.pop("out")
+    made = import_net(file, out, **given, on_step=lambda step: say(f"{step} ..."))
+    for note in made.notes:
+        say(note)
+    say(made.checked)
+    height, width = made.size
+    say(f"{made.layers} layers, for pictures of {width}x{height}")
+    say(f"dreams climb {made.default_layer}; `deepdream layers --model {out}` lists others")
+    say(out)
+    return 0
+
+
+def _read_size(text: str) -> int | tuple[int, int]:
+    """'224', or '320x240' -> (height, width)."""
+    if not re.fullmatch(r"\d+(x\d+)?", text):
+        raise DreamError(f"{{setting}} is {text!r}; it must be such as 224 or 320x240", "size")
+    return size_of(text) if "x" in text else int(text)
 
 
 def _describe(name: str, model: "Model") -> str:

@@ -46,7 +46,33 @@ COMMANDS = {
 # The commands that have no recipe
 REPLAY = "show the command that made a picture or film, or run it again"
 LAYERS = "list a network's layers: shape, receptive field, whether a dream can climb it"
-MODELS = "list the networks and where their weights are, or get weights"
+MODELS = "list the networks and where their weights are, get weights, or import a network"
+# The options of `models import`: {name in `import_net`: what argparse is told}
+IMPORT: dict[str, Params] = {
+    "out": {"flags": ["-o", "--out"], "help": "a new folder for the network; give it to --model"},
+    "size": {"metavar": "N", "help": "its picture, N or NxN pixels (default: its own, or 224)"},
+    "mean": {"nargs": "+", "type": float, "metavar": "X", "help": (
+        "mean of red, green and blue, in --range (default: ImageNet's, 0.485 0.456 0.406 of 0..1)"
+    )},
+    "std": {"nargs": "+", "type": float, "metavar": "X", "help": (
+        "what they are divided by after that (default: ImageNet's, 0.229 0.224 0.225 of 0..1)"
+    )},
+    "value_range": {"flags": ["--range"], "metavar": "0..1", "help": (
+        "the values of colours that the network wants, 0..1 or 0..255 (default: 0..1)"
+    )},
+    "rgb": {"action": "store_true", "help": "the network wants red, green, blue (default)"},
+    "bgr": {"action": "store_true", "help": "the network wants blue, green, red"},
+    "labels": {"metavar": "FILE", "help": (
+        "the names of its classes, one a line (default: ImageNet's, if it has 1,000)"
+    )},
+    "until": {"metavar": "NAME", "help": "the node or module that ends it, if not the last"},
+    "default_layer": {"flags": ["--layer"], "metavar": "NAME", "help": (
+        "the layer to dream of without --layer (default: one at two thirds of its depth)"
+    )},
+    "title": {"help": "what the network is, in a few words"},
+    "licence": {"help": "the licence of its weights"},
+    "replace": {"action": "store_true", "help": "replace the imported network in that folder"},
+}  # fmt: skip
 
 
 class Parser(argparse.ArgumentParser):
@@ -155,10 +181,19 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
     p = commands.add_parser("layers", help=LAYERS)
     p.add_argument("--model", help=model)
     p.add_argument("--size", metavar="WxH", help=size)
-    which = "the network; without it, list shows all, and get takes bvlc_googlenet"
+    which = (
+        "the network; without it, list shows all, and get takes bvlc_googlenet; "
+        "import takes a file, .onnx or .pt2"
+    )
     p = commands.add_parser("models", help=MODELS)
-    p.add_argument("action", nargs="?", choices=("list", "get"), default="list")
+    p.add_argument("action", nargs="?", choices=("list", "get", "import"), default="list")
     p.add_argument("name", nargs="?", help=which)
+    group = p.add_argument_group("of import")
+    for name, about in IMPORT.items():
+        flags = about.get("flags", [f"--{name}"])
+        about = {key: value for key, value in about.items() if key != "flags"}
+        group.add_argument(*flags, dest=name, default=argparse.SUPPRESS, **about)
+        p.options += flags
     return parser, commands.choices
 
 

@@ -224,19 +224,27 @@ def _is_source(source: object) -> bool:
     needs = NEEDS.get(str(source.get("kind")))
     if needs is None or not source.keys() >= needs:
         return False
-    texts = {key: value for key, value in source.items() if key != "offsets"}
     if not _are_offsets(source.get("offsets", [])):
         return False
+    texts = {key: value for key, value in source.items() if key not in NUMBERS}
     if not all(map(_is_text, texts.values())):
+        return False
+    if not all(_is_positive(source.get(key, 1)) for key in ("divisor", "epsilon")):
         return False
     return bool(re.fullmatch(r"\w[\w.-]*==[\w.]+", texts.get("package", "name==0")))
 
 
 NEEDS = {
     "caffemodel": {"url", "sha256"},
+    "lasagne": {"url", "sha256"},
     "tensors": {"url"},
     "wheel": {"package", "member", "offsets", "sha256"},
 }
+NUMBERS = "offsets", "divisor", "epsilon"  # of a source; all else is text
+
+
+def _is_positive(value: object) -> bool:
+    return type(value) in (int, float) and 0 < float(str(value)) < 1e6
 
 
 def _are_offsets(value: object) -> bool:

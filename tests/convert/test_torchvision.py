@@ -1,0 +1,101 @@
+"""Networks of torchvision with random weights, imported: every layer and its gradient."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+
+for package in ("caffe", "onnx", "onnxruntime", "torch"):
+    pytest.importorskip(package)
+# else torchvision from PyPI asks the CPU build of PyTorch for what it has not
+sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("none"))
+models = pytest.importorskip(
+    "torchvision.models", reason="torchvision is not installed: pip install --no-deps torchvision"
+)
+
+import torch
+
+import deepdream as dd
+
+SMALL = (
+    "squeezenet1_1", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "shufflenet_v2_x0_5",
+    "mnasnet0_5",
+)  # fmt: skip
+# with layers that Caffe will never have; and one of 2.6 GB
+OTHERS = "convnext", "maxvit", "swin", "vit", "regnet_y_128gf"
+ALL = [name for name in models.list_models(module=models) if not name.startswith(OTHERS)]
+
+
+def make(name):
+    torch.manual_seed(0)
+    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    return models.get_model(name, weights=None, **options).eval()
+
+
+def compare_gradients(folder, picture):
+    """As tests/nets/test_torch.py has it for whole networks."""
+    nets = [dd.load_net(folder, engine) for engine in ("caffe", "torch")]
+    layers = nets[0].climbable
+    errors = {}
+    for end in layers[:: max(1, len(layers) // 12)]:
+        gradients = []
+        for net in nets:
+            net.blobs["data"].reshape(1, *picture.shape)
+            net.blobs["data"].data[0] = picture
+            net.forward(end=end)
+            net.blobs[end].diff[:] = net.blobs[end].data
+            net.backward(start=end)
+            gradients.append(np.float64(net.blobs["data"].diff))
+        length = np.linalg.norm(gradients[0])
+        errors[end] = np.linalg.norm(gradients[1] - gradients[0]) / max(length, 1e-30)
+    # 1e-2 where a maximum or a ReLU switches
+    assert max(errors.values()) <= 1e-2, errors
+    assert np.median(list(errors.values())) <= 1e-5, errors
+
+
+def check(source, folder, size):
+    made = dd.import_net(source, folder, size=size, compare_all=True)
+    assert set(made.checked.differences) == {"caffe", "torch"}
+    assert max(made.checked.differences.values()) <= 1e-5, made.checked.differences
+    net = dd.load_net(folder, "torch")
+    image = dd.load_image("flower.jpg", 2 * size)[:size, :size]
+    compare_gradients(folder, dd.preprocess(net, image))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_networks(name, tmp_path):
+    """By the older exporter, which is quicker."""
+    path = tmp_path / "net.onnx"
+    torch.onnx.export(make(name), (torch.zeros(1, 3, 64, 64),), path, dynamo=False)
+    check(path, tmp_path / "mine", 64)
+
+
+def test_a_module_is_left_as_it_was(tmp_path):
+    net = make("squeezenet1_1").train()
+    net.features.eval()
+    before = {name: each.training for name, each in net.named_modules()}
+    weights = {name: each.clone() for name, each in net.state_dict().items()}
+    made = dd.import_net(net, tmp_path / "mine", size=64)
+    assert {name: each.training for name, each in net.named_modules()} == before
+    assert all(torch.equal(weights[name], each) for name, each in net.state_dict().items())
+    assert "features.12.expand3x3" in dd.load_net(made.folder).layer_names
+
+
+def test_a_saved_program_is_imported(tmp_path):
+    program = torch.export.export(make("squeezenet1_1"), (torch.zeros(1, 3, 64, 64),))
+    torch.export.save(program, tmp_path / "net.pt2")
+    made = dd.import_net(tmp_path / "net.pt2", tmp_path / "mine")
+    assert made.size == (64, 64) and "features.3.cat" in dd.load_net(made.folder).layer_names
+
+
+def test_saved_weights_are_refused(tmp_path):
+    torch.save(make("squeezenet1_1").state_dict(), tmp_path / "net.pth")
+    with pytest.raises(dd.DreamError, match="load_state_dict"):
+        dd.import_net(tmp_path / "net.pth", tmp_path / "mine")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ALL)
+def test_all_networks(name, tmp_path):
+    check(make(name), tmp_path / "mine", 299 if name == "inception_v3" else 224)

