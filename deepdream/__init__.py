@@ -37,8 +37,8 @@ The port of 2015 stands at the front door; each family has a wing.
                     torch_layers, torch_shaping, torch_fast and torch_graphs, tiles
                     (larger than memory); prototxt (read) with feeding, rewriting,
                     branches; shapes with layer_shapes, asking; receptive, bilinear,
-                    classes, caffemodel, caffemodel_pb2, zoo, inputs, fetch,
-                    download
+                    classes, caffemodel, caffemodel_pb2, zoo, folders,
+                    disguises, inputs, scaling, fetch, download
     films/          files, encode, sound (films in and out), motion (zoom, journey),
                     moves, goals, hold (how a frame follows another), video, flow
                     (dreams over a film), keys, keyfile, planning (from a recipe to a

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from io import FileIO
 from pathlib import Path
@@ -310,7 +310,8 @@ def _models(args: argparse.Namespace) -> int:
         say(download.get(zoo.find(args.name or zoo.DEFAULT), again=True))
         return 0
     if args.name:
-        say(_describe(args.name, zoo.find(args.name)))
+        model = zoo.find(args.name)
+        say(f"{_describe(args.name, model)}\n    {_describe_pixels(model)}")
         return 0
     for name in zoo.names():
         try:
@@ -356,11 +357,26 @@ def _describe(name: str, model: "Model") -> str:
     """What a network is, and where its weights are."""
     get = f"`deepdream models get {name}`" if model.source else model.by_hand()
     try:
-        where = model.file(".caffemodel") or f"not here; {get}"
+        where = model.weights() or f"not here; {get}"
     except DreamError as error:
         where = error
     about = f"{model.title}; default layer {model.default_layer}; licence: {model.licence}"
     return f"{name}\n    {about}\n    {where}"
+
+
+def _describe_pixels(model: "Model") -> str:
+    """What a network wants of a picture, and the files that say so."""
+    scale = model.scale or [1]
+    if len(set(scale)) == 1:
+        scale = scale[:1]
+    said = {"mean": _list(model.mean), "scale": _list(scale), "order": model.order}
+    usual = "as usual; no file says it"
+    parts = (f"{key} {text} ({model.origins.get(key, usual)})" for key, text in said.items())
+    return "; ".join(parts)
+
+
+def _list(numbers: Iterable[float]) -> str:
+    return ", ".join(f"{number:g}" for number in numbers)
 
 
 RUN: dict[str, Callable[[argparse.Namespace], int]] = {

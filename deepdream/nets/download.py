@@ -65,7 +65,7 @@ def get(model: Model, again: bool = False) -> Path:
     network. Raises NoWeightsError if no source has it, DreamError if the
     cache cannot be written.
     """
-    if found := model.file(".caffemodel"):
+    if found := model.weights():
         return found
     if not model.source:
         raise DreamError(f"{model.name} has no caffemodel yet: {model.by_hand()}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..errors import DreamError, install, unknown
 from ..settings import ROWS
 from .base import Net
+from .scaling import warn_unscaled
 
 # {name: how to install it}
 ENGINES = {name: install(name) for name in ROWS["engine"].choices}
@@ -45,7 +46,9 @@ def load_net(
     check_device(engine, device, dtype)
     found = zoo.find(download.default() if model is None else model)
     make = getattr(import_module(f".{engine}", __package__), f"{engine.title()}Net")
-    return make(found, device, dtype)
+    net = make(found, device, dtype)
+    warn_unscaled(net)
+    return net
 
 
 def _load_scipy() -> None:
