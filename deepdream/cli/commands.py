@@ -369,7 +369,8 @@ def _describe_pixels(model: "Model") -> str:
     scale = model.scale or [1]
     if len(set(scale)) == 1:
         scale = scale[:1]
-    said = {"mean": _list(model.mean), "scale": _list(scale), "order": model.order}
+    mean = f"{_list(model.mean)} of blue, green, red"
+    said = {"mean": mean, "scale": _list(scale), "order": model.order}
     usual = "as usual; no file says it"
     parts = (f"{key} {text} ({model.origins.get(key, usual)})" for key, text in said.items())
     return "; ".join(parts)

@@ -19,7 +19,7 @@ PAGES = b"<!doctype html", b"<html", b"<?xml", b"<head"
 def check(path: Path) -> None:
     """Raise a DreamError for a file that stands for another, or holds it."""
     if what := _name(read_head(path)):
-        raise DreamError(f"{path} is {what}")
+        raise DreamError(f"cannot read {path}: it is {what}")
 
 
 def read_head(path: Path) -> bytes:
