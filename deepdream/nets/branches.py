@@ -11,10 +11,11 @@ T = TypeVar("T")
 # Caffe computes no gradient of these; where one ends, it is zero
 NO_GRADIENT = {
     *("Input", "Parameter", "DummyData", "Silence", "ArgMax", "Threshold", "MaxUnPool"),
-    *("PriorBox", "DetectionOutput", "Proposal"),
+    *("PriorBox", "DetectionOutput", "Proposal", "Embed"),
 }
 # How many of its bottoms a layer passes a gradient to, where not to all
-PASSES = dict.fromkeys(NO_GRADIENT, 0) | {"Crop": 1, "PSROIPooling": 1, "Filter": -1}
+FIRST = "Crop", "PSROIPooling", "BatchReindex", "LSTM", "RNN"
+PASSES = dict.fromkeys(NO_GRADIENT, 0) | dict.fromkeys(FIRST, 1) | {"Filter": -1}
 
 
 class Layers(list[Layer]):

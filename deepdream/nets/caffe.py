@@ -68,10 +68,9 @@ class CaffeNet(Net, caffe.Net):
             if not missing:
                 return caffe.Net.forward(self, blobs, start, end, **inputs)
             found: Arrays = {}
-            for is_missing, names in groupby(self._range(start, end), missing.__contains__):
-                first, *_, last = [*names] * 2
+            for is_missing, names in _stretches(self._range(start, end), missing):
                 if not is_missing:
-                    found = caffe.Net.forward(self, blobs, first, last, **inputs)
+                    found = caffe.Net.forward(self, blobs, names[0], names[-1], **inputs)
                     inputs = {}
             return found
 
@@ -91,13 +90,13 @@ class CaffeNet(Net, caffe.Net):
             if apart.isdisjoint(order):
                 return caffe.Net.backward(self, diffs, start, end, **outputs)
             found: Arrays = {}
-            for is_apart, names in groupby(order, apart.__contains__):
-                first, *_, last = [*names] * 2
+            for is_apart, names in _stretches(order, apart):
                 if not is_apart:
-                    found = caffe.Net.backward(self, diffs, first, last, **outputs)
+                    found = caffe.Net.backward(self, diffs, names[0], names[-1], **outputs)
                     outputs = {}
-                for name in order[order.index(first) : order.index(last) + 1]:
-                    if is_apart and name not in missing:
+                    continue
+                for name in names:
+                    if name not in missing:
                         self._carry(name)
             return found
 
@@ -146,6 +145,12 @@ class CaffeNet(Net, caffe.Net):
         if layer is not None and layer not in self._layer_names:
             raise self.unknown(layer, self.layer_names)
         super()._check(layer)
+
+
+def _stretches(names: list[str], apart: set[str]) -> Iterator[tuple[bool, list[str]]]:
+    """(whether they are `apart`, neighbours of which all are or none is)"""
+    for is_apart, neighbours in groupby(names, apart.__contains__):
+        yield is_apart, list(neighbours)
 
 
 def _prepare(layers: list[Layer]) -> NetParameter:

@@ -151,7 +151,8 @@ def test_in_place_layers_on_data_are_led_through_it(tmp_path):
         'layer { name: "conv1"', 1,
     )  # fmt: skip
     layers = inputs.layers(zoo.find(write_model(tmp_path / "it", prototxt, "scale = 2")))
-    assert [list(layer.top) for layer in layers[:3]] == [["data"], ["data/input"], ["data/input"]]
+    assert [list(layer.top) for layer in layers[:3]] == [["data"], ["data/input"], ["p"]]
+    assert layers[2].bottom == ["data/input"]
     assert shapes.own_size(layers) == (24, 32)
 
 
