@@ -7,11 +7,11 @@ as revised in github.com/forresti/SqueezeNet. Layer and blob names are the origi
 ones, because weights are looked up by them.
 
 EfficientNet-Lite0: Tan and Le (arxiv.org/abs/1905.11946), as simplified in
-github.com/tensorflow/tpu. MobileNet v2: Sandler et al. (arxiv.org/abs/1801.04381), table
-2. VGG16: Simonyan and Zisserman (arxiv.org/abs/1409.1556), table 1. In the first two,
-batch normalization is folded into the convolutions when the weights are read. They were
-trained with TensorFlow's "same" padding, which at an odd size is the same on all sides,
-so their own sizes are odd here.
+github.com/tensorflow/tpu. MobileNet v2: Sandler et al. (arxiv.org/abs/1801.04381),
+table 2. VGG16: Simonyan and Zisserman (arxiv.org/abs/1409.1556), table 1. In the
+first two, batch normalization is folded into the convolutions when the weights are
+read. They were trained with TensorFlow's "same" padding, which at an odd size is the
+same on all sides, so their own sizes are odd here.
 """
 
 from pathlib import Path
@@ -207,7 +207,8 @@ def mobile(name: str, side: int, stages: list[tuple[int, ...]], classes: int) ->
             number += 1
     x = net.conv6("head", x, 1280)
     x = net.pool("pool", x, "pool: AVE global_pooling: true")
-    x = net.layer("classes", "InnerProduct", [x], f"inner_product_param {{ num_output: {classes} }}")
+    params = f"inner_product_param {{ num_output: {classes} }}"
+    x = net.layer("classes", "InnerProduct", [x], params)
     net.layer("prob", "Softmax", [x])
     return "\n".join(net.lines) + "\n"
 

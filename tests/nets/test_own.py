@@ -6,16 +6,18 @@ import collections
 import hashlib
 import os
 import pickle
+import shutil
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import load
+from conftest import load, main, refused
 
 import deepdream as dd
 from deepdream.nets import caffemodel, download, fetch, zoo
 from deepdream.seeing import look
+from deepdream.studio import knobs
 
 PLACES = "squeezenet_places365"
 TWO = """
@@ -188,33 +190,33 @@ def published(name, tmp_path):
 
 def same(x, filters, stride, groups=1):
     """A convolution with the padding that TensorFlow calls "same"."""
-    import torch.nn.functional as F
+    from torch.nn import functional
 
     (h, w), k = x.shape[2:], filters.shape[2]
     down, right = (max((-(-n // stride) - 1) * stride + k - n, 0) for n in (h, w))
-    x = F.pad(x, [right // 2, right - right // 2, down // 2, down - down // 2])
-    return F.conv2d(x, filters, stride=stride, groups=groups)
+    x = functional.pad(x, [right // 2, right - right // 2, down // 2, down - down // 2])
+    return functional.conv2d(x, filters, stride=stride, groups=groups)
 
 
 def mobile(x, blocks, get):
     """The logits. blocks: (number of blocks, first stride) of each stage. get: (part of
     the network) -> its filters and gamma, beta, mean, variance.
     """
-    import torch.nn.functional as F
+    from torch.nn import functional
 
     def conv(x, part, stride=1, groups=1):
         filters, gamma, beta, mean, variance = get(part)
         x = same(x, filters, stride, groups)
-        return F.batch_norm(x, mean, variance, gamma, beta, eps=0.001)
+        return functional.batch_norm(x, mean, variance, gamma, beta, eps=0.001)
 
     strides = [s for n, first in blocks for s in [first] + [1] * (n - 1)]
-    x = F.relu6(conv(x, "stem", 2))
+    x = functional.relu6(conv(x, "stem", 2))
     for i, stride in enumerate(strides):
-        y = F.relu6(conv(x, f"{i} expand")) if i else x
-        y = F.relu6(conv(y, f"{i} depthwise", stride, y.shape[1]))
+        y = functional.relu6(conv(x, f"{i} expand")) if i else x
+        y = functional.relu6(conv(y, f"{i} depthwise", stride, y.shape[1]))
         y = conv(y, f"{i} project")
         x = x + y if x.shape == y.shape else y
-    x = F.relu6(conv(x, "head")).mean((2, 3))
+    x = functional.relu6(conv(x, "head")).mean((2, 3))
     weights, bias = get("classes")
     return x @ weights.T + bias
 
@@ -285,3 +287,73 @@ def test_dogs_answer_as_their_authors_do(engine, tmp_path):
     expected = mobile(torch.tensor(x[::-1] / 127.5)[None], blocks, get)[0].numpy()
     close = np.abs(answers(net, x) - expected).max() / np.abs(expected).max()
     assert close < 1e-4
+
+
+@pytest.fixture
+def listed(tmp_path, monkeypatch):
+    """A network 'listed' in models/, whose ONNX file has been put into a folder: the
+    file. What is asked of the network is read from there.
+    """
+    onnx = pytest.importorskip("onnx", reason="onnx is missing: the extra `import`")
+    w, w2 = randoms((8, 3, 3, 3), (5, 8, 1, 1))
+    node = onnx.helper.make_node
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [
+            node("Conv", ["x", "w"], ["a"], name="first", strides=[2, 2]),
+            node("Relu", ["a"], ["b"], name="relu"),
+            node("Conv", ["b", "w2"], ["c"], name="second"),
+        ],
+        "toy",
+        [value("x", 1, [1, 3, 32, 32])],
+        [value("c", 1, [1, 5, 15, 15])],
+        [onnx.numpy_helper.from_array(w, "w"), onnx.numpy_helper.from_array(w2, "w2")],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    file = tmp_path / "www.onnx"
+    onnx.save(model, file)
+    folder = tmp_path / "models" / "listed"
+    folder.mkdir(parents=True)
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    (folder / "model.toml").write_text(
+        f'title = "A toy"\nlicence = "none"\n[[source]]\nkind = "onnx"\n'
+        f'url = "http://onnx.example/toy.onnx"\nsha256 = "{sha256}"\norder = "bgr"\n'
+    )
+    monkeypatch.setattr(zoo, "MODELS", tmp_path / "models")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return file
+
+
+def test_a_listed_network_is_fetched_and_imported_on_demand(listed, monkeypatch):
+    get = "`deepdream models get listed` downloads and converts it"
+    with pytest.raises(dd.DreamError, match=f"listed has no prototxt yet: {get}"):
+        dd.load_net("listed")
+    assert "A toy; licence: none" in main("models", "list", "listed").stdout
+    assert "listed" not in [name for _, name in knobs._models()], "not without much ado"
+
+    def download_it(url, folder, sha256, progress):
+        assert hashlib.sha256(listed.read_bytes()).hexdigest() == sha256
+        return Path(shutil.copy(listed, folder))
+
+    monkeypatch.setattr(download, "download", download_it)
+    done = main("models", "get", "listed")
+    assert done.returncode == 0, done
+    again = main("models", "get", "listed")
+    assert again.stdout.strip().endswith(".caffemodel")
+    net = dd.load_net("listed")
+    assert net.default_layer and net.model.title == "A toy"
+    assert net.mean.ravel().tolist() == [104, 117, 123] and net.model.order == "bgr"
+    assert "listed" in [name for _, name in knobs._models()]
+    cache = Path(os.environ["XDG_CACHE_HOME"])
+    assert not list(cache.rglob("*.onnx")) and len(list(cache.rglob("*.caffemodel"))) == 1
+
+
+def test_without_a_network_nothing_is_left_behind(listed, monkeypatch):
+    def no_route(*_, **__):
+        raise fetch.OfflineError("it cannot be found")
+
+    monkeypatch.setattr(download, "download", no_route)
+    refused(main("models", "get", "listed"), "there is no connection to the network")
+    listed_folder = Path(os.environ["XDG_CACHE_HOME"]) / "deepdream" / "models"
+    assert not list(listed_folder.iterdir())
