@@ -5,6 +5,13 @@ GoogLeNet: Szegedy et al., "Going deeper with convolutions", table 1
 (arxiv.org/abs/1409.4842). SqueezeNet v1.1: Iandola et al. (arxiv.org/abs/1602.07360),
 as revised in github.com/forresti/SqueezeNet. Layer and blob names are the original
 ones, because weights are looked up by them.
+
+EfficientNet-Lite0: Tan and Le (arxiv.org/abs/1905.11946), as simplified in
+github.com/tensorflow/tpu. MobileNet v2: Sandler et al. (arxiv.org/abs/1801.04381),
+table 2. VGG16: Simonyan and Zisserman (arxiv.org/abs/1409.1556), table 1. In the
+first two, batch normalization is folded into the convolutions when the weights are
+read. They were trained with TensorFlow's "same" padding, which at an odd size is the
+same on all sides, so their own sizes are odd here.
 """
 
 from pathlib import Path
@@ -32,6 +39,27 @@ FIRE = {
     8: (64, 256),
     9: (64, 256),
 }
+# channels, blocks, stride of the first, size of the kernel
+LITE0 = [
+    (16, 1, 1, 3),
+    (24, 2, 2, 3),
+    (40, 2, 2, 5),
+    (80, 3, 2, 3),
+    (112, 3, 1, 5),
+    (192, 4, 2, 5),
+    (320, 1, 1, 3),
+]
+MOBILE_V2 = [
+    (16, 1, 1, 3),
+    (24, 2, 2, 3),
+    (32, 3, 2, 3),
+    (64, 4, 2, 3),
+    (96, 3, 1, 3),
+    (160, 3, 2, 3),
+    (320, 1, 1, 3),
+]
+# channels, convolutions
+VGG16 = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]
 
 
 class Prototxt:
@@ -73,6 +101,20 @@ class Prototxt:
         self.layer(name, "Convolution", [bottom], f"convolution_param {{ {params} }}")
         leak = f"relu_param {{ negative_slope: {slope} }}" if slope else ""
         return self.layer(relu, "ReLU", [name], leak, top=name)
+
+    def conv6(
+        self, name: str, bottom: str, outputs: int, kernel: int = 1, stride: int = 1, group: int = 1
+    ) -> str:
+        """A convolution with a ReLU6, padded so that it keeps the size."""
+        params = f"num_output: {outputs} kernel_size: {kernel}"
+        if kernel > 1:
+            params += f" pad: {kernel // 2}"
+        if stride > 1:
+            params += f" stride: {stride}"
+        if group > 1:
+            params += f" group: {group}"
+        self.layer(name, "Convolution", [bottom], f"convolution_param {{ {params} }}")
+        return self.layer(f"{name}/relu", "ReLU6", [name], top=name)
 
     def pool(self, name: str, bottom: str, params: str) -> str:
         return self.layer(name, "Pooling", [bottom], f"pooling_param {{ {params} }}")
@@ -144,10 +186,59 @@ def squeezenet_places365() -> str:
     return squeezenet("SqueezeNet v1.1, Places365", 225, 365, pad=1, slope=0.55)
 
 
+def mobile(name: str, side: int, stages: list[tuple[int, ...]], classes: int) -> str:
+    """A stem, blocks that widen, look around and narrow again, and a head."""
+    net = Prototxt(name, side)
+    x = net.conv6("stem", "data", 32, 3, stride=2)
+    width = 32
+    number = 0
+    for outputs, blocks, first_stride, kernel in stages:
+        for stride in (first_stride, *[1] * (blocks - 1)):
+            block = f"block{number}/"
+            wide = 6 * width if number else width
+            y = net.conv6(block + "expand", x, wide) if number else x
+            y = net.conv6(block + "depthwise", y, wide, kernel, stride, group=wide)
+            params = f"convolution_param {{ num_output: {outputs} kernel_size: 1 }}"
+            y = net.layer(block + "project", "Convolution", [y], params)
+            if stride == 1 and width == outputs:
+                y = net.layer(block + "add", "Eltwise", [x, y])
+            x = y
+            width = outputs
+            number += 1
+    x = net.conv6("head", x, 1280)
+    x = net.pool("pool", x, "pool: AVE global_pooling: true")
+    params = f"inner_product_param {{ num_output: {classes} }}"
+    x = net.layer("classes", "InnerProduct", [x], params)
+    net.layer("prob", "Softmax", [x])
+    return "\n".join(net.lines) + "\n"
+
+
+def efficientnet_lite0() -> str:
+    return mobile("EfficientNet-Lite0", 225, LITE0, 1000)
+
+
+def mobilenet_v2_dogs() -> str:
+    return mobile("MobileNet v2, dogs", 161, MOBILE_V2, 19)
+
+
+def vgg16_edges() -> str:
+    net = Prototxt("VGG16, edges", 224)
+    x = "data"
+    for number, (outputs, convolutions) in enumerate(VGG16, 1):
+        if number > 1:
+            x = net.pool(f"pool{number - 1}", x, "pool: MAX kernel_size: 2 stride: 2")
+        for i in range(1, convolutions + 1):
+            x = net.conv(f"conv{number}_{i}", x, outputs, 3, f"relu{number}_{i}", pad=1)
+    return "\n".join(net.lines) + "\n"
+
+
 NETWORKS = {
     "bvlc_googlenet": googlenet,
     "squeezenet_v1.1": squeezenet,
     "squeezenet_places365": squeezenet_places365,
+    "efficientnet_lite0": efficientnet_lite0,
+    "mobilenet_v2_dogs": mobilenet_v2_dogs,
+    "vgg16_edges": vgg16_edges,
 }
 
 if __name__ == "__main__":

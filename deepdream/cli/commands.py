@@ -299,7 +299,7 @@ def _layers(args: argparse.Namespace) -> int:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from ..nets import download, zoo
+    from ..nets import zoo
 
     given = {name: value for name, value in vars(args).items() if name in IMPORT}
     if args.action == "import":
@@ -307,8 +307,7 @@ def _models(args: argparse.Namespace) -> int:
     if given:
         raise DreamError(f"only `deepdream models import FILE` has options, not {args.action}")
     if args.action == "get":
-        say(download.get(zoo.find(args.name or zoo.DEFAULT), again=True))
-        return 0
+        return _get(zoo.find(args.name or zoo.DEFAULT))
     if args.name:
         model = zoo.find(args.name)
         say(f"{_describe(args.name, model)}\n    {_describe_pixels(model)}")
@@ -318,6 +317,27 @@ def _models(args: argparse.Namespace) -> int:
             say(_describe(name, zoo.find(name)))
         except DreamError as error:
             say(f"{name}\n    {error}")
+    return 0
+
+
+def _get(model: "Model") -> int:
+    """Download a network, and convert it if need be; say where it is."""
+    from ..nets import download, zoo
+
+    path = model.weights()
+    if path or not model.is_converted:
+        say(path or download.get(model, again=True))
+        return 0
+    with download.fetched(model) as (file, source):
+        from ..convert import import_net
+
+        caffes = source.get("order") == "bgr"
+        given = {"title": model.title, "licence": model.licence, "replace": True}
+        given |= CAFFES_PIXELS if caffes else {}
+        out = zoo.cache() / model.name
+        made = import_net(file, out, **given, on_step=lambda step: say(f"{step} ..."))
+    say(made.checked)
+    say(out)
     return 0
 
 
@@ -353,6 +373,12 @@ def _read_size(text: str) -> int | tuple[int, int]:
     return size_of(text) if "x" in text else int(text)
 
 
+# What networks of Caffe's that became ONNX want
+CAFFES_PIXELS: Params = {
+    "order": "bgr", "value_range": "0..255", "mean": [123, 117, 104], "std": [1, 1, 1],
+}  # fmt: skip
+
+
 def _describe(name: str, model: "Model") -> str:
     """What a network is, and where its weights are."""
     get = f"`deepdream models get {name}`" if model.source else model.by_hand()
@@ -360,7 +386,8 @@ def _describe(name: str, model: "Model") -> str:
         where = model.weights() or f"not here; {get}"
     except DreamError as error:
         where = error
-    about = f"{model.title}; default layer {model.default_layer}; licence: {model.licence}"
+    layer = f"; default layer {model.default_layer}" if model.default_layer else ""
+    about = f"{model.title}{layer}; licence: {model.licence}"
     return f"{name}\n    {about}\n    {where}"
 
 

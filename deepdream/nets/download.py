@@ -3,15 +3,16 @@
 import tempfile
 import time
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import DreamError, reason
 from . import inputs, zoo
 from .caffemodel import Weights, fit_weights, read_weights, weights_digest, write_weights
-from .fetch import NotNowError, OfflineError, fetch
+from .fetch import NotNowError, OfflineError, download, fetch
 from .shapes import Layer
-from .zoo import DEFAULT, FALLBACK, Model
+from .zoo import DEFAULT, FALLBACK, Model, Source
 
 FORGET_AFTER = 3600  # seconds that a failed download is remembered
 # What reading a file raises that holds something else than it should
@@ -67,7 +68,7 @@ def get(model: Model, again: bool = False) -> Path:
     """
     if found := model.weights():
         return found
-    if not model.source:
+    if not model.source or model.is_converted:
         raise DreamError(f"{model.name} has no caffemodel yet: {model.by_hand()}")
     folder = zoo.cache() / model.name
     failed = folder / "failed"
@@ -82,8 +83,41 @@ def get(model: Model, again: bool = False) -> Path:
             note.unlink(missing_ok=True)
         return target
     except OSError as error:
-        fault = f"cannot write to the cache, {folder}: {reason(error)}"
-        raise DreamError(f"{fault}; set XDG_CACHE_HOME to another folder") from None
+        raise _cannot_write(folder, error) from None
+
+
+@contextmanager
+def fetched(model: Model) -> Iterator[tuple[Path, Source]]:
+    """The ONNX file that a model is made from, until the end of the block,
+    and its source. Raises NoWeightsError, or DreamError if the cache cannot
+    be written.
+    """
+    cache = zoo.cache()
+    source = next(each for each in model.source if each["kind"] == "onnx")
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(dir=cache)
+    except OSError as error:
+        raise _cannot_write(cache, error) from None
+    with folder as temporary:
+        try:
+            file = download(source["url"], Path(temporary), source["sha256"], progress=True)
+            file = file.rename(file.with_name(f"{model.name}.onnx"))
+        except OSError as error:
+            raise _cannot_write(cache, error) from None
+        except (*WRONG, DreamError) as error:
+            why = "there is no connection to the network"
+            if not isinstance(error, OfflineError):
+                why = str(error)
+            fault = f"{model.name} cannot be downloaded ({why})"
+            cure = f"if you have the file, `deepdream models import FILE -o models/my_{model.name}`"
+            raise NoWeightsError(f"{fault}; {cure}") from None
+        yield file, source
+
+
+def _cannot_write(folder: Path, error: OSError) -> DreamError:
+    fault = f"cannot write to the cache, {folder}: {reason(error)}"
+    return DreamError(f"{fault}; set XDG_CACHE_HOME to another folder")
 
 
 def _remember(failed: Path, model: Model) -> None:

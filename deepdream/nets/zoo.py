@@ -78,8 +78,15 @@ class Model:
         """The file of its weights, or None. Raises as `file`."""
         return self.file(*WEIGHTS)
 
+    @property
+    def is_converted(self) -> bool:
+        """Whether it has to be downloaded and imported with `models get`."""
+        return any(source["kind"] == "onnx" for source in self.source)
+
     def by_hand(self) -> str:
-        """What a person has to do where nothing can be downloaded."""
+        """What a person has to do where nothing is downloaded unasked."""
+        if self.is_converted:
+            return f"`deepdream models get {self.name}` downloads and converts it"
         # Nobody should put files among those of an installed package
         folder = self.folders[-1] if MODELS.parent == HERE else self.folders[0]
         return f"{self.manual.strip()} into {folder}"
@@ -123,6 +130,9 @@ def find(model: str | Path) -> Model:
         raise unknown("model", name, sorted(known), advice)
     toml = folder / "model.toml"
     about: Table = _read_toml(toml) if os.path.lexists(toml) else {}
+    for more in folders[1:]:  # what an import found out
+        if os.path.lexists(more / "model.toml"):
+            about = _read_toml(more / "model.toml") | about
     about.setdefault("title", name)
     about["origins"] = _fill_in(about, folder)
     if type(about.get("scale")) in (int, float):
@@ -267,6 +277,7 @@ def _is_source(source: object) -> bool:
 NEEDS = {
     "caffemodel": {"url", "sha256"},
     "lasagne": {"url", "sha256"},
+    "onnx": {"url", "sha256"},
     "tensors": {"url"},
     "wheel": {"package", "member", "offsets", "sha256"},
 }

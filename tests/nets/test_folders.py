@@ -237,10 +237,10 @@ def test_hdf5_of_others(folder, monkeypatch):
     with pytest.raises(dd.DreamError, match=r"no weights as Caffe writes.*models import"):
         dd.load_net(folder)
     path.write_bytes(path.read_bytes()[:600])
-    with pytest.raises(dd.DreamError, match="as HDF5: .*; it may be cut short: get it again"):
+    with pytest.raises(dd.DreamError, match=r"as HDF5: .*; it may be cut short: get it again"):
         dd.load_net(folder)
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
-    with pytest.raises(dd.DreamError, match="HDF5, which needs h5py; .*install h5py` installs it"):
+    with pytest.raises(dd.DreamError, match=r"HDF5, which needs h5py; .*install h5py` installs it"):
         dd.load_net(folder)
 
 
@@ -285,9 +285,8 @@ layer { name: "both" type: "Pooling" bottom: "conv1" top: "both"
   pooling_param { kernel_size: 2 stride: 2 } }
 """
 CLIPS = BN.replace('name: "relu1" type: "ReLU"', 'name: "relu1" type: "ReLU6"')
-CLIPS = (
-    CLIPS[: CLIPS.index('layer { name: "conv1/bn"')] + CLIPS[CLIPS.index('layer { name: "relu1"') :]
-)
+head, tail = CLIPS.index('layer { name: "conv1/bn"'), CLIPS.index('layer { name: "relu1"')
+CLIPS = (CLIPS[:head] + CLIPS[tail:]).replace(" bias_term: false", "")
 
 
 def trained(folder, prototxt, scale, factor=1.0):
@@ -312,9 +311,6 @@ def trained(folder, prototxt, scale, factor=1.0):
             weights["conv1"].append(np.ones(8, np.float32))
     caffemodel.write_weights(folder / "toy.caffemodel", weights)
     return folder
-
-
-CLIPS = CLIPS.replace(" bias_term: false", "")
 
 
 @pytest.mark.parametrize("engine", ENGINES)
