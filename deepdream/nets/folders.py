@@ -69,6 +69,18 @@ def _says(pattern: str, path: Path) -> bool:
     return bool(re.search(pattern, text, re.MULTILINE))
 
 
+def find_importable(files: list[Path]) -> str:
+    """How a network of another program, if one is there, becomes Caffe's; or ""."""
+    for path in files:
+        suffix = path.suffix.lower()
+        if suffix in (".onnx", ".pt2"):
+            return f"`deepdream models import {path} -o models/NAME` makes a network of that file"
+        if suffix in (".pth", ".pt", ".safetensors"):
+            what = f"{path.name} holds weights of PyTorch"
+            return f"{what}; `deepdream.import_net(module, 'models/NAME')` takes their module"
+    return ""
+
+
 def read_said(files: list[Path]) -> dict[str, Said]:
     """{"mean": what says it, "scale": likewise}, as far as the files do.
 

@@ -189,7 +189,9 @@ def find_prototxt(model: Model) -> Path:
     """The model's prototxt, or a DreamError that says where to get it."""
     prototxt = model.file(*PROTOTXT)
     if not prototxt:
-        raise DreamError(f"{model.name} has no prototxt yet: {model.by_hand()}")
+        files = _list(model.folders[0])
+        cure = contents.find_importable(files) or model.by_hand()
+        raise DreamError(f"{model.name} has no prototxt yet: {cure}")
     return prototxt
 
 

@@ -91,6 +91,19 @@ def test_two_that_could_run_are_named(folder):
         dd.load_net(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("net.onnx", "`deepdream models import .*net.onnx -o models/NAME` makes a network"),
+        ("net.pth", "net.pth holds weights of PyTorch; .*import_net.module, 'models/NAME'"),
+    ],
+)
+def test_networks_of_others_are_imported(tmp_path, name, says):
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(dd.DreamError, match="has no prototxt yet: " + says):
+        dd.load_net(tmp_path)
+
+
 # Mean and scale
 
 
@@ -331,6 +344,25 @@ def test_a_missing_scale_is_said(tmp_path, prototxt, scale, engine):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load(folder, engine)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("times", [1, 0.017])
+def test_statistics_of_the_picture_itself(tmp_path, engine, times):
+    """As in networks that come from MXNet."""
+    first = 'layer { name: "bn" type: "BatchNorm" bottom: "data" top: "bn" }\nlayer { name: "conv1"'
+    prototxt = TOY.replace('layer { name: "conv1"', first, 1).replace(
+        'bottom: "data" top: "conv1"', 'bottom: "bn" top: "conv1"'
+    )
+    folder = write_model(tmp_path / "it", prototxt, "")
+    weights = caffemodel.read_weights(folder / "toy.caffemodel")
+    variance = np.float32([4800, 4500, 4900]) * times**2
+    weights["bn"] = [np.ones(3, np.float32), variance, np.ones(1, np.float32)]
+    caffemodel.write_weights(folder / "toy.caffemodel", weights)
+    with warnings.catch_warnings(record=True) as notices:
+        warnings.simplefilter("always")
+        load(folder, engine)
+    assert ["a scale" in str(notice.message) for notice in notices] == [True] * (times < 1)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
