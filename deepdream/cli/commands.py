@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from io import FileIO
 from pathlib import Path
@@ -299,7 +299,7 @@ def _layers(args: argparse.Namespace) -> int:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from ..nets import zoo
+    from ..nets import inputs, zoo
 
     given = {name: value for name, value in vars(args).items() if name in IMPORT}
     if args.action == "import":
@@ -310,7 +310,7 @@ def _models(args: argparse.Namespace) -> int:
         return _get(zoo.find(args.name or zoo.DEFAULT))
     if args.name:
         model = zoo.find(args.name)
-        say(f"{_describe(args.name, model)}\n    {_describe_pixels(model)}")
+        say(f"{_describe(args.name, model)}\n    {inputs.describe(model)}")
         return 0
     for name in zoo.names():
         try:
@@ -389,22 +389,6 @@ def _describe(name: str, model: "Model") -> str:
     layer = f"; default layer {model.default_layer}" if model.default_layer else ""
     about = f"{model.title}{layer}; licence: {model.licence}"
     return f"{name}\n    {about}\n    {where}"
-
-
-def _describe_pixels(model: "Model") -> str:
-    """What a network wants of a picture, and the files that say so."""
-    scale = model.scale or [1]
-    if len(set(scale)) == 1:
-        scale = scale[:1]
-    mean = f"{_list(model.mean)} of blue, green, red"
-    said = {"mean": mean, "scale": _list(scale), "order": model.order}
-    usual = "as usual; no file says it"
-    parts = (f"{key} {text} ({model.origins.get(key, usual)})" for key, text in said.items())
-    return "; ".join(parts)
-
-
-def _list(numbers: Iterable[float]) -> str:
-    return ", ".join(f"{number:g}" for number in numbers)
 
 
 RUN: dict[str, Callable[[argparse.Namespace], int]] = {
