@@ -67,9 +67,9 @@ def _read_hdf5(path: Path) -> Weights:
 
     try:
         with h5py.File(path) as file:
-            is_caffes = isinstance(file.get("data"), h5py.Group)
-            if is_caffes:
-                file["data"].visititems(read)
+            layers = file.get("data")
+            if isinstance(layers, h5py.Group):
+                layers.visititems(read)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         fault = f"cannot read {path} as HDF5: {reason(error)}"
         raise DreamError(f"{fault}; it may be cut short: get it again") from None
