@@ -44,7 +44,7 @@ The port of 2015 stands at the front door; each family has a wing.
                     (dreams over a film), keys, keyfile, planning (from a recipe to a
                     film), make, resume
     convert/        networks of PyTorch, ONNX and Keras as Caffe's: importing
-                    (import_net), sources, plain, graph with folding and naming, pixels,
+                    (import_net), listed, sources, plain, graph with folding and naming, pixels,
                     layers with building, activations, arithmetic, padding, patterns,
                     reducing, resizing, shaping and windows, writing, running, compare
     train/          a network of your own: training, trainers, lessons, head, grouping,

@@ -8,10 +8,9 @@ ones, because weights are looked up by them.
 
 EfficientNet-Lite0: Tan and Le (arxiv.org/abs/1905.11946), as simplified in
 github.com/tensorflow/tpu. MobileNet v2: Sandler et al. (arxiv.org/abs/1801.04381),
-table 2. VGG16: Simonyan and Zisserman (arxiv.org/abs/1409.1556), table 1. In the
-first two, batch normalization is folded into the convolutions when the weights are
-read. They were trained with TensorFlow's "same" padding, which at an odd size is the
-same on all sides, so their own sizes are odd here.
+table 2. In both, batch normalization is folded into the convolutions when the weights
+are read. They were trained with TensorFlow's "same" padding, which at an odd size is
+the same on all sides, so their own sizes are odd here.
 """
 
 from pathlib import Path
@@ -58,8 +57,6 @@ MOBILE_V2 = [
     (160, 3, 2, 3),
     (320, 1, 1, 3),
 ]
-# channels, convolutions
-VGG16 = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]
 
 
 class Prototxt:
@@ -221,24 +218,12 @@ def mobilenet_v2_dogs() -> str:
     return mobile("MobileNet v2, dogs", 161, MOBILE_V2, 19)
 
 
-def vgg16_edges() -> str:
-    net = Prototxt("VGG16, edges", 224)
-    x = "data"
-    for number, (outputs, convolutions) in enumerate(VGG16, 1):
-        if number > 1:
-            x = net.pool(f"pool{number - 1}", x, "pool: MAX kernel_size: 2 stride: 2")
-        for i in range(1, convolutions + 1):
-            x = net.conv(f"conv{number}_{i}", x, outputs, 3, f"relu{number}_{i}", pad=1)
-    return "\n".join(net.lines) + "\n"
-
-
 NETWORKS = {
     "bvlc_googlenet": googlenet,
     "squeezenet_v1.1": squeezenet,
     "squeezenet_places365": squeezenet_places365,
     "efficientnet_lite0": efficientnet_lite0,
     "mobilenet_v2_dogs": mobilenet_v2_dogs,
-    "vgg16_edges": vgg16_edges,
 }
 
 if __name__ == "__main__":

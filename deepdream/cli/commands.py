@@ -321,23 +321,18 @@ def _models(args: argparse.Namespace) -> int:
 
 
 def _get(model: "Model") -> int:
-    """Download a network, and convert it if need be; say where it is."""
-    from ..nets import download, zoo
+    """Download a network, import it if need be, and say where it is."""
+    from ..nets import download
 
-    path = model.weights()
-    if path or not model.is_converted:
-        say(path or download.get(model, again=True))
+    found = model.weights()
+    if found or not model.is_converted:
+        say(found or download.get(model, again=True))
         return 0
-    with download.fetched(model) as (file, source):
-        from ..convert import import_net
+    from ..convert import import_listed
 
-        caffes = source.get("order") == "bgr"
-        given = {"title": model.title, "licence": model.licence, "replace": True}
-        given |= CAFFES_PIXELS if caffes else {}
-        out = zoo.cache() / model.name
-        made = import_net(file, out, **given, on_step=lambda step: say(f"{step} ..."))
+    made = import_listed(model, lambda step: say(f"{step} ..."))
     say(made.checked)
-    say(out)
+    say(made.folder)
     return 0
 
 
@@ -371,12 +366,6 @@ def _read_size(text: str) -> int | tuple[int, int]:
     if not re.fullmatch(r"\d+(x\d+)?", text):
         raise DreamError(f"{{setting}} is {text!r}; it must be such as 224 or 320x240", "size")
     return size_of(text) if "x" in text else int(text)
-
-
-# What networks of Caffe's that became ONNX want
-CAFFES_PIXELS: Params = {
-    "order": "bgr", "value_range": "0..255", "mean": [123, 117, 104], "std": [1, 1, 1],
-}  # fmt: skip
 
 
 def _describe(name: str, model: "Model") -> str:
