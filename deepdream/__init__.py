@@ -37,15 +37,16 @@ The port of 2015 stands at the front door; each family has a wing.
                     torch_layers, torch_shaping, torch_fast and torch_graphs, tiles
                     (larger than memory); prototxt (read) with feeding, rewriting,
                     branches; shapes with layer_shapes, asking; receptive, bilinear,
-                    classes, caffemodel, caffemodel_pb2, zoo, inputs, download;
+                    classes, caffemodel, caffemodel_pb2, zoo, folders,
+                    disguises, inputs, scaling, fetch, download;
                     modules with survey and hooks (any PyTorch module)
     films/          files, encode, sound (films in and out), motion (zoom, journey),
                     moves, goals, hold (how a frame follows another), video, flow
                     (dreams over a film), keys, keyfile, planning (from a recipe to a
                     film), make, resume
     convert/        networks of PyTorch, ONNX and Keras as Caffe's: importing
-                    (import_net), sources, plain, graph with folding and naming, pixels,
-                    layers with building, activations, arithmetic, padding, patterns,
+                    (import_net), listed, sources, plain, graph with folding and naming,
+                    pixels, layers with building, activations, arithmetic, padding, patterns,
                     pooling, reducing, resizing, shaping and windows, writing, running,
                     compare
     train/          a network of your own: training, trainers, lessons, head, grouping,

@@ -157,7 +157,7 @@ def _is_known(recipe: Recipe) -> bool:
     """Whether it can be told here which network the recipe means."""
     model = recipe["model"]
     if model is None:  # GoogLeNet, or another one if its weights cannot be downloaded
-        return zoo.find(zoo.DEFAULT).file(".caffemodel") is not None
+        return zoo.find(zoo.DEFAULT).weights() is not None
     return recipe["scheduler"] is None or model in zoo.names() or os.path.isdir(model)
 
 

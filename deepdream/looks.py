@@ -21,18 +21,20 @@ class Look(NamedTuple):
     name: str
     about: str  # what it shows, in words
     common: Params  # its settings
-    networks: dict[str, Params]  # {a layer that tells the network: the settings for it}
+    networks: dict[str, Params]  # {a network's name, or a layer of it: settings for it}
+    only: list[str]  # the networks that have it, if GoogLeNet does not
 
 
 @cache
 def read() -> dict[str, Look]:
     """{name: look} of all looks, in the order in which they are shown."""
     table = tomllib.loads(Path(__file__).with_name("looks.toml").read_text("utf-8"))
-    layers = table.pop("networks")
+    signs = table.pop("networks")
     looks = {}
     for name, says in table.items():
-        networks = {layers[each]: says.pop(each) for each in layers if each in says}
-        looks[name] = Look(name, says.pop("about"), says, networks)
+        networks = {signs[each]: says.pop(each) for each in signs if each in says}
+        only = [] if signs["googlenet"] in networks else list(networks)
+        looks[name] = Look(name, says.pop("about"), says, networks, only)
     return looks
 
 
@@ -52,12 +54,16 @@ def of_network(model: str | Path) -> dict[str, Params]:
     """
     from .nets import inputs, zoo  # late, because it imports protobuf
 
-    there = {layer.name for layer in inputs.layers(zoo.find(model))}
+    looks = read().values()
+    found = zoo.find(model)
+    signs = {found.name}  # of a network with looks of its own, which go before
+    if not any(signs & look.networks.keys() for look in looks):
+        signs = {layer.name for layer in inputs.layers(found)}
     return {
         look.name: look.common | says
-        for look in read().values()
-        for layer, says in look.networks.items()
-        if layer in there
+        for look in looks
+        for sign, says in look.networks.items()
+        if sign in signs
     }
 
 

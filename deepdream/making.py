@@ -211,7 +211,7 @@ def _compared(carried: Record) -> Record:
 
 def identity(model: "Model") -> dict[str, str]:
     """What tells a network's weights from others, unless its model.toml does."""
-    path = model.file(".caffemodel")
+    path = model.weights()
     if model.digest or path is None:
         return {}
     return {"weights": _sha256(path, path.stat().st_mtime_ns)}

@@ -21,16 +21,24 @@ from deepdream.pictures import or_sample, picture_settings
 from deepdream.recipe import complete
 from deepdream.seeing import look, side_by_side
 
-NETWORKS = {"bvlc_googlenet": "inception_4c/output", "squeezenet_v1.1": "fire8/concat"}
+GOOGLENET = "inception_4c/output"
+NETWORKS = {  # and how many looks each has at least
+    "bvlc_googlenet": 16,
+    "squeezenet_v1.1": 9,
+    "squeezenet_places365": 8,
+    "efficientnet_lite0": 3,
+    "mobilenet_v2_dogs": 3,
+}
 SAMPLES = "mountains.jpg", "forest.jpg", "flower.jpg"
 
 
-def test_there_are_sixteen_each_with_a_line_of_words():
+def test_googlenet_has_sixteen_and_each_has_a_line_of_words():
     table = looks.read()
-    assert len(table) == 16 and len({look.about for look in table.values()}) == 16
+    assert len(looks.of_network("bvlc_googlenet")) == 16
+    assert len({look.about for look in table.values()}) == len(table)
     for name, each in table.items():
         assert each.name == name and 10 < len(each.about) < 70
-        assert NETWORKS["bvlc_googlenet"] in each.networks, "each is for GoogLeNet"
+        assert (GOOGLENET in each.networks) != bool(each.only)
         assert not re.search("inception|fire|channel", each.about), "words that people understand"
 
 
@@ -38,7 +46,7 @@ def test_there_are_sixteen_each_with_a_line_of_words():
 def test_each_look_climbs_what_its_network_has(model):
     """Without the weights: the outline is enough."""
     net, there = outline(model), looks.of_network(model)
-    assert len(there) >= 9
+    assert len(there) >= NETWORKS[model]
     for each in there:
         recipe = complete("dream", looks.begin({"look": each, "model": model, "image": "a.jpg"}))
         assert (recipe["end"] is None) != (recipe["objective"] is None)
@@ -163,7 +171,17 @@ def test_wrong_looks_are_refused(tmp_path, toy):
 
 def test_the_command_lists_them_in_words():
     lines = main("looks").stdout.splitlines()
-    assert len(lines) == 16 and lines[4] == "Eyes             eyes look at you from everywhere"
+    assert len(lines) == len(looks.read())
+    assert lines[4] == "Eyes             eyes look at you from everywhere"
+    assert lines[16].startswith("Temples ") and lines[16].endswith("(--model squeezenet_places365)")
+
+
+def test_a_network_with_looks_of_its_own_has_no_others():
+    """SqueezeNet's layers have the same names, but know other things."""
+    here = looks.of_network("squeezenet_places365")
+    assert {"Temples", "Arcades", "Town", "Castle", "Strokes"} <= here.keys()
+    assert "Eyes" not in here and "2015" not in here
+    assert "Temples" not in looks.of_network("squeezenet_v1.1")
 
 
 def test_a_sheet_shows_all_of_them_and_can_be_made_again(tmp_path, monkeypatch):

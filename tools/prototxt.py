@@ -5,6 +5,12 @@ GoogLeNet: Szegedy et al., "Going deeper with convolutions", table 1
 (arxiv.org/abs/1409.4842). SqueezeNet v1.1: Iandola et al. (arxiv.org/abs/1602.07360),
 as revised in github.com/forresti/SqueezeNet. Layer and blob names are the original
 ones, because weights are looked up by them.
+
+EfficientNet-Lite0: Tan and Le (arxiv.org/abs/1905.11946), as simplified in
+github.com/tensorflow/tpu. MobileNet v2: Sandler et al. (arxiv.org/abs/1801.04381),
+table 2. In both, batch normalization is folded into the convolutions when the weights
+are read. They were trained with TensorFlow's "same" padding, which at an odd size is
+the same on all sides, so their own sizes are odd here.
 """
 
 from pathlib import Path
@@ -32,6 +38,25 @@ FIRE = {
     8: (64, 256),
     9: (64, 256),
 }
+# channels, blocks, stride of the first, size of the kernel
+LITE0 = [
+    (16, 1, 1, 3),
+    (24, 2, 2, 3),
+    (40, 2, 2, 5),
+    (80, 3, 2, 3),
+    (112, 3, 1, 5),
+    (192, 4, 2, 5),
+    (320, 1, 1, 3),
+]
+MOBILE_V2 = [
+    (16, 1, 1, 3),
+    (24, 2, 2, 3),
+    (32, 3, 2, 3),
+    (64, 4, 2, 3),
+    (96, 3, 1, 3),
+    (160, 3, 2, 3),
+    (320, 1, 1, 3),
+]
 
 
 class Prototxt:
@@ -63,6 +88,7 @@ class Prototxt:
         relu: str,
         pad: int = 0,
         stride: int = 1,
+        slope: float = 0,
     ) -> str:
         params = f"num_output: {outputs} kernel_size: {kernel}"
         if pad:
@@ -70,7 +96,22 @@ class Prototxt:
         if stride != 1:
             params += f" stride: {stride}"
         self.layer(name, "Convolution", [bottom], f"convolution_param {{ {params} }}")
-        return self.layer(relu, "ReLU", [name], top=name)
+        leak = f"relu_param {{ negative_slope: {slope} }}" if slope else ""
+        return self.layer(relu, "ReLU", [name], leak, top=name)
+
+    def conv6(
+        self, name: str, bottom: str, outputs: int, kernel: int = 1, stride: int = 1, group: int = 1
+    ) -> str:
+        """A convolution with a ReLU6, padded so that it keeps the size."""
+        params = f"num_output: {outputs} kernel_size: {kernel}"
+        if kernel > 1:
+            params += f" pad: {kernel // 2}"
+        if stride > 1:
+            params += f" stride: {stride}"
+        if group > 1:
+            params += f" group: {group}"
+        self.layer(name, "Convolution", [bottom], f"convolution_param {{ {params} }}")
+        return self.layer(f"{name}/relu", "ReLU6", [name], top=name)
 
     def pool(self, name: str, bottom: str, params: str) -> str:
         return self.layer(name, "Pooling", [bottom], f"pooling_param {{ {params} }}")
@@ -108,28 +149,85 @@ def googlenet() -> str:
     return "\n".join(net.lines) + "\n"
 
 
-def squeezenet() -> str:
-    net = Prototxt("SqueezeNet v1.1", 227)
-    x = net.conv("conv1", "data", 64, 3, "relu_conv1", stride=2)
+def squeezenet(
+    name: str = "SqueezeNet v1.1",
+    side: int = 227,
+    classes: int = 1000,
+    pad: int = 0,
+    slope: float = 0,
+) -> str:
+    """pad: of the first convolution. slope: of the ReLUs below zero."""
+    net = Prototxt(name, side)
+    x = net.conv("conv1", "data", 64, 3, "relu_conv1", pad=pad, stride=2, slope=slope)
     x = net.pool("pool1", x, "pool: MAX kernel_size: 3 stride: 2")
     for module, (squeeze, expand) in FIRE.items():
-        name = f"fire{module}/"
-        x = net.conv(name + "squeeze1x1", x, squeeze, 1, name + "relu_squeeze1x1")
-        one = net.conv(name + "expand1x1", x, expand, 1, name + "relu_expand1x1")
-        three = net.conv(name + "expand3x3", x, expand, 3, name + "relu_expand3x3", pad=1)
-        x = net.layer(name + "concat", "Concat", [one, three])
+        fire = f"fire{module}/"
+        relu = f"{fire}relu_"
+        x = net.conv(fire + "squeeze1x1", x, squeeze, 1, relu + "squeeze1x1", slope=slope)
+        one = net.conv(fire + "expand1x1", x, expand, 1, relu + "expand1x1", slope=slope)
+        three = net.conv(fire + "expand3x3", x, expand, 3, relu + "expand3x3", 1, slope=slope)
+        x = net.layer(fire + "concat", "Concat", [one, three])
         if module in (3, 5):
             x = net.pool(f"pool{module}", x, "pool: MAX kernel_size: 3 stride: 2")
     x = net.layer("drop9", "Dropout", [x], "dropout_param { dropout_ratio: 0.5 }", top=x)
-    x = net.conv("conv10", x, 1000, 1, "relu_conv10")
+    x = net.conv("conv10", x, classes, 1, "relu_conv10", slope=slope)
     x = net.pool("pool10", x, "pool: AVE global_pooling: true")
     net.layer("prob", "Softmax", [x])
     return "\n".join(net.lines) + "\n"
 
 
-NETWORKS = {"bvlc_googlenet": googlenet, "squeezenet_v1.1": squeezenet}
+def squeezenet_places365() -> str:
+    """As github.com/urbste/squeezenet_places365 has it, whose batch normalization is
+    folded into the convolutions when its weights are read.
+    """
+    return squeezenet("SqueezeNet v1.1, Places365", 225, 365, pad=1, slope=0.55)
+
+
+def mobile(name: str, side: int, stages: list[tuple[int, ...]], classes: int) -> str:
+    """A stem, blocks that widen, look around and narrow again, and a head."""
+    net = Prototxt(name, side)
+    x = net.conv6("stem", "data", 32, 3, stride=2)
+    width = 32
+    number = 0
+    for outputs, blocks, first_stride, kernel in stages:
+        for stride in (first_stride, *[1] * (blocks - 1)):
+            block = f"block{number}/"
+            wide = 6 * width if number else width
+            y = net.conv6(block + "expand", x, wide) if number else x
+            y = net.conv6(block + "depthwise", y, wide, kernel, stride, group=wide)
+            params = f"convolution_param {{ num_output: {outputs} kernel_size: 1 }}"
+            y = net.layer(block + "project", "Convolution", [y], params)
+            if stride == 1 and width == outputs:
+                y = net.layer(block + "add", "Eltwise", [x, y])
+            x = y
+            width = outputs
+            number += 1
+    x = net.conv6("head", x, 1280)
+    x = net.pool("pool", x, "pool: AVE global_pooling: true")
+    params = f"inner_product_param {{ num_output: {classes} }}"
+    x = net.layer("classes", "InnerProduct", [x], params)
+    net.layer("prob", "Softmax", [x])
+    return "\n".join(net.lines) + "\n"
+
+
+def efficientnet_lite0() -> str:
+    return mobile("EfficientNet-Lite0", 225, LITE0, 1000)
+
+
+def mobilenet_v2_dogs() -> str:
+    return mobile("MobileNet v2, dogs", 161, MOBILE_V2, 19)
+
+
+NETWORKS = {
+    "bvlc_googlenet": googlenet,
+    "squeezenet_v1.1": squeezenet,
+    "squeezenet_places365": squeezenet_places365,
+    "efficientnet_lite0": efficientnet_lite0,
+    "mobilenet_v2_dogs": mobilenet_v2_dogs,
+}
 
 if __name__ == "__main__":
     for folder, write in NETWORKS.items():
         path = Path(__file__).parent.parent / "models" / folder / "deploy.prototxt"
+        path.parent.mkdir(exist_ok=True)
         path.write_text(write())

@@ -73,7 +73,8 @@ def _looks(args: argparse.Namespace) -> int:
         example = "`deepdream looks photo.jpg -o sheet.jpg`"
         raise DreamError(f"a sheet of looks needs a picture and -o: {example}")
     for look in looks.read().values():
-        say(f"{look.name:16} {look.about}")
+        only = f" (--model {' or '.join(look.only)})" if look.only else ""
+        say(f"{look.name:16} {look.about}{only}")
     return 0
 
 
@@ -298,7 +299,7 @@ def _layers(args: argparse.Namespace) -> int:
 
 
 def _models(args: argparse.Namespace) -> int:
-    from ..nets import download, zoo
+    from ..nets import inputs, zoo
 
     given = {name: value for name, value in vars(args).items() if name in IMPORT}
     if args.action == "import":
@@ -306,16 +307,32 @@ def _models(args: argparse.Namespace) -> int:
     if given:
         raise DreamError(f"only `deepdream models import FILE` has options, not {args.action}")
     if args.action == "get":
-        say(download.get(zoo.find(args.name or zoo.DEFAULT), again=True))
-        return 0
+        return _get(zoo.find(args.name or zoo.DEFAULT))
     if args.name:
-        say(_describe(args.name, zoo.find(args.name)))
+        model = zoo.find(args.name)
+        say(f"{_describe(args.name, model)}\n    {inputs.describe(model)}")
         return 0
     for name in zoo.names():
         try:
             say(_describe(name, zoo.find(name)))
         except DreamError as error:
             say(f"{name}\n    {error}")
+    return 0
+
+
+def _get(model: "Model") -> int:
+    """Download a network, import it if need be, and say where it is."""
+    from ..nets import download
+
+    found = model.weights()
+    if found or not model.is_converted:
+        say(found or download.get(model, again=True))
+        return 0
+    from ..convert import import_listed
+
+    made = import_listed(model, lambda step: say(f"{step} ..."))
+    say(made.checked)
+    say(made.folder)
     return 0
 
 
@@ -355,10 +372,11 @@ def _describe(name: str, model: "Model") -> str:
     """What a network is, and where its weights are."""
     get = f"`deepdream models get {name}`" if model.source else model.by_hand()
     try:
-        where = model.file(".caffemodel") or f"not here; {get}"
+        where = model.weights() or f"not here; {get}"
     except DreamError as error:
         where = error
-    about = f"{model.title}; default layer {model.default_layer}; licence: {model.licence}"
+    layer = f"; default layer {model.default_layer}" if model.default_layer else ""
+    about = f"{model.title}{layer}; licence: {model.licence}"
     return f"{name}\n    {about}\n    {where}"
 
 

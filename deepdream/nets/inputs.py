@@ -5,7 +5,7 @@ of its colours, or grey.
 network reads, one layer is put between, for both engines alike.
 """
 
-from collections.abc import MutableSequence
+from collections.abc import Iterable, MutableSequence
 
 import numpy as np
 
@@ -55,6 +55,22 @@ def insert(layers: MutableSequence[Layer], model: Model) -> np.ndarray | None:
     p.kernel_size.append(1)
     layers.insert(1, between)
     return matrix
+
+
+def describe(model: Model) -> str:
+    """Mean, scale and order in words, each with the file that says it."""
+    scale = model.scale or [1]
+    if len(set(scale)) == 1:
+        scale = scale[:1]
+    mean = f"{_list(model.mean)} of blue, green, red"
+    said = {"mean": mean, "scale": _list(scale), "order": model.order}
+    usual = "as usual; no file says it"
+    parts = (f"{key} {text} ({model.origins.get(key, usual)})" for key, text in said.items())
+    return "; ".join(parts)
+
+
+def _list(numbers: Iterable[float]) -> str:
+    return ", ".join(f"{number:g}" for number in numbers)
 
 
 def _weigh(model: Model, grey: bool) -> np.ndarray | None:

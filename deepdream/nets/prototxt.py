@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from ..errors import DreamError, reason, unknown
-from . import asking, branches, layer_shapes
+from . import asking, branches, disguises, layer_shapes
 from .branches import Layers
 from .caffemodel_pb2 import (
     LayerParameter,  # pyright: ignore[reportAttributeAccessIssue]
@@ -35,6 +35,7 @@ def read_prototxt(path: Path) -> NetParameter:
     It leaves out what a dream does not read. Raises DreamError for a wrong
     file.
     """
+    disguises.check(path)
     found = NetParameter()
     try:
         text = Path(path).read_text(encoding="utf-8-sig")

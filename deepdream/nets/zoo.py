@@ -15,14 +15,15 @@ from typing import Any
 
 from ..errors import DreamError, reason, unknown
 from ..paths import why_unreadable
-from .caffemodel import read_layers
+from . import folders as contents
+from .folders import PROTOTXT, WEIGHTS
+from .prototxt import read_layers
 from .shapes import Layer
 
 HERE = Path(__file__).parent.parent
 # In a wheel, or in the repository
 MODELS = HERE / "models" if (HERE / "models").is_dir() else HERE.parent / "models"
 DEFAULT, FALLBACK = "bvlc_googlenet", "squeezenet_v1.1"
-PROTOTXT = (".prototxt", ".protxt")
 
 Table = dict[str, Any]  # of a TOML file
 Source = Table  # as `_is_source` has checked it
@@ -36,7 +37,7 @@ class Model:
     multiplied by after that; None: by nothing. order: in which the network
     wants its colours, "bgr" or "rgb". source: of the weights, in order.
     digest: their `weights_digest`. manual: what to do where there is no
-    source.
+    source. origins: {"mean", "scale" or "order": the file that says it}.
     """
 
     name: str
@@ -51,22 +52,41 @@ class Model:
     digest: str | None = None
     manual: str = "put a .prototxt and a .caffemodel, one of each,"
     source: list[Source] = field(default_factory=list)
+    origins: dict[str, str] = field(default_factory=dict)
 
     def file(self, *suffixes: str) -> Path | None:
-        """The one file with such a suffix, or a DreamError for several."""
+        """The one file with such a suffix, or a DreamError for several.
+
+        Of several prototxts it is the one to run, if that is clear.
+        """
         for folder in self.folders:
-            found = [path for path in _list(folder) if path.suffix.lower() in suffixes]
+            paths = [path for path in _list(folder) if path.suffix.lower() in suffixes]
+            found = contents.choose(paths)
             if len(found) > 1:
                 clash = " and ".join(path.name for path in found)
-                raise DreamError(f"{folder} holds {clash}; leave only one {suffixes[0]} there")
+                advice = f"leave only one {suffixes[0]} there"
+                if suffixes == PROTOTXT:
+                    advice += ", or call the one to run deploy.prototxt"
+                raise DreamError(f"{folder} holds {clash}; {advice}")
             if found and (fault := why_unreadable(found[0])):
                 raise DreamError(f"cannot read {found[0]}: {fault}")
             if found:
                 return found[0]
         return None
 
+    def weights(self) -> Path | None:
+        """The file of its weights, or None. Raises as `file`."""
+        return self.file(*WEIGHTS)
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether it has to be downloaded and imported with `models get`."""
+        return any(source["kind"] == "onnx" for source in self.source)
+
     def by_hand(self) -> str:
-        """What a person has to do where nothing can be downloaded."""
+        """What a person has to do where nothing is downloaded unasked."""
+        if self.is_converted:
+            return f"`deepdream models get {self.name}` downloads and converts it"
         # Nobody should put files among those of an installed package
         folder = self.folders[-1] if MODELS.parent == HERE else self.folders[0]
         return f"{self.manual.strip()} into {folder}"
@@ -110,10 +130,30 @@ def find(model: str | Path) -> Model:
         raise unknown("model", name, sorted(known), advice)
     toml = folder / "model.toml"
     about: Table = _read_toml(toml) if os.path.lexists(toml) else {}
+    for more in folders[1:]:  # what an import found out
+        if os.path.lexists(more / "model.toml"):
+            about = _read_toml(more / "model.toml") | about
     about.setdefault("title", name)
+    about["origins"] = _fill_in(about, folder)
     if type(about.get("scale")) in (int, float):
         about["scale"] = [about["scale"]] * 3
     return Model(name, folders, **about)
+
+
+def _fill_in(about: Table, folder: Path) -> dict[str, str]:
+    """Add the mean and scale that the folder's other files say; {what: the file}."""
+    origins = dict.fromkeys({"mean", "scale", "order"} & about.keys(), "model.toml")
+    if {"mean", "scale"} <= about.keys():
+        return origins
+    for key, said in contents.read_said(_list(folder)).items():
+        if key in about:
+            continue
+        fits, must = KEYS[key]
+        if not fits(said.value):
+            fault = f"{folder / said.source}: {key} is {said.value!r}; it must be {must}"
+            raise DreamError(f"{fault}; write the {key} into {folder / 'model.toml'}")
+        about[key], origins[key] = said.value, said.source
+    return origins
 
 
 def _more_folders(name: str) -> list[Path]:
@@ -149,7 +189,9 @@ def find_prototxt(model: Model) -> Path:
     """The model's prototxt, or a DreamError that says where to get it."""
     prototxt = model.file(*PROTOTXT)
     if not prototxt:
-        raise DreamError(f"{model.name} has no prototxt yet: {model.by_hand()}")
+        files = _list(model.folders[0])
+        cure = contents.find_importable(files) or model.by_hand()
+        raise DreamError(f"{model.name} has no prototxt yet: {cure}")
     return prototxt
 
 
@@ -224,19 +266,28 @@ def _is_source(source: object) -> bool:
     needs = NEEDS.get(str(source.get("kind")))
     if needs is None or not source.keys() >= needs:
         return False
-    texts = {key: value for key, value in source.items() if key != "offsets"}
     if not _are_offsets(source.get("offsets", [])):
         return False
+    texts = {key: value for key, value in source.items() if key not in NUMBERS}
     if not all(map(_is_text, texts.values())):
+        return False
+    if not all(_is_positive(source.get(key, 1)) for key in ("divisor", "epsilon")):
         return False
     return bool(re.fullmatch(r"\w[\w.-]*==[\w.]+", texts.get("package", "name==0")))
 
 
 NEEDS = {
     "caffemodel": {"url", "sha256"},
+    "lasagne": {"url", "sha256"},
+    "onnx": {"url", "sha256"},
     "tensors": {"url"},
     "wheel": {"package", "member", "offsets", "sha256"},
 }
+NUMBERS = "offsets", "divisor", "epsilon"  # of a source; all else is text
+
+
+def _is_positive(value: object) -> bool:
+    return type(value) in (int, float) and 0 < float(str(value)) < 1e6
 
 
 def _are_offsets(value: object) -> bool:

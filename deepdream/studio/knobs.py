@@ -349,7 +349,7 @@ def _models() -> Choices:
     for name in zoo.names():
         with suppress(DreamError):  # one that is damaged is not offered
             model = zoo.find(name)
-            if model.source or model.file(".caffemodel"):
+            if model.weights() or (model.source and not model.is_converted):
                 models.append((model.title, model.name))
     return sorted(models, key=lambda model: model[1] != zoo.DEFAULT)
 

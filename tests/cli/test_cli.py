@@ -294,7 +294,8 @@ def test_models_lists_one(tmp_path):
     assert (
         done.returncode == 0
         and done.stdout.startswith("squeezenet_v1.1\n")
-        and done.stdout.count("\n") == 3
+        and done.stdout.count("\n") == 4
+        and "mean 104, 117, 123 of blue, green, red (model.toml)" in done.stdout
     ), done
     refused(
         main("models", "list", "squeezenet"),

