@@ -36,8 +36,8 @@ The port of 2015 stands at the front door; each family has a wing.
                     caffe with caffe_gradients, torch with torch_arrays,
                     torch_layers, torch_shaping, torch_fast and torch_graphs, tiles
                     (larger than memory); prototxt (read) with feeding, rewriting,
-                    branches; shapes with layer_shapes, asking; receptive, bilinear,
-                    classes, caffemodel, caffemodel_pb2, zoo, folders,
+                    branches; shapes with layer_shapes, asking, sizes; receptive,
+                    bilinear, classes, caffemodel, caffemodel_pb2, zoo, folders,
                     disguises, inputs, scaling, fetch, download;
                     modules with survey and hooks (any PyTorch module)
     films/          files, encode, sound (films in and out), motion (zoom, journey),
@@ -45,10 +45,10 @@ The port of 2015 stands at the front door; each family has a wing.
                     (dreams over a film), keys, keyfile, planning (from a recipe to a
                     film), make, resume
     convert/        networks of PyTorch, ONNX and Keras as Caffe's: importing
-                    (import_net), listed, sources, plain, graph with folding and naming,
-                    pixels, layers with building, activations, arithmetic, padding, patterns,
-                    pooling, reducing, resizing, shaping and windows, writing, running,
-                    compare
+                    (import_net), listed, sources, plain, graph with folding and
+                    naming, pixels, layers with building, activations, arithmetic,
+                    padding, patterns, pooling, reducing, resizing, shaping and
+                    windows, writing, running, compare
     train/          a network of your own: training, trainers, lessons, head, grouping,
                     viewer, files
     studio/         knobs for people who do not program: panel, layout, stage, works,

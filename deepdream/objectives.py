@@ -22,6 +22,7 @@ from .algebra import Objective, Term, number_in_words, one
 from .errors import DreamError
 from .nets.base import EngineArray, Net, Place, Values, check_image, preprocess, put, to_data
 from .nets.classes import as_int, check_range, class_number, is_whole, scores
+from .nets.sizes import fit_picture
 from .pictures import fit_into, load_guide
 
 Picture = np.ndarray | str | Path  # an image (H, W, 3), or a path for `load_guide`
@@ -60,7 +61,7 @@ def guide_features(net: Net, image: np.ndarray, end: str) -> np.ndarray:
     """
     picture = preprocess(net, image)  # (3, H, W)
     net.check(end, *picture.shape[1:])
-    put(net, picture)
+    put(net, fit_picture(net, picture, [end]))
     return net.features(end)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from .errors import DreamError
 from .nets.base import Net, check_finite, check_image, preprocess, put
+from .nets.sizes import find, fit_picture
 from .objectives import channel, rank_channels, scores
 from .pictures import MOST_GUIDE, resize
 
@@ -56,9 +57,9 @@ def look(net: Net, image: np.ndarray, n: int = 3) -> Seen:
     height, width = image.shape[:2]
     scale = min(1, (MOST_GUIDE / (height * width)) ** 0.5)
     small = resize(image, max(1, int(scale * height)), max(1, int(scale * width)))
-    put(net, preprocess(net, small))
-    channels = {}
-    for layer, dst in net.stops(stations(net)):
+    layers, channels = stations(net), {}
+    put(net, fit_picture(net, preprocess(net, small), layers))
+    for layer, dst in net.stops(layers):
         values = dst.data[0].reshape(len(dst.data[0]), -1)
         with np.errstate(over="ignore", invalid="ignore"):
             means = np.mean(values, 1)
@@ -110,7 +111,7 @@ def stations(net: Net, layers: Iterable[str] | str | None = None, down: bool = F
     elif layers == "all":
         height, width = net.own_size
         twice = 2 * height, 2 * width  # a classifier runs only on the own size
-        layers = [each for each in net.climbable if net.fits(each, twice)]
+        layers = [each for each in net.climbable if find(net, [each], twice)]
     layers = [layers] if isinstance(layers, str) else list(layers)
     for layer in layers:
         net.check_layer(layer)

@@ -274,13 +274,19 @@ def _find_out(file: str, carried: Record) -> str:
 
 
 def _layers(args: argparse.Namespace) -> int:
-    from ..nets import download, inputs, receptive, shapes, zoo
+    from ..nets import download, inputs, receptive, shapes, sizes, zoo
 
     check("size", args.size)
     size = size_of(args.size) if args.size else None
     layers = inputs.layers(zoo.find(args.model or download.default()))
     fields = receptive.fields(layers)
     climbable = shapes.climbable(layers)
+    local = [name for name in climbable if fields[name] < math.inf]
+    if size and local:
+        runs = partial(shapes.fits, layers, local[-1])
+        given, size = size, sizes.search(runs, size, shapes.own_size(layers)) or size
+        if size != given:
+            say(f"enlarged by its mirror image to {size[1]}x{size[0]}, where all layers run")
     outputs = {}
     for each in shapes.walk_all(layers, size):  # it may be too small for the deeper ones
         top = each.tops[0] if each.tops else ()

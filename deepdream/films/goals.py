@@ -7,6 +7,7 @@ import numpy as np
 from ..algebra import Objective
 from ..dream import gradient
 from ..nets.base import Net, preprocess, put
+from ..nets.sizes import extend, find
 from .keys import Keys, around
 
 MEASURED = 512  # pixels of a side: enough to measure, and little memory
@@ -43,8 +44,8 @@ def fade_goals(
     terms = []
     for goal, part in ((here, 1 - share), (there, share)):
         layers = goal.layers_in(net)
-        suits = all(net.fits(layer, middle.shape[1:]) for layer in layers)
-        put(net, middle if suits else own)
+        suits = find(net, layers, middle.shape[1:])
+        put(net, extend(middle, suits) if suits else own)
         strength = float(abs(gradient(net, None, goal)).mean())
         # Four digits are precise enough, and readable in a progress bar.
         terms.append((round_digits(part / strength) if strength > 0 else part) * goal)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from ..errors import DreamError, unknown
-from . import receptive, shapes
+from . import receptive, shapes, sizes
 from .arrays import Arrays, EngineArray
 from .receptive import Reach
 from .shapes import Layer, Shape, Size
@@ -148,6 +148,7 @@ class Outline:
     def check(self, end: str, height: int, width: int) -> None:
         """Raise a DreamError unless such a picture can climb `end`."""
         self.check_layer(end)
+        height, width = sizes.find(self, [end], (height, width)) or (height, width)
         self.check_run(end, height, width)
         need = self.memory(end, height, width)
         free = self.free_memory()
@@ -316,7 +317,7 @@ class Net(Outline, Arrays):
         shape = tuple(self.blobs["data"].shape)
         if self._checked == (layer, shape):
             return  # a check takes some milliseconds, and each step asks for the same
-        if len(shape) != 4 or shape[1] not in (1, 3):
+        if len(shape) != 4 or shape[1] != 3:
             must = "it must be (n, 3, height, width)"
             raise DreamError(f"'data' has the shape {shape}; {must}")
         end = layer if layer and layer in self.layer_names else self.layer_names[-1]

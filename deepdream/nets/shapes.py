@@ -8,10 +8,11 @@ clearly.
 import math
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 from ..errors import DreamError, unknown
-from . import asking
+from . import asking, sizes
 from .branches import climbable as climbable
 from .branches import needed
 from .layer_shapes import INPUT as INPUT
@@ -152,9 +153,9 @@ def check(layers: list[Layer], end: str, height: int, width: int) -> None:
         if min(height, width) < small:
             needs = f"layer {end!r}, which needs at least {small}x{small} pixels"
             raise DreamError(f"{picture} is too small for {needs}") from None
-        h, w = own_size(layers)
-        own = f"only on one of its own size, {w}x{h}"
-        raise DreamError(f"layer {end!r} cannot run on {picture}, {own}: {error}") from None
+        runs = partial(fits, layers, end)
+        others = sizes.describe(runs, own_size(layers), (height, width))
+        raise DreamError(f"layer {end!r} cannot run on {picture}, {others}: {error}") from None
 
 
 def fits(layers: list[Layer], end: str, size: Size | None) -> bool:

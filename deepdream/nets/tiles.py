@@ -19,9 +19,11 @@ import numpy as np
 
 from ..errors import DreamError
 from ..settings import check
+from . import sizes
 from .base import EngineArray, Fill, Net, Part, Place, Values
 from .shapes import Size
 
+WHOLE = 1024  # pixels of a side, beyond which tiles are checked in place of the picture
 SIDE = 512  # of a tile, in pixels, unless the layer needs more
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
@@ -76,20 +78,24 @@ def fit(
         if windows and not all(net.fits(layer, size) for size in octaves):
             one_size.append(layer)
     whole = [layer for layer in layers if layer not in one_size]
-    _check_octaves(net, whole, local, octaves)
-    allowed, largest = budget(net), octaves[-1]
+    exact = _check_octaves(net, whole, local, octaves)
+    allowed, largest = budget(net), sizes.find(net, whole, octaves[-1]) or octaves[-1]
     in_tiles = tile < max(largest) if tile else _count_bytes(net, whole, *largest) > allowed
     net.keep_large_blocks(not in_tiles)  # in tiles, they are copies of the picture
     tiling = None
     if in_tiles:
-        one_size = others
+        one_size, whole = others, local
         tiling = _choose_tiling(net, local, tile, halo, allowed) if local else None
     else:
         for layer in whole:
             net.check(layer, *largest)
+        large = [size for size in octaves if max(size) > WHOLE]
+        exact = exact and all(net.fits(*each) for each in product(whole, large))
     for layer in one_size:
         net.check(layer, *net.own_size)
-    return Tiles(net, tiling, one_size) if in_tiles or one_size else net
+    if exact and not in_tiles and not one_size:
+        return net
+    return Tiles(net, tiling, one_size, whole)
 
 
 def _find_local(net: Net, layers: Iterable[str]) -> list[str]:
@@ -97,22 +103,31 @@ def _find_local(net: Net, layers: Iterable[str]) -> list[str]:
     height, width = net.own_size
     twice = 2 * height, 2 * width
     in_part = [layer for layer in layers if net.reach(layer).side < math.inf]
-    local = [layer for layer in in_part if net.fits(layer, twice)]
+    local = [layer for layer in in_part if sizes.find(net, [layer], twice)]
     return [each for each in local if len(net.top_shape(each, height, width)) == 4]
 
 
-def _check_octaves(net: Net, layers: list[str], local: list[str], octaves: list[Size]) -> None:
-    """Raise a DreamError if a layer cannot run at an octave."""
+def _check_octaves(net: Net, layers: list[str], local: list[str], octaves: list[Size]) -> bool:
+    """Whether all layers run at all octaves as they are, or a DreamError if
+    one runs at none of those near.
+    """
+    exact = True
     for (height, width), layer in product(octaves[::-1], layers):
         # In tiles, never at full size, which may have more values than Caffe can count
-        most = 1024 if layer in local else max(height, width)
+        most = WHOLE if layer in local else max(height, width)
+        size = min(height, most), min(width, most)
+        if net.fits(layer, size):
+            continue
+        exact = False
         try:
-            net.check_run(layer, min(height, most), min(width, most))
+            if not sizes.find(net, layers, size):
+                net.check_run(layer, *size)
         except DreamError as error:
             if (height, width) == octaves[-1]:
                 raise
             hint = f"it is one of {len(octaves)} octaves: use fewer, or a larger image"
             raise DreamError(f"{error}; {hint}") from None
+    return exact
 
 
 def budget(net: Net) -> float:
@@ -189,7 +204,9 @@ def _reaches(net: Net, layer: str, core: int, halo: int) -> bool:
     _, jump, grid = net.reach(layer)
     try:
         for side in (grid, core, core + halo):
-            height, width = net.top_shape(layer, side + halo, side + halo)[2:]
+            tile = side + halo, side + halo
+            tile = sizes.find(net, [layer], tile) or tile
+            height, width = net.top_shape(layer, *tile)[2:]
             if min(height, width) < side / jump:
                 return False
     except DreamError:
@@ -245,11 +262,15 @@ class Tiles(Net):
 
     tiling: None lets the whole picture through. one_size: the layers to
     climb in windows of the network's own size instead; each window adds its
-    value.
+    value. others: all others to climb: what does not run at its own size is
+    enlarged until they do, see sizes.py.
     """
 
-    def __init__(self, net: Net, tiling: Tiling | None, one_size: list[str]) -> None:
+    def __init__(
+        self, net: Net, tiling: Tiling | None, one_size: list[str], others: list[str]
+    ) -> None:
         self.net, self.tiling, self.one_size = net, tiling, one_size
+        self.others = others
         self.answer_as(net)
         self.limits = -net.mean, 255 - net.mean
         self.engine = net.engine
@@ -308,8 +329,11 @@ class Tiles(Net):
         y, x = rows.low, columns.low
         inside = np.s_[:, top - y : bottom - y, left - x : right - x]
         src.reshape(1, 3, rows.high - y, columns.high - x)
-        src.data[:] = 0
-        src.data[0][inside] = self.image[here]
+        if y < 0 or x < 0:  # the picture lies in the middle of a window
+            src.data[:] = 0
+            src.data[0][inside] = self.image[here]
+        else:
+            src.data[0] = sizes.extend(self.image[here], src.data.shape[2:])
         return here, inside
 
     def _windows(self) -> list[list[Cut]]:
@@ -324,10 +348,20 @@ class Tiles(Net):
             rows, columns = map(self.tiling.cuts, lengths)
         else:
             rows, columns = ([Cut(0, 0, length, length)] for length in lengths)
-        lasts = rows[-1], columns[-1]
+        lasts = self._enlarge(rows[-1], columns[-1])
         whole = {layer: self._measure(layer, lasts) for layer in layers}
         for cuts in product(rows, columns):
-            yield *cuts, {layer: _find_core(*whole[layer], cuts, lasts) for layer in layers}
+            yield (
+                *self._enlarge(*cuts),
+                {layer: _find_core(*whole[layer], cuts, lasts) for layer in layers},
+            )
+
+    def _enlarge(self, rows: Cut, columns: Cut) -> tuple[Cut, Cut]:
+        """The same tile, as large as it has to be for the network to run."""
+        size = rows.high - rows.low, columns.high - columns.low
+        height, width = sizes.find(self.net, self.others, size) or size
+        rows = rows._replace(high=rows.low + height)
+        return rows, columns._replace(high=columns.low + width)
 
     def _measure(self, layer: str, lasts: tuple[Cut, Cut]) -> tuple[float, Size]:
         """(pixels to a value of a layer, the size of the whole blob)"""
