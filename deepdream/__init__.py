@@ -53,7 +53,7 @@ The port of 2015 stands at the front door; each family has a wing.
                     viewer, files
     studio/         knobs for people who do not program: panel, layout, stage, works,
                     knobs, shelf, widgets, tasks, turns, guard, serve, page
-    cli/            the command line: main, parser, commands, terminal
+    cli/            the command line: main, parser, commands, networks, terminal
 """
 
 # fmt: off
