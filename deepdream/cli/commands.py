@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,11 +17,9 @@ from ..errors import DreamError, reason
 from ..films import film_of_preview, preview_path, read_keys
 from ..pictures import check_output, load_guide, or_sample, save_image, to_json
 from ..settings import FILMS, Params, Recipe, Record, arguments
+from .networks import list_layers, run_models
 from .parser import parse_replaced
 from .terminal import say, warn
-
-if TYPE_CHECKING:
-    pass
 
 Make = Callable[..., tuple[np.ndarray | None, Record]]  # make_dream and its like
 Reports = dict[str, Record]  # by the path of the picture
