@@ -78,7 +78,9 @@ def fit_picture(net: "Outline", picture: np.ndarray, layers: Collection[str]) ->
 def describe(fits: Fits, own: Size, size: Size) -> str:
     """At which sizes a network runs, if not at this."""
     whole = f"only on one of its own size, {own[1]}x{own[0]}"
-    if not any(fits((own[0] + n, own[1])) for n in range(1, FARTHEST + 1)):
+    # A few pixels more, rounded off at once, still are the own size of a classifier
+    larger = range(own[0] + FARTHEST // 2, own[0] + FARTHEST)
+    if not any(fits((n, own[1])) for n in larger):
         return whole
     if near := search(fits, size, own):
         return f"but on one of {near[1]}x{near[0]}, the next larger that runs"
