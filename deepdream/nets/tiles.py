@@ -267,8 +267,9 @@ class Tiles(Net):
     """
 
     def __init__(
-        self, net: Net, tiling: Tiling | None, one_size: list[str], others: list[str]
-    ) -> None:
+        self, net: Net, tiling: Tiling | None, one_size: list[str],
+        others: Collection[str] = (),
+    ) -> None:  # fmt: skip
         self.net, self.tiling, self.one_size = net, tiling, one_size
         self.others = others
         self.answer_as(net)
