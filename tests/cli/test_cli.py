@@ -294,13 +294,8 @@ def test_models_lists_one(tmp_path):
     assert (
         done.returncode == 0
         and done.stdout.startswith("squeezenet_v1.1\n")
-<<<<<<< HEAD
         and done.stdout.count("\n") == 4
         and "mean 104, 117, 123 of blue, green, red (model.toml)" in done.stdout
-=======
-        and "\n    pictures: BGR, minus 104, 117, 123 (model.toml)\n" in done.stdout
-        and done.stdout.count("\n") == 4
->>>>>>> 64caf4f (A classifier's sentence says its own size, also where a few pixels more are rounded off)
     ), done
     refused(
         main("models", "list", "squeezenet"),

@@ -298,11 +298,7 @@ def test_wrong_weights_raise_an_error(toy, tmp_path):
 
     refuses(whole[:-7], "cannot read .* as a caffemodel")
     refuses(b"", "holds no weights")
-<<<<<<< HEAD
     refuses(b"<html>404 Not Found</html>" * 50, "it is a web page")
-=======
-    refuses(b"<html>404 Not Found</html>" * 50, "cannot read .*: it is a web page")
->>>>>>> 64caf4f (A classifier's sentence says its own size, also where a few pixels more are rounded off)
     refuses(bytes(np.random.RandomState(0).bytes(5000)), "cannot read .* as a caffemodel")
     refuses(
         {k: v for k, v in weights.items() if k != "left"},
