@@ -40,10 +40,11 @@ def load_net(
         GoogLeNet if its weights can be had, else SqueezeNet, with a
         warning.
     engine: 'caffe' or 'torch'; None: DEEPDREAM_ENGINE, else Caffe if it is
-    installed. device: for torch, 'cpu', 'cuda', 'mps' or 'auto', an NVIDIA
-    GPU if there is one. dtype: for torch, 'float32', 'tf32' (less exact, on
-    a GPU), 'bfloat16' (still less
-        exact, faster) or 'auto', the fastest in hardware.
+        installed.
+    device: for torch, 'cpu', 'cuda', 'mps' or 'auto', an NVIDIA GPU if
+        there is one.
+    dtype: for torch, 'float32', 'tf32' (less exact, on a GPU), 'bfloat16'
+        (still less exact, faster) or 'auto', the fastest in hardware.
 
     A torch.nn.Module of any kind can be dreamt, too, by PyTorch alone, where
     and as it is: its layers are its submodules, by their names. For it:
