@@ -649,6 +649,7 @@ def test_a_grid(tmp_path, model, scheduler):
     assert main(*url, "--seed", "1,2", *scheduler).returncode == 0
 
 
+@pytest.mark.slow
 def test_an_atlas_in_the_browser(browser, scheduler, tmp_path):
     folder = tmp_path / "atlas"
     words = (

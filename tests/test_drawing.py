@@ -29,6 +29,7 @@ def activations(net, picture, layer):
     return net.blobs[layer].data[0].copy()
 
 
+@pytest.mark.slow
 def test_googlenet_and_squeezenet_know_a_starfish_that_googlenet_drew(googlenet, squeezenet):
     picture = dd.draw(googlenet, "starfish", steps=120)
     assert picture.shape == (300, 300, 3) and picture.min() >= 0 and picture.max() <= 255

@@ -129,6 +129,7 @@ def test_every_cell_runs_on_squeezenet(tmp_path, monkeypatch, no_googlenet):
     check(run(tmp_path / "run"), "torch", "SqueezeNet")
 
 
+@pytest.mark.slow
 def test_the_half_of_2015_runs_on_caffe(tmp_path, monkeypatch):
     monkeypatch.setenv("DEEPDREAM_ENGINE", "caffe")
     done = run(tmp_path, "2015")
@@ -139,6 +140,19 @@ def test_the_half_of_2015_runs_on_caffe(tmp_path, monkeypatch):
 def test_the_half_of_2015_runs_on_caffe_and_squeezenet(tmp_path, monkeypatch, no_googlenet):
     monkeypatch.setenv("DEEPDREAM_ENGINE", "caffe")
     check(run(tmp_path / "run", "2015"), "caffe", "SqueezeNet")
+
+
+def test_the_notebook_of_other_networks_runs(tmp_path):
+    pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
+    notebook = nbformat.read(ROOT / "notebooks" / "networks.ipynb", as_version=4)
+    small = new_code_cell("WIDTH, STEPS = 128, 1")
+    (at,) = [i for i, cell in enumerate(notebook.cells) if has(cell, "parameters")]
+    committed = picture_kinds(code_cells(notebook))
+    notebook.cells.insert(at + 1, small)
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    done = [cell for cell in code_cells(notebook) if cell is not small]
+    assert picture_kinds(done) == committed
+    assert "block" in printed(done)
 
 
 def test_the_committed_pictures_are_large_and_from_googlenet():

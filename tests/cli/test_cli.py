@@ -353,6 +353,7 @@ def test_unreadable_pictures(tmp_path, toy, content):
     )
 
 
+@pytest.mark.slow
 def test_a_picture_too_large_for_one_pass(tmp_path, toy):
     """Here a limit stands for a small machine. Tiles fit into it."""
     Image.new("RGB", (4000, 3000), "grey").save(tmp_path / "phone.png")

@@ -18,10 +18,8 @@ from torchvision import models  # noqa: E402
 
 import deepdream as dd  # noqa: E402
 
-SMALL = (
-    "squeezenet1_1", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "shufflenet_v2_x0_5",
-    "mnasnet0_5",
-)  # fmt: skip
+QUICK = "resnet18", "mobilenet_v3_small"
+SMALL = "squeezenet1_1", "mobilenet_v2", "shufflenet_v2_x0_5", "mnasnet0_5"
 # with layers that Caffe will never have; and one of 2.6 GB
 OTHERS = "convnext", "maxvit", "swin", "vit", "regnet_y_128gf"
 ALL = [name for name in models.list_models(module=models) if not name.startswith(OTHERS)]
@@ -63,7 +61,9 @@ def check(source, folder, size):
     compare_gradients(folder, dd.preprocess(net, image) + np.float32(noise))
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SMALL)]
+)
 def test_small_networks(name, tmp_path):
     """By the older exporter, which is quicker."""
     path = tmp_path / "net.onnx"

@@ -169,6 +169,7 @@ def test_a_dream_in_tiles_is_nearly_the_same_dream(squeezenet, photo):
     assert np.abs(tiled - whole).mean() < 1e-3 and not np.array_equal(whole, photo)
 
 
+@pytest.mark.slow
 def test_no_seams_at_the_borders_of_tiles(googlenet):
     """Across borders the dream in tiles changes no more than across the lines beside
     them.

@@ -329,6 +329,7 @@ def test_no_other_site_gets_in_by_a_name_of_its_own(address):
     assert requests.get(address, headers={"Host": "evil.example"}, timeout=60).status_code == 403
 
 
+@pytest.mark.slow
 def test_the_token_leaves_the_address_and_guesses_are_slowed(browser, tmp_path):
     with serving("--host", "0.0.0.0", "--token", "open sesame") as (told, _):
         assert told.endswith("/?token=open%20sesame")

@@ -199,6 +199,7 @@ def bomb(width, height):
     return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
 
 
+@pytest.mark.slow
 def test_a_hostile_upload_gets_a_sentence_and_the_page_lives(page, photo, picture, tmp_path):
     svg = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
     for name, data, sentence in (
@@ -231,6 +232,7 @@ def test_a_hostile_upload_gets_a_sentence_and_the_page_lives(page, photo, pictur
     dream(page)
 
 
+@pytest.mark.slow
 def test_of_two_at_once_one_waits_and_each_gets_their_picture(visit, page, tmp_path):
     one, two = visit(), page
     turn(one, REPEATS, FOR_EVER)
