@@ -98,4 +98,7 @@ def test_saved_weights_are_refused(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_all_networks(name, tmp_path):
-    check(make(name), tmp_path / "mine", 299 if name == "inception_v3" else 224)
+    """Small pictures: in a large one, somewhere a maximum or a ReLU always switches."""
+    own_size = name.startswith(("alexnet", "vgg"))  # they pool adaptively
+    size = 224 if own_size else 107 if name == "inception_v3" else 96
+    check(make(name), tmp_path / "mine", size)
