@@ -126,5 +126,6 @@ def _describe(name: str, model: "Model") -> str:
     except DreamError as error:
         where = error
     layer = f"; default layer {model.default_layer}" if model.default_layer else ""
-    about = f"{model.title}{layer}; licence: {model.licence}"
+    licence = model.licence or "not stated"
+    about = f"{model.title}{layer}; licence: {licence}"
     return f"{name}\n    {about}\n    {where}"

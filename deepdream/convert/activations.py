@@ -7,6 +7,10 @@ import numpy as np
 from .building import Params, Step
 
 LEAST = np.finfo(np.float32).min
+STEEP = 1e20  # makes 1 or more of what is above 0, except next to nothing
+# 1 - erf(z), by Abramowitz and Stegun
+P = 0.3275911
+ERROR = [0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429]
 # Caffe's own HardSigmoid and HardSwish have no backward pass: a dream would
 # get no gradient through them. Here they are made of layers that have one.
 
@@ -177,9 +181,51 @@ def _gated(step: Step, gate: str) -> None:
 
 
 def _gelu(step: Step) -> None:
-    """x * (1 + tanh(c * (x + 0.044715 x^3))) / 2, its common approximation."""
-    if step.get("approximate", "none") != "tanh":
-        raise step.refuse("Caffe has no error function; approximate='tanh' works")
+    """x * (1 + erf(x / sqrt(2))) / 2, which is relu(x) - |x| * rest(|x|) / 2."""
+    if step.get("approximate", "none") == "tanh":
+        return _gelu_by_tanh(step)
+    x = step.blob()
+    size, rest = _rest(step, x, math.sqrt(0.5))
+    product = {"operation": "PROD"}
+    tail = step.helper("tail", "Eltwise", size, rest, eltwise_param=product)
+    above = step.helper("relu", "ReLU", x)
+    step.end("Eltwise", above, tail, eltwise_param={"coeff": [1, -0.5]})
+
+
+def _erf(step: Step) -> None:
+    """The error function, which is 1 - rest(x) above 0, and odd."""
+    x = step.blob()
+    _, rest = _rest(step, x, 1)
+    turned = {"scale": -1, "shift": 1}
+    size = step.helper("size", "Power", rest, power_param=turned)
+    sign = step.helper("steep", "Power", x, power_param={"scale": STEEP})
+    sign = step.helper("above", "ReLU6", sign, relu6_param=_ceiling(1))
+    both = {"scale": 2, "shift": -1}
+    sign = step.helper("sign", "Power", sign, power_param=both)
+    step.end("Eltwise", sign, size, eltwise_param={"operation": "PROD"})
+
+
+def _rest(step: Step, x: str, slope: float) -> tuple[str, str]:
+    """|x|, and 1 - erf(slope * |x|) as Abramowitz and Stegun have it (7.1.26).
+
+    That is exp(-z * z) * sum(a[k] * t**k), where t = 1 / (1 + P * z), and at
+    most 1.5e-7 from the truth.
+    """
+    size = step.helper("abs", "AbsVal", x)
+    powers = []
+    for k in range(1, len(ERROR) + 1):
+        line = {"scale": P * slope, "shift": 1, "power": -k}
+        powers.append(step.helper(f"t{k}", "Power", size, power_param=line))
+    series = step.helper("series", "Eltwise", *powers, eltwise_param={"coeff": ERROR})
+    square = {"scale": slope, "power": 2}
+    square = step.helper("square", "Power", x, power_param=square)
+    bell = step.helper("bell", "Exp", square, exp_param={"scale": -1})
+    product = {"operation": "PROD"}
+    return size, step.helper("rest", "Eltwise", series, bell, eltwise_param=product)
+
+
+def _gelu_by_tanh(step: Step) -> None:
+    """x * (1 + tanh(c * (x + 0.044715 x^3))) / 2, a common approximation."""
     x = step.blob()
     product = {"operation": "PROD"}
     cube = step.helper("cube", "Eltwise", x, x, x, eltwise_param=product)
@@ -207,6 +253,7 @@ OPERATIONS = {
     "Celu": _celu,
     "Clip": _clip,
     "Elu": _elu,
+    "Erf": _erf,
     "Exp": _exp,
     "Gelu": _gelu,
     "HardSigmoid": _hard_sigmoid,

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..errors import DreamError
 from ..nets.shapes import Shape
 from .building import Params, Step
 
@@ -56,33 +57,45 @@ def _with_constant(
     step: Step, operation: str, i: int, array: np.ndarray, x: str | None = None
 ) -> None:
     """Input i, or blob x made of it, and an array that does not change."""
+    if step.result != step.shape(i):
+        raise _too_large(step, array, step.shape(i))
+    kind, given = with_array(step, operation, step.shape(i), array)
+    if x is None and kind != "Power" and _fold(step, operation, i, given):
+        return
+    step.end(kind, x or step.blob(i), **given)
+
+
+def with_array(step: Step, operation: str, big: Shape, array: np.ndarray) -> tuple[str, Params]:
+    """The type of a layer that adds or multiplies a blob of shape `big` by an
+    array that does not change; and what that layer is given.
+    """
     array = array.astype(np.float32)
-    big = step.shape(i)
-    x = x or step.blob(i)
     if array.size == 1:
         name = "shift" if operation == SUM else "scale"
-        return step.end("Power", x, power_param={name: float(array.reshape(-1)[0])})
+        return "Power", {"power_param": {name: float(array.reshape(-1)[0])}}
     small = (1,) * (len(big) - array.ndim) + array.shape
-    if step.result != big or len(small) > len(big):
-        raise step.refuse(f"its constant {array.shape} is larger than the map {big}")
+    if len(small) != len(big) or any(n not in (1, m) for n, m in zip(small, big)):
+        raise _too_large(step, array, big)
     axes = [axis for axis, n in enumerate(small) if n != 1]
     first, last = axes[0], axes[-1] + 1
-    numbers = array.reshape(small[first:last])
-    if last - first == 1 and x == step.blob(i) and _fold(step, operation, i, numbers, first):
-        return
-    numbers = np.broadcast_to(numbers, big[first:last])
+    numbers = np.broadcast_to(array.reshape(small[first:last]), big[first:last])
     kind, name = LAYERS[operation]
     param = {"axis": first} if first != 1 else {}
     if last - first != 1:
         param["num_axes"] = last - first
-    params: Params = {name: param}
-    step.end(kind, x, weights=(numbers,), **params)
+    return kind, {"weights": (numbers,), name: param}
 
 
-def _fold(step: Step, operation: str, i: int, numbers: np.ndarray, axis: int) -> bool:
+def _too_large(step: Step, array: np.ndarray, big: Shape) -> DreamError:
+    return step.refuse(f"its constant {array.shape} is larger than the map {big}")
+
+
+def _fold(step: Step, operation: str, i: int, given: Params) -> bool:
     """Put a number for each channel into the convolution before."""
-    if i != 0:
+    (numbers,) = given["weights"]
+    if i != 0 or numbers.ndim != 1:
         return False
+    axis = given[LAYERS[operation][1]].get("axis", 1)
     if operation == SUM:
         return step.fold(np.ones_like(numbers), numbers, axis)
     return step.fold(numbers, np.zeros_like(numbers), axis)

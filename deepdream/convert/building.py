@@ -126,6 +126,10 @@ class Step:
         self._add(kind, self.name, bottoms, [self.name], weights, params)
         self._settle([self.name])
 
+    def leave_unchecked(self) -> None:
+        """What ended jumps: rounding may decide which side, so nobody compares it."""
+        self.builder.values.pop(self.name, None)
+
     def in_place(self, kind: str, **params: Params) -> None:
         """`end`, but in the blob it reads, where nothing else needs that."""
         blob = self.blob()
@@ -179,8 +183,11 @@ class Step:
         node = self.node
         where = f"{node.name!r} ({node.op}) cannot become a layer of Caffe: {why}"
         before = self._before()
-        cut = f"; end the network before it with `--until {before}`" if before else ""
-        return DreamError(f"{where}{cut}, or dream the whole on PyTorch with load_net(module)")
+        whole = "dream the whole on PyTorch with load_net(module)"
+        if not before:
+            return DreamError(f"{where}; {whole}")
+        cut = f"end the network before it with `--until {before}`"
+        return DreamError(f"{where}; {cut}, or {whole}")
 
     def _before(self) -> str:
         """The name of the node that makes what this one reads, or ''."""

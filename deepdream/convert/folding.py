@@ -11,7 +11,7 @@ from .plain import FLOATS, fix_input
 from .running import Runner, free_names, keep_needed
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import GraphProto, ModelProto, NodeProto
 
 MANY = 4096  # numbers of a constant; shapes do not depend on larger ones
 RANDOM = (
@@ -107,11 +107,59 @@ class Draft:
 def settle(draft: Draft) -> None:
     """Compute what is constant, and infer shapes, until neither finds more."""
     count = -1
-    while count != len(draft.nodes):
+    while _choose(draft) or count != len(draft.nodes):
         count = len(draft.nodes)
         draft.infer()
         _fold(draft)
         draft.prune()
+
+
+def _choose(draft: Draft) -> bool:
+    """Put a branch in the place of each If that always takes it; whether any did.
+
+    In the network itself, too, so that all values can still be asked for.
+    """
+    taken = {}
+    for node in draft.nodes:
+        chosen = draft.constants.get(node.input[0]) if node.op_type == "If" else None
+        if chosen is not None:
+            name = "then_branch" if chosen.all() else "else_branch"
+            (branch,) = (each.g for each in node.attribute if each.name == name)
+            taken[node.output[0]] = _inside(branch, list(node.output), draft)
+    if not taken:
+        return False
+    whole = draft.model.graph
+    draft.nodes = _put_in(draft.nodes, taken)
+    nodes = _put_in(whole.node, taken)
+    del whole.node[:]
+    whole.node.extend(nodes)
+    return True
+
+
+def _put_in(
+    nodes: Iterable["NodeProto"], taken: dict[str, list["NodeProto"]]
+) -> list["NodeProto"]:  # fmt: skip
+    """The nodes, with others in the place of those that make such a value."""
+    return [
+        deepcopy(each) for node in nodes
+        for each in taken.get(node.output[0], [node])
+    ]  # fmt: skip
+
+
+def _inside(
+    branch: "GraphProto", outputs: list[str], draft: Draft
+) -> list["NodeProto"]:  # fmt: skip
+    """The nodes of a branch; those after them give its outputs these names."""
+    from onnx import helper, numpy_helper
+
+    draft.model.graph.initializer.extend(branch.initializer)
+    for each in branch.initializer:
+        draft.constants[each.name] = numpy_helper.to_array(each)
+    ends = [
+        helper.make_node("Identity", [end.name], [name])
+        for end, name in zip(branch.output, outputs)
+    ]
+    return [*branch.node, *ends]
 
 
 def _fold(draft: Draft) -> None:
@@ -161,6 +209,12 @@ def _vanishes(node: "NodeProto", draft: Draft) -> bool:
     if node.op_type == "Transpose":
         perm = [list(each.ints) for each in node.attribute if each.name == "perm"]
         return perm == [sorted(perm[0])] if perm else False
+    if node.op_type == "Pad" and len(node.input) > 1:
+        amounts = draft.constants.get(node.input[1])
+        return amounts is not None and not amounts.any()
+    if node.op_type == "Reshape":
+        before, after = (draft.shapes.get(name) for name in (node.input[0], node.output[0]))
+        return before is not None and before == after
     return node.op_type in VANISH
 
 

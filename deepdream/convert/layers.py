@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ..nets.caffemodel import Weights
 from ..nets.shapes import Layer
-from . import activations, arithmetic, pooling, reducing, resizing, shaping, windows
+from . import activations, arithmetic, choosing, pooling, reducing, resizing, shaping, windows
 from .building import Builder, Step
 from .graph import Graph
 from .patterns import simplify
@@ -22,6 +22,7 @@ from .patterns import simplify
 OPERATIONS: dict[str, Callable[[Step], None]] = {
     **activations.OPERATIONS,
     **arithmetic.OPERATIONS,
+    **choosing.OPERATIONS,
     **pooling.OPERATIONS,
     **reducing.OPERATIONS,
     **resizing.OPERATIONS,
@@ -49,6 +50,7 @@ def to_caffe(graph: Graph) -> Converted:
     The weights keep the source's order of channels. Raises DreamError for
     what cannot become Caffe; it names the node, and where to cut.
     """
+    known = {value for node in graph.nodes for value in node.outputs}
     graph = simplify(graph)
     builder = Builder(graph)
     for node in graph.nodes:
@@ -56,4 +58,8 @@ def to_caffe(graph: Graph) -> Converted:
         if node.op not in OPERATIONS:
             raise step.refuse("no layers of it compute this")
         OPERATIONS[node.op](step)
-    return Converted(builder.layers, builder.weights, builder.values)
+    values = {
+        layer: value for layer, value in builder.values.items()
+        if value in known
+    }  # fmt: skip
+    return Converted(builder.layers, builder.weights, values)

@@ -110,7 +110,12 @@ def _other_kind(path: Path, start: bytes) -> str:
     if start.startswith(TORCH):
         call = f"net.load_state_dict(torch.load('{path.name}'))"
         then = "then deepdream.import_net(net, 'models/mine')"
-        return f"it holds PyTorch's weights without the network; in Python: {call}, {then}"
+        whole = "or net = torch.load(..., weights_only=False) if the whole network was saved"
+        return f"it is PyTorch's own, mostly weights alone; in Python: {call}, {whole}, {then}"
+    if start[8:9] == b"{" and suffix == ".safetensors":
+        call = f"net.load_state_dict(safetensors.torch.load_file('{path.name}'))"
+        then = "then deepdream.import_net(net, 'models/mine')"
+        return f"it holds weights without the network; in Python: {call}, {then}"
     if start.startswith(b"version https://git-lfs"):
         return "it is a pointer of Git LFS; `git lfs pull` gets the file itself"
     is_text = bool(start) and all(32 <= byte < 127 or byte in b"\t\n\r" for byte in start)
@@ -160,11 +165,12 @@ def export(module: "torch.nn.Module", size: Size | None) -> "ModelProto":
     Raises DreamError where PyTorch cannot export it.
     """
     torch = _import_torch("exporting a module")
-    name = type(module).__name__
     weight = next(module.parameters(), torch.zeros(1))
     shape = _picture_shape(module, size)
     picture = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+    name = type(module).__name__
     with _eval_mode(module):
+        _try(module, picture, name)
         try:
             return _export_new(module, picture, name)
         except DreamError as first:
@@ -172,6 +178,20 @@ def export(module: "torch.nn.Module", size: Size | None) -> "ModelProto":
                 return _export_old(module, picture)
             except Exception:  # what is said of the new exporter is of more use
                 raise first from None
+
+
+def _try(module: "torch.nn.Module", picture: "torch.Tensor", name: str) -> None:
+    """Raise a DreamError if the module does not take such a picture."""
+    import torch
+
+    try:
+        with torch.no_grad(), _quiet():
+            module(picture)
+    except Exception as error:  # whatever the module raises
+        shape = " x ".join(map(str, picture.shape))
+        fault = f"{name} does not run on a picture of {shape} (`size` gives another)"
+        why = one_line(reason(error).strip().splitlines()[0])
+        raise DreamError(f"{fault}: {why}") from None
 
 
 def _picture_shape(module: "torch.nn.Module", size: Size | None) -> tuple[int, ...]:
@@ -183,7 +203,8 @@ def _picture_shape(module: "torch.nn.Module", size: Size | None) -> tuple[int, .
         h, w = size or [side or SIDE for side in keras[1:3]]
         return 1, h, w, keras[3]
     filters = [each for each in module.modules() if isinstance(each, torch.nn.Conv2d)]
-    colours = filters[0].in_channels if filters else 3
+    first = filters[0].in_channels if filters else 3
+    colours = first if first in COLOURS else 3  # it may rearrange the picture first
     return 1, colours, *(size or (SIDE, SIDE))
 
 
@@ -226,13 +247,20 @@ def _export_new(
         with _quiet():
             made = torch.onnx.export(module, args, dynamo=True, verbose=False)
     except Exception as error:  # torch's own, of many kinds
-        why = one_line(reason(error).strip().splitlines()[0])
+        why = one_line(reason(_root(error)).strip().splitlines()[0])
         if isinstance(error, ImportError):
             why = f"it needs onnxscript; {install('onnxscript')}"
         raise DreamError(f"PyTorch cannot export {name} to ONNX: {why}") from None
     if made is None:  # as it says it could be
         raise DreamError(f"PyTorch cannot export {name} to ONNX")
     return make_plain(made.model_proto)
+
+
+def _root(error: BaseException) -> BaseException:
+    """What an error comes from; torch's own only counts the steps of exporting."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _export_old(module: "torch.nn.Module", picture: "torch.Tensor") -> "ModelProto":

@@ -149,6 +149,8 @@ FILES = {
     "net.json": ('{"irVersion": 8}', "it is text"),
     "deploy.prototxt": ("layer { name: 'x' }", "Caffe already"),
     "weights.pth": (b"PK\x03\x04archive", "load_state_dict"),
+    "whole.pt": (b"PK\x03\x04archive", "weights_only=False"),
+    "net.safetensors": (b"\x90\x00\x00\x00\x00\x00\x00\x00{}", "weights without the network"),
     "old.pt": (b"\x80\x02\x8a\n", "load_state_dict"),
     "net.h5": (b"\x89HDF\r\n\x1a\n", "tf2onnx"),
     "net.keras": (b"PK\x03\x04", "tf2onnx"),
@@ -251,6 +253,24 @@ def test_control_flow_is_refused(tmp_path):
     large = g("Greater", g("ReduceMax", "x", keepdims=0), 1.0)
     model = g.model(small(g, g("If", large, then_branch=body, else_branch=body)))
     assert "(If)" in refusal(model, tmp_path)
+
+
+def test_a_branch_that_every_picture_takes_is_taken(tmp_path):
+    """As torch's old exporter writes a squeeze."""
+
+    def build(g, x):
+        x = g("Conv", x, g.normal(8, 3, 3, 3))
+        rows = g("Gather", g("Shape", x), np.int64(2), axis=0)
+        branches = {}
+        for name, op in (("then_branch", "Relu"), ("else_branch", "Tanh")):
+            value = helper.make_tensor_value_info(f"{op}_out", TensorProto.FLOAT, None)
+            nodes = [helper.make_node(op, [x], [f"{op}_out"])]
+            branches[name] = helper.make_graph(nodes, op, [], [value])
+        return g("If", g("Equal", rows, np.int64(30)), **branches)
+
+    made = dd.import_net(sketch(build, SHAPE), tmp_path / "mine")
+    types = [layer.type for layer in dd.load_net(made.folder).layer_specs]
+    assert types[-1] == "ReLU" and "TanH" not in types
 
 
 def test_a_network_in_training_is_refused(tmp_path):

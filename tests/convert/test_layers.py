@@ -45,6 +45,9 @@ def ints(*values):
     return np.array(values, np.int64)
 
 
+CHOSEN = np.array([True, False, True, True]).reshape(1, 4, 1, 1)
+
+
 def gate(g, x):
     """Squeeze and excite."""
     small = g("Conv", g("GlobalAveragePool", x), g.normal(4, 4, 1, 1))
@@ -86,6 +89,20 @@ def group_norm(g, x):
     return g("Add", g("Mul", y, g.normal(4, 1, 1)), g.normal(4, 1, 1))
 
 
+def lrn_by_torch(g, x):
+    h, w = g.shape[2:]
+    y = g("Reshape", g("Mul", x, x), ints(1, 1, 4, h, -1))
+    y = g("Pad", y, ints(0, 0, 1, 0, 0, 0, 0, 1, 0, 0))
+    y = g("Squeeze", g("AveragePool", y, kernel_shape=[3, 1, 1]), ints(1))
+    y = g("Add", g("Mul", g("Reshape", y, ints(1, 4, h, w)), 0.3), 1.2)
+    return g("Div", x, g("Pow", y, 0.6))
+
+
+def softplus_by_torch(g, x):
+    x = g("Mul", x, 20.0)
+    return g("Where", g("Greater", x, 15.0), x, g("Softplus", x))
+
+
 def two(op):
     """Of two maps of one shape."""
     return lambda g, x: g(op, conv(4, 4, 1, 1)(g, x), g("Sigmoid", x))
@@ -109,6 +126,7 @@ CASES = {
     "sigmoid": one("Sigmoid"),
     "tanh in place": lambda g, x: g("Tanh", conv(3, 4, 1, 1)(g, x)),
     "softplus": one("Softplus"),
+    "softplus by torch": softplus_by_torch,
     "softsign": one("Softsign"),
     "exp": one("Exp"),
     "log": positive("Log"),
@@ -131,13 +149,40 @@ CASES = {
     "hard swish": one("HardSwish"),
     "silu": lambda g, x: g("Mul", x, g("Sigmoid", x)),
     "mish": one("Mish"),
-    "gelu": one("Gelu", approximate="tanh"),
+    "gelu": one("Gelu"),
+    "gelu of large values": lambda g, x: g("Gelu", g("Mul", x, 9.0)),
+    "gelu by tanh": one("Gelu", approximate="tanh"),
+    "erf": lambda g, x: g("Erf", g("Mul", x, 3.0)),
     "gelu, exported": lambda g, x: g(
         "Mul", x, g("Add", g("Tanh", g("Add", x, g("Mul", g("Pow", x, 3.0), 0.05))), 1.0)
     ),
     "softmax": one("Softmax", axis=1),
     "log softmax": one("LogSoftmax", axis=1),
+    # choices
+    "where": lambda g, x: g("Where", g("Greater", x, 0.1), x, g("Exp", x)),
+    "where, or a number": lambda g, x: g("Where", g("Less", x, 0.1), x, 0.1),
+    "leaky by where": lambda g, x: g("Where", g("LessOrEqual", x, 0.0), g("Mul", x, 0.2), x),
+    "where of channels": lambda g, x: g("Where", CHOSEN, g("Exp", x), x),
+    "filled where": lambda g, x: g("Where", CHOSEN, 2.0, x),
+    "larger of two": lambda g, x: g("Where", g("Greater", x, g("Abs", x)), x, g("Exp", x)),
+    "gate by a cast": lambda g, x: g("Mul", x, g("Cast", g("GreaterOrEqual", x, 0.0), to=1)),
+    "neither": lambda g, x: g(
+        "Where", g("Not", g("Or", g("Less", 0.5, x), g("Less", x, -0.5))), g("Exp", x), 1.0
+    ),
+    "both": lambda g, x: g("Where", g("And", g("Less", 0.1, x), g("Less", x, 0.6)), x, 0.1),
+    "shrunk": lambda g, x: g("Mul", g("Sign", x), g("Relu", g("Add", g("Abs", x), -0.3))),
     # convolutions
+    "conv of rows": lambda g, x: g(
+        "Conv",
+        g("ReduceMean", x, ints(2), keepdims=0),
+        g.normal(4, 4, 3),
+        g.normal(4),
+        pads=[1, 0],
+        strides=[2],
+    ),
+    "max of rows": lambda g, x: g(
+        "MaxPool", g("ReduceMean", x, ints(2), keepdims=0), kernel_shape=[2], strides=[2]
+    ),
     "conv": conv(5, 4, 3, 3, pads=[1, 1, 1, 1]),
     "conv without bias": lambda g, x: g("Conv", x, g.normal(5, 4, 3, 3)),
     "conv 1x3": conv(5, 4, 1, 3, pads=[0, 1, 0, 1]),
@@ -251,6 +296,7 @@ CASES = {
     "l2": one("ReduceL2", ints(1)),
     "squares": one("ReduceSumSquare", ints(1)),
     "unit length": lambda g, x: g("Div", x, g("ReduceL2", x, ints(1))),
+    "lrn by torch": lrn_by_torch,
     "lrn": one("LRN", size=3, alpha=0.3, beta=0.6, bias=1.2),
     "instance norm": lambda g, x: g("InstanceNormalization", x, g.normal(4), g.normal(4)),
     "group norm, exported": group_norm,
@@ -276,6 +322,17 @@ CASES = {
     "every other pixel": one("Slice", ints(0, 1), ints(99, 99), ints(2, 3), ints(2, 2)),
     "gather one": one("Gather", np.int64(2), axis=1),
     "gather some": one("Gather", ints(2, 0, 3), axis=1),
+    "gather by torch": lambda g, x: g(
+        "Transpose",
+        g("GatherND", g("Transpose", x, perm=[1, 0, 2, 3]), np.int64([[2], [0], [3]])),
+        perm=[1, 0, 2, 3],
+    ),
+    "gather all in their order": lambda g, x: g(
+        "Gather",
+        g("Reshape", g("GlobalAveragePool", x), ints(-1)),
+        np.arange(4).reshape(1, 4, 1, 1),
+        axis=0,
+    ),
     "gather, unsqueeze": lambda g, x: g(
         "Concat",
         *[g("Unsqueeze", g("Gather", x, np.int64(i), axis=1), ints(1)) for i in (2, 0)],
@@ -408,6 +465,9 @@ def test_the_layers_are_those_of_a_readable_prototxt():
     assert kinds["mean, padded"] == ["Pooling"]
     assert kinds["shuffle"] == ["Reshape", "Permute", "Flatten"]
     assert kinds["gather, unsqueeze"] == ["Slice", "Slice", "Concat"]
+    assert kinds["gather by torch"] == kinds["gather some"] == ["Convolution"]
+    assert kinds["lrn by torch"] == ["LRN"]
+    assert kinds["softplus by torch"] == ["Power", "BNLL"]
     assert kinds["nearest"] == ["Deconvolution"]
     assert kinds["conv, times, plus"] == ["Convolution"]
     without_backward = {"HardSigmoid", "HardSwish", "Pad", "PixelShuffle", "Unsqueeze", "Upsample"}
@@ -415,10 +475,16 @@ def test_the_layers_are_those_of_a_readable_prototxt():
 
 
 REFUSED = {
-    "gelu": (one("Gelu"), "Gelu.*no error function"),
-    "erf": (one("Erf"), "Erf.*--until n1"),
+    "sine": (one("Sin"), "Sin.*--until n1"),
+    "of the picture": (lambda g, x: g("Sin", "x"), r"compute this; dream the whole"),
+    "whole numbers": (
+        lambda g, x: g("Cast", g("Floor", x), to=6), "Floor"
+    ),
+    "where, stretched": (
+        lambda g, x: g("Where", g("Greater", g("ReduceMean", x, ints(1)), 0.0), x, g("Exp", x)),
+        "several shapes",
+    ),
     "two maps": (lambda g, x: g("MatMul", x, x), "MatMul.*constant"),
-    "where": (lambda g, x: g("Where", g("Greater", x, 0.0), x, g("Exp", x)), "Greater"),
     "wrapped": (one("Pad", ints(0, 0, 1, 1, 0, 0, 1, 1), mode="wrap"), "Pad.*wrap"),
     "corners": (resize([2, 2], "linear", "align_corners"), "align_corners depends on the size"),
     "1.5 times": (resize([1.5, 1.5], "nearest", "half_pixel"), "whole number"),

@@ -20,8 +20,9 @@ import deepdream as dd  # noqa: E402
 
 QUICK = "resnet18", "mobilenet_v3_small"
 SMALL = "squeezenet1_1", "mobilenet_v2", "shufflenet_v2_x0_5", "mnasnet0_5"
-# with layers that Caffe will never have; and one of 2.6 GB
-OTHERS = "convnext", "maxvit", "swin", "vit", "regnet_y_128gf"
+# with layers that Caffe will never have; and those of 0.2 to 2.6 GB
+LARGE = "convnext_small", "convnext_base", "convnext_large"
+OTHERS = *LARGE, "maxvit", "swin", "vit", "regnet_y_128gf"
 ALL = [name for name in models.list_models(module=models) if not name.startswith(OTHERS)]
 
 
@@ -80,6 +81,21 @@ def test_a_module_is_left_as_it_was(tmp_path):
     assert {name: each.training for name, each in net.named_modules()} == before
     assert all(torch.equal(weights[name], each) for name, each in net.state_dict().items())
     assert "features.12.expand3x3" in dd.load_net(made.folder).layer_names
+
+
+def test_a_module_may_rearrange_the_picture_first(tmp_path):
+    """Its first convolution then has more than three colours."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.PixelUnshuffle(2), torch.nn.Conv2d(12, 8, 3))
+    made = dd.import_net(net, tmp_path / "mine", size=32)
+    assert max(made.checked.differences.values()) <= 1e-5
+
+
+def test_a_module_that_takes_no_picture_is_refused(tmp_path):
+    """In PyTorch's words for what is wrong, not those of its exporter."""
+    says = "does not run on a picture of 1 x 3 x 32 x 32.*to have 4 channels"
+    with pytest.raises(dd.DreamError, match=says):
+        dd.import_net(torch.nn.Conv2d(4, 8, 3), tmp_path / "mine", size=32)
 
 
 def test_a_saved_program_is_imported(tmp_path):
