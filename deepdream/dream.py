@@ -220,9 +220,12 @@ class Progress:
     def count(self, work: int, octave: int, iteration: int, value: EngineArray) -> None:
         """So much more is done; what the objective was."""
         self.done += work
-        share, value = self.done / self.work, float(value) if self.on_step else math.nan
-        at = {"octave": octave, "iteration": iteration, "done": share, "value": value}
-        self.step = self.step._replace(**at)
+        self.step = self.step._replace(
+            octave=octave,
+            iteration=iteration,
+            done=self.done / self.work,
+            value=float(value) if self.on_step else math.nan,
+        )
 
     def report(self) -> None:
         """Raises Stopped if `on_step` answers True, and something is left to do."""

@@ -9,10 +9,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
-Shell = Any  # IPython's
-EVENT = "post_run_cell"
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import ExecutionResult, InteractiveShell
+
+EVENT = "post_run_cell"  # of IPython
 
 
 class Stopped(KeyboardInterrupt):
@@ -57,7 +59,7 @@ def check_cell() -> None:
         raise Interrupted("; what follows in this cell is not made")
 
 
-def find_notebook() -> Shell:
+def find_notebook() -> "InteractiveShell | None":
     """IPython's shell, if this thread runs the cells of a notebook; else None."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
@@ -68,14 +70,14 @@ def find_notebook() -> Shell:
 class _End:
     """Lets a cell that was stopped count as failed, so that no other follows it."""
 
-    def __init__(self, shell: Shell) -> None:
+    def __init__(self, shell: "InteractiveShell") -> None:
         self.shell = shell
 
-    def __call__(self, result: Shell) -> None:
+    def __call__(self, result: "ExecutionResult") -> None:
         self.shell.events.unregister(EVENT, self)
         if result.success:
             result.error_in_exec = Interrupted("; the cells that wait do not run")
 
 
-def _find_end(shell: Shell) -> bool:
+def _find_end(shell: "InteractiveShell") -> bool:
     return any(isinstance(each, _End) for each in shell.events.callbacks[EVENT])
