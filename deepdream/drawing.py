@@ -71,8 +71,8 @@ def draw(
         names = [str(n + 1) for n in range(several)]
         return pictures[0] if several == 1 else sheet(pictures, names)
 
-    size = (drawings[0].h, drawings[0].w) if several == 1 else None
-    progress = Progress(on_step, str(objective), steps, show, size)
+    shape = (drawings[0].h, drawings[0].w) if several == 1 else None
+    progress = Progress(on_step, str(objective), steps, show, shape)
     try:
         for i in range(steps):
             for drawing in drawings:
