@@ -11,9 +11,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .errors import DreamError
-from .nets.base import Fill, Net, Place, Values
+from .nets.base import EngineArray, Fill, Net, Place, Values
 from .nets.classes import is_whole
 
+UNTOUCHED = -0.0  # equals 0, but can be told from a 0 that was written
 MOST_WEIGHT = 1e30  # so that float32 holds the gradient, too
 
 
@@ -56,8 +57,10 @@ class Term:
         """
         return self
 
-    def add(self, dst: Values, weight: float, place: Place | None) -> None:
-        """Add its gradient, times the weight, to `dst.diff`. place: see `Fill`."""
+    def add(self, dst: Values, weight: float, place: Place | None) -> EngineArray:
+        """Add its gradient, times the weight, to `dst.diff`. place: see `Fill`.
+        What it is now, without the weight: a number.
+        """
         raise NotImplementedError
 
 
@@ -70,7 +73,11 @@ class Weighted(NamedTuple):
 
 @dataclass(frozen=True)
 class Function(Term):
-    """A function of one layer's values, such as `objective_L2`, alone in its Sum."""
+    """A function of one layer's values, such as `objective_L2`, alone in its Sum.
+
+    Its value is what it returns, if that is a number; else the sum of
+    diff * data, which is the objective where that is linear.
+    """
 
     function: Callable[[Values], object]
     layer: str
@@ -80,8 +87,23 @@ class Function(Term):
     def layer_in(self, net: Net) -> str:
         return self.layer  # a pass refuses one that is not there
 
-    def add(self, dst: Values, weight: float, place: Place | None) -> None:
-        self.function(dst)
+    def add(self, dst: Values, weight: float, place: Place | None) -> EngineArray:
+        if not self.any_array:
+            dst.diff[:] = UNTOUCHED
+        value: EngineArray = self.function(dst)
+        if not self.any_array:  # else it may not be looked at
+            self._check_filled(dst, value)
+        is_number = isinstance(value, Real) or getattr(value, "ndim", None) == 0
+        return value if is_number else dot(dst.diff, dst.data)
+
+    def _check_filled(self, dst: Values, value: object) -> None:
+        """Raise a DreamError if the function has written nothing."""
+        if dst.diff.any() or not dst.data.any() or not np.signbit(dst.diff).all():
+            return
+        name = getattr(self.function, "__name__", "your objective")
+        returned = "" if value is None else ", it returned a value instead"
+        cure = "write the gradient there, such as `dst.diff[:] = dst.data`"
+        raise DreamError(f"your objective {name} did not fill dst.diff{returned}; {cure}")
 
 
 @dataclass(frozen=True)
@@ -91,11 +113,13 @@ class Sum:
     terms: tuple[Weighted, ...]
     any_array: bool
 
-    def __call__(self, dst: Values, place: Place | None = None) -> None:
+    def __call__(self, dst: Values, place: Place | None = None) -> EngineArray:
         if not any(term.is_plain for _, term in self.terms):
             dst.diff[:] = 0
+        value: EngineArray = 0.0
         for weight, term in self.terms:
-            term.add(dst, weight, place)
+            value += weight * term.add(dst, weight, place)
+        return value
 
 
 class Objective:
@@ -187,6 +211,11 @@ class Objective:
             layers.setdefault(term.layer, []).append(aimed)
         any_array = all(term.any_array for _, term in self.terms)
         return {layer: Sum(tuple(terms), any_array) for layer, terms in layers.items()}
+
+
+def dot(x: EngineArray, y: EngineArray) -> EngineArray:
+    """The sum of x * y, of arrays of the same shape."""
+    return (x * y).sum()
 
 
 def one(term: Term) -> Objective:

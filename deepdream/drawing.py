@@ -25,7 +25,7 @@ from .language import to_objective
 from .nets.base import EngineArray, Net, deprocess
 from .pictures import sheet
 from .settings import check
-from .stopping import delay_ctrl_c
+from .stopping import check_cell, delay_ctrl_c, end_cell
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -57,6 +57,7 @@ def draw(
     Raises DreamError for an unknown class, and an objective without a
     direction.
     """
+    check_cell()
     given = {"steps": steps, "seed": seed, "several": several, "size": size}
     for name, value in given.items():
         check(name, value, "draw")
@@ -70,18 +71,20 @@ def draw(
         names = [str(n + 1) for n in range(several)]
         return pictures[0] if several == 1 else sheet(pictures, names)
 
-    progress = Progress(on_step, str(objective), steps, show)
+    shape = (drawings[0].h, drawings[0].w) if several == 1 else None
+    progress = Progress(on_step, str(objective), steps, show, shape)
     try:
         for i in range(steps):
             for drawing in drawings:
                 with delay_ctrl_c(), np.errstate(over="ignore", invalid="ignore"):
                     drawing.step(i / steps, drawings)
-            progress.count(1, 0, i)
+            progress.count(1, 0, i, drawings[-1].value)
             progress.report()
         if not any(drawing.is_alive for drawing in drawings):
             none = "gives no direction to climb, not even from noise"
             raise DreamError(f"{objective} {none}; try another")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        end_cell(stop)
         progress.stop(show)
     pictures = [drawing.picture() for drawing in drawings]
     return pictures[0] if several == 1 else np.stack(pictures)
@@ -102,8 +105,9 @@ class Drawing:
     """A picture as it is drawn from noise.
 
     x: (3, h, w), around the mean colour. times: its side over that without
-    a size. is_alive: the objective once gave a direction. gram: (channels,
-    channels), of what the network last saw in it.
+    a size. value: of the objective, where it was last looked at. is_alive:
+    the objective once gave a direction. gram: (channels, channels), of what
+    the network last saw in it.
     """
 
     def __init__(
@@ -111,6 +115,7 @@ class Drawing:
     ) -> None:
         self.net, self.objective, self.rng = net, objective, rng
         self.is_alive = False
+        self.value: EngineArray = math.nan
         own = max(net.own_size)
         self.times = size / (MARGIN * own) if size else 1.0
         scale = size / own if size else MARGIN
@@ -168,6 +173,7 @@ class Drawing:
         src.data[0] = [rows @ colour @ columns.T for colour in self.x]
         if not gradient(net, None, self.objective).any():
             _climb_without_relus(net, self.objective)
+        self.value = net.value
         g = self.move_away(among) if len(among) > 1 else src.diff[0]
         return np.stack([rows.T @ colour @ columns for colour in g])
 

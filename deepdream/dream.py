@@ -1,5 +1,6 @@
 """Google's DeepDream notebook of 2015, to the bit: github.com/google/deepdream."""
 
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -13,12 +14,13 @@ from .canvas import Canvas, fit_brightness, make_bases
 from .errors import DreamError
 from .language import ObjectiveLike, as_objective
 from .nets.base import EngineArray, Net, check_image
+from .nets.shapes import Size
 from .nets.tiles import fit
 from .objectives import objective_L2
 from .pictures import read_mask
 from .pyramid import lap_normalize
 from .settings import ROWS, check
-from .stopping import Stopped, delay_ctrl_c
+from .stopping import Stopped, check_cell, delay_ctrl_c, end_cell
 
 Mask = np.ndarray | str | Path | None
 
@@ -28,7 +30,8 @@ class Step(NamedTuple):
 
     end: the layer, or the Objective in words. done: share of the work,
     0..1. image(): the picture (H, W, 3) at this octave's size, or in full
-    at a stop.
+    at a stop. value: of the objective, before this step. size: of the
+    finished picture, (H, W).
     """
 
     octave: int
@@ -37,6 +40,8 @@ class Step(NamedTuple):
     done: float
     image: Callable[[], np.ndarray]
     stopped: bool = False
+    value: float = math.nan
+    size: Size | None = None
 
 
 OnStep = Callable[[Step], object]
@@ -146,6 +151,7 @@ def deepdream(
     `read_mask`. step_params: of `make_step`. Raises DreamError for an
     unknown layer, a picture too small, and a senseless number.
     """
+    check_cell()
     net, objective, mask = check_dream(  # from here on, the network may be in tiles
         net, base_img, iter_n, octave_n, octave_scale, end, seed, tile, halo, mask, **step_params
     )
@@ -153,7 +159,8 @@ def deepdream(
         step_params["rng"] = np.random.RandomState(seed)
     canvas = Canvas(net, base_img, octave_n, octave_scale, mask, clip)
     step_params["objective"] = objective.start(net, base_img)
-    progress = Progress(on_step, str(objective), iter_n * canvas.work, canvas.show)
+    work, size = iter_n * canvas.work, np.shape(base_img)[:2]
+    progress = Progress(on_step, str(objective), work, canvas.show, size)
     try:
         for octave in range(octave_n):
             if octave > 0:
@@ -162,10 +169,11 @@ def deepdream(
             for i in range(iter_n):
                 with delay_ctrl_c(), np.errstate(over="ignore", invalid="ignore"):
                     make_step(net, end=end, clip=clip, mask=canvas.light, **step_params)
-                    progress.count(canvas.size, octave, i)
+                    progress.count(canvas.size, octave, i, net.value)
                 progress.report()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         picture = canvas.picture()
+        end_cell(stop)
         progress.stop(lambda: fit_brightness(picture, clip))
         return picture
     return canvas.picture()
@@ -201,18 +209,23 @@ class Progress:
     """Calls `on_step` after each step. work: all of it, in any unit."""
 
     def __init__(
-        self, on_step: OnStep | None, label: str, work: int, show: Callable[[], np.ndarray]
-    ) -> None:
+        self, on_step: OnStep | None, label: str, work: int, show: Callable[[], np.ndarray],
+        size: Size | None,
+    ) -> None:  # fmt: skip
         self.on_step = on_step
         self.work = max(1, work)
         self.done = 0
-        self.step = Step(0, 0, label, 0.0, show)
+        self.step = Step(0, 0, label, 0.0, show, size=size)
 
-    def count(self, work: int, octave: int, iteration: int) -> None:
-        """So much more is done."""
+    def count(self, work: int, octave: int, iteration: int, value: EngineArray) -> None:
+        """So much more is done; what the objective was."""
         self.done += work
-        share = self.done / self.work
-        self.step = self.step._replace(octave=octave, iteration=iteration, done=share)
+        self.step = self.step._replace(
+            octave=octave,
+            iteration=iteration,
+            done=self.done / self.work,
+            value=float(value) if self.on_step else math.nan,
+        )
 
     def report(self) -> None:
         """Raises Stopped if `on_step` answers True, and something is left to do."""

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib.util import find_spec
+from pathlib import Path
+from traceback import extract_tb
 
 LONGEST = 500  # characters of a message
 LONGEST_WORD = 150  # characters of a word in it: a path, or a value
@@ -33,9 +35,21 @@ class DreamError(Exception):
     def __str__(self) -> str:
         return self.named(self.setting or "")
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: lines of the person's own code, and the message."""
+        frames = [frame for frame in extract_tb(self.__traceback__) if _is_own(frame.filename)]
+        lines = [f"line {frame.lineno}: {frame.line}" for frame in frames[-4:]]
+        return [*lines, f"{type(self).__name__}: {self}"]
+
 
 class CannotWriteError(DreamError):
     """A file cannot be written; what was to be written is not at fault."""
+
+
+def _is_own(file: str) -> bool:
+    """Whether a file of code is the person's, not a library's."""
+    libraries = str(Path(__file__).parent), sys.prefix, sys.base_prefix
+    return not file.startswith((*libraries, "<"))
 
 
 def one_line(text: str) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .algebra import Objective, Term, number_in_words, one
+from .algebra import Objective, Term, dot, number_in_words, one
 from .errors import DreamError
 from .nets.base import EngineArray, Net, Place, Values, check_image, preprocess, put, to_data
 from .nets.classes import as_int, check_range, class_number, is_whole, scores
@@ -28,9 +28,10 @@ from .pictures import fit_into, load_guide
 Picture = np.ndarray | str | Path  # an image (H, W, 3), or a path for `load_guide`
 
 
-def objective_L2(dst: Values) -> None:
+def objective_L2(dst: Values) -> EngineArray:
     """Whatever the layer sees, more of it: half the sum of squares."""
     dst.diff[:] = dst.data
+    return 0.5 * dot(dst.data, dst.data)
 
 
 def objective_guide(dst: Values, guide_features: np.ndarray) -> None:
@@ -72,8 +73,9 @@ class Squares(Term):
     layer: str
     name = "L2"
 
-    def add(self, dst: Values, weight: float, place: Place | None) -> None:
+    def add(self, dst: Values, weight: float, place: Place | None) -> EngineArray:
         dst.diff[:] += weight * dst.data
+        return 0.5 * dot(dst.data, dst.data)
 
 
 def L2(layer: str) -> Objective:
@@ -135,11 +137,13 @@ class Guide(Term):
         src.data[:] = before
         return [replace(self, features=(features, net.array(features)))]
 
-    def add(self, dst: Values, weight: float, place: Place | None) -> None:
+    def add(self, dst: Values, weight: float, place: Place | None) -> EngineArray:
         assert self.features
         x = dst.data[0]
         best = _best_matches(x, self.features[0 if isinstance(x, np.ndarray) else 1])
-        dst.diff[0] += weight * best.reshape(x.shape)
+        best = best.reshape(x.shape)
+        dst.diff[0] += weight * best
+        return dot(best, x)
 
 
 def guide(layer: str, image: Picture) -> Objective:
@@ -158,8 +162,9 @@ class Channel(Term):
     def check(self, net: Net) -> None:
         check_range(f"channel of layer {self.layer!r}", self.i, net.channels(self.layer))
 
-    def add(self, dst: Values, weight: float, place: Place | None) -> None:
+    def add(self, dst: Values, weight: float, place: Place | None) -> EngineArray:
         dst.diff[0, self.i] += weight
+        return dst.data[0, self.i].sum()
 
 
 def channel(layer: str, i: int) -> Objective:
@@ -175,7 +180,7 @@ class Unit(Channel):
     y: int
     name = "unit"
 
-    def add(self, dst: Values, weight: float, place: Place | None) -> None:
+    def add(self, dst: Values, weight: float, place: Place | None) -> EngineArray:
         layer, i, data = self.layer, self.i, dst.data[0]  # (channels, h, w)
         if data.ndim != 3:
             what = f"layer {layer!r} has no places, only {len(data)} channels"
@@ -186,6 +191,8 @@ class Unit(Channel):
         y, x = self.y - top, self.x - left
         if 0 <= y < data.shape[1] and 0 <= x < data.shape[2]:  # it is in this part
             dst.diff[0, i, y, x] += weight
+            return data[i, y, x]
+        return 0.0
 
 
 def unit(layer: str, i: int, x: int, y: int) -> Objective:
@@ -316,7 +323,7 @@ class Caricature(Term):
         finally:
             net.image[:] = picture
 
-    def add(self, dst: Values, weight: float, place: Place | None) -> None:
+    def add(self, dst: Values, weight: float, place: Place | None) -> EngineArray:
         x, t, power = dst.data[0], self.target, self.power
         assert t is not None
         if place:
@@ -327,6 +334,7 @@ class Caricature(Term):
             raise DreamError(f"layer {self.layer!r} {how}")
         d, size = self.fits or _compare(x, t)
         c = max(0.1, d / size)
+        here = d if self.fits is None else dot(x, t)
         if power * math.log10(c) > 30:  # near the end of what float32 holds
             steep = f"is too steep for power={power} on this picture; take a smaller power"
             raise DreamError(f"caricature({self.layer!r}) {steep}")
@@ -334,6 +342,7 @@ class Caricature(Term):
             dst.diff[0] += weight * 0.1**power * t
         else:
             dst.diff[0] += weight * c**power * ((power + 1) * t - power * d / size**2 * x)
+        return here * c**power
 
 
 def _compare(x: np.ndarray, t: np.ndarray) -> tuple[float, float]:

@@ -1,15 +1,27 @@
-"""Watch a dream grow: a progress bar, and a live view for notebooks."""
+"""Watch a dream grow: a progress bar, and a live view for notebooks.
 
+In a notebook both are plain HTML, without widgets: it looks the same in JupyterLab,
+Notebook and VS Code, and in a notebook that was saved.
+"""
+
+import math
 import time
+from base64 import b64encode
 from collections.abc import Callable
+from functools import partial
+from html import escape
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from .dream import OnStep, Step
 from .pictures import encode
+from .stopping import find_notebook
 
 if TYPE_CHECKING:
+    from IPython.display import HTML, DisplayHandle, Image
+    from tqdm import tqdm
+
     from .train import Lesson
 
 Tqdm = Callable[..., Any]  # tqdm's class of a bar, or one like it
@@ -26,16 +38,19 @@ MOST_LABEL = 40  # characters of a layer or objective beside a film's bar
 
 class _Bar:
     """A bar that its `with` block removes. tqdm: its class; without it, one
-    for the terminal. disable: True shows no bar; None shows one only on a
-    terminal.
+    for the terminal, or for the notebook. disable: True shows no bar; None
+    shows one only on a terminal, and in a notebook.
     """
 
     begun_at = 0
 
-    def __init__(self, tqdm: Tqdm | None, disable: bool | None, **look: Any) -> None:
-        if tqdm is None:
-            from tqdm import tqdm
+    def __init__(self, tqdm: Tqdm | None, disable: bool | None, ncols: int, **look: Any) -> None:
+        if tqdm is None and find_notebook():
+            tqdm, disable = _make_notebook_bar, bool(disable)
+        elif tqdm is None:
+            from tqdm import tqdm as terminal_bar
 
+            tqdm = partial(terminal_bar, ncols=ncols)
         self.bar = tqdm(**look, leave=False, disable=disable)
 
     def __enter__(self) -> Self:
@@ -132,49 +147,133 @@ class TrainingProgress(_Bar):
 
 
 def live_view(every: float = 0.2) -> OnStep:
-    """An `on_step` for one dream in a notebook: a progress bar with the
-    time left, and below it the picture, drawn once in `every` seconds; at
-    the end, the picture alone.
+    """An `on_step` for one dream in a notebook: the picture as it grows,
+    drawn once in `every` seconds, and a line below it, with the time left
+    and the value of the objective. What it shows stays when other cells, or
+    other dreams of the same cell, show theirs.
     """
     return _LiveView(every)
 
 
 class _LiveView:
-    """A progress bar and a picture that changes, below a notebook's cell."""
+    """A picture that changes, and a line below it, each in a place of its own."""
 
     def __init__(self, every: float) -> None:
-        import ipywidgets
-        from IPython.display import display
-        from tqdm.notebook import tqdm
-
         self.every = every
-        self.progress = Progress(tqdm=tqdm, disable=False)
-        self.picture = ipywidgets.Image(format="jpeg")
-        display(self.picture)
         self.started = time.monotonic()
-        self.drawn = 0.0
+        self.drawn = -math.inf
+        self.picture = _show_html("")
+        self.line = _show_html(_bar_html(0, "", "begins"))
 
     def __call__(self, step: Step) -> None:
-        self.progress(step)
         now = time.monotonic()
+        seconds = now - self.started
         if step.done == 1 or step.stopped:
-            self.end(step, now - self.started)
+            self.end(step, seconds)
         elif now - self.drawn >= self.every:
-            self.picture.value = encode(step.image(), "jpeg")
             self.drawn = now
+            self.picture.update(_html(_image_html(step)))
+            self.line.update(_html(_line_html(step, seconds)))
 
     def end(self, step: Step, seconds: float) -> None:
-        """Replace the widgets by a plain picture, which a saved notebook shows, too."""
-        from IPython.display import Image, Pretty, clear_output, display
+        """Leave a plain picture, and a plain line."""
+        from IPython.display import Pretty
 
-        self.progress.bar.close()
-        self.picture.close()
-        clear_output(wait=True)
-        display(Pretty(f"{step.end}, {seconds:.1f} s"), Image(encode(step.image(), "jpeg")))
+        how = f"stopped at {step.done:.0%}" if step.stopped else f"{seconds:.1f} s"
+        alt = f"a dream of {step.end}"
+        self.picture.update(as_image(step.image(), alt=alt))
+        self.line.update(Pretty(f"{step.end}, {how}{_value_text(step)}"))
 
 
-def showarray(a: np.ndarray, fmt: str = "jpeg") -> None:
-    """Show an image (H, W, 3), RGB, 0..255, in the notebook."""
-    from IPython.display import Image, display
+def _value_text(step: Step) -> str:
+    return "" if math.isnan(step.value) else f", objective {step.value:.4g}"
 
-    display(Image(encode(a, fmt)))
+
+def _line_html(step: Step, seconds: float) -> str:
+    """Where a dream is, in words and as a bar."""
+    left = seconds / step.done * (1 - step.done) if step.done else 0
+    at = f"octave {step.octave}, step {step.iteration}{_value_text(step)}"
+    text = f"{step.end}: {at}; {seconds:.0f} s, {left:.0f} s left"
+    return _bar_html(step.done, "", text)
+
+
+def _image_html(step: Step) -> str:
+    """The picture as it is, at the size that it will have."""
+    data = b64encode(encode(step.image(), "jpeg")).decode()
+    size = ""
+    if step.size:
+        h, w = step.size
+        size = f"width: {w}px; aspect-ratio: {w} / {h}; "
+    style = f"{size}max-width: 100%; display: block"
+    return f'<img src="data:image/jpeg;base64,{data}" style="{style}" alt="a dream that grows">'
+
+
+def _bar_html(share: float, before: str, after: str) -> str:
+    """A thin bar above its text, in the colours of the page, light or dark."""
+    done = f"width: {share:.1%}; height: 100%; background: #8a63d2; border-radius: 2px"
+    whole = "max-width: 480px; height: 4px; background: #8884; border-radius: 2px"
+    text = " ".join(filter(None, (before.strip(), after.strip())))
+    bar = f'<div style="{whole}"><div style="{done}"></div></div>'
+    words = f'<div style="font-variant-numeric: tabular-nums">{escape(text)}</div>'
+    return f'<div style="padding: 4px 0; font-size: 90%">{bar}{words}</div>'
+
+
+def _html(text: str) -> "HTML":
+    from IPython.display import HTML
+
+    return HTML(text or "<div></div>")
+
+
+def _show_html(text: str) -> "DisplayHandle":
+    """A place below the cell for this, and for what comes after it."""
+    from IPython.display import DisplayHandle
+
+    place = DisplayHandle()
+    place.display(_html(text))
+    return place
+
+
+def _make_notebook_bar(**look: Any) -> "tqdm":
+    """tqdm's bar, drawn as plain HTML."""
+    from tqdm import tqdm
+
+    class NotebookBar(tqdm):
+        """tqdm counts; only `display` is ours."""
+
+        place: "DisplayHandle | None" = None
+
+        def display(self, msg: str | None = None, pos: int | None = None) -> None:
+            about = self.format_dict
+            about["bar_format"] = about["bar_format"].replace("{bar}", "<bar/>")
+            about["ncols"] = None
+            before, after = self.format_meter(**about).split("<bar/>", 1)
+            share = self.n / self.total if self.total else 0
+            html = _bar_html(min(1.0, share), before.strip(" |"), after.strip(" |"))
+            if self.place:
+                self.place.update(_html(html))
+            else:
+                self.place = _show_html(html)
+
+        def close(self) -> None:
+            super().close()
+            if self.place:
+                self.place.update(_html(""))
+
+    bar = NotebookBar(**look, gui=True)
+    bar.refresh()
+    return bar
+
+
+def as_image(a: np.ndarray, fmt: str = "jpeg", alt: str = "") -> "Image":
+    """An image (H, W, 3), RGB, 0..255, as IPython displays it. alt: in words."""
+    from IPython.display import Image
+
+    alt = alt or "a picture of {1} x {0} pixels".format(*np.shape(a))
+    return Image(encode(a, fmt), format=fmt, alt=alt)
+
+
+def showarray(a: np.ndarray, fmt: str = "jpeg", alt: str = "") -> None:
+    """Show an image (H, W, 3), RGB, 0..255, in the notebook. alt: in words."""
+    from IPython.display import display
+
+    display(as_image(a, fmt, alt))

@@ -149,6 +149,8 @@ def gradient(net, objective):
 def check_slope(net, objective, value):
     x = net.blobs["data"].data[0].copy()
     g = gradient(net, objective)
+    risen = float(net.value)
+    assert risen == pytest.approx(value(net), rel=1e-4)
     direction = np.random.RandomState(2).normal(0, 1, x.shape) + g / np.abs(g).mean()
     found = []
     for step in (0.02, -0.02):
@@ -409,6 +411,55 @@ def test_numpys_integers_work(net, photo):
         dream(objective=unit("conv1", np.uint8(1), np.uint8(3), 2)),
         dream(objective=unit("conv1", 1, 3, 2)),
     )
+
+
+def test_each_step_says_what_rises(net, photo):
+    """Before it; of a function, what it returns, or else what is linear."""
+    steps, seen = [], []
+
+    def own(dst):
+        dst.diff[:] = 3 * dst.data
+        seen.append(1.5 * (np.float64(dst.data) ** 2).sum())
+        return seen[-1]
+
+    def silent(dst):
+        dst.diff[0, 2] = 5
+        seen.append(5 * np.float64(dst.data[0, 2]).sum())
+
+    for objective in own, silent:
+        dream = partial(dd.deepdream, net, photo, 3, 2, end="both", seed=0)
+        dream(objective=objective, on_step=steps.append)
+        assert [step.value for step in steps] == pytest.approx(seen, rel=1e-5)
+        steps.clear(), seen.clear()
+    dream(on_step=steps.append, jitter=0)
+    assert steps[2].value > steps[0].value > 0
+    assert {step.size for step in steps} == {photo.shape[:2]}
+
+
+def nothing(dst):
+    pass
+
+
+def returns(dst):
+    return (dst.data**2).sum()
+
+
+@pytest.mark.parametrize("objective", [nothing, returns])
+def test_an_objective_that_fills_nothing_is_refused(net, photo, objective):
+    dd.deepdream(net, photo, 1, 1, end="both", seed=0)  # leaves a diff there
+    with pytest.raises(dd.DreamError, match=r"did not fill dst\.diff.*dst\.diff\[:\] = dst\.data"):
+        dd.deepdream(net, photo, 1, 1, end="both", seed=0, objective=objective)
+
+
+def test_what_an_objective_leaves_out_is_zero(net, photo):
+    """Not what the dream before has left there."""
+
+    def one(dst):
+        dst.diff[0, 3] = 1
+
+    dream = partial(dd.deepdream, net, photo, 1, 1, end="both", seed=0)
+    dream()
+    assert np.array_equal(dream(objective=one), dream(objective=channel("both", 3)))
 
 
 def test_an_objective_can_be_given_in_words(net, photo):

@@ -4,6 +4,7 @@ import re
 from datetime import datetime, timedelta
 from functools import partial
 from io import StringIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from tqdm import tqdm
 
 import deepdream as dd
 from deepdream.dream import Step
-from deepdream.show import Progress
+from deepdream.show import Progress, TrainingProgress, as_image
 
 
 def step(iteration, done, end="both", stopped=False):
@@ -139,28 +140,80 @@ def test_away_from_a_terminal_there_is_no_bar(capsys):
     assert progress.done == 0.5 and capsys.readouterr() == ("", "")
 
 
-def test_the_live_view_draws_in_one_place_and_seldom(monkeypatch):
-    import IPython.display
-    import ipywidgets
+@pytest.fixture
+def page(monkeypatch):
+    """[(place, what is shown there)], in the order of time."""
+    from IPython.display import DisplayHandle
 
-    shown, cleared, drawn, rendered = [], [], [], []
-    monkeypatch.setattr(IPython.display, "display", lambda *things: shown.extend(things))
-    monkeypatch.setattr(IPython.display, "clear_output", lambda wait: cleared.append(wait))
+    shown = []
+    for name in ("display", "update"):
+        monkeypatch.setattr(
+            DisplayHandle, name, lambda self, thing: shown.append((self.display_id, thing))
+        )
+    return shown
+
+
+def grow(view, value=2.5):
+    for i in range(10):
+        done = (i + 1) / 10
+        view(Step(0, i, "a<b", done, lambda: np.zeros((4, 6, 3)), False, value, (40, 60)))
+
+
+def test_the_live_view_draws_in_one_place_and_seldom(page):
+    from IPython.display import HTML, Image
+
+    rendered = []
     view = dd.live_view(every=1000)
-    picture = next(thing for thing in shown if isinstance(thing, ipywidgets.Image))
-    picture.observe(lambda change: drawn.append(change.new), "value")
+    picture, line = [place for place, _ in page]
     for i in range(10):
         view(Step(0, i, "both", (i + 1) / 10, lambda: rendered.append(1) or np.zeros((4, 6, 3))))
-    assert len(drawn) == 1 and drawn[0][:2] == b"\xff\xd8", (
-        "one JPEG in place, the others came too soon"
-    )
-    assert len(rendered) == 2, (
-        "a picture is made only when it is drawn: once on the way, once at the end"
-    )
-    assert cleared == [True]
-    assert isinstance(shown[-1], IPython.display.Image) and shown[-2].data.startswith("both, ")
-    stopped = dd.live_view()
-    stopped(Step(0, 3, "both", 0.3, lambda: np.zeros((4, 6, 3)), stopped=True))
-    assert isinstance(shown[-1], IPython.display.Image) and cleared == [True, True], (
-        "Ctrl-C leaves a plain picture"
-    )
+    assert len(rendered) == 2, "once on the way, once at the end"
+    there = dict(page)
+    assert set(there) == {picture, line} and len(page) == 6
+    assert isinstance(there[picture], Image) and there[picture].data[:2] == b"\xff\xd8"
+    assert there[picture].alt == "a dream of both" and there[line].data.startswith("both, 0.")
+    assert isinstance(page[2][1], HTML)
+
+
+def test_the_live_view_shows_the_final_size_and_the_objective(page):
+    view = dd.live_view(every=0)
+    grow(view)
+    html = [thing.data for _, thing in page[2:-2]]
+    assert all("width: 60px; aspect-ratio: 60 / 40" in each for each in html[::2])
+    assert "a&lt;b: octave 0, step 0, objective 2.5; 0 s" in html[1]
+    assert page[-1][1].data == "a<b, 0.0 s, objective 2.5"
+
+
+def test_views_in_a_loop_keep_their_results(page):
+    for _ in range(3):
+        grow(dd.live_view())
+    pictures = [thing for thing in dict(page).values() if hasattr(thing, "alt")]
+    assert len(pictures) == 3
+
+
+def test_a_stopped_dream_says_how_far_it_came(page):
+    view = dd.live_view()
+    view(Step(0, 3, "both", 0.34, lambda: np.zeros((4, 6, 3)), stopped=True))
+    assert page[-1][1].data == "both, stopped at 34%"
+
+
+def test_bars_in_a_notebook_are_plain_text(page, monkeypatch):
+    monkeypatch.setattr("deepdream.show.find_notebook", object)
+    with TrainingProgress(200) as progress:
+        for n in (1, 100, 200):
+            progress(SimpleNamespace(step=n, loss=1.5, accuracy=0.5))
+            progress.bar.refresh()
+    first = page[-2][1].data
+    with Progress() as progress:
+        progress(step(1, 0.25))
+        progress.bar.refresh()
+    second = page[-2][1].data
+    assert "octave 0, step 1, both" in second and "elapsed" in second
+    assert "loss 1.50, accuracy 50%" in first and "of 200 steps" in first
+    assert len({place for place, _ in page}) == 2 and page[-1][1].data == "<div></div>"
+
+
+def test_pictures_have_words():
+    image = as_image(np.zeros((4, 6, 3)))
+    assert image.alt == "a picture of 6 x 4 pixels"
+    assert as_image(np.zeros((4, 6, 3)), alt="clouds").alt == "clouds"

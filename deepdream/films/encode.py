@@ -17,6 +17,7 @@ from ..nets.base import check_image
 from ..paths import check_place, whole
 from ..pictures import check_output, save_image, to_image, to_json
 from ..settings import Record, check
+from ..stopping import Interrupted
 from .files import frame_path, is_folder
 from .sound import Sound, add_sound
 
@@ -46,18 +47,42 @@ def save_film(
     whole or not at all, or into a folder of frames.
 
     settings: for `read_settings`. sound: (film, start, end) in seconds. A
-    film of odd size gets one more row or column, with a warning. Raises
-    DreamError for what cannot be written.
+    film of odd size gets one more row or column, with a warning. At Ctrl-C,
+    the pictures so far are the film. Raises DreamError for what cannot be
+    written, and Interrupted.
     """
     check_film(path, fps)
-    path = Path(path)
+    path, settings = Path(path), settings or {}
+    made = _Made(pictures)
     if is_folder(path):
         path.mkdir(exist_ok=True)
-        for i, picture in enumerate(pictures):
-            save_image(frame_path(path, i), picture, (settings or {}) | {"frame": i})
-        return
-    with whole(path) as part:
-        encode_film(part, iter(pictures), fps, settings or {}, sound)
+        for i, picture in enumerate(made):
+            save_image(frame_path(path, i), picture, settings | {"frame": i})
+    else:
+        with whole(path) as part:
+            encode_film(part, iter(made), fps, settings, sound)
+    if made.is_stopped:
+        raise Interrupted(f"; {path} has the {made.n} frames that were made")
+
+
+class _Made:
+    """Pictures that end early, but not at once, when Ctrl-C is pressed."""
+
+    is_stopped = False
+    n = 0
+
+    def __init__(self, pictures: Iterable[np.ndarray]) -> None:
+        self.pictures = pictures
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        try:
+            for picture in self.pictures:
+                self.n += 1
+                yield picture
+        except KeyboardInterrupt:
+            if not self.n:
+                raise
+            self.is_stopped = True
 
 
 def check_film(path: str | Path, fps: float | Fraction = 25) -> None:

@@ -13,6 +13,7 @@ from ..errors import CannotWriteError, DreamError
 from ..paths import reserve, whole
 from ..pictures import load_image, save_image
 from ..settings import Params, Record
+from ..stopping import Interrupted
 from .encode import check_film, encode_film, save_film
 from .files import frame_path, is_folder
 from .resume import RESTART, STATE, clear, resume, write_state
@@ -114,7 +115,7 @@ def _add_finished(error: DreamError | KeyboardInterrupt, done: int, folder: Path
     kept = f"; frames finished: {done}, in {folder}"
     cure = "; the same command resumes the film"
     if isinstance(error, KeyboardInterrupt):
-        return type(error)(f"{error}{kept}{cure}")
+        return Interrupted(f"{error}{kept}{cure}")
     if isinstance(error, CannotWriteError):
         kept += cure
     return type(error)(f"{error.args[0]}{kept}", error.setting)

@@ -1,5 +1,6 @@
 """What a dream needs of a network, whatever the engine, and its pictures as blobs."""
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -39,7 +40,8 @@ class Place(NamedTuple):
 
 
 class Fill(Protocol):
-    """Fills `dst.diff` with the gradient of what should rise. place: of a tile's `dst`.
+    """Fills `dst.diff` with the gradient of what should rise, and returns what that
+    is now. place: of a tile's `dst`.
 
     any_array: it works with torch's arrays, too, and depends on `data`
     alone, so that an engine may record it. Such fills are equal if they do
@@ -49,7 +51,7 @@ class Fill(Protocol):
     @property
     def any_array(self) -> bool: ...
 
-    def __call__(self, dst: Any, place: Place | None = None) -> object: ...
+    def __call__(self, dst: Any, place: Place | None = None) -> EngineArray: ...
 
 
 class Part(NamedTuple):
@@ -197,6 +199,7 @@ class Net(Outline, Arrays):
     engine: dict[str, str]
     blobs: Mapping[str, Blob]
     params: Mapping[str, Sequence[Values]]  # weights, of an engine that has any
+    value: EngineArray = math.nan  # of what was climbed last: a number
     _checked: tuple[str | None, tuple[int, ...]] | None = None  # by `_check`, the last
     _sized: Size | None = None  # of the picture, when `_gone` was found
     _gone: set[str]
@@ -240,9 +243,9 @@ class Net(Outline, Arrays):
         """The diff of a layer's blob, in the engine's own array."""
         return self.blobs[layer].diff
 
-    def apply(self, fill: Fill, blob: Any) -> None:
-        """Let an objective fill the diff of a blob."""
-        fill(blob)
+    def apply(self, fill: Fill, blob: Any) -> EngineArray:
+        """Let an objective fill the diff of a blob; its value."""
+        return fill(blob)
 
     @property
     def order(self) -> list[str]:
@@ -267,11 +270,14 @@ class Net(Outline, Arrays):
             start = order[min(i + 1, len(order) - 1)]
 
     def climb(self, fills: Mapping[str, Fill]) -> EngineArray:
-        """The gradient of the sum of `fills`, {layer: a `Fill`}: (3, h, w), a view."""
+        """The gradient of the sum of `fills`, {layer: a `Fill`}: (3, h, w), a view.
+        `value` is that sum, then.
+        """
         deepest = None
         diffs = {}
+        value: EngineArray = 0.0
         for layer, dst in self.stops(fills):
-            self.apply(fills[layer], dst)
+            value += self.apply(fills[layer], dst)
             self._clear_others(layer)
             deepest = layer
             if len(fills) > 1:  # a backward pass overwrites the diffs that it meets
@@ -286,6 +292,7 @@ class Net(Outline, Arrays):
             self.image_diff[:] = total
         if self._is_grey:  # all colours rise alike
             self.image_diff[:] = self.image_diff.sum(0)
+        self.value = value
         return self.image_diff
 
     def _clear_others(self, layer: str) -> None:

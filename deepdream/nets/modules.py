@@ -134,9 +134,11 @@ class ModuleNet(Survey, TensorNet):
 
     def climb(self, fills: Mapping[str, Fill]) -> Tensor:
         """As Net's; one backward pass carries them all."""
+        value: Tensor | float = 0.0
         for layer, blob in self.stops(fills):
-            self.apply(fills[layer], blob)
+            value += self.apply(fills[layer], blob)
         self._carry(fills)
+        self.value = value
         return self.image_diff
 
     def _pass(self, layers: list[str]) -> None:

@@ -246,15 +246,15 @@ class InCore(NamedTuple):
     core: Core
     any_array = False
 
-    def __call__(self, dst: Values, place: Place | None = None) -> None:
+    def __call__(self, dst: Values, place: Place | None = None) -> EngineArray:
         inside, place = self.core
         core = ..., *inside
         data = np.array(dst.data[core], order="C")  # (1, channels, h, w)
         part = Part(data, np.zeros_like(data))
-        if data.size:
-            self.fill(part, place)
+        value = self.fill(part, place) if data.size else 0.0
         dst.diff[:] = 0
         dst.diff[core] = part.diff
+        return value
 
 
 class Tiles(Net):
@@ -284,6 +284,7 @@ class Tiles(Net):
     def climb(self, fills: Mapping[str, Fill]) -> EngineArray:
         """As Net's, tile by tile."""
         self.image_diff[:] = 0
+        self.value = 0.0
         local = [layer for layer in fills if layer not in self.one_size]
         for rows, columns, cores in self._tiles(local):
             here = {layer: InCore(fills[layer], core) for layer, core in cores.items()}
@@ -297,6 +298,7 @@ class Tiles(Net):
     def _climb_tile(self, rows: Cut, columns: Cut, fills: Mapping[str, Fill]) -> None:
         here, inside = self._show(rows, columns)
         self.net.climb(fills)
+        self.value += float(self.net.value)
         self.image_diff[here] += self.net.blobs["data"].diff[0][inside]
 
     def features(self, layer: str) -> np.ndarray:

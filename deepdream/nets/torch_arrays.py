@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812, everybody's name for it
 from torch import Tensor
 
-from .arrays import Arrays
+from .arrays import Arrays, EngineArray
 from .base import Fill, Net, Part
 from .torch_fast import channels_last, keep_freed_memory
 
@@ -144,11 +144,11 @@ class TensorNet(TorchArrays, Net):
         freed = reserved - torch.cuda.memory_allocated(self.device)
         return torch.cuda.mem_get_info(self.device)[0] + freed + self._held
 
-    def apply(self, fill: Fill, blob: Blob) -> None:
+    def apply(self, fill: Fill, blob: Blob) -> EngineArray:
         """As Net's; on tensors, if the fill works with them."""
         if not fill.any_array:
-            fill(blob)
-            return
+            return fill(blob)
         part = Part(blob.tensor("data").float(), blob.tensor("diff").float())
-        fill(part)
+        value = fill(part)
         blob.put("diff", part.diff.to(self.dtype))
+        return value

@@ -26,13 +26,14 @@ class Recording(NamedTuple):
 
     tensors: {name: the tensors of its blob}, tape: {number of a layer: what
     it read and wrote}, of the layers that ran. fills: what it climbs, kept
-    alive.
+    alive. value: of what it climbs.
     """
 
     graph: Graph
     tensors: dict[str, dict[str, Tensor]]
     tape: dict[int, Taped | None]
     fills: Fills
+    value: Tensor | float
 
 
 @dataclass
@@ -64,6 +65,7 @@ class Graphs:
             net.blobs[name].restore(tensors)
         for i, taped in recording.tape.items():
             net.tape[i] = taped
+        net.value = recording.value
         return net.image_diff
 
     def _find(self, net: "TorchNet", fills: Fills) -> Recording | None:
@@ -99,7 +101,7 @@ class Graphs:
             if is_new or name == "data":
                 tensors[name] = after
         ran = {i: it for i, it in enumerate(net.tape) if it is not tape[i]}
-        return Recording(graph, tensors, ran, fills)
+        return Recording(graph, tensors, ran, fills, net.value)
 
 
 def capture(

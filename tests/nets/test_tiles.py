@@ -74,6 +74,11 @@ def test_every_kind_of_objective_works_in_tiles(squeezenet):
         dd.L2("fire2/concat") + 3 * dd.channel("fire3/concat", 7) - dd.guide("fire3/concat", some)
     )
     objective += 1e5 * dd.unit("fire3/concat", 5, 30, 15)
+    values = []
+    for net in whole_and_tiled(squeezenet, ["fire3/concat"], x, tile=200, halo=64):
+        dd.gradient(net, "", objective)
+        values.append(float(net.value))
+    assert values[1] == pytest.approx(values[0], rel=1e-4) and values[0]
     assert error(*gradients(squeezenet, objective, "", x, tile=200, halo=64)) < 1e-5
 
 
