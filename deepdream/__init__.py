@@ -47,8 +47,8 @@ The port of 2015 stands at the front door; each family has a wing.
     convert/        networks of PyTorch, ONNX and Keras as Caffe's: importing
                     (import_net), listed, sources, plain, graph with folding and
                     naming, pixels, layers with building, activations, arithmetic,
-                    padding, patterns, pooling, reducing, resizing, shaping and
-                    windows, writing, running, compare
+                    choosing, padding, patterns, pooling, reducing, resizing,
+                    shaping and windows, writing, running, compare
     train/          a network of your own: training, trainers, lessons, head, grouping,
                     viewer, files
     studio/         knobs for people who do not program: panel, layout, stage, works,
