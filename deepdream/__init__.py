@@ -74,7 +74,7 @@ from .objectives import (
 from .pictures import load_image, save_image, sheet
 from .recipe import VERSION
 from .seeing import look, stations
-from .show import live_view, showarray
+from .show import live_view, show_film, showarray
 # fmt: on
 
 __version__ = VERSION
@@ -109,6 +109,7 @@ __all__ = [
     "save_film",
     "save_image",
     "sheet",
+    "show_film",
     "showarray",
     "stations",
     "steady",

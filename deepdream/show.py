@@ -10,11 +10,13 @@ from base64 import b64encode
 from collections.abc import Callable
 from functools import partial
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from .dream import OnStep, Step
+from .errors import DreamError, reason
 from .pictures import encode
 from .stopping import find_notebook
 
@@ -33,6 +35,7 @@ TRAINING = BAR + "{n_fmt} of {total_fmt} steps, {remaining} left"
 # How FILM and ENCODING end before and after it is known when the film will be finished
 UNKNOWN = "{elapsed} elapsed"
 KNOWN = "{remaining} left, ready {eta:%a %H:%M}"
+FILM_KINDS = {".gif": "image/gif", ".mp4": "video/mp4", ".webm": "video/webm"}
 MOST_LABEL = 40  # characters of a layer or objective beside a film's bar
 
 
@@ -270,6 +273,29 @@ def as_image(a: np.ndarray, fmt: str = "jpeg", alt: str = "") -> "Image":
 
     alt = alt or "a picture of {1} x {0} pixels".format(*np.shape(a))
     return Image(encode(a, fmt), format=fmt, alt=alt)
+
+
+def show_film(path: str | Path, alt: str = "") -> None:
+    """Show a .gif, .mp4 or .webm in the notebook, which keeps it when it is saved.
+    alt: in words. Raises DreamError for another file, or none.
+    """
+    from IPython.display import display
+
+    path = Path(path)
+    kind = FILM_KINDS.get(path.suffix.lower())
+    if not kind:
+        allowed = f"a film's name ends in {', '.join(FILM_KINDS)}"
+        raise DreamError(f"cannot show {path}: {allowed}")
+    try:
+        data = b64encode(path.read_bytes()).decode()
+    except OSError as error:
+        raise DreamError(f"cannot read the film {path}: {reason(error)}") from None
+    source = f'src="data:{kind};base64,{data}" style="max-width: 100%"'
+    words = escape(alt or f"the film {path.name}")
+    html = f'<img {source} alt="{words}">'
+    if kind != "image/gif":
+        html = f'<video {source} controls loop muted autoplay aria-label="{words}"></video>'
+    display(_html(html))
 
 
 def showarray(a: np.ndarray, fmt: str = "jpeg", alt: str = "") -> None:

@@ -40,7 +40,7 @@ OLD_NAMES = """
     L2 DreamError Step channel deepdream deprocess draw dream_video gradient guide
     guide_features journey live_view load_image load_net logit make_film make_step
     objective_L2 objective_guide octaves preprocess read_film read_settings save_film
-    save_image sheet showarray stations steady unit zoom
+    save_image sheet show_film showarray stations steady unit zoom
 """
 # What README, docs or notebook ever imported from below the front door
 OLD_PATHS = {

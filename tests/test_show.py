@@ -1,6 +1,7 @@
 """What is seen while a dream grows: the progress bar and the live view."""
 
 import re
+from base64 import b64decode
 from datetime import datetime, timedelta
 from functools import partial
 from io import StringIO
@@ -211,6 +212,24 @@ def test_bars_in_a_notebook_are_plain_text(page, monkeypatch):
     assert "octave 0, step 1, both" in second and "elapsed" in second
     assert "loss 1.50, accuracy 50%" in first and "of 200 steps" in first
     assert len({place for place, _ in page}) == 2 and page[-1][1].data == "<div></div>"
+
+
+def test_a_film_stays_in_the_notebook(tmp_path, monkeypatch):
+    import IPython.display
+
+    shown = []
+    monkeypatch.setattr(IPython.display, "display", lambda thing: shown.append(thing.data))
+    pictures = [np.full((16, 16, 3), n) for n in (0, 255)]
+    for name, begins in (("a.gif", "<img src="), ("a.mp4", "<video src=")):
+        dd.save_film(tmp_path / name, pictures, fps=2)
+        dd.show_film(tmp_path / name, alt="black & white")
+        assert shown[-1].startswith(begins) and '"black &amp; white"' in shown[-1]
+        data = shown[-1].split("base64,")[1].split('"')[0]
+        assert b64decode(data) == (tmp_path / name).read_bytes()
+    with pytest.raises(dd.DreamError, match=r"cannot read the film .*absent"):
+        dd.show_film(tmp_path / "absent.gif")
+    with pytest.raises(dd.DreamError, match=r"a film's name ends in \.gif, \.mp4, \.webm"):
+        dd.show_film(tmp_path / "film.avi")
 
 
 def test_pictures_have_words():

@@ -619,11 +619,19 @@ function line(model, el) {
   });
 }
 
+// JupyterLab would take the arrow keys for itself, and `b`, `x` and `d d` as commands
+function keepKeys(el, tries = 100) {
+  el.dataset.lmSuppressShortcuts = "true";
+  const panel = el.closest(".dd-studio"); // once it is on the page; its sliders and lists are not ours
+  if (panel) panel.dataset.lmSuppressShortcuts = "true";
+  else if (tries) requestAnimationFrame(() => keepKeys(el, tries - 1));
+}
+
 export default {
   render({ model, el }) {
     const kind = model.get("kind");
     el.classList.add(`dd-${kind}`);
-    el.dataset.lmSuppressShortcuts = "true"; // JupyterLab would take the arrow keys for itself
+    keepKeys(el);
     return { drop, picture, strip, help, fold, slider, search, line }[kind](model, el);
   },
 };
