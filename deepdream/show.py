@@ -215,7 +215,7 @@ def _bar_html(share: float, before: str, after: str) -> str:
     """A thin bar above its text, in the colours of the page, light or dark."""
     done = f"width: {share:.1%}; height: 100%; background: #8a63d2; border-radius: 2px"
     whole = "max-width: 480px; height: 4px; background: #8884; border-radius: 2px"
-    text = " ".join(filter(None, (before.strip(), after.strip())))
+    text = ", ".join(filter(None, (before.strip(), after.strip())))
     bar = f'<div style="{whole}"><div style="{done}"></div></div>'
     words = f'<div style="font-variant-numeric: tabular-nums">{escape(text)}</div>'
     return f'<div style="padding: 4px 0; font-size: 90%">{bar}{words}</div>'
