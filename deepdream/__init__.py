@@ -28,6 +28,7 @@ The port of 2015 stands at the front door; each family has a wing.
     batch.py        many pictures at once, on Dask
     sheets.py       grid, looks and atlas
 
+    given.py        what people give: pictures, keywords; a sentence for each mistake
     errors.py       sentences for people
     paths.py        files written whole or not at all
     stopping.py     Ctrl-C, and other ways to stop

@@ -21,8 +21,9 @@ import numpy as np
 from .algebra import Objective
 from .dream import OnStep, Progress, gradient
 from .errors import DreamError
+from .given import Picture
 from .language import to_objective
-from .nets.base import EngineArray, Net, deprocess
+from .nets.base import EngineArray, Net, check_net, deprocess
 from .pictures import sheet
 from .settings import check
 from .stopping import check_cell, delay_ctrl_c, end_cell
@@ -58,6 +59,7 @@ def draw(
     direction.
     """
     check_cell()
+    check_net(net)
     given = {"steps": steps, "seed": seed, "several": several, "size": size}
     for name, value in given.items():
         check(name, value, "draw")
@@ -87,7 +89,7 @@ def draw(
         end_cell(stop)
         progress.stop(show)
     pictures = [drawing.picture() for drawing in drawings]
-    return pictures[0] if several == 1 else np.stack(pictures)
+    return pictures[0].view(Picture) if several == 1 else np.stack(pictures)
 
 
 def _check_objective(net: Net, what: str | int | Objective) -> Objective:

@@ -23,15 +23,25 @@ def as_objective(given: ObjectiveLike, end: str | None) -> Objective:
     diff of layer `end`, perhaps with an attribute `any_array`, see `Fill`.
     Raises DreamError for anything else, and for words that are none.
     """
-    if isinstance(given, str):
-        return parse(given)
-    if isinstance(given, Objective):
-        return given
+    if isinstance(given, (str, Objective)):
+        return to_objective(given)
+    if end is not None and not isinstance(end, str):
+        raise DreamError(_say_one_layer(end))
     if not callable(given):
         must = "it must be a function that fills dst.diff, or an Objective"
         raise DreamError(f"objective is {given!r}; {must}")
     any_array = given is objective_L2 or bool(getattr(given, "any_array", False))
     return Objective(str(end), [Weighted(1.0, Function(given, str(end), any_array))])
+
+
+def _say_one_layer(end: object) -> str:
+    fault = f"end is {end!r}; it must be the name of one layer"
+    if not isinstance(end, (list, tuple)) or not end:
+        return fault
+    if len(end) == 1:
+        return f"{fault}: end={end[0]!r}"
+    terms = " + ".join(f"L2({each!r})" for each in end)
+    return f"{fault}; objective={terms} climbs them all, with L2 of deepdream"
 
 
 def to_objective(what: str | int | Objective) -> Objective:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import DreamError, reason
+from .given import Picture, check_image, is_pillow, to_rgb
 from .paths import check_place, whole, why_unreadable
 from .settings import Params, Record, check
 
@@ -110,13 +111,15 @@ def load_image(path: str | Path, width: int | None = None, side: int | None = No
     """
     from PIL.Image import Resampling
 
-    path = or_sample(str(path))
+    path = or_sample(_check_path(path))
+    if width is not None and not isinstance(width, Integral):
+        check("width", width)
     with open_picture(path) as image:
         _check_size(image, path)
         if side:
             image.draft(image.mode, (side, side))  # decodes a JPEG about as large
         image.load()
-        image = _to_rgb(image, path)
+        image = to_rgb(image, path)
     if side and min(image.size) > side:
         scale = side / min(image.size)
         size = round(image.width * scale), round(image.height * scale)
@@ -125,7 +128,21 @@ def load_image(path: str | Path, width: int | None = None, side: int | None = No
         height = max(1, round(image.height * width / image.width))
         _check_width(width, height)
         image = image.resize((width, height), Resampling.LANCZOS)
-    return np.asarray(image, np.float32)
+    return np.asarray(image, np.float32).view(Picture)
+
+
+def _check_path(path: object) -> str:
+    """A path as text, ~ made a folder. Raises DreamError for what is none."""
+    if not isinstance(path, (str, Path)):
+        kind = type(path).__name__
+        already = "; a picture needs no `load_image`" if np.ndim(path) or is_pillow(path) else ""
+        raise DreamError(f"`load_image` takes the path of a file, not {kind!r}{already}")
+    text = str(path)
+    if text.startswith(("http://", "https://")):
+        first = "urllib.request.urlretrieve(address, 'photo.jpg')"
+        cure = f"download it first, as with {first}"
+        raise DreamError(f"{text!r} is an address, and `load_image` reads files; {cure}")
+    return os.path.expanduser(text)
 
 
 def _check_size(image: "Image", path: str) -> None:
@@ -141,32 +158,6 @@ def _check_width(width: int, height: int) -> None:
         most = f"{MOST_PIXELS:,} pixels, and {MOST_SIDE:,} at a side"
         allowed = f"it must be 1 or more, and the picture at most {most}"
         raise DreamError(f"{{setting}} is {width}; {allowed}", "width")
-
-
-def _to_rgb(image: "Image", path: str) -> "Image":
-    """The picture upright, with 8 bits for each colour, on white."""
-    from PIL import Image, ImageOps
-
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith(("I", "F")):  # Pillow would cut these off at 255
-        image = _reduce_to_8_bits(image, path)
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("RGB")
-
-
-def _reduce_to_8_bits(image: "Image", path: str) -> "Image":
-    from PIL import Image
-
-    values = np.asarray(image, np.float32)
-    if not np.isfinite(values).all():
-        raise DreamError(f"cannot read the picture {path}: some of its values are not numbers")
-    if image.mode.startswith("I;16") or values.max() > 255:
-        values = values / 257  # 16 bits
-    elif image.mode == "F" and values.max() <= 1:
-        values = values * 255
-    return Image.fromarray(np.uint8(np.clip(values, 0, 255)))
 
 
 def load_guide(path: str | Path) -> np.ndarray:
@@ -231,6 +222,8 @@ def to_image(a: np.ndarray) -> "Image":
     """(H, W, 3) RGB, 0..255, clipped where it goes beyond -> PIL.Image."""
     from PIL import Image
 
+    if is_pillow(a):
+        a = np.asarray(to_rgb(a))
     return Image.fromarray(np.uint8(np.clip(a, 0, 255)))
 
 
@@ -246,8 +239,13 @@ def save_image(path: str | Path, image: np.ndarray, settings: Record | None = No
     at all, with the settings in it. Raises DreamError if it cannot be
     written, or is no image.
     """
-    path = Path(path)
+    if not isinstance(path, (str, Path)):
+        order = "the path comes first: save_image('dream.jpg', image)"
+        raise DreamError(f"the path is of type {type(path).__name__!r}; {order}")
+    path = Path(path).expanduser()
     check_output(path)
+    if isinstance(image, (str, Path)):
+        check_image(image)
     if np.ndim(image) not in (2, 3):
         given = np.shape(image)
         raise DreamError(f"an image is an array (height, width, 3), RGB; this one is {given}")

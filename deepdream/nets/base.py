@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from ..errors import DreamError, unknown
+from ..given import as_image
 from . import receptive, shapes, sizes
 from .arrays import Arrays, EngineArray
 from .receptive import Reach
@@ -224,6 +225,12 @@ class Net(Outline, Arrays):
         """
         return receptive.bottlenecks(self.layer_specs, self.climbable)
 
+    def __repr__(self) -> str:
+        title = getattr(self.model, "title", None) or self.model.name
+        engine = ", ".join(self.engine.values())
+        layers = f"{len(self.layer_names)} layers, {len(self.climbable)} to climb"
+        return f"<{title} on {engine}: {layers}, default {self.default_layer!r}>"
+
     @property
     def inner(self) -> "Net":
         """This network itself; for Tiles, the one inside."""
@@ -348,19 +355,15 @@ def free_memory() -> int:
     return max(0, min(free, limit - psutil.Process().memory_info().vms))
 
 
-def check_image(img: np.ndarray) -> None:
-    """Raise a DreamError unless this is an image (H, W, 3) of finite numbers."""
-    shape = np.shape(img)
-    if len(shape) != 3 or shape[2] != 3 or 0 in shape:
-        must = "an image is an array (height, width, 3), RGB"
-        raise DreamError(f"{must}; this one is {shape}; see `load_image`")
-    is_finite = np.asarray(img).dtype.kind in "buif"
-    if is_finite:  # NaN could make Caffe write anywhere
-        with np.errstate(over="ignore"):  # in float32, as the network will see them
-            ends = np.array([np.min(img), np.max(img)], np.float32)
-        is_finite = np.isfinite(ends).all()
-    if not is_finite:
-        raise DreamError("some of the image's values are not numbers, or not finite")
+def check_net(net: object) -> None:
+    """Raise a DreamError unless this is a network."""
+    if isinstance(net, Net):
+        return
+    if isinstance(net, str):
+        raise DreamError(f"{net!r} is no network; load_net({net!r}) loads it")
+    what = "an array" if isinstance(net, np.ndarray) else f"of type {type(net).__name__!r}"
+    first = "the network comes first, as load_net() makes it"
+    raise DreamError(f"net is {what}; {first}: deepdream(net, image)")
 
 
 def check_finite(values: np.ndarray, layer: str) -> None:
@@ -375,8 +378,8 @@ def preprocess(net: Net, img: np.ndarray) -> np.ndarray:
 
     Raises DreamError for what is no image, or not finite.
     """
-    check_image(img)
-    return to_data(img, net.mean)
+    check_net(net)
+    return to_data(as_image(img), net.mean)
 
 
 def to_data(img: np.ndarray, mean: np.ndarray) -> np.ndarray:
