@@ -23,7 +23,7 @@ from .dream import OnStep, Progress, gradient
 from .errors import DreamError
 from .given import Picture
 from .language import to_objective
-from .nets.base import EngineArray, Net, check_net, deprocess
+from .nets.base import EngineArray, Net, alone, deprocess
 from .pictures import sheet
 from .settings import check
 from .stopping import check_cell, delay_ctrl_c, end_cell
@@ -44,6 +44,7 @@ DIVERSITY = 1.5  # push of pictures that look the same, over what they climb
 CLOSE = 2 / 3  # share of the steps after which windows become no smaller
 
 
+@alone
 def draw(
     net: Net, what: str | int | Objective, steps: int = 300, seed: int = 0,
     on_step: OnStep | None = None, several: int = 1, size: int | None = None,
@@ -59,7 +60,6 @@ def draw(
     direction.
     """
     check_cell()
-    check_net(net)
     given = {"steps": steps, "seed": seed, "several": several, "size": size}
     for name, value in given.items():
         check(name, value, "draw")

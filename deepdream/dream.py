@@ -15,7 +15,7 @@ from .canvas import Canvas, fit_brightness, make_bases
 from .errors import DreamError
 from .given import Picture, add_keywords, as_image, check_keywords, warn_dark
 from .language import ObjectiveLike, as_objective
-from .nets.base import EngineArray, Net, check_net
+from .nets.base import EngineArray, Net, alone, check_net
 from .nets.shapes import Size
 from .nets.tiles import fit
 from .objectives import objective_L2
@@ -123,7 +123,10 @@ def _measure(g: EngineArray, mask: EngineArray, objective: Objective) -> EngineA
         what = f"layer {str(objective)!r}" if objective.is_plain else objective
         where = "" if mask is None else " where the mask is light"
         none = f"gives no direction to climb{where}: its gradient is {strength}"
-        raise DreamError(f"{what} {none}; try another layer")
+        cure = "try another layer"
+        if not np.isfinite(float(strength)):
+            cure = "a number of the objective's is not finite"
+        raise DreamError(f"{what} {none}; {cure}")
     return strength
 
 
@@ -134,9 +137,14 @@ def octaves(
 
     Raises DreamError for what is no image (H, W, 3).
     """
+    check_net(net)
+    base_img = as_image(base_img)
+    check("octave_n", octave_n)
+    check("octave_scale", octave_scale)
     return [net.to_numpy(base) for base in make_bases(net, base_img, octave_n, octave_scale)]
 
 
+@alone
 def deepdream(
     net: Net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4,
     octave_scale: float = 1.4, end: str = "inception_4c/output", clip: bool = True,
@@ -155,8 +163,9 @@ def deepdream(
     unknown layer, a picture too small, and a senseless number.
     """
     check_cell()
+    given = step_params | {"clip": clip}
     net, objective, mask = check_dream(  # from here on, the network may be in tiles
-        net, base_img, iter_n, octave_n, octave_scale, end, seed, tile, halo, mask, **step_params
+        net, base_img, iter_n, octave_n, octave_scale, end, seed, tile, halo, mask, **given
     )
     base_img = as_image(base_img)
     if seed is not None:
@@ -200,7 +209,8 @@ def check_dream(
     check_keywords(step_params, signature(deepdream).parameters)
     numbers = {"iter_n": iter_n, "octave_n": octave_n, "octave_scale": octave_scale, "seed": seed}
     for name, value in (numbers | step_params).items():
-        if name in ROWS and ROWS[name].kind in (int, float):
+        kind = ROWS[name].kind if name in ROWS else None
+        if kind in (int, float) or (kind is bool and isinstance(value, str)):
             check(name, value)
     goal = as_objective(objective, end)
     light = None if mask is None else read_mask(mask)
@@ -222,6 +232,9 @@ class Progress:
         self, on_step: OnStep | None, label: str, work: int, show: Callable[[], np.ndarray],
         size: Size | None,
     ) -> None:  # fmt: skip
+        if on_step is not None and not callable(on_step):
+            must = "it must be a function of a Step, such as live_view()"
+            raise DreamError(f"on_step is {on_step!r}; {must}")
         self.on_step = on_step
         self.work = max(1, work)
         self.done = 0

@@ -167,15 +167,21 @@ def _other_names(row: Setting) -> list[str]:
 
 def check_keywords(given: Iterable[str], allowed: Iterable[str]) -> None:
     """Raise a DreamError for keywords that a dream does not take."""
-    allowed = list(allowed)
+    allowed = [name for name in allowed if name not in ("net", "base_img", "dream_params")]
     other = spellings()
     for name in given:
         if name in allowed:
             continue
-        meant = other.get(name.lower()) or other.get(name.lower().rstrip("s"))
+        like = [each for each in allowed if _letters(each) == _letters(name)]
+        meant = like[0] if like else other.get(name.lower())
         if meant:
             raise DreamError(f"unknown setting {name!r}; in Python it is called {meant!r}")
         raise unknown("setting", name, allowed, "a dream has no others")
+
+
+def _letters(name: str) -> list[str]:
+    """For n_iter and iter_n the same."""
+    return sorted(name.lower().replace("_", ""))
 
 
 def add_keywords(function: Callable, *others: Callable) -> None:

@@ -27,9 +27,14 @@ def as_objective(given: ObjectiveLike, end: str | None) -> Objective:
         return to_objective(given)
     if end is not None and not isinstance(end, str):
         raise DreamError(_say_one_layer(end))
+    if callable(given) and given in TERMS.values():
+        name = getattr(given, "__name__", "")
+        cure = f"write objective={name}(...), with what it takes"
+        raise DreamError(f"objective={name} makes an Objective, and is none; {cure}")
     if not callable(given):
-        must = "it must be a function that fills dst.diff, or an Objective"
-        raise DreamError(f"objective is {given!r}; {must}")
+        must = "it must be a function that fills dst.diff, an Objective, or words"
+        several = "; add its parts with +" if isinstance(given, (list, tuple)) else ""
+        raise DreamError(f"objective is {given!r}; {must}{several}")
     any_array = given is objective_L2 or bool(getattr(given, "any_array", False))
     return Objective(str(end), [Weighted(1.0, Function(given, str(end), any_array))])
 
@@ -51,6 +56,9 @@ def to_objective(what: str | int | Objective) -> Objective:
     """
     if isinstance(what, Objective):
         return what
+    if isinstance(what, (list, tuple, dict)) or what is None or callable(what):
+        must = "one class, by name or number, or an Objective"
+        raise DreamError(f"what to draw is {what!r}; it must be {must}")
     if not isinstance(what, str):
         return logit(what)
     what = what.strip()

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from numbers import Integral
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import DreamError, reason
-from .given import Picture, check_image, is_pillow, to_rgb
+from .given import Picture, as_image, check_image, is_pillow, to_rgb
 from .paths import check_place, whole, why_unreadable
 from .settings import Params, Record, check
 
@@ -114,6 +114,8 @@ def load_image(path: str | Path, width: int | None = None, side: int | None = No
     path = or_sample(_check_path(path))
     if width is not None and not isinstance(width, Integral):
         check("width", width)
+    if side is not None and not (isinstance(side, Integral) and side > 0):
+        raise DreamError(f"side is {side!r}; it must be a whole number of pixels, at least 1")
     with open_picture(path) as image:
         _check_size(image, path)
         if side:
@@ -184,6 +186,8 @@ def read_mask(mask: str | Path | np.ndarray, in_film: bool = False) -> np.ndarra
     """
     if isinstance(mask, (str, Path)):
         mask = load_image(mask).astype(np.uint8)
+    if is_pillow(mask):
+        mask = to_rgb(mask)
     mask = np.asarray(mask)
     values = mask.mean(2) if mask.ndim == 3 and mask.shape[2] == 3 else mask
     if values.ndim != 2 or not values.size or mask.dtype.kind not in "buif":
@@ -244,11 +248,8 @@ def save_image(path: str | Path, image: np.ndarray, settings: Record | None = No
         raise DreamError(f"the path is of type {type(path).__name__!r}; {order}")
     path = Path(path).expanduser()
     check_output(path)
-    if isinstance(image, (str, Path)):
+    if np.ndim(image) != 2 and np.shape(image)[2:] != (4,):
         check_image(image)
-    if np.ndim(image) not in (2, 3):
-        given = np.shape(image)
-        raise DreamError(f"an image is an array (height, width, 3), RGB; this one is {given}")
     fmt = WRITABLE[path.suffix.lower()]
     note = to_json(settings or {})
     options: Params = {"quality": 95, "subsampling": 0, "comment": note.encode()}
@@ -305,16 +306,18 @@ def is_picture(path: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in READABLE
 
 
-def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = None) -> np.ndarray:
+def sheet(
+    pictures: list[np.ndarray], labels: list[str] | None = None, columns: int | None = None
+) -> np.ndarray:
     """Pictures (H, W, 3) on white, each with its label below: (H', W', 3).
 
-    columns: how many side by side; None: nearly square. Raises DreamError
-    if there are no pictures, or one is not (H, W, 3).
+    labels: None for none. columns: how many side by side; None: nearly
+    square. Raises DreamError if there are no pictures, one is not (H, W,
+    3), or there are not as many labels.
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    if not pictures or any(np.ndim(picture) != 3 for picture in pictures):
-        raise DreamError("a sheet is made of pictures, arrays (height, width, 3), at least one")
+    pictures, labels = _check_sheet(pictures, labels)
     height = max(picture.shape[0] for picture in pictures)
     width = max(picture.shape[1] for picture in pictures)
     gap, line = max(2, width // 40), max(14, width // 12)
@@ -331,7 +334,27 @@ def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = N
         while pen.textlength(label, font) > width and label != "…":
             label = label.rstrip("…")[:-1] + "…"
         pen.text((x + width / 2, y + height + line / 2), label, "black", font, "mm")
-    return np.asarray(canvas, np.float32)
+    return np.asarray(canvas, np.float32).view(Picture)
+
+
+def _check_sheet(pictures: object, labels: object) -> tuple[list[np.ndarray], list[str]]:
+    """The pictures, and a label for each. Raises as `sheet`."""
+    must = "a sheet is made of pictures, arrays (height, width, 3), at least one"
+    is_one = is_pillow(pictures) or (isinstance(pictures, np.ndarray) and pictures.ndim == 3)
+    several = list(pictures) if isinstance(pictures, Iterable) and not is_one else []
+    if not several or any(np.ndim(picture) != 3 for picture in several):
+        one = "; write [picture] for a sheet of one" if is_one else ""
+        raise DreamError(must + one)
+    several = [as_image(picture) if is_pillow(picture) else picture for picture in several]
+    if labels is None:
+        return several, [""] * len(several)
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
+        raise DreamError(f"labels is {labels!r}; it must be a list, with a label for each picture")
+    words = [str(label) for label in labels]
+    if len(words) != len(several):
+        counts = f"the sheet has {len(several)} pictures, and labels for {len(words)}"
+        raise DreamError(f"{counts}; give each picture one, or leave out `labels`")
+    return several, words
 
 
 def make_noise(size: tuple[int, int], seed: int) -> np.ndarray:

@@ -1,9 +1,11 @@
 """What a dream needs of a network, whatever the engine, and its pictures as blobs."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from functools import wraps
+from threading import RLock
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -16,6 +18,9 @@ from .shapes import Layer, Shape, Size
 
 if TYPE_CHECKING:
     from .zoo import Model
+
+F = TypeVar("F", bound=Callable)
+DEFAULT = "inception_4c/output"  # of `end`, GoogLeNet's
 
 
 class Values(Protocol):
@@ -105,6 +110,7 @@ class Outline:
         self._is_grey = any(it.convolution_param.num_output == 1 for it in between)
         self._labels: list[str] | None = None
         self._held = 0  # bytes of memory that the blobs may hold already
+        self.lock = RLock()  # see `alone`
 
     @property
     def labels(self) -> list[str]:
@@ -169,6 +175,10 @@ class Outline:
         """The DreamError for a layer that is not among those allowed."""
         if layer in self._cut:
             return DreamError(f"layer {layer!r} is left out: {self._cut[layer]}")
+        if layer in (DEFAULT, "None") and self.default_layer not in (None, layer):
+            cure = f"give end={self.default_layer!r}, which is net.default_layer"
+            given = "no layer is named" if layer == "None" else f"there is no layer {layer!r} here"
+            return DreamError(f"{given}; {cure}")
         advice = f"`deepdream layers --model {self.model.name}` lists all of them"
         return unknown("layer", layer, allowed, advice)
 
@@ -360,10 +370,24 @@ def check_net(net: object) -> None:
     if isinstance(net, Net):
         return
     if isinstance(net, str):
-        raise DreamError(f"{net!r} is no network; load_net({net!r}) loads it")
+        raise DreamError(f"{net!r} is no network; load_net makes one, and it comes first")
     what = "an array" if isinstance(net, np.ndarray) else f"of type {type(net).__name__!r}"
     first = "the network comes first, as load_net() makes it"
     raise DreamError(f"net is {what}; {first}: deepdream(net, image)")
+
+
+def alone(function: F) -> F:
+    """Let a function have its network, `net`, for itself: who calls it in
+    another thread, such as a panel's, waits. Raises as `check_net`.
+    """
+
+    @wraps(function)
+    def wait(net: Net, *args: object, **params: object) -> object:
+        check_net(net)
+        with net.inner.lock:
+            return function(net, *args, **params)
+
+    return cast(F, wait)
 
 
 def check_finite(values: np.ndarray, layer: str) -> None:
@@ -397,6 +421,9 @@ def put(net: Net, picture: np.ndarray) -> None:
 
 def deprocess(net: Net, img: np.ndarray) -> np.ndarray:
     """(3, H, W) BGR minus the mean -> (H, W, 3) float32 RGB; not clipped."""
+    if np.ndim(img) != 3 or len(img) != 3:
+        must = "it takes what `preprocess` makes, (3, height, width)"
+        raise DreamError(f"`deprocess` was given {np.shape(img)}; {must}")
     image = np.empty((*img.shape[1:], 3), np.float32)
     np.add(img[::-1], net.mean[::-1], out=np.moveaxis(image, 2, 0))
     return image
