@@ -21,7 +21,7 @@ from .nets.tiles import fit
 from .objectives import objective_L2
 from .pictures import read_mask
 from .pyramid import lap_normalize
-from .settings import ROWS, check
+from .settings import ROWS, Params, check
 from .stopping import Stopped, check_cell, delay_ctrl_c, end_cell
 
 Mask = np.ndarray | str | Path | None
@@ -163,7 +163,7 @@ def deepdream(
     unknown layer, a picture too small, and a senseless number.
     """
     check_cell()
-    given = step_params | {"clip": clip}
+    given: Params = step_params | {"clip": clip}
     net, objective, mask = check_dream(  # from here on, the network may be in tiles
         net, base_img, iter_n, octave_n, octave_scale, end, seed, tile, halo, mask, **given
     )

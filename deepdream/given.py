@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from inspect import Parameter, signature
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, SupportsIndex
+from typing import TYPE_CHECKING, SupportsIndex, TypeGuard
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def as_image(given: object) -> np.ndarray:
     return np.asarray(given)
 
 
-def is_pillow(given: object) -> bool:
+def is_pillow(given: object) -> "TypeGuard[Image]":
     """Whether it is a picture of Pillow's."""
     pillow = sys.modules.get("PIL.Image")
     return pillow is not None and isinstance(given, pillow.Image)

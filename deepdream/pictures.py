@@ -137,7 +137,11 @@ def _check_path(path: object) -> str:
     """A path as text, ~ made a folder. Raises DreamError for what is none."""
     if not isinstance(path, (str, Path)):
         kind = type(path).__name__
-        already = "; a picture needs no `load_image`" if np.ndim(path) or is_pillow(path) else ""
+        already = (
+            "; a picture needs no `load_image`"
+            if isinstance(path, np.ndarray) or is_pillow(path)
+            else ""
+        )
         raise DreamError(f"`load_image` takes the path of a file, not {kind!r}{already}")
     text = str(path)
     if text.startswith(("http://", "https://")):
@@ -187,7 +191,7 @@ def read_mask(mask: str | Path | np.ndarray, in_film: bool = False) -> np.ndarra
     if isinstance(mask, (str, Path)):
         mask = load_image(mask).astype(np.uint8)
     if is_pillow(mask):
-        mask = to_rgb(mask)
+        mask = np.asarray(to_rgb(mask))
     mask = np.asarray(mask)
     values = mask.mean(2) if mask.ndim == 3 and mask.shape[2] == 3 else mask
     if values.ndim != 2 or not values.size or mask.dtype.kind not in "buif":

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from copy import deepcopy
 from functools import wraps
 from threading import RLock
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from ..errors import DreamError, unknown
 from ..given import as_image
 from . import receptive, shapes, sizes
 from .arrays import Arrays, EngineArray
+from .blobs import Blob, Fill, Values
+from .blobs import Part as Part
+from .blobs import Place as Place
 from .receptive import Reach
 from .shapes import Layer, Shape, Size
 
@@ -21,60 +24,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable)
 DEFAULT = "inception_4c/output"  # of `end`, GoogLeNet's
-
-
-class Values(Protocol):
-    """What an objective sees of a layer: arrays (1, channels, h, w)."""
-
-    @property
-    def data(self) -> EngineArray: ...
-
-    @property
-    def diff(self) -> EngineArray: ...
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-
-class Place(NamedTuple):
-    """Where a part of a blob lies in it, and how large the whole is."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-
-class Fill(Protocol):
-    """Fills `dst.diff` with the gradient of what should rise, and returns what that
-    is now. place: of a tile's `dst`.
-
-    any_array: it works with torch's arrays, too, and depends on `data`
-    alone, so that an engine may record it. Such fills are equal if they do
-    the same.
-    """
-
-    @property
-    def any_array(self) -> bool: ...
-
-    def __call__(self, dst: Any, place: Place | None = None) -> EngineArray: ...
-
-
-class Part(NamedTuple):
-    """Values with arrays of their own."""
-
-    data: EngineArray
-    diff: EngineArray
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.data.shape)
-
-
-class Blob(Values, Protocol):
-    """pycaffe's Blob; `data` and `diff` are changed in place."""
-
-    def reshape(self, *shape: int) -> None: ...
 
 
 # What a network says of itself
@@ -110,7 +59,7 @@ class Outline:
         self._is_grey = any(it.convolution_param.num_output == 1 for it in between)
         self._labels: list[str] | None = None
         self._held = 0  # bytes of memory that the blobs may hold already
-        self.lock = RLock()  # see `alone`
+        self._lock = RLock()  # see `alone`
 
     @property
     def labels(self) -> list[str]:
@@ -384,7 +333,7 @@ def alone(function: F) -> F:
     @wraps(function)
     def wait(net: Net, *args: object, **params: object) -> object:
         check_net(net)
-        with net.inner.lock:
+        with net.inner._lock:
             return function(net, *args, **params)
 
     return cast(F, wait)
