@@ -34,8 +34,9 @@ The port of 2015 stands at the front door; each family has a wing.
     stopping.py     Ctrl-C, and other ways to stop
 
     nets/           base (what a dream needs of a network), blobs, arrays,
-                    engines (load_net), caffe with caffe_gradients, torch with torch_arrays,
-                    torch_layers, torch_shaping, torch_fast and torch_graphs, tiles
+                    engines (load_net), caffe with caffe_gradients,
+                    torch with torch_arrays, torch_layers, torch_shaping,
+                    torch_fast and torch_graphs, tiles
                     (larger than memory); prototxt (read) with feeding, rewriting,
                     branches; shapes with layer_shapes, asking, sizes; receptive,
                     bilinear, classes, caffemodel, caffemodel_pb2, zoo, folders,
