@@ -28,13 +28,15 @@ The port of 2015 stands at the front door; each family has a wing.
     batch.py        many pictures at once, on Dask
     sheets.py       grid, looks and atlas
 
+    given.py        what people give: pictures, keywords; a sentence for each mistake
     errors.py       sentences for people
     paths.py        files written whole or not at all
     stopping.py     Ctrl-C, and other ways to stop
 
-    nets/           base (what a dream needs of a network), arrays, engines (load_net),
-                    caffe with caffe_gradients, torch with torch_arrays,
-                    torch_layers, torch_shaping, torch_fast and torch_graphs, tiles
+    nets/           base (what a dream needs of a network), blobs, arrays,
+                    engines (load_net), caffe with caffe_gradients,
+                    torch with torch_arrays, torch_layers, torch_shaping,
+                    torch_fast and torch_graphs, tiles
                     (larger than memory); prototxt (read) with feeding, rewriting,
                     branches; shapes with layer_shapes, asking, sizes; receptive,
                     bilinear, classes, caffemodel, caffemodel_pb2, zoo, folders,

@@ -21,8 +21,9 @@ import numpy as np
 from .algebra import Objective
 from .dream import OnStep, Progress, gradient
 from .errors import DreamError
+from .given import Picture
 from .language import to_objective
-from .nets.base import EngineArray, Net, deprocess
+from .nets.base import EngineArray, Net, alone, deprocess
 from .pictures import sheet
 from .settings import check
 from .stopping import check_cell, delay_ctrl_c, end_cell
@@ -43,6 +44,7 @@ DIVERSITY = 1.5  # push of pictures that look the same, over what they climb
 CLOSE = 2 / 3  # share of the steps after which windows become no smaller
 
 
+@alone
 def draw(
     net: Net, what: str | int | Objective, steps: int = 300, seed: int = 0,
     on_step: OnStep | None = None, several: int = 1, size: int | None = None,
@@ -87,7 +89,7 @@ def draw(
         end_cell(stop)
         progress.stop(show)
     pictures = [drawing.picture() for drawing in drawings]
-    return pictures[0] if several == 1 else np.stack(pictures)
+    return pictures[0].view(Picture) if several == 1 else np.stack(pictures)
 
 
 def _check_objective(net: Net, what: str | int | Objective) -> Objective:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from copy import deepcopy
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -12,14 +13,15 @@ import numpy as np
 from .algebra import Objective
 from .canvas import Canvas, fit_brightness, make_bases
 from .errors import DreamError
+from .given import Picture, add_keywords, as_image, check_keywords, warn_dark
 from .language import ObjectiveLike, as_objective
-from .nets.base import EngineArray, Net, check_image
+from .nets.base import EngineArray, Net, alone, check_net
 from .nets.shapes import Size
 from .nets.tiles import fit
 from .objectives import objective_L2
 from .pictures import read_mask
 from .pyramid import lap_normalize
-from .settings import ROWS, check
+from .settings import ROWS, Params, check
 from .stopping import Stopped, check_cell, delay_ctrl_c, end_cell
 
 Mask = np.ndarray | str | Path | None
@@ -85,6 +87,7 @@ def make_step(
     turn: largest random rotation of what the network sees, degrees. Raises
     DreamError where there is no gradient.
     """
+    check_net(net)
     objective = as_objective(objective, end)
     roll, axes = net.xp.roll, (-2, -1)
     # Shifted, so that no pixel always lies on the network's grid
@@ -120,7 +123,10 @@ def _measure(g: EngineArray, mask: EngineArray, objective: Objective) -> EngineA
         what = f"layer {str(objective)!r}" if objective.is_plain else objective
         where = "" if mask is None else " where the mask is light"
         none = f"gives no direction to climb{where}: its gradient is {strength}"
-        raise DreamError(f"{what} {none}; try another layer")
+        cure = "try another layer"
+        if not np.isfinite(float(strength)):
+            cure = "a number of the objective's is not finite"
+        raise DreamError(f"{what} {none}; {cure}")
     return strength
 
 
@@ -131,9 +137,14 @@ def octaves(
 
     Raises DreamError for what is no image (H, W, 3).
     """
+    check_net(net)
+    base_img = as_image(base_img)
+    check("octave_n", octave_n)
+    check("octave_scale", octave_scale)
     return [net.to_numpy(base) for base in make_bases(net, base_img, octave_n, octave_scale)]
 
 
+@alone
 def deepdream(
     net: Net, base_img: np.ndarray, iter_n: int = 10, octave_n: int = 4,
     octave_scale: float = 1.4, end: str = "inception_4c/output", clip: bool = True,
@@ -152,9 +163,11 @@ def deepdream(
     unknown layer, a picture too small, and a senseless number.
     """
     check_cell()
+    given: Params = step_params | {"clip": clip}
     net, objective, mask = check_dream(  # from here on, the network may be in tiles
-        net, base_img, iter_n, octave_n, octave_scale, end, seed, tile, halo, mask, **step_params
+        net, base_img, iter_n, octave_n, octave_scale, end, seed, tile, halo, mask, **given
     )
+    base_img = as_image(base_img)
     if seed is not None:
         step_params["rng"] = np.random.RandomState(seed)
     canvas = Canvas(net, base_img, octave_n, octave_scale, mask, clip)
@@ -175,8 +188,11 @@ def deepdream(
         picture = canvas.picture()
         end_cell(stop)
         progress.stop(lambda: fit_brightness(picture, clip))
-        return picture
-    return canvas.picture()
+        return picture.view(Picture)
+    return canvas.picture().view(Picture)
+
+
+add_keywords(deepdream, make_step)
 
 
 def check_dream(
@@ -189,14 +205,18 @@ def check_dream(
     be; the objective; the mask, (h, w) float32, 0..1). Raises as
     `deepdream` does.
     """
+    check_net(net)
+    check_keywords(step_params, signature(deepdream).parameters)
     numbers = {"iter_n": iter_n, "octave_n": octave_n, "octave_scale": octave_scale, "seed": seed}
     for name, value in (numbers | step_params).items():
-        if name in ROWS and ROWS[name].kind in (int, float):
+        kind = ROWS[name].kind if name in ROWS else None
+        if kind in (int, float) or (kind is bool and isinstance(value, str)):
             check(name, value)
     goal = as_objective(objective, end)
     light = None if mask is None else read_mask(mask)
-    check_image(base_img)
-    h, w = np.shape(base_img)[:2]
+    image = as_image(base_img)
+    warn_dark(image)
+    h, w = image.shape[:2]
     sizes = [(h, w)]  # of each octave, smallest first
     for _ in range(octave_n - 1):
         h, w = round(h * (1.0 / octave_scale)), round(w * (1.0 / octave_scale))
@@ -212,6 +232,9 @@ class Progress:
         self, on_step: OnStep | None, label: str, work: int, show: Callable[[], np.ndarray],
         size: Size | None,
     ) -> None:  # fmt: skip
+        if on_step is not None and not callable(on_step):
+            must = "it must be a function of a Step, such as live_view()"
+            raise DreamError(f"on_step is {on_step!r}; {must}")
         self.on_step = on_step
         self.work = max(1, work)
         self.done = 0
@@ -229,7 +252,12 @@ class Progress:
 
     def report(self) -> None:
         """Raises Stopped if `on_step` answers True, and something is left to do."""
-        if self.on_step and self.on_step(self.step) is True and self.done < self.work:
+        answer = self.on_step(self.step) if self.on_step else None
+        if callable(answer):
+            name = getattr(self.on_step, "__name__", "")
+            cure = f"write on_step={name}(), with parentheses"
+            raise DreamError(f"on_step={name} makes a view, and is none; {cure}")
+        if answer is True and self.done < self.work:
             raise Stopped
 
     def stop(self, show: Callable[[], np.ndarray]) -> None:

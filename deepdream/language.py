@@ -23,15 +23,30 @@ def as_objective(given: ObjectiveLike, end: str | None) -> Objective:
     diff of layer `end`, perhaps with an attribute `any_array`, see `Fill`.
     Raises DreamError for anything else, and for words that are none.
     """
-    if isinstance(given, str):
-        return parse(given)
-    if isinstance(given, Objective):
-        return given
+    if isinstance(given, (str, Objective)):
+        return to_objective(given)
+    if end is not None and not isinstance(end, str):
+        raise DreamError(_say_one_layer(end))
+    if callable(given) and given in TERMS.values():
+        name = getattr(given, "__name__", "")
+        cure = f"write objective={name}(...), with what it takes"
+        raise DreamError(f"objective={name} makes an Objective, and is none; {cure}")
     if not callable(given):
-        must = "it must be a function that fills dst.diff, or an Objective"
-        raise DreamError(f"objective is {given!r}; {must}")
+        must = "it must be a function that fills dst.diff, an Objective, or words"
+        several = "; add its parts with +" if isinstance(given, (list, tuple)) else ""
+        raise DreamError(f"objective is {given!r}; {must}{several}")
     any_array = given is objective_L2 or bool(getattr(given, "any_array", False))
     return Objective(str(end), [Weighted(1.0, Function(given, str(end), any_array))])
+
+
+def _say_one_layer(end: object) -> str:
+    fault = f"end is {end!r}; it must be the name of one layer"
+    if not isinstance(end, (list, tuple)) or not end:
+        return fault
+    if len(end) == 1:
+        return f"{fault}: end={end[0]!r}"
+    terms = " + ".join(f"L2({each!r})" for each in end)
+    return f"{fault}; objective={terms} climbs them all, with L2 of deepdream"
 
 
 def to_objective(what: str | int | Objective) -> Objective:
@@ -41,6 +56,9 @@ def to_objective(what: str | int | Objective) -> Objective:
     """
     if isinstance(what, Objective):
         return what
+    if isinstance(what, (list, tuple, dict)) or what is None or callable(what):
+        must = "one class, by name or number, or an Objective"
+        raise DreamError(f"what to draw is {what!r}; it must be {must}")
     if not isinstance(what, str):
         return logit(what)
     what = what.strip()

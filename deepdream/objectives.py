@@ -20,7 +20,8 @@ import numpy as np
 
 from .algebra import Objective, Term, dot, number_in_words, one
 from .errors import DreamError
-from .nets.base import EngineArray, Net, Place, Values, check_image, preprocess, put, to_data
+from .given import as_image
+from .nets.base import EngineArray, Net, Place, Values, preprocess, put, to_data
 from .nets.classes import as_int, check_range, class_number, is_whole, scores
 from .nets.sizes import fit_picture
 from .pictures import fit_into, load_guide
@@ -100,8 +101,7 @@ class Exemplar:
         if self._pixels is None:
             given = self.given
             pixels = load_guide(given) if isinstance(given, (str, Path)) else given
-            check_image(pixels)
-            self._pixels = np.asarray(pixels)
+            self._pixels = as_image(pixels)
         return self._pixels
 
     def fit(self, h: int, w: int) -> np.ndarray:

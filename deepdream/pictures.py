@@ -7,7 +7,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from numbers import Integral
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import DreamError, reason
+from .given import Picture, as_image, check_image, is_pillow, to_rgb
 from .paths import check_place, whole, why_unreadable
 from .settings import Params, Record, check
 
@@ -110,13 +111,17 @@ def load_image(path: str | Path, width: int | None = None, side: int | None = No
     """
     from PIL.Image import Resampling
 
-    path = or_sample(str(path))
+    path = or_sample(_check_path(path))
+    if width is not None and not isinstance(width, Integral):
+        check("width", width)
+    if side is not None and not (isinstance(side, Integral) and side > 0):
+        raise DreamError(f"side is {side!r}; it must be a whole number of pixels, at least 1")
     with open_picture(path) as image:
         _check_size(image, path)
         if side:
             image.draft(image.mode, (side, side))  # decodes a JPEG about as large
         image.load()
-        image = _to_rgb(image, path)
+        image = to_rgb(image, path)
     if side and min(image.size) > side:
         scale = side / min(image.size)
         size = round(image.width * scale), round(image.height * scale)
@@ -125,7 +130,25 @@ def load_image(path: str | Path, width: int | None = None, side: int | None = No
         height = max(1, round(image.height * width / image.width))
         _check_width(width, height)
         image = image.resize((width, height), Resampling.LANCZOS)
-    return np.asarray(image, np.float32)
+    return np.asarray(image, np.float32).view(Picture)
+
+
+def _check_path(path: object) -> str:
+    """A path as text, ~ made a folder. Raises DreamError for what is none."""
+    if not isinstance(path, (str, Path)):
+        kind = type(path).__name__
+        already = (
+            "; a picture needs no `load_image`"
+            if isinstance(path, np.ndarray) or is_pillow(path)
+            else ""
+        )
+        raise DreamError(f"`load_image` takes the path of a file, not {kind!r}{already}")
+    text = str(path)
+    if text.startswith(("http://", "https://")):
+        first = "urllib.request.urlretrieve(address, 'photo.jpg')"
+        cure = f"download it first, as with {first}"
+        raise DreamError(f"{text!r} is an address, and `load_image` reads files; {cure}")
+    return os.path.expanduser(text)
 
 
 def _check_size(image: "Image", path: str) -> None:
@@ -141,32 +164,6 @@ def _check_width(width: int, height: int) -> None:
         most = f"{MOST_PIXELS:,} pixels, and {MOST_SIDE:,} at a side"
         allowed = f"it must be 1 or more, and the picture at most {most}"
         raise DreamError(f"{{setting}} is {width}; {allowed}", "width")
-
-
-def _to_rgb(image: "Image", path: str) -> "Image":
-    """The picture upright, with 8 bits for each colour, on white."""
-    from PIL import Image, ImageOps
-
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith(("I", "F")):  # Pillow would cut these off at 255
-        image = _reduce_to_8_bits(image, path)
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("RGB")
-
-
-def _reduce_to_8_bits(image: "Image", path: str) -> "Image":
-    from PIL import Image
-
-    values = np.asarray(image, np.float32)
-    if not np.isfinite(values).all():
-        raise DreamError(f"cannot read the picture {path}: some of its values are not numbers")
-    if image.mode.startswith("I;16") or values.max() > 255:
-        values = values / 257  # 16 bits
-    elif image.mode == "F" and values.max() <= 1:
-        values = values * 255
-    return Image.fromarray(np.uint8(np.clip(values, 0, 255)))
 
 
 def load_guide(path: str | Path) -> np.ndarray:
@@ -193,6 +190,8 @@ def read_mask(mask: str | Path | np.ndarray, in_film: bool = False) -> np.ndarra
     """
     if isinstance(mask, (str, Path)):
         mask = load_image(mask).astype(np.uint8)
+    if is_pillow(mask):
+        mask = np.asarray(to_rgb(mask))
     mask = np.asarray(mask)
     values = mask.mean(2) if mask.ndim == 3 and mask.shape[2] == 3 else mask
     if values.ndim != 2 or not values.size or mask.dtype.kind not in "buif":
@@ -231,6 +230,8 @@ def to_image(a: np.ndarray) -> "Image":
     """(H, W, 3) RGB, 0..255, clipped where it goes beyond -> PIL.Image."""
     from PIL import Image
 
+    if is_pillow(a):
+        a = np.asarray(to_rgb(a))
     return Image.fromarray(np.uint8(np.clip(a, 0, 255)))
 
 
@@ -246,11 +247,13 @@ def save_image(path: str | Path, image: np.ndarray, settings: Record | None = No
     at all, with the settings in it. Raises DreamError if it cannot be
     written, or is no image.
     """
-    path = Path(path)
+    if not isinstance(path, (str, Path)):
+        order = "the path comes first: save_image('dream.jpg', image)"
+        raise DreamError(f"the path is of type {type(path).__name__!r}; {order}")
+    path = Path(path).expanduser()
     check_output(path)
-    if np.ndim(image) not in (2, 3):
-        given = np.shape(image)
-        raise DreamError(f"an image is an array (height, width, 3), RGB; this one is {given}")
+    if np.ndim(image) != 2 and np.shape(image)[2:] != (4,):
+        check_image(image)
     fmt = WRITABLE[path.suffix.lower()]
     note = to_json(settings or {})
     options: Params = {"quality": 95, "subsampling": 0, "comment": note.encode()}
@@ -307,16 +310,18 @@ def is_picture(path: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in READABLE
 
 
-def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = None) -> np.ndarray:
+def sheet(
+    pictures: list[np.ndarray], labels: list[str] | None = None, columns: int | None = None
+) -> np.ndarray:
     """Pictures (H, W, 3) on white, each with its label below: (H', W', 3).
 
-    columns: how many side by side; None: nearly square. Raises DreamError
-    if there are no pictures, or one is not (H, W, 3).
+    labels: None for none. columns: how many side by side; None: nearly
+    square. Raises DreamError if there are no pictures, one is not (H, W,
+    3), or there are not as many labels.
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    if not pictures or any(np.ndim(picture) != 3 for picture in pictures):
-        raise DreamError("a sheet is made of pictures, arrays (height, width, 3), at least one")
+    pictures, labels = _check_sheet(pictures, labels)
     height = max(picture.shape[0] for picture in pictures)
     width = max(picture.shape[1] for picture in pictures)
     gap, line = max(2, width // 40), max(14, width // 12)
@@ -333,7 +338,27 @@ def sheet(pictures: list[np.ndarray], labels: list[str], columns: int | None = N
         while pen.textlength(label, font) > width and label != "…":
             label = label.rstrip("…")[:-1] + "…"
         pen.text((x + width / 2, y + height + line / 2), label, "black", font, "mm")
-    return np.asarray(canvas, np.float32)
+    return np.asarray(canvas, np.float32).view(Picture)
+
+
+def _check_sheet(pictures: object, labels: object) -> tuple[list[np.ndarray], list[str]]:
+    """The pictures, and a label for each. Raises as `sheet`."""
+    must = "a sheet is made of pictures, arrays (height, width, 3), at least one"
+    is_one = is_pillow(pictures) or (isinstance(pictures, np.ndarray) and pictures.ndim == 3)
+    several = list(pictures) if isinstance(pictures, Iterable) and not is_one else []
+    if not several or any(np.ndim(picture) != 3 for picture in several):
+        one = "; write [picture] for a sheet of one" if is_one else ""
+        raise DreamError(must + one)
+    several = [as_image(picture) if is_pillow(picture) else picture for picture in several]
+    if labels is None:
+        return several, [""] * len(several)
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
+        raise DreamError(f"labels is {labels!r}; it must be a list, with a label for each picture")
+    words = [str(label) for label in labels]
+    if len(words) != len(several):
+        counts = f"the sheet has {len(several)} pictures, and labels for {len(words)}"
+        raise DreamError(f"{counts}; give each picture one, or leave out `labels`")
+    return several, words
 
 
 def make_noise(size: tuple[int, int], seed: int) -> np.ndarray:

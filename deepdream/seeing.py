@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .errors import DreamError
-from .nets.base import Net, check_finite, check_image, preprocess, put
+from .given import as_image
+from .nets.base import Net, check_finite, check_net, preprocess, put
 from .nets.sizes import find, fit_picture
 from .objectives import channel, rank_channels, scores
 from .pictures import MOST_GUIDE, resize
@@ -52,8 +53,8 @@ def look(net: Net, image: np.ndarray, n: int = 3) -> Seen:
     `stations`, at half a megapixel. Raises DreamError for what is no image,
     or too small.
     """
-    check_image(image)
-    image = np.asarray(image, np.float32)
+    check_net(net)
+    image = np.asarray(as_image(image), np.float32)
     height, width = image.shape[:2]
     scale = min(1, (MOST_GUIDE / (height * width)) ** 0.5)
     small = resize(image, max(1, int(scale * height)), max(1, int(scale * width)))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import DreamError
-from ..nets.base import check_image
+from ..given import check_image
 from ..paths import check_place, whole
 from ..pictures import check_output, save_image, to_image, to_json
 from ..settings import Record, check

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..dream import deepdream
 from ..errors import DreamError
-from ..nets.base import Net, check_image
+from ..given import add_keywords, as_image
+from ..nets.base import Net, check_net
 from ..pictures import make_noise, resize
 from ..seeing import stations
 from ..settings import Params, check
@@ -43,6 +45,8 @@ def zoom(
     """
     needs_first = bool(done) and (loop or bool(hold and like is None))
     numbers = {"frames": frames, "seed": seed, "hold": hold, "loop": loop, "cross_fade": cross_fade}
+    check_net(net)
+    frame = as_image(frame)
     _check_frames(frame, first, needs_first, every, numbers)
     size = frame.shape[:2]
     motion = {"scale": scale, "rotate": rotate, "shift": shift, "to": to}
@@ -50,8 +54,7 @@ def zoom(
     keys = complete_keys(net, frame, keys or {}, motion, dream_params, end)
     way = Way(keys, size, max(0, done - 1) * every, LIFE)
     if like is not None:
-        check_image(like)
-        like = resize(np.asarray(like, np.float32), *size)
+        like = resize(np.asarray(as_image(like), np.float32), *size)
     held = Held(hold, first if like is None else like)
     for i in range(done * every, frames, every):
         now = {name: at(keys, name, i) for name in keys[0] if name not in MOTION}
@@ -67,10 +70,12 @@ def zoom(
         yield frame
 
 
+add_keywords(zoom, deepdream)
+
+
 def _check_frames(
     frame: np.ndarray, first: np.ndarray | None, needs_first: bool, every: int, numbers: Params
 ) -> None:
-    check_image(frame)
     for name, value in numbers.items():
         check(name, value)
     if first is None and needs_first:
@@ -131,3 +136,6 @@ def journey(
     keys = {n * frames_per_layer: {"end": layer} for n, layer in enumerate(layers)}
     frames = len(layers) * frames_per_layer
     yield from zoom(net, frame, frames, keys=keys, **way, **zoom_params)
+
+
+add_keywords(journey, zoom)

@@ -14,7 +14,8 @@ import numpy as np
 
 from ..dream import OnStep, Step, deepdream
 from ..errors import DreamError
-from ..nets.base import Net, check_image
+from ..given import add_keywords, as_image, check_image
+from ..nets.base import Net
 from ..objectives import guide_features, objective_guide
 from ..pictures import guide_width, load_guide, read_mask, resize
 from ..settings import ROWS, Params, Record, check
@@ -63,7 +64,7 @@ def steady(
     if guide is not None:
         guides = _features(net, _stay(guide, "guide"), end)
     for source, part, features in zip(sources, _masks(mask), guides):
-        check_image(source)
+        source = as_image(source)
         if features is not None:
             dream_params["objective"] = partial(objective_guide, guide_features=features)
         light = np.float32(1) if part is None else resize(part, *source.shape[:2])  # (H, W)
@@ -81,6 +82,9 @@ def steady(
             detail, strength = _dream_on(dream, source, last, motion, blend, light, now)
         last = SteadyFrame(source + detail, source, strength, now)
         yield last
+
+
+add_keywords(steady, deepdream)
 
 
 def _dream_on(

@@ -1,74 +1,29 @@
 """What a dream needs of a network, whatever the engine, and its pictures as blobs."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from functools import wraps
+from threading import RLock
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
 from ..errors import DreamError, unknown
+from ..given import as_image
 from . import receptive, shapes, sizes
 from .arrays import Arrays, EngineArray
+from .blobs import Blob, Fill, Values
+from .blobs import Part as Part
+from .blobs import Place as Place
 from .receptive import Reach
 from .shapes import Layer, Shape, Size
 
 if TYPE_CHECKING:
     from .zoo import Model
 
-
-class Values(Protocol):
-    """What an objective sees of a layer: arrays (1, channels, h, w)."""
-
-    @property
-    def data(self) -> EngineArray: ...
-
-    @property
-    def diff(self) -> EngineArray: ...
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-
-class Place(NamedTuple):
-    """Where a part of a blob lies in it, and how large the whole is."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-
-class Fill(Protocol):
-    """Fills `dst.diff` with the gradient of what should rise, and returns what that
-    is now. place: of a tile's `dst`.
-
-    any_array: it works with torch's arrays, too, and depends on `data`
-    alone, so that an engine may record it. Such fills are equal if they do
-    the same.
-    """
-
-    @property
-    def any_array(self) -> bool: ...
-
-    def __call__(self, dst: Any, place: Place | None = None) -> EngineArray: ...
-
-
-class Part(NamedTuple):
-    """Values with arrays of their own."""
-
-    data: EngineArray
-    diff: EngineArray
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.data.shape)
-
-
-class Blob(Values, Protocol):
-    """pycaffe's Blob; `data` and `diff` are changed in place."""
-
-    def reshape(self, *shape: int) -> None: ...
+F = TypeVar("F", bound=Callable)
+DEFAULT = "inception_4c/output"  # of `end`, GoogLeNet's
 
 
 # What a network says of itself
@@ -104,6 +59,7 @@ class Outline:
         self._is_grey = any(it.convolution_param.num_output == 1 for it in between)
         self._labels: list[str] | None = None
         self._held = 0  # bytes of memory that the blobs may hold already
+        self._lock = RLock()  # see `alone`
 
     @property
     def labels(self) -> list[str]:
@@ -168,6 +124,10 @@ class Outline:
         """The DreamError for a layer that is not among those allowed."""
         if layer in self._cut:
             return DreamError(f"layer {layer!r} is left out: {self._cut[layer]}")
+        if layer in (DEFAULT, "None") and self.default_layer not in (None, layer):
+            cure = f"give end={self.default_layer!r}, which is net.default_layer"
+            given = "no layer is named" if layer == "None" else f"there is no layer {layer!r} here"
+            return DreamError(f"{given}; {cure}")
         advice = f"`deepdream layers --model {self.model.name}` lists all of them"
         return unknown("layer", layer, allowed, advice)
 
@@ -223,6 +183,12 @@ class Net(Outline, Arrays):
         everything passes through.
         """
         return receptive.bottlenecks(self.layer_specs, self.climbable)
+
+    def __repr__(self) -> str:
+        title = getattr(self.model, "title", None) or self.model.name
+        engine = ", ".join(self.engine.values())
+        layers = f"{len(self.layer_names)} layers, {len(self.climbable)} to climb"
+        return f"<{title} on {engine}: {layers}, default {self.default_layer!r}>"
 
     @property
     def inner(self) -> "Net":
@@ -348,19 +314,29 @@ def free_memory() -> int:
     return max(0, min(free, limit - psutil.Process().memory_info().vms))
 
 
-def check_image(img: np.ndarray) -> None:
-    """Raise a DreamError unless this is an image (H, W, 3) of finite numbers."""
-    shape = np.shape(img)
-    if len(shape) != 3 or shape[2] != 3 or 0 in shape:
-        must = "an image is an array (height, width, 3), RGB"
-        raise DreamError(f"{must}; this one is {shape}; see `load_image`")
-    is_finite = np.asarray(img).dtype.kind in "buif"
-    if is_finite:  # NaN could make Caffe write anywhere
-        with np.errstate(over="ignore"):  # in float32, as the network will see them
-            ends = np.array([np.min(img), np.max(img)], np.float32)
-        is_finite = np.isfinite(ends).all()
-    if not is_finite:
-        raise DreamError("some of the image's values are not numbers, or not finite")
+def check_net(net: object) -> None:
+    """Raise a DreamError unless this is a network."""
+    if isinstance(net, Net):
+        return
+    if isinstance(net, str):
+        raise DreamError(f"{net!r} is no network; load_net makes one, and it comes first")
+    what = "an array" if isinstance(net, np.ndarray) else f"of type {type(net).__name__!r}"
+    first = "the network comes first, as load_net() makes it"
+    raise DreamError(f"net is {what}; {first}: deepdream(net, image)")
+
+
+def alone(function: F) -> F:
+    """Let a function have its network, `net`, for itself: who calls it in
+    another thread, such as a panel's, waits. Raises as `check_net`.
+    """
+
+    @wraps(function)
+    def wait(net: Net, *args: object, **params: object) -> object:
+        check_net(net)
+        with net.inner._lock:
+            return function(net, *args, **params)
+
+    return cast(F, wait)
 
 
 def check_finite(values: np.ndarray, layer: str) -> None:
@@ -375,8 +351,8 @@ def preprocess(net: Net, img: np.ndarray) -> np.ndarray:
 
     Raises DreamError for what is no image, or not finite.
     """
-    check_image(img)
-    return to_data(img, net.mean)
+    check_net(net)
+    return to_data(as_image(img), net.mean)
 
 
 def to_data(img: np.ndarray, mean: np.ndarray) -> np.ndarray:
@@ -394,6 +370,9 @@ def put(net: Net, picture: np.ndarray) -> None:
 
 def deprocess(net: Net, img: np.ndarray) -> np.ndarray:
     """(3, H, W) BGR minus the mean -> (H, W, 3) float32 RGB; not clipped."""
+    if np.ndim(img) != 3 or len(img) != 3:
+        must = "it takes what `preprocess` makes, (3, height, width)"
+        raise DreamError(f"`deprocess` was given {np.shape(img)}; {must}")
     image = np.empty((*img.shape[1:], 3), np.float32)
     np.add(img[::-1], net.mean[::-1], out=np.moveaxis(image, 2, 0))
     return image

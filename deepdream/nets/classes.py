@@ -56,6 +56,8 @@ def class_number(net: Net, label: str | int) -> int:
         which = "; ".join(f"{i}: {labels[i]}" for i in numbers)
         several = f"{label!r} names {len(numbers)} classes of {model}"
         raise DreamError(f"{several}; give the number of one ({which})")
+    if label in net.climbable:
+        raise DreamError(f"{label!r} is a layer, not a class; L2({label!r}) climbs it")
     single = list(dict.fromkeys(name for name, _ in names if "," not in name))
     similar = [name for name in single if given and given in name.lower()]
     raise unknown("class", label, similar or single, f"{model} has {len(labels)} classes")

@@ -80,6 +80,8 @@ def _check_given(model: object, about: dict[str, Any]) -> str | Path | None:
         raise DreamError(f"{fault}; a folder says it in its model.toml")
     if model is None or isinstance(model, (str, Path)):
         return model
+    if isinstance(model, Net):
+        raise DreamError("this is a network that is loaded already; use it as it is")
     kind = type(model).__name__
     must = "it takes the name of a network, a folder, or a torch.nn.Module"
     cure = "weights alone need their module: module.load_state_dict(weights)"
@@ -128,6 +130,14 @@ def check_device(engine: str, device: str | None, dtype: str | None = None) -> N
         raise DreamError(f"{fault}; choose engine 'torch'")
 
 
+def _wait_quietly(engine: str) -> None:
+    """Before torch is imported: threads that wait for others sleep. By
+    default they spin, which on a busy machine takes several times as long.
+    """
+    if engine == "torch" and "torch" not in sys.modules:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def choose_engine(engine: str | None, best_first: Iterable[str] = tuple(ENGINES)) -> str:
     """The one asked for, or the first to be had, or a DreamError."""
     asked = engine or os.environ.get("DEEPDREAM_ENGINE")
@@ -137,6 +147,7 @@ def choose_engine(engine: str | None, best_first: Iterable[str] = tuple(ENGINES)
     names = [asked] if asked else [name for name in best_first if find_spec(name)]
     problems = []
     for name in names:
+        _wait_quietly(name)
         try:
             import_module(f".{name}", __package__)
         except ImportError as error:
