@@ -83,13 +83,20 @@ class Notebook:
         self.page = page
         page.goto(f"{address}/{view}/{name}")
         self.cells = page.locator(".jp-Notebook .jp-CodeCell")
-        expect(self.cells.first).to_be_visible()
-        expect(page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]')).to_be_visible()
+        expect(page.locator("#jupyterlab-splash")).to_have_count(0)
+        idle = page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+        expect(idle.first).to_be_visible()
 
     def run(self, i, more=0):
         """Run cell i, as a person does, and so many that follow it, at once."""
-        self.cells.nth(i).locator(".cm-content").click()
-        for _ in range(1 + more):
+        prompt = self.cells.nth(i).locator(".jp-InputPrompt").first
+        for _ in range(PATIENCE):  # while the page is being laid out, keys go elsewhere
+            self.cells.nth(i).locator(".cm-content").click()
+            self.page.keyboard.press("Shift+Enter")
+            with suppress(AssertionError):
+                expect(prompt).not_to_have_text("[ ]:", timeout=2000)
+                break
+        for _ in range(more):
             self.page.keyboard.press("Shift+Enter")
 
     def wait(self, i, number=r"\[\d+\]:"):
