@@ -187,6 +187,7 @@ class Page:
         panel = Studio(
             crew=self.crew, folder=self.folder, model_id=f"studio-{secrets.token_hex(8)}"
         )
+        panel.add_class("dd-page")
         self.panels[kernel_id] = panel
 
         def close() -> None:

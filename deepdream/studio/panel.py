@@ -76,7 +76,6 @@ class Studio(ipywidgets.VBox):
         self._look_pictures = LookPictures(crew, self._stage, lambda: not self.is_alone)
         super().__init__([self.parts.box], **traits)
         self.add_class("dd-studio")
-        self.add_class("dd-page" if self._is_page else "dd-notebook")
         self._listen()
         self.parts.strip.chosen = self.knobs["end"].value
         self._offer()
