@@ -13,6 +13,8 @@ BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Smaller or other dreams: make dream DREAM="--width 300 --octaves 2"
 DREAM ?=
+# Such as: make notebook NOTEBOOK="--no-browser --port 9999"
+NOTEBOOK ?=
 # Such as: make serve SERVE="--browser --port 8000"
 SERVE ?=
 # The fast engine, for tests and benchmarks
@@ -51,8 +53,12 @@ format: .venv/tests
 	$(BIN)/ruff format .
 
 notebook: .venv/ready
+	@echo "Installing JupyterLab, if it is not here yet ..."
 	$(BIN)/python -m pip install --quiet -e '.[notebook]'
-	$(BIN)/jupyter lab dream.ipynb
+	@mkdir -p .venv/share/jupyter/lab/settings
+	@echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' \
+	  > .venv/share/jupyter/lab/settings/overrides.json
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(NOTEBOOK) dream.ipynb
 
 serve: .venv/ready
 	$(BIN)/python -m pip install --quiet -e '.[studio]'
