@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, SupportsIndex, TypeGuard
 import numpy as np
 
 from .errors import DreamError, shorten, unknown
-from .settings import TABLE, Setting
+from .settings import ROWS, Setting, rows_for
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -152,8 +152,8 @@ def warn_dark(image: np.ndarray) -> None:
 
 def spellings() -> dict[str, str]:
     """{another name of a setting: its name in Python}, of those of a dream."""
-    rows = [row for row in TABLE if "deepdream" in row.to or row.name in ("end", "mask")]
-    return {other: row.name for row in rows for other in _other_names(row)}
+    rows = {name: ROWS[name] for name in ("end", "mask")} | rows_for("deepdream")
+    return {other: name for name, row in rows.items() for other in _other_names(row)}
 
 
 def _other_names(row: Setting) -> list[str]:
@@ -168,6 +168,7 @@ def _other_names(row: Setting) -> list[str]:
 def check_keywords(given: Iterable[str], allowed: Iterable[str]) -> None:
     """Raise a DreamError for keywords that a dream does not take."""
     allowed = [name for name in allowed if name not in ("net", "base_img", "dream_params")]
+    allowed += rows_for("deepdream").keys() - set(allowed)
     other = spellings()
     for name in given:
         if name in allowed:

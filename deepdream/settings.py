@@ -451,6 +451,11 @@ def rows_of(command: str) -> dict[str, Setting]:
     return {row.name: row.at(command) for row in TABLE if command in row.commands}
 
 
+def rows_for(function: str) -> dict[str, Setting]:
+    """{name: row} of the settings that this function receives."""
+    return {row.name: row for row in TABLE if function in row.to}
+
+
 def knobs() -> dict[str, Setting]:
     """{name: row} of the settings of `dream` that have a knob in the studio."""
     return {row.name: row.at("studio") for row in TABLE if row.knob}

@@ -93,7 +93,8 @@ def kernel(toy):
 
 
 def test_in_a_notebook_ctrl_c_keeps_the_picture_and_ends_the_queue(kernel):
-    one, two = kernel.run("picture = dream(on_step=press)", "print('the next cell')")
+    slow = "import time; time.sleep(1); "  # until the next cell waits
+    one, two = kernel.run(f"{slow}picture = dream(on_step=press)", "print('the next cell')")
     assert one == ("error", []), "no traceback: the picture is there"
     assert two == ("aborted", [])
     assert kernel.run("picture.shape, bool((picture != image).any())") == [

@@ -13,7 +13,7 @@ from ..given import add_keywords, as_image
 from ..nets.base import Net, check_net
 from ..pictures import make_noise, resize
 from ..seeing import stations
-from ..settings import Params, check
+from ..settings import check
 from .goals import goal_at
 from .hold import LIFE, Held, clouds
 from .keys import MOTION, Keys, at, complete_keys, ease
@@ -45,9 +45,9 @@ def zoom(
     """
     needs_first = bool(done) and (loop or bool(hold and like is None))
     numbers = {"frames": frames, "seed": seed, "hold": hold, "loop": loop, "cross_fade": cross_fade}
-    check_net(net)
-    frame = as_image(frame)
-    _check_frames(frame, first, needs_first, every, numbers)
+    for name, value in numbers.items():
+        check(name, value)
+    frame = _check_frames(net, frame, first, needs_first, every)
     size = frame.shape[:2]
     motion = {"scale": scale, "rotate": rotate, "shift": shift, "to": to}
     end = frames if loop else None
@@ -74,10 +74,11 @@ add_keywords(zoom, deepdream)
 
 
 def _check_frames(
-    frame: np.ndarray, first: np.ndarray | None, needs_first: bool, every: int, numbers: Params
-) -> None:
-    for name, value in numbers.items():
-        check(name, value)
+    net: Net, frame: np.ndarray, first: np.ndarray | None, needs_first: bool, every: int
+) -> np.ndarray:
+    """The frame, as an array (H, W, 3); or a DreamError."""
+    check_net(net)
+    frame = as_image(frame)
     if first is None and needs_first:
         cure = "give its first frame, too, as `first`"
         raise DreamError(f"to continue a film with `hold` or `loop`, {cure}")
@@ -87,6 +88,7 @@ def _check_frames(
     if not isinstance(every, Integral) or every < 1:
         allowed = "a whole number of frames, at least 1"
         raise DreamError(f"every is {every!r}; it must be {allowed}")
+    return frame
 
 
 def close_loop(
