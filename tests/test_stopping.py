@@ -44,14 +44,14 @@ def test_stopping_is_handled_like_ctrl_c():
 
 
 SET_UP = """
-import numpy as np, deepdream as dd, os, signal
+import numpy as np, deepdream as dd, signal
 net = dd.load_net({toy!r})
 image = np.random.RandomState(0).uniform(0, 255, (24, 32, 3))
 
 
 def press(step):
     if step.iteration == 1 and not step.stopped:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
 
 def dream(**how):
@@ -125,7 +125,7 @@ from itertools import count
 steps = count()
 frames = dd.zoom(
     net, image, 9, iter_n=2, octave_n=1, end="both", seed=0,
-    on_step=lambda step: next(steps) == 6 and os.kill(os.getpid(), signal.SIGINT),
+    on_step=lambda step: next(steps) == 6 and signal.raise_signal(signal.SIGINT),
 )
 dd.save_film({str(film)!r}, frames)
 """
